@@ -1,0 +1,3 @@
+"""graphc."""
+
+import graphc.ops

@@ -1,0 +1,264 @@
+"""From what users write where a tensor is wanted (numbers, lists, arrays, variables) to tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from graphc.errors import ArgumentError, DTypeError
+from graphc.graph import current
+from graphc.location import here
+from graphc.op import Op
+from graphc.tensor import Tensor
+from graphc.types import (
+    BFLOAT16,
+    BOOL,
+    FLOAT32,
+    INT32,
+    INT64,
+    UINT64,
+    DType,
+    TensorType,
+    as_dtype,
+    promote,
+)
+from graphc.variable import Variable
+
+_PYTHON_NUMBERS = (bool, int, float)
+
+
+def as_tensor(value: Any, dtype: Any = None) -> Tensor:
+    """`value` as a tensor: itself, a read of a variable, or a new constant.
+
+    Raises: DTypeError, ArgumentError for what is no number or array of numbers.
+    """
+    if isinstance(value, Tensor):
+        return value if dtype is None else _cast(value, as_dtype(dtype))
+    if isinstance(value, Variable):
+        return as_tensor(value.value(), dtype)
+    wanted = None if dtype is None else as_dtype(dtype)
+    if isinstance(value, list | tuple) and _holds_tensor(value):
+        return _stacked(value, wanted)
+    array, natural = as_array(value, wanted)
+    return _constant(array, wanted or natural)
+
+
+def _constant(array: np.ndarray[Any, Any], dtype: DType) -> Tensor:
+    from graphc.ops.source import constant  # ops build on this module
+
+    type = TensorType(dtype, array.shape)
+    return Tensor(constant, (), {"value": array, "dtype": dtype}, type, here(), None, current().graph)
+
+
+def _holds_tensor(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return any(_holds_tensor(item) for item in value)
+    return isinstance(value, Tensor | Variable)
+
+
+def _stacked(value: Sequence[Any], dtype: DType | None) -> Tensor:
+    from graphc.ops.movement import stack  # ops build on this module
+
+    return as_tensor(stack(list(value)), dtype)
+
+
+def as_array(value: Any, dtype: DType | None = None) -> tuple[np.ndarray[Any, Any], DType]:
+    """A read-only copy of `value` and its dtype (`dtype`, else its own).
+
+    Python numbers are int32 and float32, int64 where too big; NumPy values keep theirs.
+
+    Raises: DTypeError, ArgumentError.
+    """
+    natural = dtype or natural_dtype(value)
+    try:
+        if dtype is not None:
+            refuse_lossy(value, dtype)
+        array = np.array(value, dtype=natural.numpy)
+    except (OverflowError, ValueError, TypeError) as error:
+        raise DTypeError(f"{_brief(value)} does not fit {natural}: {error}") from None
+    if natural is BFLOAT16:
+        array = round_to_bfloat16(array)
+    array.setflags(write=False)
+    return array, natural
+
+
+def natural_dtype(value: Any) -> DType:
+    """The dtype that `value` has on its own. Raises: DTypeError, ArgumentError."""
+    if isinstance(value, np.ndarray | np.generic):
+        if value.dtype.kind not in "biuf":
+            raise DTypeError(f"graphc has no dtype for {_brief(value)} of dtype {value.dtype}")
+        return as_dtype(value.dtype)
+    if value is None or isinstance(value, str | bytes):
+        raise ArgumentError(f"a number, an array or a tensor is wanted, not {value!r}")
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ArgumentError(f"{_brief(value)} is no array: {error}") from None
+    if not isinstance(value, _PYTHON_NUMBERS) and not isinstance(value, list | tuple):
+        if array.dtype.kind not in "biuf":
+            raise ArgumentError(f"a number, an array or a tensor is wanted, not {_brief(value)}")
+        return as_dtype(array.dtype)
+    if array.dtype.kind == "b":
+        return BOOL
+    if array.dtype.kind == "f":
+        return _numpy_leaf(value) or FLOAT32
+    if array.dtype.kind in "iu":
+        leaf = _numpy_leaf(value)
+        if leaf is not None:
+            return leaf
+        if array.dtype.kind == "u":
+            return UINT64
+        fits = array.size == 0 or (array.min() >= -(2**31) and array.max() < 2**31)
+        return INT32 if fits else INT64
+    raise ArgumentError(f"a number, an array or a tensor is wanted, not {_brief(value)}")
+
+
+def _numpy_leaf(value: Any) -> DType | None:
+    """The dtype of a list that holds NumPy values, which keep theirs; None for Python numbers alone."""
+    pending, found = [value], None
+    while pending:
+        item = pending.pop()
+        if isinstance(item, np.ndarray | np.generic):
+            dtype = as_dtype(item.dtype)
+            found = dtype if found is None else promote(found, dtype)
+        elif isinstance(item, list | tuple):
+            pending.extend(item)
+    return found
+
+
+def refuse_lossy(value: Any, dtype: DType) -> None:
+    """Raises DTypeError where `value` as `dtype` would be another number.
+
+    Float to float rounds, but finite to infinite is refused; int to int and int to float only if
+    exact; float to int never.
+    """
+    array = np.asarray(value)
+    kind = array.dtype.kind
+    if kind not in "biuf":
+        raise DTypeError(f"{_brief(value)} is no number")
+    if dtype is BOOL and kind != "b":
+        raise DTypeError(f"{_brief(value)} is not bool")
+    if dtype.is_integer:
+        if kind == "f":
+            raise DTypeError(f"{_brief(value)} is float, and {dtype} holds whole numbers: cast it")
+        if kind != "b" and array.size:
+            info = np.iinfo(dtype.numpy)
+            low, high = int(array.min()), int(array.max())
+            if low < info.min or high > info.max:
+                outside = low if low < info.min else high
+                raise DTypeError(f"{outside} is out of range for {dtype}")
+    if dtype.is_floating and array.size:
+        with np.errstate(over="ignore", invalid="ignore"):
+            converted = to_dtype(array, dtype)
+        if kind == "f" and bool((np.isinf(converted) & np.isfinite(array)).any()):
+            raise DTypeError(f"{_brief(value)} is too large for {dtype}")
+        if kind in "iu" and array.dtype.itemsize * 8 > 8 and not _exact(array, converted):
+            raise DTypeError(f"{_brief(value)} is not exact as {dtype}")
+
+
+def _exact(integers: np.ndarray[Any, Any], converted: np.ndarray[Any, Any]) -> bool:
+    limit = 2.0**63 if integers.dtype.kind == "i" else 2.0**64
+    wide = converted.astype(np.float64)
+    if bool((~np.isfinite(wide) | (wide >= limit)).any()):
+        return False
+    return bool((wide.astype(integers.dtype) == integers).all())
+
+
+def to_dtype(array: np.ndarray[Any, Any], dtype: DType) -> np.ndarray[Any, Any]:
+    """`array` held as `dtype`, rounding."""
+    converted = np.asarray(array, dtype.numpy)
+    return round_to_bfloat16(converted) if dtype is BFLOAT16 else converted
+
+
+def round_to_bfloat16(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """float32 values rounded to the nearest bfloat16, ties to even, NaN kept."""
+    bits = np.ascontiguousarray(array, np.float32).view(np.uint32)
+    rounded = bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
+    kept = np.where(np.isnan(array), bits | np.uint32(0x400000), rounded)
+    return (kept & np.uint32(0xFFFF0000)).view(np.float32).reshape(np.shape(array))
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"an array of {value.dtype}{list(value.shape)}"
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _cast(tensor: Tensor, dtype: DType) -> Tensor:
+    from graphc.ops.elementwise import cast  # ops build on this module
+
+    return tensor if tensor.dtype is dtype else cast(tensor, dtype)
+
+
+# The operands of one op.
+
+
+def as_operands(op: Op, values: Sequence[Any]) -> tuple[Tensor, ...]:
+    """`values` as the operands of `op`, brought to one dtype where the op asks for it."""
+    if not op.promotes:
+        return tuple(v if v.__class__ is Tensor else as_tensor(v) for v in values)
+    if op.variadic or len(op.promotes) == len(values):
+        return promoted(values)
+    chosen = [i for i, name in enumerate(op.operands) if name in op.promotes]
+    together = dict(zip(chosen, promoted([values[i] for i in chosen]), strict=True))
+    return tuple(together.get(i) or as_tensor(v) for i, v in enumerate(values))
+
+
+def promoted(values: Sequence[Any]) -> tuple[Tensor, ...]:
+    """`values` as tensors of one dtype; a Python number takes the others' where its kind allows.
+
+    Raises: DTypeError where dtypes do not mix.
+    """
+    strong: DType | None = None
+    alike = True
+    for value in values:
+        if value.__class__ is Tensor:
+            dtype = value.dtype
+        elif _is_weak(value):
+            alike = False
+            continue
+        else:
+            alike = False
+            dtype = value.dtype if isinstance(value, Variable) else _strong_dtype(value)
+        if strong is None or strong is dtype:
+            strong = dtype
+        else:
+            strong, alike = promote(strong, dtype), False
+    if alike:
+        return tuple(values)
+    target = strong
+    for value in values:
+        if _is_weak(value):
+            target = _with_number(target, strong, value)
+    return tuple(
+        as_tensor(value, target)
+        if _is_weak(value) or isinstance(value, list | tuple)
+        else _cast(as_tensor(value), target or as_tensor(value).dtype)
+        for value in values
+    )
+
+
+def _is_weak(value: Any) -> bool:
+    return isinstance(value, _PYTHON_NUMBERS) and not isinstance(value, np.generic)
+
+
+def _strong_dtype(value: Any) -> DType:
+    if isinstance(value, list | tuple) and _holds_tensor(value):
+        return as_tensor(value).dtype
+    return natural_dtype(value)
+
+
+def _with_number(target: DType | None, strong: DType | None, number: complex) -> DType:
+    own = natural_dtype(number)
+    if target is None:
+        return own
+    if strong is not None and ("biuf".index(_kind(own)) <= "biuf".index(_kind(strong))):
+        return target
+    return promote(target, own)
+
+
+def _kind(dtype: DType) -> str:
+    return "i" if dtype.kind == "u" else dtype.kind

@@ -1,0 +1,99 @@
+"""Function: an immutable graph from inputs to outputs and effects; walking and rebuilding one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from graphc.tensor import Tensor
+
+
+@dataclass(frozen=True, eq=False, repr=False, slots=True, weakref_slot=True)
+class Function:
+    """What to compute (`outputs`, and `effects` to be had) from what (`inputs`).
+
+    Invariant: every leaf is one of `inputs` or an op without operands. What outputs and effects do
+    not reach does not exist, so there is no dead code.
+    """
+
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    effects: tuple[Tensor, ...] = ()
+
+    def nodes(self) -> list[Tensor]:
+        """Every node that outputs and effects reach, operands before users; inputs come first."""
+        return topological(self.outputs + self.effects, first=self.inputs)
+
+    def __repr__(self) -> str:
+        inputs, outputs = (", ".join(str(t.type) for t in ts) for ts in (self.inputs, self.outputs))
+        effects = f", {len(self.effects)} effects" if self.effects else ""
+        return f"<graphc Function ({inputs}) -> ({outputs}){effects}>"
+
+    def __str__(self) -> str:
+        from graphc.text import show  # the text form builds on Function
+
+        return show(self)
+
+
+def topological(
+    roots: Iterable[Tensor], first: Iterable[Tensor] = (), stop: Callable[[Tensor], bool] | None = None
+) -> list[Tensor]:
+    """What `roots` reach, operands before users, without recursion.
+
+    `first` are listed first, reached or not, and nothing beyond them is visited; nor beyond a node
+    for which `stop` holds.
+    """
+    order = list(dict.fromkeys(first))
+    done = set(order)
+    stack: list[Tensor] = [*roots][::-1]
+    while stack:
+        node = stack[-1]
+        if node in done:
+            stack.pop()
+            continue
+        waiting = () if stop is not None and stop(node) else [i for i in node.inputs if i not in done]
+        if waiting:
+            stack.extend(reversed(waiting))
+        else:
+            stack.pop()
+            done.add(node)
+            order.append(node)
+    return order
+
+
+def bodies(node: Tensor) -> Iterator[tuple[str, Function]]:
+    """The attributes of `node` that are Functions, by name."""
+    if node.op.has_bodies:
+        for name, value in node.attrs.items():
+            if isinstance(value, Function):
+                yield name, value
+
+
+def rebuild(
+    function: Function,
+    make: Callable[[Tensor, tuple[Tensor, ...]], Tensor],
+    start: Mapping[Tensor, Tensor] | None = None,
+) -> tuple[Function, dict[Tensor, Tensor]]:
+    """`function` with ``make(node, new_inputs)`` in place of each node, and what became of each.
+
+    Nodes in `start` become what it says. Inputs not in `start` stay. The very same Function comes
+    back when nothing changed.
+    """
+    new: dict[Tensor, Tensor] = {node: node for node in function.inputs}
+    new.update(start or {})
+    for node in topological(function.outputs + function.effects, first=new):
+        if node not in new:
+            new[node] = make(node, tuple(new[i] for i in node.inputs))
+    inputs = tuple(new[node] for node in function.inputs)
+    outputs = tuple(new[node] for node in function.outputs)
+    effects = tuple(new[node] for node in function.effects)
+    if (inputs, outputs, effects) == (function.inputs, function.outputs, function.effects):
+        return function, new
+    return Function(inputs, outputs, effects), new
+
+
+def with_inputs(node: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
+    """`node` on other operands of the same types; the very same node where they are its own."""
+    return node if inputs == node.inputs else replace(node, inputs=inputs)

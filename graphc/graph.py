@@ -1,0 +1,319 @@
+"""Graph: the user's registry of names, variables, scopes and seed; which graph is current."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from threading import local
+from typing import TYPE_CHECKING, Any
+
+from graphc.errors import ArgumentError, GraphMismatchError, UnknownNameError
+from graphc.location import Location
+from graphc.tensor import Tensor, describe
+from graphc.types import TupleType
+
+if TYPE_CHECKING:
+    from graphc.function import Function
+    from graphc.op import Op
+    from graphc.variable import Variable
+
+
+class Graph:
+    """What a user opens to define in: names, variables, a seed. The nodes themselves are frozen.
+
+    Args:
+        seed: makes every random op of the graph repeatable. None draws a new seed for this graph.
+        parent: the graph around, for the body of a region (`cond`, a loop).
+
+    A graph read from a text holds its `function`.
+    """
+
+    def __init__(self, seed: int | None = None, *, parent: Graph | None = None) -> None:
+        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
+            raise ArgumentError(f"a seed is an int, not {seed!r}")
+        self.parent = parent
+        self.root: Graph = self if parent is None else parent.root
+        self.is_seeded = seed is not None or (parent is not None and parent.is_seeded)
+        if seed is None:
+            seed = secrets.randbits(63) if parent is None else parent.seed
+        self.seed: int = seed
+        self.variables: dict[str, Variable] = {}
+        self.effects: list[Tensor] = []  # in order of definition; a body runs all of its own
+        self.function: Function | None = None
+        self._named: dict[str, Tensor] = {}
+        self._next_suffix: dict[str, int] = {}
+        self._random_ops: dict[str, int] = {}
+
+    @contextmanager
+    def as_default(self) -> Iterator[Graph]:
+        """Makes it the current graph inside. Re-entrant; each thread has a stack of its own."""
+        with _frame(Frame(self, "", ())):
+            yield self
+
+    def get_tensor(self, name: str) -> Tensor:
+        """The tensor that bears `name`; for a variable, a new read. Raises: UnknownNameError."""
+        if name in self._named:
+            return self._named[name]
+        if name in self.variables:
+            return self.variables[name].value()
+        raise UnknownNameError(f"no tensor or variable is named {name!r}{_similar(name, self.names())}")
+
+    def names(self) -> list[str]:
+        """The names of all named tensors and variables, in order of definition."""
+        return [*self._named, *self.variables]
+
+    @property
+    def tensors(self) -> Mapping[str, Tensor]:
+        """The named tensors."""
+        return dict(self._named)
+
+    def unique_name(self, name: str) -> str:
+        """`name`, or ``name_1``, ``name_2``, ... where it is taken; it is taken from now on."""
+        check_name(name)
+        taken = self.root._next_suffix
+        if name not in taken:
+            taken[name] = 1
+            return name
+        while (candidate := f"{name}_{taken[name]}") in taken:
+            taken[name] += 1
+        taken[candidate] = 1
+        return candidate
+
+    def register(self, tensor: Tensor) -> None:
+        """Makes `tensor` known under its name, which must be unique here."""
+        assert tensor.name is not None
+        self._named[tensor.name] = tensor
+
+    def number_random_op(self, scope: str) -> int:
+        """The number of the next unnamed random op in `scope`."""
+        number = self.root._random_ops.get(scope, 0)
+        self.root._random_ops[scope] = number + 1
+        return number
+
+    def holds(self, other: Graph | None) -> bool:
+        """Whether tensors of `other` may be used here: it is this graph or one around it."""
+        graph: Graph | None = self
+        while graph is not None:
+            if graph is other:
+                return True
+            graph = graph.parent
+        return False
+
+    def __repr__(self) -> str:
+        return f"<graphc Graph: {len(self._named)} named tensors, {len(self.variables)} variables>"
+
+    def __deepcopy__(self, memo: object) -> Graph:
+        return self
+
+    def __str__(self) -> str:
+        from graphc.text import show  # the text form builds on Graph
+
+        return show(self)
+
+
+def check_name(name: object) -> None:
+    """Raises ArgumentError for what is no name: not a text, empty, or not valid Unicode."""
+    if not isinstance(name, str) or not name:
+        raise ArgumentError(f"a name is a text that is not empty, not {name!r}")
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise ArgumentError(f"a name must be valid Unicode, and {name!r} is not") from None
+
+
+def _similar(name: str, names: Sequence[str]) -> str:
+    from difflib import get_close_matches  # only needed on the way to an error
+
+    close = get_close_matches(name, names, 1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+# The current graph, scope and control dependencies: one immutable frame on a stack per thread.
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Where nodes are being made: the graph, the scope (``"a/b/"``), what must run before them."""
+
+    graph: Graph
+    scope: str
+    dependencies: tuple[Tensor, ...]
+
+
+class _Thread(local):
+    def __init__(self) -> None:
+        self.frames: list[Frame] = []
+
+
+_thread = _Thread()
+_default: list[Graph] = []  # the graph at the bottom of every thread's stack, made when first needed
+
+
+def current() -> Frame:
+    """The innermost frame of this thread."""
+    if _thread.frames:
+        return _thread.frames[-1]
+    return Frame(get_default_graph(), "", ())
+
+
+@contextmanager
+def _frame(frame: Frame) -> Iterator[Frame]:
+    _thread.frames.append(frame)
+    try:
+        yield frame
+    finally:
+        _thread.frames.pop()
+
+
+def get_default_graph() -> Graph:
+    """The graph that nodes are made in now."""
+    if _thread.frames:
+        return _thread.frames[-1].graph
+    if not _default:
+        _default.append(Graph())
+    return _default[0]
+
+
+def reset_default_graph() -> None:
+    """Starts a new, empty default graph. Raises: ArgumentError inside ``graph.as_default()``."""
+    if _thread.frames:
+        raise ArgumentError("the default graph cannot be reset inside `with graph.as_default()`")
+    _default[:] = [Graph()]
+
+
+@contextmanager
+def name_scope(name: str) -> Iterator[str]:
+    """Names made inside begin with ``name/``; a scope opened twice becomes ``name_1/``.
+
+    A `name` that ends in ``/`` re-opens exactly that scope.
+    """
+    check_name(name)
+    frame = current()
+    if name.endswith("/"):
+        scope = name
+    else:
+        scope = frame.graph.unique_name(frame.scope + name) + "/"
+    with _frame(replace(frame, scope=scope)):
+        yield scope
+
+
+@contextmanager
+def control_dependencies(dependencies: Sequence[Any] | None) -> Iterator[None]:
+    """What is made inside runs after `dependencies`; None clears those of the scopes around.
+
+    Raises: ArgumentError for a dependency that is no tensor, operation or variable.
+    """
+    from graphc.variable import Variable  # variables are made in graphs
+
+    frame = current()
+    if dependencies is None:
+        with _frame(replace(frame, dependencies=())):
+            yield
+        return
+    if isinstance(dependencies, Tensor | Variable):
+        dependencies = [dependencies]
+    listed = []
+    for given in dependencies:
+        if not isinstance(given, Tensor | Variable):
+            raise ArgumentError(f"a control dependency is a tensor or an operation, not {given!r}")
+        listed.append(given.value() if isinstance(given, Variable) else given)
+    with _frame(replace(frame, dependencies=(*frame.dependencies, *listed))):
+        yield
+
+
+@contextmanager
+def body_graph() -> Iterator[Graph]:
+    """A graph for the body of a region, current inside; it sees the tensors of the graphs around."""
+    frame = current()
+    body = Graph(parent=frame.graph)
+    with _frame(Frame(body, frame.scope, ())):
+        yield body
+
+
+# Entering a node.
+
+
+def enter(
+    made: Op,
+    inputs: tuple[Tensor, ...],
+    attrs: Mapping[str, Any],
+    name: str | None,
+    location: Location | None,
+) -> Tensor:
+    """A new node in the current graph, behind its control dependencies, registered if it has a name."""
+    frame = current()
+    graph = frame.graph
+    for operand in inputs:
+        if operand.owner is not graph:
+            graph = _meeting_graph(graph, inputs)
+            break
+    full_name = None if name is None else graph.unique_name(_scoped(frame, graph, name))
+    after = frame.dependencies if graph is frame.graph else ()
+    ordered = made.effect or made.has_bodies
+    if after and ordered:
+        inputs = _behind(inputs, after, graph, location)
+    attrs = made.canonical(inputs, attrs)
+    type = made.infer(inputs, attrs)
+    wrapped = after and not ordered and made.family != "source" and not isinstance(type, TupleType)
+    node = Tensor(made, inputs, attrs, type, location, None if wrapped else full_name, graph)
+    if wrapped:
+        node = _after(node, after, full_name)
+    if graph.parent is not None and (made.effect or (made.has_bodies and has_effects(node))):
+        graph.effects.append(node)
+    if full_name is not None:
+        graph.register(node)
+    return node
+
+
+def has_effects(node: Tensor) -> bool:
+    """Whether running `node` is seen from outside: an effect, or a region whose bodies have some."""
+    if node.op.effect:
+        return True
+    from graphc.function import bodies  # function knows Tensor, and this is rarely asked
+
+    return any(body.effects for _, body in bodies(node))
+
+
+def _scoped(frame: Frame, graph: Graph, name: str) -> str:
+    check_name(name)
+    return frame.scope + name if graph is frame.graph else name
+
+
+def _after(node: Tensor, dependencies: tuple[Tensor, ...], name: str | None = None) -> Tensor:
+    from graphc.ops.state import after  # the op builds on this module
+
+    return Tensor(after, (node, *dependencies), {}, node.type, node.loc, name, node.owner)
+
+
+def _behind(
+    inputs: tuple[Tensor, ...], after: tuple[Tensor, ...], graph: Graph, location: Location | None
+) -> tuple[Tensor, ...]:
+    """Operands of an effect, such that it runs after `after`."""
+    if inputs and not isinstance(inputs[0].type, TupleType):
+        first = replace(_after(inputs[0], after), loc=location, owner=graph)
+        return (first, *inputs[1:])
+    return (*inputs, *after)
+
+
+def _meeting_graph(graph: Graph, inputs: Sequence[Tensor]) -> Graph:
+    """The graph that a node on `inputs` belongs to: the current one, else the one of all of them."""
+    if all(graph.holds(operand.owner) for operand in inputs):
+        return graph
+    strangers = [operand for operand in inputs if not graph.holds(operand.owner)]
+    home = strangers[0].owner
+    for operand in strangers:
+        if operand.owner is not None and operand.owner.parent is not None:
+            raise GraphMismatchError(
+                f"{describe(operand)} was made inside a body and is used outside of it; "
+                "return it from the body instead"
+            )
+    for operand in inputs:
+        if operand.owner is not home:
+            place = f" (made at {operand.loc.short})" if operand.loc else ""
+            raise GraphMismatchError(
+                f"{describe(strangers[0])} and {describe(operand)}{place} belong to different graphs"
+            )
+    assert home is not None
+    return home

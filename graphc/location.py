@@ -1,0 +1,75 @@
+"""Which line of the user's program made a node."""
+
+from __future__ import annotations
+
+import linecache
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from types import CodeType, FrameType
+
+_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_OURS = tuple(os.path.join(_ROOT, room) + os.sep for room in ("graphc", "passes", "runtime"))
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """A line of a file; `backward` marks nodes that differentiate what the line computes."""
+
+    filename: str
+    line: int
+    backward: bool = False
+
+    @property
+    def short(self) -> str:
+        """The place in a few characters: ``train.py:18``."""
+        return f"{os.path.basename(self.filename)}:{self.line}"
+
+    @property
+    def source(self) -> str:
+        """The text of the line, empty where the file cannot be read."""
+        return linecache.getline(self.filename, self.line).strip()
+
+    def __str__(self) -> str:
+        return f"{self.short}: {self.source}" if self.source else self.short
+
+
+_on_behalf_of: ContextVar[Location | None] = ContextVar("on_behalf_of", default=None)
+_is_ours: dict[CodeType, bool] = {}
+
+
+def here() -> Location | None:
+    """The line of the nearest caller outside graphc, or the one that `on_behalf_of` set."""
+    borrowed = _on_behalf_of.get()
+    if borrowed is not None:
+        return borrowed
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        code = frame.f_code
+        ours = _is_ours.get(code)
+        if ours is None:
+            ours = _is_ours[code] = code.co_filename.startswith((*_OURS, "<frozen ", "<__array_"))
+        if not ours:
+            return Location(code.co_filename, frame.f_lineno)
+        frame = frame.f_back
+    return None
+
+
+@contextmanager
+def on_behalf_of(location: Location | None) -> Iterator[None]:
+    """Nodes made inside belong to `location`: how a pass hands the user's line on."""
+    token = _on_behalf_of.set(location)
+    try:
+        yield
+    finally:
+        _on_behalf_of.reset(token)
+
+
+def backward_of(location: Location | None) -> Location | None:
+    """The same line, marked as the differentiation of it."""
+    if location is None or location.backward:
+        return location
+    return replace(location, backward=True)

@@ -1,0 +1,346 @@
+"""Op: what one operation means, in one place: schema, type rule, NumPy meaning, gradient, examples.
+
+    @op("elementwise")
+    def exp(x: Tensor) -> TensorType:
+        \"\"\"``e ** x``.\"\"\"
+        return x.result                             # the body is the type rule
+
+    exp.evaluate(np.exp)                            # what it means
+    exp.gradient(lambda g, out, x: (g * out,))      # how it slopes
+    exp.example("f64[4]")                           # how it is tested
+
+Parameters annotated ``Tensor`` are operands, the others attributes. Attributes annotated ``Axis``,
+``Axes``, ``Shape`` or ``DType`` are brought to one spelling before the type rule sees them.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from graphc import sizes
+from graphc.errors import ArgumentError, GraphError, ShapeError
+from graphc.location import Location, here
+from graphc.tensor import Tensor, describe
+from graphc.types import TensorType, TupleType, Type, as_dtype, as_shape
+
+# What the annotations of attributes mean. (Names, so that a schema reads well.)
+Axis = int  # one axis of the first operand; counted from the front afterwards
+Axes = tuple[int, ...]  # axes of the first operand, None for all; sorted and counted from the front
+Shape = tuple[sizes.Size, ...]
+
+TypeRule = Callable[..., Type]
+GradientRule = Callable[..., Sequence[Tensor | None]]
+
+OPS: dict[str, Op] = {}
+NO_ATTRS: Mapping[str, Any] = MappingProxyType({})
+_REQUIRED = object()
+_TRIAL_RANKS = range(7)
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """Operands (types, or arrays where their values matter) and attributes: one case that buys the checks.
+
+    `domain` is the range that random operands are drawn from. `smooth` says whether gradients are
+    compared with finite differences.
+    """
+
+    operands: tuple[Any, ...]
+    attrs: Mapping[str, Any]
+    domain: tuple[float, float]
+    smooth: bool
+
+
+class Op:
+    """One operation. Calling it makes a node; the decorator `op` makes one from its type rule."""
+
+    def __init__(
+        self,
+        rule: TypeRule,
+        family: str,
+        promotes: bool | tuple[str, ...] | None,
+        nondifferentiable: tuple[str, ...],
+        effect: bool,
+        fallible: bool,
+    ) -> None:
+        self.name = rule.__name__.strip("_")
+        self.family = family
+        self.rule = rule
+        self.effect = effect  # running it is seen from outside; never dropped, merged or moved
+        self.fallible = fallible  # it may fail at the run, so it is never run speculatively
+        self.has_bodies = False
+        self.gradient_rule: GradientRule | None = None
+        self.gradient_stated = False
+        self.meaning: Callable[..., Any] | None = None
+        self.examples: list[Example] = []
+        self.__doc__ = rule.__doc__
+        self.__name__ = self.__qualname__ = self.name
+        self.__module__ = rule.__module__
+        self.__wrapped__ = rule
+        operands: list[str] = []
+        self.variadic = False
+        self.defaults: dict[str, Any] = {}
+        self.converters: list[tuple[str, Callable[[Any, TensorType | None], Any]]] = []
+        for parameter in inspect.signature(rule).parameters.values():
+            if parameter.annotation == "Tensor":
+                operands.append(parameter.name)
+                self.variadic |= parameter.kind is parameter.VAR_POSITIONAL
+                continue
+            default = parameter.default
+            self.defaults[parameter.name] = _REQUIRED if default is parameter.empty else default
+            kind = str(parameter.annotation).removesuffix(" | None")
+            self.has_bodies |= kind == "Function"
+            if kind in _CONVERTERS:
+                self.converters.append((parameter.name, _CONVERTERS[kind]))
+        self.operands = tuple(operands)
+        if promotes is None:
+            promotes = family == "elementwise"
+        self.promotes = self.operands if promotes is True else promotes or ()
+        self.nondifferentiable = frozenset(operands.index(name) for name in nondifferentiable)
+
+    def __repr__(self) -> str:
+        return f"<graphc op {self.name}>"
+
+    def __reduce__(self) -> str:
+        return f"OPS[{self.name!r}]"
+
+    # Making nodes.
+
+    def __call__(self, *args: Any, name: str | None = None, **kwargs: Any) -> Tensor:
+        """Make a node, in the current graph, on the caller's line.
+
+        Operands may be tensors, variables, arrays, lists or numbers; `name` names the result.
+        """
+        from graphc.conversion import as_operands  # conversion makes nodes, so it knows Op
+        from graphc.graph import enter
+
+        if name is not None and "name" in self.defaults:  # a source, whose name is an attribute
+            kwargs["name"], name = name, None
+        values, attrs = self._bind(args, kwargs)
+        location = here()
+        try:
+            inputs = as_operands(self, values)
+            return enter(self, inputs, attrs, name, location)
+        except GraphError as error:
+            _explain(error, self, values, location)
+            raise
+
+    def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Arguments, split into operands and attributes."""
+        if self.variadic:
+            values, extra = args, ()
+        else:
+            count = len(self.operands)
+            values, extra = args[:count], args[count:]
+            if len(values) < count:
+                try:
+                    values += tuple(kwargs.pop(name) for name in self.operands[len(values) :])
+                except KeyError as missing:
+                    raise TypeError(f"{self.name}() misses its operand {missing}") from None
+        if not (self.defaults or kwargs or extra):
+            return values, {}
+        attrs = dict(self.defaults)
+        if len(extra) > len(attrs):
+            raise TypeError(f"{self.name}() takes {len(self.operands) + len(attrs)} arguments at most")
+        attrs.update(zip(attrs, extra, strict=False))
+        for key, value in kwargs.items():
+            if key not in attrs:
+                raise TypeError(f"{self.name}() has no argument {key!r}")
+            attrs[key] = value
+        for key, value in attrs.items():
+            if value is _REQUIRED:
+                raise TypeError(f"{self.name}() misses its argument {key!r}")
+        return values, attrs
+
+    def canonical(self, inputs: tuple[Tensor, ...], attrs: Mapping[str, Any]) -> Mapping[str, Any]:
+        """`attrs` in their one spelling, as far as the operands' ranks are known."""
+        if not attrs:
+            return NO_ATTRS
+        if not self.converters:
+            return attrs
+        first = inputs[0].type if inputs else None
+        operand = first if isinstance(first, TensorType) else None
+        return {
+            **attrs,
+            **{key: convert(attrs[key], operand) for key, convert in self.converters},
+        }
+
+    def infer(self, inputs: Sequence[Any], attrs: Mapping[str, Any]) -> Type:
+        """The type of the result, by the type rule; also where an operand's rank is unknown.
+
+        There the rule is tried on every rank, and what all the ranks that it accepts agree on is known.
+        """
+        if self.family == "elementwise" or all(
+            i.type.__class__ is TupleType or i.type.shape is not None for i in inputs
+        ):
+            return self.rule(*inputs, **attrs)
+        results, failure = [], None
+        for rank in _TRIAL_RANKS:
+            trial = [_of_rank(i, rank) for i in inputs]
+            try:
+                results.append(self.rule(*trial, **self.canonical(tuple(trial), attrs)))
+            except GraphError as error:
+                failure = failure or error
+        if not results:
+            assert failure is not None
+            raise failure
+        return _agreement(results)
+
+    def make(
+        self,
+        inputs: tuple[Tensor, ...],
+        attrs: Mapping[str, Any] = NO_ATTRS,
+        name: str | None = None,
+        loc: Location | None = None,
+    ) -> Tensor:
+        """A node outside any graph's registry: how passes and the parser build."""
+        attrs = self.canonical(inputs, attrs)
+        owner = inputs[0].owner if inputs else None
+        return Tensor(self, inputs, attrs, self.infer(inputs, attrs), loc, name, owner)
+
+    # Declaring what it means.
+
+    def evaluate(self, meaning: Callable[..., Any]) -> Callable[..., Any]:
+        """Declares the NumPy meaning: ``meaning(*arrays, **attrs)``, sizes in `attrs` being numbers."""
+        self.meaning = meaning
+        return meaning
+
+    def gradient(self, rule: GradientRule | None) -> GradientRule | None:
+        """Declares ``rule(g, out, *inputs, **attrs)``: a cotangent, or None, for each operand.
+
+        `g` has the type of `out` (for several results: a tuple with None where nothing comes back).
+        Cotangents may have the broadcast shape: the sweep sums them down. None states that there is
+        no gradient.
+        """
+        self.gradient_rule, self.gradient_stated = rule, True
+        return rule
+
+    def example(
+        self,
+        *operands: Any,
+        domain: tuple[float, float] = (-2.0, 2.0),
+        smooth: bool = True,
+        **attrs: Any,
+    ) -> None:
+        """Declares a tested call; operands are types such as ``"f64[3,4]"``, or arrays."""
+        self.examples.append(Example(operands, attrs, domain, smooth))
+
+
+def op(
+    family: str,
+    *,
+    promotes: bool | tuple[str, ...] | None = None,
+    nondifferentiable: tuple[str, ...] = (),
+    effect: bool = False,
+    fallible: bool = False,
+) -> Callable[[TypeRule], Op]:
+    """Makes an `Op` of `family` from its type rule and registers it.
+
+    `promotes` names the operands that are brought to one dtype (True: all; by default those of an
+    elementwise op). `nondifferentiable` names operands that no gradient flows to.
+    """
+
+    def declare(rule: TypeRule) -> Op:
+        made = Op(rule, family, promotes, nondifferentiable, effect, fallible)
+        if made.name in OPS:
+            raise ValueError(f"two ops are named {made.name}")
+        OPS[made.name] = made
+        return made
+
+    return declare
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """Stands for an operand of unknown rank while a rule is tried on one rank."""
+
+    type: TensorType
+    attrs: Mapping[str, Any]
+
+    @property
+    def result(self) -> TensorType:
+        return self.type
+
+
+def _of_rank(operand: Any, rank: int) -> Any:
+    if isinstance(operand.type, TupleType) or operand.type.shape is not None:
+        return operand
+    shape = tuple(sizes.unknown() for _ in range(rank))
+    return _Trial(TensorType(operand.type.dtype, shape), operand.attrs)
+
+
+def _agreement(results: list[Type]) -> Type:
+    first = results[0]
+    if isinstance(first, TupleType):
+        rows = [result.elements for result in results if isinstance(result, TupleType)]
+        return TupleType(tuple(_common(list(column)) for column in zip(*rows, strict=True)))
+    return _common([result for result in results if isinstance(result, TensorType)])
+
+
+def _common(results: list[TensorType]) -> TensorType:
+    first = results[0]
+    return first if all(r == first for r in results) else TensorType(first.dtype, None)
+
+
+def _explain(error: GraphError, made: Op, values: Sequence[Any], location: Location | None) -> None:
+    """Gives `error` its three parts, unless a call inside this one did."""
+    if getattr(error, "explained", False):
+        return
+    error.explained = True  # type: ignore[attr-defined]  # read only here
+    error.args = (f"{made.name}: {error}", *error.args[1:])
+    lines = [f"at {location}"] if location else []
+    labels = made.operands if not made.variadic else [f"operand {i}" for i in range(len(values))]
+    for label, value in zip(labels, values, strict=False):
+        if isinstance(value, Tensor):
+            place = f", made at {value.loc.short}" if value.loc else ""
+            lines.append(f"{label} is {describe(value)}: {value.type}{place}")
+        elif hasattr(value, "describe"):
+            lines.append(f"{label} is {value.describe()}")
+    error.extend(*lines)
+
+
+# Attributes in one spelling.
+
+
+def normalize_axis(axis: Any, rank: int, what: object = None) -> int:
+    """`axis` counted from the front. Raises: ShapeError where a value of `rank` has no such axis."""
+    try:
+        index = int(axis.__index__())
+    except (AttributeError, TypeError):
+        raise ArgumentError(f"an axis is an int, not {axis!r}") from None
+    if not -rank <= index < rank:
+        of = f" for {what}" if what is not None else ""
+        raise ShapeError(f"axis {index} is out of range{of} with {rank} axes")
+    return index % rank
+
+
+def _axis(given: Any, operand: TensorType | None) -> Any:
+    if given is None or operand is None or operand.shape is None:
+        return given
+    return normalize_axis(given, len(operand.shape), operand)
+
+
+def _axes(given: Any, operand: TensorType | None) -> Any:
+    if operand is None or operand.shape is None:
+        return tuple(given) if isinstance(given, list) else given
+    rank = len(operand.shape)
+    if given is None:
+        return tuple(range(rank))
+    listed = tuple(given) if isinstance(given, list | tuple) else (given,)
+    axes = tuple(sorted(normalize_axis(axis, rank, operand) for axis in listed))
+    if len(set(axes)) < len(axes):
+        raise ArgumentError(f"an axis is named twice in {given!r}")
+    return axes
+
+
+_CONVERTERS: dict[str, Callable[[Any, TensorType | None], Any]] = {
+    "Axis": _axis,
+    "Axes": _axes,
+    "Shape": lambda given, _: as_shape(given),
+    "DType": lambda given, _: None if given is None else as_dtype(given),
+}
+

@@ -1,0 +1,130 @@
+"""Python's syntax for tensors and variables: ``x + y``, ``x @ w``, ``x[1:, None]``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import graphc  # only its name: the ops build on tensors, and are all there when an operator is used
+
+if TYPE_CHECKING:
+    import graphc.ops
+    from graphc.tensor import Tensor
+
+
+class Operators:
+    """What `Tensor` and `Variable` share: each operator makes the node of the op it stands for.
+
+    ``==`` stays identity, so that tensors can be keys of a dict; `gc.equal` compares values.
+    """
+
+    __slots__ = ()
+
+    def __add__(self, other: Any) -> Tensor:
+        return graphc.ops.add(self, other)
+
+    def __radd__(self, other: Any) -> Tensor:
+        return graphc.ops.add(other, self)
+
+    def __sub__(self, other: Any) -> Tensor:
+        return graphc.ops.sub(self, other)
+
+    def __rsub__(self, other: Any) -> Tensor:
+        return graphc.ops.sub(other, self)
+
+    def __mul__(self, other: Any) -> Tensor:
+        return graphc.ops.mul(self, other)
+
+    def __rmul__(self, other: Any) -> Tensor:
+        return graphc.ops.mul(other, self)
+
+    def __truediv__(self, other: Any) -> Tensor:
+        return graphc.ops.div(self, other)
+
+    def __rtruediv__(self, other: Any) -> Tensor:
+        return graphc.ops.div(other, self)
+
+    def __floordiv__(self, other: Any) -> Tensor:
+        return graphc.ops.floor_divide(self, other)
+
+    def __rfloordiv__(self, other: Any) -> Tensor:
+        return graphc.ops.floor_divide(other, self)
+
+    def __mod__(self, other: Any) -> Tensor:
+        return graphc.ops.remainder(self, other)
+
+    def __rmod__(self, other: Any) -> Tensor:
+        return graphc.ops.remainder(other, self)
+
+    def __pow__(self, other: Any) -> Tensor:
+        return graphc.ops.power(self, other)
+
+    def __rpow__(self, other: Any) -> Tensor:
+        return graphc.ops.power(other, self)
+
+    def __matmul__(self, other: Any) -> Tensor:
+        return graphc.ops.matmul(self, other)
+
+    def __rmatmul__(self, other: Any) -> Tensor:
+        return graphc.ops.matmul(other, self)
+
+    def __and__(self, other: Any) -> Tensor:
+        return graphc.ops.bitwise_and(self, other)
+
+    def __rand__(self, other: Any) -> Tensor:
+        return graphc.ops.bitwise_and(other, self)
+
+    def __or__(self, other: Any) -> Tensor:
+        return graphc.ops.bitwise_or(self, other)
+
+    def __ror__(self, other: Any) -> Tensor:
+        return graphc.ops.bitwise_or(other, self)
+
+    def __xor__(self, other: Any) -> Tensor:
+        return graphc.ops.bitwise_xor(self, other)
+
+    def __rxor__(self, other: Any) -> Tensor:
+        return graphc.ops.bitwise_xor(other, self)
+
+    def __lshift__(self, other: Any) -> Tensor:
+        return graphc.ops.left_shift(self, other)
+
+    def __rlshift__(self, other: Any) -> Tensor:
+        return graphc.ops.left_shift(other, self)
+
+    def __rshift__(self, other: Any) -> Tensor:
+        return graphc.ops.right_shift(self, other)
+
+    def __rrshift__(self, other: Any) -> Tensor:
+        return graphc.ops.right_shift(other, self)
+
+    def __neg__(self) -> Tensor:
+        return graphc.ops.neg(self)
+
+    def __pos__(self) -> Tensor:
+        return graphc.ops.identity(self)
+
+    def __abs__(self) -> Tensor:
+        return graphc.ops.abs(self)
+
+    def __invert__(self) -> Tensor:
+        return graphc.ops.bitwise_not(self)
+
+    def __lt__(self, other: Any) -> Tensor:
+        return graphc.ops.less(self, other)
+
+    def __le__(self, other: Any) -> Tensor:
+        return graphc.ops.less_equal(self, other)
+
+    def __gt__(self, other: Any) -> Tensor:
+        return graphc.ops.greater(self, other)
+
+    def __ge__(self, other: Any) -> Tensor:
+        return graphc.ops.greater_equal(self, other)
+
+    def __getitem__(self, key: Any) -> Tensor:
+        return graphc.ops.index(self, key)
+
+    @property
+    def T(self) -> Tensor:  # noqa: N802  NumPy's name
+        """All axes reversed."""
+        return graphc.ops.transpose(self)

@@ -1,0 +1,177 @@
+"""Markers: requests that a pass answers before anything runs, and values that gradients stop at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from graphc.conversion import as_tensor
+from graphc.errors import ArgumentError, DTypeError, ShapeError
+from graphc.function import topological
+from graphc.op import op
+from graphc.ops.elementwise import add
+from graphc.ops.state import pick
+from graphc.tensor import Tensor, describe
+from graphc.types import TensorType, TupleType, promote
+from graphc.variable import Variable
+
+
+@op("marker")
+def gradient_request(*operands: Tensor, ys: int, seeds: int, stops: int) -> TupleType:
+    """Asks for the gradient of the first `ys` operands, summed, towards the last ones.
+
+    After the ys come `seeds` cotangents (none: ones), `stops` tensors that the sweep does not cross,
+    and the xs; one result for each x, of its type. `passes/differentiation.py` answers it.
+
+    Shapes: ``ys, seeds, stops, xs -> xs``.
+    """
+    return TupleType(tuple(x.result for x in operands[ys + seeds + stops :]))
+
+
+gradient_request.gradient(None)
+
+
+def gradients(
+    ys: Any,
+    xs: Any,
+    grad_ys: Any = None,
+    stop_gradients: Any = None,
+    unconnected: str = "none",
+) -> list[Tensor | None]:
+    """The derivatives of ``sum(ys)`` towards each of `xs`.
+
+    Args:
+        ys: a tensor or a list of tensors, float.
+        xs: a tensor or Variable or a list; for a Variable, all its reads add up.
+        grad_ys: cotangents to begin with, one for each y (None in the list: ones).
+        stop_gradients: tensors taken as constants.
+        unconnected: ``"none"`` gives None for an x that no y depends on, ``"zero"`` zeros.
+
+    Returns: a list as long as `xs`, each of the shape and dtype of its x.
+
+    Raises: DTypeError for ys that are not float; ArgumentError, ShapeError.
+    """
+    if unconnected not in ("none", "zero"):
+        raise ArgumentError(f'unconnected is "none" or "zero", not {unconnected!r}')
+    targets = [as_tensor(y) for y in _listed(ys)]
+    if not targets:
+        raise ArgumentError("gradients of no ys")
+    for y in targets:
+        if not y.dtype.is_floating:
+            raise DTypeError(f"gradients: {describe(y)} is {y.type}, and only floats have a slope")
+    seeds = _seeds(targets, grad_ys)
+    stops = [as_tensor(s) for s in _listed(stop_gradients)]
+    wanted = _listed(xs)
+    for x in wanted:
+        if not isinstance(x, Tensor | Variable):
+            raise ArgumentError(f"gradients: an x is a tensor or a variable, not {x!r}")
+    ancestors = topological(targets)
+    reads = _reads(ancestors, [x for x in wanted if isinstance(x, Variable)])
+    points = [reads.get(x, []) if isinstance(x, Variable) else [x] for x in wanted]
+    connected = _connected(ancestors, targets, set(sum(points, [])), set(stops))
+    asked = list(dict.fromkeys(p for group in points for p in group if p in connected))
+    answers: dict[Tensor, Tensor] = {}
+    if asked:
+        request = gradient_request(
+            *targets, *seeds, *stops, *asked, ys=len(targets), seeds=len(seeds), stops=len(stops)
+        )
+        answers = {x: pick(request, index=i) for i, x in enumerate(asked)}
+    return [
+        _summed([answers[p] for p in group if p in answers], x, unconnected)
+        for x, group in zip(wanted, points, strict=True)
+    ]
+
+
+def _listed(given: Any) -> list[Any]:
+    if given is None:
+        return []
+    return list(given) if isinstance(given, list | tuple) else [given]
+
+
+def _seeds(ys: Sequence[Tensor], grad_ys: Any) -> list[Tensor]:
+    from graphc.ops.movement import ones_like  # movement uses gradients' neighbours
+
+    given = _listed(grad_ys)
+    if not given or all(seed is None for seed in given):
+        return []
+    if len(given) != len(ys):
+        raise ArgumentError(f"gradients: {len(ys)} ys and {len(given)} grad_ys")
+    seeds = []
+    for y, seed in zip(ys, given, strict=True):
+        made = ones_like(y) if seed is None else as_tensor(seed)
+        if seed is not None and not isinstance(seed, Tensor | Variable):
+            made = as_tensor(seed, y.dtype)
+        if promote(made.dtype, y.dtype) is not y.dtype:
+            raise DTypeError(f"gradients: grad_ys of {made.type} for a y of {y.type}")
+        shape, given_shape = y.result.shape, made.result.shape
+        if shape is not None and given_shape is not None and len(shape) != len(given_shape):
+            raise ShapeError(f"gradients: grad_ys of {made.type} for a y of {y.type}")
+        seeds.append(as_tensor(made, y.dtype))
+    return seeds
+
+
+def _reads(nodes: Sequence[Tensor], variables: Sequence[Variable]) -> dict[Variable, list[Tensor]]:
+    """The reads of each of `variables` among `nodes`."""
+    by_name = {(v.graph, v.name): v for v in variables}
+    reads: dict[Variable, list[Tensor]] = {v: [] for v in variables}
+    for node in nodes:
+        if node.op.name == "variable" and node.owner is not None:
+            found = by_name.get((node.owner.root, node.attrs["name"]))
+            if found is not None:
+                reads[found].append(node)
+    return reads
+
+
+def _connected(
+    nodes: Sequence[Tensor], ys: Sequence[Tensor], xs: set[Tensor], stops: set[Tensor]
+) -> set[Tensor]:
+    """Those of `xs` that a differentiable path leads to from some y."""
+    reached = {y for y in ys}
+    for node in reversed(nodes):
+        if node not in reached or (node in stops and node not in xs):
+            continue
+        if node not in stops:
+            reached.update(differentiable_operands(node))
+    return {x for x in xs if x in reached}
+
+
+def differentiable_operands(node: Tensor) -> list[Tensor]:
+    """The operands of `node` that a cotangent of it flows to."""
+    if node.op is pick or node.op is gradient_request:
+        return [i for i in node.inputs if carries_gradient(i)]
+    if node.op.gradient_rule is None:
+        return []
+    blocked = node.op.nondifferentiable
+    return [x for i, x in enumerate(node.inputs) if i not in blocked and carries_gradient(x)]
+
+
+def carries_gradient(tensor: Tensor) -> bool:
+    """Whether `tensor` can have a cotangent: it is float, or has a float among its results."""
+    if isinstance(tensor.type, TupleType):
+        return any(element.dtype.is_floating for element in tensor.type.elements)
+    return tensor.type.dtype.is_floating
+
+
+def _summed(parts: list[Tensor], x: Tensor | Variable, unconnected: str) -> Tensor | None:
+    from graphc.ops.movement import zeros_like  # movement uses gradients' neighbours
+
+    if not parts:
+        return None if unconnected == "none" else zeros_like(x)
+    total = parts[0]
+    for part in parts[1:]:
+        total = add(total, part)
+    return total
+
+
+@op("marker")
+def stop_gradient(x: Tensor) -> TensorType:
+    """`x`, which gradients take as a constant.
+
+    Shapes: ``[...] -> [...]``.
+    """
+    return x.result
+
+
+stop_gradient.evaluate(lambda x: x)
+stop_gradient.gradient(None)
+stop_gradient.example("f64[3]", smooth=False)

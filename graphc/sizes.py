@@ -1,0 +1,404 @@
+"""Symbolic sizes: integers, named sizes, unknown sizes, and arithmetic on them.
+
+A size is an ``int`` or a `SizeExpr`: a polynomial with integer coefficients over atoms in canonical
+form, so equal expressions compare equal. An atom is a `Symbol` or a `Call` (floor division,
+remainder, maximum) that the polynomial cannot express. Sizes are never negative, which `maximum` uses.
+"""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import local
+
+from graphc.errors import ArgumentError, ShapeError
+
+
+@dataclass(frozen=True, slots=True)
+class Symbol:
+    """A size known only at the run: named by the user, or unknown (`name` is None) and numbered."""
+
+    name: str | None
+    serial: int = 0
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """The place among the atoms of an expression."""
+        return (0, self.name) if self.name is not None else (1, str(self.serial).zfill(12))
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """``//``, ``%`` or ``max`` of two sizes, where it does not simplify."""
+
+    function: str
+    operands: tuple[Size, Size]
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """The place among the atoms of an expression."""
+        return (2, self.function + repr(self.operands))
+
+
+Atom = Symbol | Call
+Term = tuple[tuple[Atom, ...], int]  # a product of atoms and its coefficient
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class SizeExpr:
+    """A polynomial over atoms: ``sum(coefficient * product(atoms))``, terms in canonical order."""
+
+    terms: tuple[Term, ...]
+
+    def __add__(self, other: Size) -> Size:
+        return _polynomial(itertools.chain(self.terms, _terms(other)))
+
+    def __sub__(self, other: Size) -> Size:
+        return self + other * -1
+
+    def __rsub__(self, other: Size) -> Size:
+        return self * -1 + other
+
+    def __mul__(self, other: Size) -> Size:
+        return _polynomial(
+            (tuple(sorted(a + b, key=_key)), m * n) for a, m in self.terms for b, n in _terms(other)
+        )
+
+    def __floordiv__(self, other: Size) -> Size:
+        return floor_divide(self, other)
+
+    def __rfloordiv__(self, other: Size) -> Size:
+        return floor_divide(other, self)
+
+    def __mod__(self, other: Size) -> Size:
+        return remainder(self, other)
+
+    def __rmod__(self, other: Size) -> Size:
+        return remainder(other, self)
+
+    __radd__, __rmul__ = __add__, __mul__
+
+    def __repr__(self) -> str:
+        return format_size(self)
+
+
+Size = int | SizeExpr
+
+_serials = itertools.count()
+
+
+def named(name: str) -> SizeExpr:
+    """The size that bears `name`; equal names are equal sizes."""
+    if not name.isidentifier() or name == "max":
+        raise ArgumentError(f"a size is named by an identifier, not {name!r}")
+    return _symbol(Symbol(name))
+
+
+def unknown() -> SizeExpr:
+    """A new unknown size, equal to no other."""
+    return _symbol(Symbol(None, next(_serials)))
+
+
+def _symbol(symbol: Symbol) -> SizeExpr:
+    return SizeExpr((((symbol,), 1),))
+
+
+def sole_symbol(size: Size) -> Symbol | None:
+    """The symbol that `size` is, or None where it is a number or arithmetic."""
+    match size:
+        case SizeExpr(((((Symbol() as symbol),), 1),)):
+            return symbol
+    return None
+
+
+def _key(atom: Atom) -> tuple[object, ...]:
+    return atom.key
+
+
+def _terms(size: Size) -> tuple[Term, ...]:
+    if isinstance(size, SizeExpr):
+        return size.terms
+    return (((), int(size)),) if size else ()
+
+
+def _polynomial(terms: Iterable[Term]) -> Size:
+    sums: dict[tuple[Atom, ...], int] = {}
+    for atoms, coefficient in terms:
+        sums[atoms] = sums.get(atoms, 0) + coefficient
+    kept = [(atoms, n) for atoms, n in sums.items() if n]
+    if not kept:
+        return 0
+    if len(kept) == 1 and not kept[0][0]:
+        return kept[0][1]
+    kept.sort(key=lambda term: (-len(term[0]), tuple(a.key for a in term[0])))
+    return SizeExpr(tuple(kept))
+
+
+def product(sizes: Iterable[Size]) -> Size:
+    """The product of all `sizes`; 1 where there are none."""
+    result: Size = 1
+    for size in sizes:
+        result = result * size
+    return result
+
+
+def floor_divide(x: Size, y: Size) -> Size:
+    """``x // y``, exact parts taken out: ``(4 n + 3) // 2 -> 2 n + 1``."""
+    if isinstance(x, int) and isinstance(y, int):
+        if y == 0:
+            raise ShapeError(f"the size {x} is divided by zero")
+        return x // y
+    if isinstance(y, int) and y > 0:
+        whole = _polynomial((a, n // y) for a, n in _terms(x) if n % y == 0)
+        rest = _polynomial((a, n) for a, n in _terms(x) if n % y)
+        return whole + (rest // y if isinstance(rest, int) else _call("//", rest, y))
+    if (quotient := _exact_quotient(x, y)) is not None:
+        return quotient
+    return _call("//", x, y)
+
+
+def _exact_quotient(x: Size, y: Size) -> Size | None:
+    """``x / y`` where `y` is one term that divides every term of `x`."""
+    (divisor, by), *others = _terms(y) or (((), 1),)
+    if others:
+        return 1 if x == y else None
+    quotient: list[Term] = []
+    for atoms, n in _terms(x):
+        left = list(atoms)
+        for atom in divisor:
+            if atom not in left:
+                return None
+            left.remove(atom)
+        if n % by:
+            return None
+        quotient.append((tuple(left), n // by))
+    return _polynomial(quotient)
+
+
+def remainder(x: Size, y: Size) -> Size:
+    """``x % y``."""
+    if isinstance(x, int) and isinstance(y, int):
+        return x % y
+    rest = x - floor_divide(x, y) * y
+    return rest if isinstance(rest, int) else _call("%", x, y)
+
+
+def maximum(x: Size, y: Size) -> Size:
+    """The larger of two sizes, decided where every symbol's being >= 0 decides it."""
+    if isinstance(x, int) and isinstance(y, int):
+        return max(x, y)
+    difference = _terms(x - y)
+    if all(n >= 0 for _, n in difference):
+        return x
+    if all(n <= 0 for _, n in difference):
+        return y
+    return _call("max", x, y)
+
+
+def minimum(x: Size, y: Size) -> Size:
+    """The smaller of two sizes: ``x + y - max(x, y)``."""
+    return x + y - maximum(x, y)
+
+
+def _call(function: str, x: Size, y: Size) -> SizeExpr:
+    return SizeExpr((((Call(function, (x, y)),), 1),))
+
+
+_FUNCTIONS: dict[str, Callable[[Size, Size], Size]] = {
+    "//": floor_divide,
+    "%": remainder,
+    "max": maximum,
+}
+
+
+def symbols(size: Size) -> Iterator[Symbol]:
+    """Every symbol in `size`, in order, repeats included."""
+    if isinstance(size, SizeExpr):
+        for atoms, _ in size.terms:
+            for atom in atoms:
+                if isinstance(atom, Symbol):
+                    yield atom
+                else:
+                    yield from symbols(atom.operands[0])
+                    yield from symbols(atom.operands[1])
+
+
+def substitute(size: Size, values: Mapping[Symbol, Size]) -> Size:
+    """`size` with each symbol replaced by its value where `values` has one."""
+    if not isinstance(size, SizeExpr):
+        return size
+    total: Size = 0
+    for atoms, coefficient in size.terms:
+        term: Size = coefficient
+        for atom in atoms:
+            if isinstance(atom, Symbol):
+                term = term * values.get(atom, _symbol(atom))
+            else:
+                x, y = (substitute(operand, values) for operand in atom.operands)
+                term = term * _FUNCTIONS[atom.function](x, y)
+        total = total + term
+    return total
+
+
+def solve(size: Size, value: int, known: Mapping[Symbol, int]) -> tuple[Symbol, int] | None:
+    """The one symbol of `size` not in `known`, and what it must be for `size` to equal `value`.
+
+    None where no symbol or several are open, or where the equation is not linear in it.
+    """
+    rest = substitute(size, dict(known)) - value
+    open_symbols = set(symbols(rest))
+    if len(open_symbols) != 1:
+        return None
+    (symbol,) = open_symbols
+    slope = sum(n for atoms, n in _terms(rest) if atoms == (symbol,))
+    constant = sum(n for atoms, n in _terms(rest) if atoms == ())
+    if len(_terms(rest)) != (slope != 0) + (constant != 0) or not slope or -constant % slope:
+        return None
+    return symbol, -constant // slope
+
+
+# Unknown sizes that meet in one op are taken as equal, and that is checked at the run.
+
+
+class _Meetings(local):
+    """Who listens to meetings, in each thread; None is nobody."""
+
+    listener: list[tuple[Size, Size]] | None = None
+
+
+_meetings = _Meetings()
+
+
+@contextmanager
+def meetings() -> Iterator[list[tuple[Size, Size]]]:
+    """Collects the pairs of sizes that type rules take as equal without knowing it."""
+    outer, _meetings.listener = _meetings.listener, []
+    try:
+        yield _meetings.listener
+    finally:
+        _meetings.listener = outer
+
+
+def meet(x: Size, y: Size) -> Size | None:
+    """The size of two axes that must be alike, or None where they cannot be.
+
+    A number wins over a symbol; of two symbols a named one, else the first. What is assumed here
+    is told to `meetings` and checked when the sizes are known.
+    """
+    if x == y:
+        return x
+    difference = x - y
+    if isinstance(difference, int):  # never equal, whatever the symbols are
+        return None
+    if _meetings.listener is not None:
+        _meetings.listener.append((x, y))
+    if isinstance(x, int) or isinstance(y, int):
+        return x if isinstance(x, int) else y
+    return y if is_unknown(x) and not is_unknown(y) else x
+
+
+def broadcast(x: Size, y: Size) -> Size | None:
+    """The size of two axes that broadcast, or None where they cannot."""
+    if x == 1 or x == y:
+        return y
+    return x if y == 1 else meet(x, y)
+
+
+def is_unknown(size: Size) -> bool:
+    """Whether an unknown (unnamed) symbol occurs in `size`."""
+    return any(symbol.name is None for symbol in symbols(size))
+
+
+# Text.
+
+
+def format_size(size: Size, spell: Callable[[Symbol], str] | None = None) -> str:
+    """`size` as text, e.g. ``2*batch+1``; `spell` names unknown symbols, ``?`` without it."""
+    if not isinstance(size, SizeExpr):
+        return str(size)
+    spell = spell or (lambda _: "?")
+    text = ""
+    for atoms, coefficient in size.terms:
+        factors = [_format_atom(atom, spell) for atom in atoms]
+        if abs(coefficient) != 1 or not factors:
+            factors.insert(0, str(abs(coefficient)))
+        sign = "-" if coefficient < 0 else "+" if text else ""
+        text += sign + "*".join(factors)
+    return text
+
+
+def _format_atom(atom: Atom, spell: Callable[[Symbol], str]) -> str:
+    if isinstance(atom, Symbol):
+        return atom.name if atom.name is not None else spell(atom)
+    x, y = (format_size(operand, spell) for operand in atom.operands)
+    return f"max({x},{y})" if atom.function == "max" else f"(({x}){atom.function}({y}))"
+
+
+def parse_size(text: str, unknowns: dict[str, SizeExpr] | None = None) -> Size:
+    """The size that `text` spells; ``?0`` becomes one new unknown per number in `unknowns`."""
+    unknowns = {} if unknowns is None else unknowns
+    prefix = "unknown_size_"
+    while prefix in text:
+        prefix += "_"
+    try:
+        tree = ast.parse(text.strip().replace("?", prefix), mode="eval").body
+        return _read(tree, prefix, unknowns)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise ArgumentError(f"{text!r} is not a size") from error
+
+
+def _read(tree: ast.expr, prefix: str, unknowns: dict[str, SizeExpr]) -> Size:
+    match tree:
+        case ast.Constant(int() as value) if not isinstance(value, bool):
+            return value
+        case ast.Name(name) if name.startswith(prefix):
+            return unknowns.setdefault(name.removeprefix(prefix), unknown())
+        case ast.Name(name):
+            return named(name)
+        case ast.UnaryOp(ast.USub(), x):
+            return _read(x, prefix, unknowns) * -1
+        case ast.BinOp(x, operator, y):
+            a, b = _read(x, prefix, unknowns), _read(y, prefix, unknowns)
+            match operator:
+                case ast.Add():
+                    return a + b
+                case ast.Sub():
+                    return a - b
+                case ast.Mult():
+                    return a * b
+                case ast.FloorDiv():
+                    return floor_divide(a, b)
+                case ast.Mod():
+                    return remainder(a, b)
+        case ast.Call(ast.Name("max"), [x, y], []):
+            return maximum(_read(x, prefix, unknowns), _read(y, prefix, unknowns))
+    raise ValueError
+
+
+def evaluate(size: Size, values: Mapping[Symbol, int]) -> int:
+    """`size` as a number; every symbol must be in `values`.
+
+    Raises: KeyError with the missing symbol.
+    """
+    if not isinstance(size, SizeExpr):
+        return size
+    total = 0
+    for atoms, coefficient in size.terms:
+        term = coefficient
+        for atom in atoms:
+            if isinstance(atom, Symbol):
+                term *= values[atom]
+            else:
+                x, y = (evaluate(operand, values) for operand in atom.operands)
+                term *= int(_FUNCTIONS[atom.function](x, y))  # type: ignore[arg-type]  # of ints: an int
+        total += term
+    return total
+
+
+def count(shape: Iterable[int]) -> int:
+    """How many elements a known shape holds."""
+    return math.prod(shape)

@@ -1,0 +1,144 @@
+"""Tensor: a frozen node of the graph and the one value it makes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from graphc.errors import GraphError, ShapeError
+from graphc.location import Location
+from graphc.operators import Operators
+from graphc.sizes import Size, is_unknown, sole_symbol
+from graphc.types import DType, TensorType, TupleType, Type
+
+if TYPE_CHECKING:
+    from graphc.graph import Graph
+    from graphc.op import Op
+
+
+@dataclass(frozen=True, eq=False, repr=False, slots=True, weakref_slot=True)
+class Tensor(Operators):
+    """One node, which is also the one value it makes.
+
+    Invariants: nothing here ever changes; equality is identity; `type` is what the op's rule says
+    of `inputs` and `attrs`; attributes are data or Functions. `loc`, `name` and `owner` say where it
+    came from and are no part of what it computes.
+    """
+
+    op: Op
+    inputs: tuple[Tensor, ...]
+    attrs: Mapping[str, Any]
+    type: Type
+    loc: Location | None
+    name: str | None
+    owner: Graph | None
+
+    # NumPy must leave `array + tensor` to the tensor.
+    __array_ufunc__ = None
+
+    @property
+    def result(self) -> TensorType:
+        """The type of the value. Raises: GraphError for an op with several results or none."""
+        if isinstance(self.type, TupleType):
+            raise GraphError(f"{describe(self)} has {self.type} for results; it is no single value")
+        return self.type
+
+    @property
+    def dtype(self) -> DType:
+        """The dtype of the value."""
+        return self.result.dtype
+
+    @property
+    def shape(self) -> tuple[int | str | None, ...] | None:
+        """The sizes: an int, the text of a named size, or None; None for an unknown rank."""
+        shape = self.result.shape
+        return None if shape is None else tuple(public_size(size) for size in shape)
+
+    @property
+    def ndim(self) -> int | None:
+        """The number of axes, None where it is unknown."""
+        return self.result.rank
+
+    @property
+    def graph(self) -> Graph | None:
+        """The graph that it was made in."""
+        return self.owner
+
+    def __repr__(self) -> str:
+        name = f"{self.name!r} " if self.name else ""
+        place = f", made at {self.loc.short}" if self.loc else ""
+        return f"<graphc {self.op.name} {name}: {self.type}{place}>"
+
+    def __len__(self) -> int:
+        shape = self.result.shape
+        if not shape:
+            raise TypeError(f"len() of {describe(self)}, which has no known first axis")
+        if not isinstance(shape[0], int):
+            raise TypeError(
+                f"len() of {describe(self)} is known only at the run; gc.shape(x)[0] is its size there"
+            )
+        return shape[0]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        try:
+            length = len(self)
+        except TypeError as error:
+            raise TypeError(f"cannot iterate: {error}; gc.scan or gc.map_fn walk an axis") from None
+        return (self[i] for i in range(length))
+
+    def __contains__(self, item: object) -> NoReturn:
+        raise TypeError("`in` asks for a value now, and a tensor has one only in session.run")
+
+    def __bool__(self) -> bool:
+        place = f" (made at {self.loc.short})" if self.loc else ""
+        raise TypeError(
+            f"the truth of a tensor{place} is known only in session.run: use gc.cond or gc.where "
+            "instead of `if`, gc.logical_and instead of `and`, and `is None` to ask for absence"
+        )
+
+    def __array__(self, *_: object, **__: object) -> NoReturn:
+        raise TypeError(
+            f"{describe(self)} has no value yet: session.run gives its array; inside a graph use "
+            "graphc's function instead of NumPy's"
+        )
+
+    def _refuse_number(self) -> NoReturn:
+        raise TypeError(f"{describe(self)} has no value yet: session.run gives it")
+
+    __float__ = __int__ = __index__ = __complex__ = _refuse_number
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a tensor cannot be pickled: gc.save_graph writes a graph to a file")
+
+    def __copy__(self) -> Tensor:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Tensor:
+        return self
+
+
+def public_size(size: Size) -> int | str | None:
+    """How a user sees a size: a number, the text of named sizes, None for what is unknown."""
+    if isinstance(size, int):
+        return size
+    symbol = sole_symbol(size)
+    if symbol is not None:
+        return symbol.name
+    return None if is_unknown(size) else str(size)
+
+
+def describe(tensor: Tensor) -> str:
+    """What a user would call it: ``placeholder 'x'``, ``the result of matmul``."""
+    name = tensor.name or tensor.attrs.get("name")
+    if tensor.op.family == "source" and isinstance(name, str):
+        return f"{tensor.op.name} {name!r}"
+    return f"the result of {tensor.op.name}" + (f" {name!r}" if isinstance(name, str) else "")
+
+
+def known_shape(tensor: Tensor) -> tuple[int, ...]:
+    """The shape, where all sizes must be numbers. Raises: ShapeError where one is not."""
+    shape = tensor.result.sizes
+    if not all(isinstance(size, int) for size in shape):
+        raise ShapeError(f"all sizes must be known here, and {tensor.type} has some that are not")
+    return shape  # type: ignore[return-value]  # checked in the line above

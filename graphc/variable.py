@@ -1,0 +1,162 @@
+"""Variable: state that outlives a run, under a name; reads and assignments of it are nodes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graphc.errors import ArgumentError, DTypeError, ShapeError
+from graphc.graph import Graph, current
+from graphc.location import Location, here, on_behalf_of
+from graphc.operators import Operators
+from graphc.tensor import Tensor, public_size
+from graphc.types import DType, TensorType
+
+
+class Variable(Operators):
+    """State of a session, kept from run to run. Used like a tensor: every use is a new read.
+
+    Args:
+        value: the initial value, a number, array or tensor (such as a draw of an initializer).
+        dtype: what to cast the value to; None keeps its own.
+        name: unique in the graph; a name used twice becomes ``name_1``.
+        trainable: whether optimizers change it when not told which variables to change.
+
+    A read sees the value as it was when the run began, or what an assignment among its control
+    dependencies gave it. Assignments take effect together when the run ends well.
+    """
+
+    __array_ufunc__ = None  # NumPy must leave `array + variable` to the variable
+
+    def __init__(
+        self, value: Any, dtype: Any = None, name: str | None = None, trainable: bool = True
+    ) -> None:
+        from graphc.conversion import as_tensor  # conversion knows variables
+
+        frame = current()
+        if frame.graph.parent is not None:
+            raise ArgumentError("a variable cannot be made inside a body: make it before the region")
+        self.loc: Location | None = here()
+        self.initial_value: Tensor = as_tensor(value, dtype)
+        owner = self.initial_value.owner
+        assert owner is not None
+        self.graph: Graph = owner
+        self.name: str = owner.unique_name(frame.scope + (name or "variable"))
+        self.type: TensorType = self.initial_value.result
+        if self.type.shape is None:
+            raise ShapeError(f"variable {self.name!r} needs an initial value of known rank")
+        self.trainable = bool(trainable)
+        owner.variables[self.name] = self
+        with on_behalf_of(self.loc):
+            self.initializer: Tensor = self._assign(self.initial_value)
+
+    @property
+    def dtype(self) -> DType:
+        """The dtype of the value."""
+        return self.type.dtype
+
+    @property
+    def shape(self) -> tuple[int | str | None, ...]:
+        """The sizes: an int, the text of a named size, or None."""
+        return tuple(public_size(size) for size in self.type.sizes)
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return len(self.type.sizes)
+
+    def value(self) -> Tensor:
+        """A new read, which sees the assignments among the current control dependencies."""
+        from graphc.ops.state import variable  # ops build on variables
+
+        frame = current()
+        after = frame.dependencies if frame.graph is self.graph else ()
+        attrs = {"name": self.name, "dtype": self.type.dtype, "shape": self.type.shape}
+        graph = frame.graph if frame.graph.holds(self.graph) else self.graph
+        return Tensor(variable, after, attrs, self.type, self.loc, None, graph)
+
+    def assign(self, value: Any) -> Tensor:
+        """Gives it `value` when the run ends well; the result is the new value.
+
+        Raises: DTypeError, ShapeError where `value` does not fit.
+        """
+        from graphc.conversion import as_tensor, promoted  # conversion knows variables
+
+        if not isinstance(value, Tensor | Variable):
+            value = as_tensor(value, self.dtype)
+        given = as_tensor(value)
+        if given.dtype is not self.dtype and promoted((given, self.value()))[0].dtype is self.dtype:
+            given = as_tensor(given, self.dtype)
+        return self._assign(given)
+
+    def assign_add(self, value: Any) -> Tensor:
+        """Adds `value` to it; the result is the new value."""
+        return self.assign(self.value() + value)
+
+    def assign_sub(self, value: Any) -> Tensor:
+        """Subtracts `value` from it; the result is the new value."""
+        return self.assign(self.value() - value)
+
+    def scatter_update(self, indices: Any, updates: Any) -> Tensor:
+        """Sets the rows at `indices` to `updates`; the result is the new value."""
+        from graphc.ops.indexing import scatter_update  # ops build on variables
+
+        return self.assign(scatter_update(self.value(), indices, updates))
+
+    def scatter_add(self, indices: Any, updates: Any) -> Tensor:
+        """Adds `updates` to the rows at `indices`, duplicates adding up; the result is the new value."""
+        from graphc.ops.indexing import scatter_add  # ops build on variables
+
+        return self.assign(scatter_add(self.value(), indices, updates))
+
+    def describe(self) -> str:
+        """What an error message calls it."""
+        place = f", made at {self.loc.short}" if self.loc else ""
+        return f"variable {self.name!r}: {self.type}{place}"
+
+    def _assign(self, value: Tensor) -> Tensor:
+        from graphc.ops.state import assign  # ops build on variables
+
+        if value.dtype is not self.dtype:
+            raise DTypeError(f"{self.describe()} cannot hold {value.type}: cast it")
+        return assign(value, variable=self.name, dtype=self.type.dtype, shape=self.type.shape)
+
+    def __repr__(self) -> str:
+        return f"<graphc {self.describe()}>"
+
+    def __len__(self) -> int:
+        return len(self.value())
+
+    def __iter__(self) -> Any:
+        return iter(self.value())
+
+    def __bool__(self) -> bool:
+        return bool(self.value())
+
+    def __array__(self, *_: object, **__: object) -> Any:
+        return self.value().__array__()
+
+    def __deepcopy__(self, memo: object) -> Variable:
+        return self
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a variable cannot be pickled: session.save writes its value to a file")
+
+
+def assign(target: Any, value: Any) -> Tensor:
+    """Gives the variable `target` the `value`. Raises: ArgumentError for what is no variable."""
+    if not isinstance(target, Variable):
+        raise ArgumentError(f"only a variable can be assigned to, not {target!r}")
+    return target.assign(value)
+
+
+def global_variables_initializer() -> Tensor:
+    """An operation that gives every variable of the current graph its initial value."""
+    from graphc.ops.state import group  # ops build on variables
+
+    return group(*(v.initializer for v in current().graph.root.variables.values()))
+
+
+def trainable_variables() -> list[Variable]:
+    """The variables of the current graph that optimizers may change, in order of definition."""
+    return [v for v in current().graph.root.variables.values() if v.trainable]
+
