@@ -34,6 +34,7 @@ Shape = tuple[sizes.Size, ...]
 
 TypeRule = Callable[..., Type]
 GradientRule = Callable[..., Sequence[Tensor | None]]
+BodyInputs = Callable[..., Mapping[str, Sequence[Type]]]
 
 OPS: dict[str, Op] = {}
 NO_ATTRS: Mapping[str, Any] = MappingProxyType({})
@@ -66,13 +67,16 @@ class Op:
         nondifferentiable: tuple[str, ...],
         effect: bool,
         fallible: bool,
+        binds: bool,
     ) -> None:
         self.name = rule.__name__.strip("_")
         self.family = family
         self.rule = rule
         self.effect = effect  # running it is seen from outside; never dropped, merged or moved
         self.fallible = fallible  # it may fail at the run, so it is never run speculatively
+        self.binds = binds  # its result binds the sizes in its own `shape`, as for nonzero
         self.has_bodies = False
+        self.body_inputs: BodyInputs | None = None
         self.gradient_rule: GradientRule | None = None
         self.gradient_stated = False
         self.meaning: Callable[..., Any] | None = None
@@ -219,6 +223,10 @@ class Op:
         self.gradient_rule, self.gradient_stated = rule, True
         return rule
 
+    def feeds_bodies(self, types: BodyInputs) -> None:
+        """Declares ``types(*inputs, **attrs)``: what each body's inputs are, by attribute name."""
+        self.body_inputs = types
+
     def example(
         self,
         *operands: Any,
@@ -237,15 +245,18 @@ def op(
     nondifferentiable: tuple[str, ...] = (),
     effect: bool = False,
     fallible: bool = False,
+    binds: bool = False,
 ) -> Callable[[TypeRule], Op]:
     """Makes an `Op` of `family` from its type rule and registers it.
 
     `promotes` names the operands that are brought to one dtype (True: all; by default those of an
-    elementwise op). `nondifferentiable` names operands that no gradient flows to.
+    elementwise op). `nondifferentiable` names operands that no gradient flows to. `effect`: running
+    it is seen from outside. `fallible`: it may fail at the run. `binds`: its result binds the unknown
+    sizes of its attribute `shape`.
     """
 
     def declare(rule: TypeRule) -> Op:
-        made = Op(rule, family, promotes, nondifferentiable, effect, fallible)
+        made = Op(rule, family, promotes, nondifferentiable, effect, fallible, binds)
         if made.name in OPS:
             raise ValueError(f"two ops are named {made.name}")
         OPS[made.name] = made

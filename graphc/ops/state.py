@@ -180,7 +180,7 @@ pick.evaluate(lambda x, index: x[index])
 pick.gradient(None)  # the sweep hands its cotangent to the op it picks from
 
 
-@op("state", fallible=True)
+@op("state", fallible=True, binds=True)
 def extent(length: Tensor, *, shape: Shape) -> TensorType:
     """Binds the one size in `shape` to the value of `length`, for shapes given by tensors.
 

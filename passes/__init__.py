@@ -1,0 +1,1 @@
+"""BETTER: passes that rewrite functions, and the program they end in."""

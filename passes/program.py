@@ -1,0 +1,212 @@
+"""Program: steps in order over numbered buffers, which is what the runtime runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from graphc import sizes
+from graphc.errors import GraphError
+from graphc.function import Function, bodies
+from graphc.sizes import Size, SizeExpr, Symbol, sole_symbol, symbols
+from graphc.tensor import Tensor
+from graphc.types import TensorType, TupleType
+
+_CONSTANT, _VARIABLE, _RUN_STATE, _ASSIGN = "constant", "variable", "run_state", "assign"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Two sizes that `node` takes as equal, which is checked once both are known."""
+
+    x: Size
+    y: Size
+    node: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """The size on `axis` of a buffer is the value of `symbol`; `part` is the result's number in a tuple."""
+
+    axis: int
+    symbol: Symbol
+    part: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One node to run: read `inputs`, write `output`.
+
+    `sized` names the attributes that hold symbolic sizes; they are evaluated before the step runs.
+    `bindings` are the sizes that its result gives; `checks` must hold before it runs; the buffers in
+    `frees` are dead after it. `programs` are those of its bodies.
+    """
+
+    node: Tensor
+    inputs: tuple[int, ...]
+    output: int
+    frees: tuple[int, ...]
+    sized: tuple[str, ...]
+    bindings: tuple[Binding, ...]
+    checks: tuple[Check, ...]
+    programs: Mapping[str, Program]
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """`function` as steps over `buffers` numbered buffers.
+
+    Before the steps run, `inputs` hold what is fed, `constants` their arrays, `variables` the values
+    as of the beginning of the run, `run_states` the session's seed and run count. Afterwards
+    `outputs` hold the results and `assignments` the new values of variables, by name.
+    `bindings` (of an input each: its number, then the axis) give the symbols; `checks` follow them.
+    """
+
+    function: Function
+    steps: tuple[Step, ...]
+    buffers: int
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    constants: tuple[tuple[int, np.ndarray[Any, Any]], ...]
+    variables: tuple[tuple[str, int, TensorType], ...]
+    run_states: tuple[int, ...]
+    assignments: tuple[tuple[str, int], ...]
+    bindings: tuple[tuple[int, Binding], ...]
+    variable_bindings: tuple[tuple[str, Binding], ...]
+    checks: tuple[Check, ...]
+
+
+def plan(function: Function, known: frozenset[Symbol] = frozenset()) -> Program:
+    """The steps of `function`, operands before users, and which buffers die where.
+
+    `known` are the symbols bound around a body.
+    """
+    nodes = function.nodes()
+    number = {node: i for i, node in enumerate(nodes)}
+    bound = set(known)
+    bindings = tuple(
+        (i, binding)
+        for i, node in enumerate(function.inputs)
+        for binding in _bindings(node.type, bound)
+    )
+    variable_bindings = tuple(
+        (node.attrs["name"], binding)
+        for node in nodes
+        if node.op.name == _VARIABLE
+        for binding in _bindings(node.type, bound)
+    )
+    given = set(bound)
+    last_use = _last_uses(function, nodes)
+    constants, variables, run_states, steps, late = [], [], [], [], set[Symbol]()
+    checks: dict[tuple[Size, Size], Check] = {}
+    inputs = set(function.inputs)
+    for node in nodes:
+        if node in inputs:
+            continue
+        buffer = number[node]
+        if node.op.name == _CONSTANT:
+            constants.append((buffer, node.attrs["value"]))
+        elif node.op.name == _VARIABLE:
+            variables.append((node.attrs["name"], buffer, node.result))
+        elif node.op.name == _RUN_STATE:
+            run_states.append(buffer)
+        else:
+            met = [Check(x, y, node) for x, y in meetings_of(node)]
+            early = [c for c in met if not late.intersection((*symbols(c.x), *symbols(c.y)))]
+            for check in early:
+                checks.setdefault((check.x, check.y), check)
+            own = tuple(_bindings(node.type, bound)) if node.op.binds or node.op.has_bodies else ()
+            late.update(binding.symbol for binding in own)
+            steps.append(
+                Step(
+                    node,
+                    tuple(number[i] for i in node.inputs),
+                    buffer,
+                    tuple(number[i] for i in last_use.get(node, ())),
+                    tuple(_sized(node, own)),
+                    own,
+                    tuple(c for c in met if c not in early),
+                    {name: plan(body, frozenset(bound)) for name, body in bodies(node)},
+                )
+            )
+    _refuse_unbound(steps, bound)
+    return Program(
+        function,
+        tuple(steps),
+        len(nodes),
+        tuple(number[node] for node in function.inputs),
+        tuple(number[node] for node in function.outputs),
+        tuple(constants),
+        tuple(variables),
+        tuple(run_states),
+        tuple((n.attrs["variable"], number[n]) for n in nodes if n.op.name == _ASSIGN),
+        bindings,
+        variable_bindings,
+        tuple(c for c in checks.values() if given.issuperset((*symbols(c.x), *symbols(c.y)))),
+    )
+
+
+def meetings_of(node: Tensor) -> list[tuple[Size, Size]]:
+    """The pairs of sizes that the type rule of `node` takes as equal without knowing it."""
+    if not any(_is_symbolic(i) for i in node.inputs) and not any(_sized(node, ())):
+        return []
+    with sizes.meetings() as met:
+        node.op.infer(node.inputs, node.attrs)
+    return met
+
+
+def _is_symbolic(node: Tensor) -> bool:
+    types = node.type.elements if isinstance(node.type, TupleType) else (node.type,)
+    return any(isinstance(size, SizeExpr) for type in types for size in type.shape or ())
+
+
+def _bindings(type: TensorType | TupleType, bound: set[Symbol]) -> Iterator[Binding]:
+    """The symbols not yet in `bound` that a value of `type` gives, each once; `bound` grows."""
+    parts = enumerate(type.elements) if isinstance(type, TupleType) else [(None, type)]
+    for part, element in parts:
+        for axis, size in enumerate(element.shape or ()):
+            symbol = sole_symbol(size)
+            if symbol is not None and symbol not in bound:
+                bound.add(symbol)
+                yield Binding(axis, symbol, part)
+
+
+def _sized(node: Tensor, own: tuple[Binding, ...]) -> Iterator[str]:
+    """The attributes of `node` that hold symbolic sizes, those that it binds itself left out."""
+    mine = {binding.symbol for binding in own}
+    for name, value in node.attrs.items():
+        if isinstance(value, tuple) and any(
+            isinstance(size, SizeExpr) and not mine.issuperset(symbols(size)) for size in value
+        ):
+            yield name
+
+
+def _last_uses(function: Function, nodes: list[Tensor]) -> dict[Tensor, list[Tensor]]:
+    """For each node that is the last to read some others: those. What is kept is in none."""
+    kept = {*function.outputs, *function.effects}
+    last: dict[Tensor, Tensor] = {}
+    for node in nodes:
+        for operand in node.inputs:
+            last[operand] = node
+    dead: dict[Tensor, list[Tensor]] = {}
+    for operand, user in last.items():
+        if operand not in kept and operand.op.name != _ASSIGN:
+            dead.setdefault(user, []).append(operand)
+    return dead
+
+
+def _refuse_unbound(steps: list[Step], bound: set[Symbol]) -> None:
+    for step in steps:
+        for name in step.sized:
+            for size in step.node.attrs[name]:
+                for symbol in symbols(size):
+                    if symbol not in bound:
+                        raise GraphError(
+                            f"{step.node.op.name} needs the size {symbol.name or '?'} of {step.node.type}, "
+                            f"which nothing that is fed or computed gives\n  at {step.node.loc}"
+                        )
+
+

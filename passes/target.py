@@ -1,0 +1,18 @@
+"""Target: what the passes may know of the machine and of the session they work for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What the runtime tells the passes; a part of every cache key.
+
+    Args:
+        backend: the name of the backend that will run the function.
+        fast_math: whether rewrites may change the last bits of floats.
+    """
+
+    backend: str = "numpy"
+    fast_math: bool = False
