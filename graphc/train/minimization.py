@@ -1,0 +1,273 @@
+"""Optimizer: from a loss to gradients, and from gradients to one operation that updates variables."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from graphc import ops, sizes
+from graphc.conversion import as_tensor
+from graphc.errors import ArgumentError, DTypeError, GraphError, ShapeError
+from graphc.graph import Graph, current
+from graphc.location import here
+from graphc.tensor import Tensor, describe
+from graphc.types import FLOAT32, INT64, DType, promote
+from graphc.variable import Variable
+
+Pairs = Sequence[tuple[Any, Variable]]
+
+COUNT = "count"  # the slot that numbers the updates: one int64, where the others are shaped as the variable
+
+
+class Optimizer(ABC):
+    """Updates variables against a gradient. A subclass is one published rule, in `update`.
+
+    What a rule remembers of a variable ``w`` (its slots) are variables named ``w/Adam/m``, made once for
+    each optimizer and variable, so they are initialised, saved and restored like any other. They have
+    the shape and dtype of the variable; those of float16 and bfloat16 variables, and the arithmetic on
+    them, are float32, since a moving average of small numbers stands still in 8 or 11 bits.
+
+    Args:
+        lr: the learning rate, a number or a scalar tensor (such as a schedule), read at every run.
+        name: the middle of the names of slots; None is the name of the class.
+
+    Raises: ArgumentError for a learning rate that is negative or no number.
+    """
+
+    def __init__(self, lr: Any, name: str | None = None) -> None:
+        self.lr = check_rate("lr", lr)
+        self.name = name or type(self).__name__
+        self._slots: dict[tuple[Variable, str], Variable] = {}
+
+    @abstractmethod
+    def update(
+        self, p: Tensor, g: Tensor, slots: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """The new value of a variable and of its slots, from its value `p`, gradient `g` and old slots.
+
+        The slot ``"count"`` comes counted up: it is 1 in the first update.
+        """
+
+    def slots(self) -> Mapping[str, float]:
+        """What the rule remembers of a variable: for each slot, the number that fills it at first."""
+        return {}
+
+    def rate(self, dtype: DType) -> Tensor:
+        """The learning rate as a scalar of `dtype`."""
+        return as_tensor(self.lr, dtype)
+
+    def minimize(
+        self, loss: Any, var_list: Any = None, global_step: Any = None, name: str | None = None
+    ) -> Tensor:
+        """An operation that takes one step down the gradient of `loss`.
+
+        Args:
+            loss: a float tensor; one that is not scalar counts by its sum.
+            var_list: the variables to update; None is every trainable variable of the graph.
+            global_step: an integer variable that each step counts up.
+            name: of the operation.
+
+        Variables that `loss` does not depend on are left alone.
+
+        Raises: ArgumentError where it depends on none, and for what is no variable; DTypeError for a
+        loss that is not float.
+        """
+        pairs = self.compute_gradients(loss, var_list)
+        if all(gradient is None for gradient, _ in pairs):
+            names = ", ".join(repr(variable.name) for _, variable in pairs)
+            made = f", made at {loss.loc}" if isinstance(loss, Tensor) and loss.loc else ""
+            what = describe(loss) if isinstance(loss, Tensor) else repr(loss)
+            raise _placed(
+                ArgumentError(f"minimize: {what}{made} has a gradient towards none of the variables {names}")
+            )
+        return self.apply_gradients(pairs, global_step, name)
+
+    def compute_gradients(self, loss: Any, var_list: Any = None) -> list[tuple[Tensor | None, Variable]]:
+        """``(gradient, variable)`` for each variable; None where `loss` does not depend on it.
+
+        Arguments and errors are those of `minimize`. The gradients may be changed before
+        `apply_gradients`, by clipping for instance.
+        """
+        if not isinstance(loss, Tensor | Variable):
+            raise _placed(ArgumentError(f"minimize: a loss is a tensor, not {loss!r}"))
+        assert loss.graph is not None
+        with _inside(loss.graph):
+            variables = _variables(var_list, loss.graph)
+            return list(zip(ops.gradients(loss, variables), variables, strict=True))
+
+    def apply_gradients(
+        self, grads_and_vars: Pairs, global_step: Any = None, name: str | None = None
+    ) -> Tensor:
+        """An operation that updates each variable by its gradient; pairs with None are skipped.
+
+        Every variable and slot takes its new value when the run ends well, all together.
+
+        Raises: ArgumentError for no gradient at all, a variable given twice, what is no variable;
+        ShapeError, DTypeError where a gradient does not fit its variable.
+        """
+        pairs = _checked_pairs(grads_and_vars)
+        if global_step is not None:
+            _check_step(global_step)
+        with _inside(pairs[0][1].graph):
+            assignments = [
+                assignment
+                for gradient, variable in pairs
+                for assignment in self._assignments(_fitted(gradient, variable), variable)
+            ]
+            if global_step is not None:
+                assignments.append(global_step.assign_add(1))
+            return ops.group(*assignments, name=name)
+
+    def get_slot(self, variable: Variable, slot: str) -> Variable | None:
+        """The variable that holds `slot` of `variable`; None before its first `apply_gradients`."""
+        return self._slots.get((variable, slot))
+
+    def variables(self) -> list[Variable]:
+        """All slots made so far."""
+        return list(self._slots.values())
+
+    def _assignments(self, gradient: Tensor, variable: Variable) -> list[Tensor]:
+        held = {name: self._slot(variable, name, fill) for name, fill in self.slots().items()}
+        old = {name: slot.value() for name, slot in held.items()}
+        if COUNT in old:
+            old[COUNT] = old[COUNT] + 1
+        dtype = _state_dtype(variable)
+        new, remembered = self.update(as_tensor(variable, dtype), as_tensor(gradient, dtype), old)
+        kept = {**({COUNT: old[COUNT]} if COUNT in old else {}), **remembered}
+        return [
+            variable.assign(as_tensor(new, variable.dtype)),
+            *(held[name].assign(value) for name, value in kept.items()),
+        ]
+
+    def _slot(self, variable: Variable, slot: str, fill: float) -> Variable:
+        known = self._slots.get((variable, slot))
+        if known is not None:
+            return known
+        # Outside of every scope, body and control dependency: the name and the initial value depend on
+        # the variable alone.
+        with variable.graph.as_default():
+            if slot == COUNT:
+                initial = as_tensor(int(fill), INT64)
+            else:
+                dtype = _state_dtype(variable)
+                filled = as_tensor(fill, dtype)
+                initial = ops.add(ops.cast(ops.zeros_like(variable.initial_value), dtype), filled)
+                if all(isinstance(size, int) for size in variable.type.sizes):
+                    initial = ops.broadcast_to(filled, variable.type.sizes)
+            made = Variable(initial, name=f"{variable.name}/{self.name}/{slot}", trainable=False)
+        self._slots[variable, slot] = made
+        return made
+
+
+def get_or_create_global_step(graph: Graph | None = None) -> Variable:
+    """The variable ``global_step`` of the graph: int64, not trainable, 0 at first.
+
+    Raises: ArgumentError where a variable of that name is no whole number.
+    """
+    root = (graph or current().graph).root
+    known = root.variables.get("global_step")
+    if known is not None:
+        _check_step(known)
+        return known
+    with root.as_default():
+        return Variable(0, dtype=INT64, name="global_step", trainable=False)
+
+
+def check_rate(name: str, value: Any, below: float | None = None) -> Any:
+    """`value`, which is a number that is not negative (and less than `below`), or a scalar tensor.
+
+    Raises: ArgumentError, ShapeError.
+    """
+    if isinstance(value, Tensor | Variable):
+        if value.type.shape not in ((), None):  # type: ignore[union-attr]  # a TupleType has no dtype: refused when cast
+            raise _placed(ShapeError(f"{name} is a scalar, not {value.type}"))
+        return value
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise _placed(ArgumentError(f"{name} is a number or a scalar tensor, not {value!r}")) from None
+    if not number >= 0 or (below is not None and not number < below):
+        limit = "" if below is None else f" and less than {below:g}"
+        raise _placed(ArgumentError(f"{name} is at least 0{limit}, not {value!r}"))
+    return number
+
+
+def _state_dtype(variable: Variable) -> DType:
+    return variable.dtype if variable.dtype.itemsize >= FLOAT32.itemsize else FLOAT32
+
+
+@contextmanager
+def _inside(graph: Graph) -> Iterator[None]:
+    """`graph` is the current one, unless the current one (a body perhaps) can use its tensors."""
+    if current().graph.holds(graph):
+        yield
+    else:
+        with graph.as_default():
+            yield
+
+
+def _variables(var_list: Any, graph: Graph) -> list[Variable]:
+    if var_list is None:
+        variables = [v for v in graph.root.variables.values() if v.trainable]
+    else:
+        variables = list(var_list) if isinstance(var_list, list | tuple) else [var_list]
+    for variable in variables:
+        if not isinstance(variable, Variable):
+            raise _placed(ArgumentError(f"minimize: var_list holds variables, not {variable!r}"))
+    if not variables:
+        raise _placed(ArgumentError("minimize: there are no variables to update"))
+    return list(dict.fromkeys(variables))
+
+
+def _checked_pairs(given: Any) -> list[tuple[Any, Variable]]:
+    """The pairs that have a gradient."""
+    pairs, seen = [], set()
+    for item in given:
+        if not isinstance(item, list | tuple) or len(item) != 2:
+            raise _placed(ArgumentError(f"apply_gradients: pairs of gradient and variable, not {item!r}"))
+        gradient, variable = item
+        if not isinstance(variable, Variable):
+            raise _placed(ArgumentError(f"apply_gradients: a gradient is for a variable, not {variable!r}"))
+        if variable in seen:
+            raise _placed(ArgumentError(f"apply_gradients: {variable.describe()} is given twice"))
+        seen.add(variable)
+        if gradient is not None:
+            pairs.append((gradient, variable))
+    if not pairs:
+        raise _placed(ArgumentError("apply_gradients: there is no gradient to apply"))
+    return pairs
+
+
+def _fitted(gradient: Any, variable: Variable) -> Tensor:
+    """`gradient` as a tensor of the variable's shape and dtype."""
+    if not isinstance(gradient, Tensor | Variable):
+        gradient = as_tensor(gradient, variable.dtype)
+    tensor = as_tensor(gradient)
+    if not variable.dtype.is_floating or promote(tensor.dtype, variable.dtype) is not variable.dtype:
+        raise _placed(
+            DTypeError(f"apply_gradients: a gradient of {tensor.type} does not fit {variable.describe()}")
+        )
+    shape, wanted = tensor.result.shape, variable.type.sizes
+    if shape is not None and (
+        len(shape) != len(wanted) or any(sizes.meet(a, b) is None for a, b in zip(shape, wanted, strict=True))
+    ):
+        raise _placed(
+            ShapeError(f"apply_gradients: a gradient of {tensor.type} does not fit {variable.describe()}")
+        )
+    return as_tensor(tensor, variable.dtype)
+
+
+def _check_step(step: Any) -> None:
+    if not isinstance(step, Variable) or not step.dtype.is_integer or step.type.sizes != ():
+        what = step.describe() if isinstance(step, Variable) else repr(step)
+        raise _placed(ArgumentError(f"a global step is an integer variable without axes, not {what}"))
+
+
+def _placed(error: GraphError) -> GraphError:
+    """`error`, which also says where the user stands."""
+    location = here()
+    if location is not None:
+        error.extend(f"at {location}")
+    return error
