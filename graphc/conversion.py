@@ -204,7 +204,7 @@ def as_operands(op: Op, values: Sequence[Any]) -> tuple[Tensor, ...]:
         return promoted(values)
     chosen = [i for i, name in enumerate(op.operands) if name in op.promotes]
     together = dict(zip(chosen, promoted([values[i] for i in chosen]), strict=True))
-    return tuple(together.get(i) or as_tensor(v) for i, v in enumerate(values))
+    return tuple(together[i] if i in together else as_tensor(v) for i, v in enumerate(values))
 
 
 def promoted(values: Sequence[Any]) -> tuple[Tensor, ...]:
