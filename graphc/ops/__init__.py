@@ -1,6 +1,45 @@
 """Every op by name; importing a family registers its ops."""
 
-from graphc.ops.elementwise import add, cast, exp, mul
+from graphc.ops.comparison import (
+    equal,
+    greater,
+    greater_equal,
+    isfinite,
+    isinf,
+    isnan,
+    less,
+    less_equal,
+    logical_and,
+    logical_not,
+    logical_or,
+    logical_xor,
+    not_equal,
+    where,
+)
+from graphc.ops.comparison import where as select
+from graphc.ops.elementwise import (
+    add,
+    add_n,
+    cast,
+    div,
+    guarded_multiply,
+    identity,
+    mul,
+    neg,
+    power,
+    reciprocal,
+    rsqrt,
+    sqrt,
+    square,
+    sub,
+)
+from graphc.ops.elementwise import div as divide
+from graphc.ops.elementwise import mul as multiply
+from graphc.ops.elementwise import neg as negative
+from graphc.ops.elementwise import power as pow
+from graphc.ops.elementwise import sub as subtract
+from graphc.ops.exponential import exp, expm1, log, log1p, sigmoid, softplus
+from graphc.ops.extremum import abs, ceil, clip, floor, maximum, minimum, relu, round, sign, trunc
 from graphc.ops.marker import gradient_request, gradients, stop_gradient
 from graphc.ops.source import constant, iota, placeholder, placeholder_with_default, run_state
 from graphc.ops.state import after, check, extent, group, pick, print

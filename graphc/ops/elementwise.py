@@ -1,21 +1,28 @@
-"""Elementwise arithmetic and functions. Operands meet in one dtype and broadcast, as in NumPy."""
+"""Arithmetic. Operands meet in one dtype and broadcast, as in NumPy; integers wrap."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
+from graphc.conversion import round_to_bfloat16
+from graphc.errors import ArgumentError, DTypeError
 from graphc.op import op
+from graphc.ops.comparison import less_equal, where
+from graphc.ops.rule import broadcast_alike, broadcast_numbers, on_reals, real, refuse_bool
 from graphc.tensor import Tensor
-from graphc.types import DType, TensorType, broadcast
+from graphc.types import BFLOAT16, BOOL, FLOAT64, DType, TensorType
 
 
 @op("elementwise")
 def add(x: Tensor, y: Tensor) -> TensorType:
-    """``x + y``.
+    """``x + y``; of bools, whether one holds.
 
     Shapes: ``[...], [...] -> [...]``, broadcast.
     """
-    return TensorType(x.dtype, broadcast(x.result, y.result))
+    return broadcast_alike(x, y)
 
 
 add.evaluate(np.add)
@@ -23,46 +30,292 @@ add.gradient(lambda g, out, x, y: (g, g))
 add.example("f64[2,3]", "f64[3]")
 add.example("i32[2,1]", "i32[3]")
 add.example("f32[]", "f32[0,4]")
+add.example("bool[2]", "bool[2]")
+add.example(np.uint8([250, 1]), np.uint8([10]))
+
+
+@op("elementwise")
+def sub(x: Tensor, y: Tensor) -> TensorType:
+    """``x - y``.
+
+    Shapes: ``[...], [...] -> [...]``, broadcast.
+    Raises: DTypeError for bools, as in NumPy.
+    """
+    if x.dtype is BOOL:
+        raise DTypeError("bools are not subtracted: gc.logical_xor says where they differ")
+    return broadcast_alike(x, y)
+
+
+sub.evaluate(np.subtract)
+sub.gradient(lambda g, out, x, y: (g, -g))
+sub.example("f64[2,3]", "f64[3]")
+sub.example("f32[1]", "f32[4,1]")
+sub.example("i64[2,1]", "i64[0]")
+sub.example(np.uint8([1, 9]), np.uint8([2]))
 
 
 @op("elementwise")
 def mul(x: Tensor, y: Tensor) -> TensorType:
-    """``x * y``.
+    """``x * y``; of bools, whether both hold.
 
     Shapes: ``[...], [...] -> [...]``, broadcast.
     """
-    return TensorType(x.dtype, broadcast(x.result, y.result))
+    return broadcast_alike(x, y)
 
 
 mul.evaluate(np.multiply)
 mul.gradient(lambda g, out, x, y: (g * y, g * x))
 mul.example("f64[2,3]", "f64[3]")
+mul.example("f32[2,1]", "f32[0]")
 mul.example("bool[2]", "bool[2]")
+mul.example(np.int8([100, -128]), np.int8([3, -1]))
 
 
 @op("elementwise")
-def exp(x: Tensor) -> TensorType:
-    """``e ** x``.
+def guarded_multiply(x: Tensor, slope: Tensor) -> TensorType:
+    """``x * slope``, but 0 where `x` is 0 and `slope` is not finite.
+
+    Rules of gradients use it for slopes that may be infinite, so that a branch which `where` did not
+    take sends back zero, not NaN. Its own gradients keep second order right where `x` is 0.
+
+    Shapes: ``[...], [...] -> [...]``, broadcast, float.
+    Raises: DTypeError for what is not float.
+    """
+    if not x.dtype.is_floating:
+        raise DTypeError(f"only floats have a slope, not {x.dtype}")
+    return broadcast_alike(x, slope)
+
+
+def _guarded(x: Any, slope: Any) -> Any:
+    return np.where((x == 0) & ~np.isfinite(slope), x.dtype.type(0), x * slope)
+
+
+guarded_multiply.evaluate(_guarded)
+guarded_multiply.gradient(lambda g, out, x, slope: (guarded_multiply(g, slope), guarded_multiply(x, g)))
+guarded_multiply.example("f64[2,3]", "f64[3]")
+guarded_multiply.example(np.float32([0, 0, 0, 1, -0.0]), np.float32([np.inf, np.nan, 2, np.inf, -np.inf]))
+guarded_multiply.example("f32[0]", "f32[1]")
+
+
+@op("elementwise")
+def div(x: Tensor, y: Tensor) -> TensorType:
+    """``x / y``; of integers float64. Division by zero gives infinity or NaN, of integers too.
+
+    Shapes: ``[...], [...] -> [...]``, broadcast.
+    """
+    common = broadcast_alike(x, y)
+    return common if common.dtype.is_floating else TensorType(FLOAT64, common.shape)
+
+
+div.evaluate(np.true_divide)
+div.gradient(lambda g, out, x, y: (guarded_multiply(g, reciprocal(y)), guarded_multiply(g, -div(out, y))))
+div.example("f64[2,3]", "f64[3]", domain=(0.5, 2.0))
+div.example("f64[2,1]", "f64[]", domain=(-2.0, -0.5))
+div.example(np.float32([1, -1, 0, 1]), np.float32([0, 0, 0, 3]))
+div.example(np.int32([7, -7, 0]), np.int32([2, 0, 0]))
+div.example("u8[2,1]", "u8[0]")
+
+
+@op("elementwise")
+def reciprocal(x: Tensor) -> TensorType:
+    """``1 / x``.
+
+    Shapes: ``[...] -> [...]``, float.
+    Raises: DTypeError for integers, whose reciprocals NumPy rounds to 0; ``1 / x`` is float64.
+    """
+    if not x.dtype.is_floating:
+        raise DTypeError(f"a float is wanted, not {x.dtype}: 1 / x is float64")
+    return x.result
+
+
+reciprocal.evaluate(np.reciprocal)
+reciprocal.gradient(lambda g, out, x: (guarded_multiply(g, -div(out, x)),))
+reciprocal.example("f64[2,3]", domain=(0.5, 2.0))
+reciprocal.example(np.float32([0, -0.0, np.inf, 3]))
+reciprocal.example("f32[0]")
+
+
+@op("elementwise")
+def neg(x: Tensor) -> TensorType:
+    """``-x``; of an unsigned integer ``2 ** bits - x``, as NumPy wraps it.
+
+    Shapes: ``[...] -> [...]``.
+    Raises: DTypeError for bool, as in NumPy.
+    """
+    if x.dtype is BOOL:
+        raise DTypeError("a bool has no negative: gc.logical_not is its opposite")
+    return x.result
+
+
+neg.evaluate(np.negative)
+neg.gradient(lambda g, out, x: (-g,))
+neg.example("f64[2,3]")
+neg.example("f32[0]")
+neg.example(np.int8([-128, 127]))
+neg.example(np.uint8([0, 1, 255]))
+
+
+@op("elementwise")
+def square(x: Tensor) -> TensorType:
+    """``x * x``.
+
+    Shapes: ``[...] -> [...]``.
+    Raises: DTypeError for bool.
+    """
+    refuse_bool(x)
+    return x.result
+
+
+square.evaluate(np.square)
+square.gradient(lambda g, out, x: (g * (x * 2.0),))
+square.example("f64[2,3]")
+square.example("f32[1]")
+square.example(np.int8([11, 12, -128]))
+
+
+@op("elementwise")
+def sqrt(x: Tensor) -> TensorType:
+    """The square root; NaN below zero.
+
+    Shapes: ``[...] -> [...]``, float; float64 of an integer.
+    """
+    return real(x)
+
+
+sqrt.evaluate(on_reals(np.sqrt))
+sqrt.gradient(lambda g, out, x: (guarded_multiply(g, div(0.5, out)),))
+sqrt.example("f64[2,3]", domain=(0.5, 3.0))
+sqrt.example(np.float32([0, -1, np.inf, 2]))
+sqrt.example(np.int32([0, 4, 5]))
+
+
+@op("elementwise")
+def rsqrt(x: Tensor) -> TensorType:
+    """``1 / sqrt(x)``.
+
+    Shapes: ``[...] -> [...]``, float; float64 of an integer.
+    """
+    return real(x)
+
+
+rsqrt.evaluate(on_reals(lambda x: np.reciprocal(np.sqrt(x))))
+rsqrt.gradient(lambda g, out, x: (guarded_multiply(g, div(out * -0.5, x)),))
+rsqrt.example("f64[2,3]", domain=(0.5, 3.0))
+rsqrt.example(np.float32([0, -1, np.inf, 2]))
+rsqrt.example(np.int32([0, 4, 5]))
+
+
+@op("elementwise", fallible=True)
+def power(x: Tensor, y: Tensor) -> TensorType:
+    """``x ** y``.
+
+    The slope towards the exponent is 0 where the base is not above 0.
+
+    Shapes: ``[...], [...] -> [...]``, broadcast.
+    Raises: DTypeError for bools; at the run, ArgumentError for an integer to a negative power.
+    """
+    return broadcast_numbers(x, y)
+
+
+def _power(x: Any, y: Any) -> Any:
+    if y.dtype.kind == "i" and y.size and x.size and y.min() < 0:
+        raise ArgumentError(f"an integer to the power {y.min()} is no integer: cast it to a float")
+    return np.power(x, y)
+
+
+def _power_gradient(g: Tensor, out: Tensor, x: Tensor, y: Tensor) -> Sequence[Tensor]:
+    """``dx = y * x ** (y - 1), dy = x ** y * log(x)``."""
+    from graphc.ops.exponential import log  # exponentials build on arithmetic
+
+    flat = less_equal(x, 0.0)
+    towards_exponent = where(flat, 0.0, out * log(where(flat, 1.0, x)))
+    return (
+        guarded_multiply(g, guarded_multiply(y, power(x, y - 1.0))),
+        guarded_multiply(g, towards_exponent),
+    )
+
+
+power.evaluate(_power)
+power.gradient(_power_gradient)
+power.example("f64[2,3]", "f64[3]", domain=(0.5, 2.0))
+power.example(np.float32([0, 0, -2, -2, 2]), np.float32([0, -1, 3, 0.5, np.inf]))
+power.example(np.int32([2, -3, 0]), np.int32([31, 3, 0]))
+power.example("f32[0]", "f32[1]")
+
+
+@op("elementwise")
+def identity(x: Tensor) -> TensorType:
+    """`x`.
 
     Shapes: ``[...] -> [...]``.
     """
     return x.result
 
 
-exp.evaluate(np.exp)
-exp.gradient(lambda g, out, x: (g * out,))
-exp.example("f64[4]")
+identity.evaluate(lambda x: x)
+identity.gradient(lambda g, out, x: (g,))
+identity.example("f64[2,3]")
+identity.example("bool[0]")
 
 
 @op("elementwise", promotes=())
 def cast(x: Tensor, dtype: DType) -> TensorType:
     """`x` as another dtype.
 
+    A float becomes an integer by truncation; what is out of range becomes the nearest integer there
+    is, and NaN becomes 0. Integers wrap. Anything but 0 is True.
+
     Shapes: ``[...] -> [...]``.
     """
     return TensorType(dtype, x.result.shape)
 
 
-cast.evaluate(lambda x, dtype: x.astype(dtype.numpy))
+def _cast(x: Any, dtype: DType) -> Any:
+    if dtype is BFLOAT16:
+        return round_to_bfloat16(x)
+    if dtype is BOOL:
+        return x != 0
+    return (
+        saturate(x, dtype) if dtype.is_integer and x.dtype.kind == "f" else x.astype(dtype.numpy, copy=False)
+    )
+
+
+def saturate(x: Any, dtype: DType) -> Any:
+    """The float array `x` as integers of `dtype`: truncated, kept in range, NaN as 0."""
+    limits = np.iinfo(dtype.numpy)
+    wide = x.astype(np.float64)
+    above, below = wide >= float(limits.max + 1), wide < float(limits.min)
+    inside = np.where(above | below | np.isnan(wide), 0.0, wide).astype(dtype.numpy)
+    bound = np.where(above, dtype.numpy.type(limits.max), dtype.numpy.type(limits.min))
+    return np.where(above | below, bound, inside)
+
+
+cast.evaluate(_cast)
 cast.gradient(lambda g, out, x, dtype: (cast(g, x.dtype),))
-cast.example("f64[4]", dtype="float32")
+cast.example("f64[4]", dtype="float64")
+cast.example("f64[4]", dtype="float32", smooth=False)
+cast.example("f32[2,0]", dtype="float64")
+cast.example("f32[3]", dtype="bfloat16")
+cast.example("f32[3]", dtype="float16")
+cast.example("i64[3]", dtype="float32")
+cast.example(np.float32([1.9, -1.9, np.nan, np.inf, -np.inf, 3e9]), dtype="int32")
+cast.example(np.float64([-0.5, -1, 255.5, 256, 1e20]), dtype="uint8", smooth=False)
+cast.example(np.int32([300, -1, 128]), dtype="uint8")
+cast.example(np.float32([0, -0.0, np.nan, 0.5]), dtype="bool")
+cast.example("bool[2]", dtype="int32")
+
+
+def add_n(inputs: Sequence[Any], name: str | None = None) -> Tensor:
+    """The sum of all `inputs`, from the first to the last.
+
+    Shapes: ``[...], ... -> [...]``, broadcast.
+    Raises: ArgumentError where there are none.
+    """
+    if not isinstance(inputs, list | tuple) or not inputs:
+        raise ArgumentError("add_n: a list of at least one tensor is wanted")
+    if len(inputs) == 1:
+        return identity(inputs[0], name=name)
+    total: Any = inputs[0]
+    for term in inputs[1:-1]:
+        total = add(total, term)
+    return add(total, inputs[-1], name=name)
