@@ -275,9 +275,9 @@ def _cast(x: Any, dtype: DType) -> Any:
         return round_to_bfloat16(x)
     if dtype is BOOL:
         return x != 0
-    return (
-        saturate(x, dtype) if dtype.is_integer and x.dtype.kind == "f" else x.astype(dtype.numpy, copy=False)
-    )
+    if dtype.is_integer and x.dtype.kind == "f":
+        return saturate(x, dtype)
+    return x.astype(dtype.numpy, copy=False)
 
 
 def saturate(x: Any, dtype: DType) -> Any:

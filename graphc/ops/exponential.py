@@ -115,9 +115,8 @@ def softplus(x: Tensor) -> TensorType:
 def _softplus(x: Any) -> Any:
     """``max(x, 0) + log1p(exp(-|x|))``; float16 is computed in float32."""
     wide = x.astype(np.float32) if x.dtype == np.float16 else x
-    return (np.maximum(wide, wide.dtype.type(0)) + np.log1p(np.exp(-np.abs(wide)))).astype(
-        x.dtype, copy=False
-    )
+    tail = np.log1p(np.exp(-np.abs(wide)))
+    return (np.maximum(wide, wide.dtype.type(0)) + tail).astype(x.dtype, copy=False)
 
 
 softplus.evaluate(on_reals(_softplus))

@@ -32,7 +32,10 @@ def broadcast_truth(x: Tensor, y: Tensor) -> TensorType:
 
 
 def real(x: Tensor) -> TensorType:
-    """The type of a real function of `x`: that of `x`, float64 for an integer. Raises: DTypeError for bool."""
+    """The type of a real function of `x`: that of `x`; float64 for an integer.
+
+    Raises: DTypeError for bool.
+    """
     given = x.result
     if given.dtype.kind == "f":
         return given
