@@ -1,3 +1,81 @@
-"""graphc."""
+"""graphc: define a graph, then run it.
 
-import graphc.ops
+    import graphc as gc
+
+    x = gc.placeholder("float32", (None, 2), name="x")
+    w = gc.Variable([[1.0], [2.0]], name="w")
+    with gc.Session() as session:
+        session.run(gc.global_variables_initializer())
+        session.run(x @ w, {x: [[3.0, 4.0]]})
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from graphc.errors import (
+    ArgumentError,
+    CheckError,
+    DivisionError,
+    DTypeError,
+    FeedError,
+    FetchError,
+    FormatError,
+    GraphError,
+    GraphMismatchError,
+    IndexOutOfRangeError,
+    NumericsError,
+    SessionClosedError,
+    ShapeError,
+    StateError,
+    UninitializedError,
+    UnknownNameError,
+    VerificationError,
+)
+from graphc.function import Function
+from graphc.graph import (
+    Graph,
+    control_dependencies,
+    get_default_graph,
+    name_scope,
+    reset_default_graph,
+)
+from graphc.ops import *  # noqa: F403  every op is a name that users type
+from graphc.tensor import Tensor
+from graphc.variable import Variable, assign, global_variables_initializer, trainable_variables
+
+if TYPE_CHECKING:
+    from graphc import initializers, losses, nn, random, train
+    from graphc.check import verify
+    from graphc.files import dump, load_graph, save_graph
+    from graphc.text import parse, show
+    from passes.optimization import optimize
+    from runtime.backend import backends
+    from runtime.session import Session
+
+__version__ = "0.1.0"
+
+# Loaded when first used: what builds no graph, and the rooms above this one.
+_LATER = {
+    **dict.fromkeys(("initializers", "losses", "nn", "random", "train"), ""),
+    **dict.fromkeys(("dump", "load_graph", "save_graph"), "graphc.files"),
+    **dict.fromkeys(("parse", "show"), "graphc.text"),
+    "verify": "graphc.check",
+    "optimize": "passes.optimization",
+    "backends": "runtime.backend",
+    "Session": "runtime.session",
+}
+
+
+def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    if name not in _LATER:
+        raise AttributeError(f"module 'graphc' has no attribute {name!r}")
+    found = import_module(f"graphc.{name}") if not _LATER[name] else getattr(import_module(_LATER[name]), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})

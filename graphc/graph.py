@@ -158,6 +158,14 @@ def current() -> Frame:
     return Frame(get_default_graph(), "", ())
 
 
+def frame_of(graph: Graph) -> Frame:
+    """The innermost frame of this thread in which `graph` itself is current."""
+    for frame in reversed(_thread.frames):
+        if frame.graph is graph:
+            return frame
+    return Frame(graph, "", ())
+
+
 @contextmanager
 def _frame(frame: Frame) -> Iterator[Frame]:
     _thread.frames.append(frame)
@@ -230,6 +238,16 @@ def body_graph() -> Iterator[Graph]:
     body = Graph(parent=frame.graph)
     with _frame(Frame(body, frame.scope, ())):
         yield body
+
+
+@contextmanager
+def graph_frame(graph: Graph | None) -> Iterator[None]:
+    """Nodes made inside belong to `graph`, outside every scope and control dependency: for passes."""
+    if graph is None:
+        yield
+        return
+    with _frame(Frame(graph, "", ())):
+        yield
 
 
 # Entering a node.

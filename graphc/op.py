@@ -10,7 +10,8 @@
     exp.example("f64[4]")                           # how it is tested
 
 Parameters annotated ``Tensor`` are operands, the others attributes. Attributes annotated ``Axis``,
-``Axes``, ``Shape`` or ``DType`` are brought to one spelling before the type rule sees them.
+``Axes``, ``Permutation``, ``NewAxis``, ``Shape`` or ``DType`` are brought to one spelling before the
+type rule sees them.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from graphc.types import TensorType, TupleType, Type, as_dtype, as_shape
 # What the annotations of attributes mean. (Names, so that a schema reads well.)
 Axis = int  # one axis of the first operand; counted from the front afterwards
 Axes = tuple[int, ...]  # axes of the first operand, None for all; sorted and counted from the front
+Permutation = tuple[int, ...]  # all axes of the first operand in another order; None reverses them
+NewAxis = int  # one axis of a result that has one axis more than the first operand
 Shape = tuple[sizes.Size, ...]
 
 TypeRule = Callable[..., Type]
@@ -348,9 +351,29 @@ def _axes(given: Any, operand: TensorType | None) -> Any:
     return axes
 
 
+def _permutation(given: Any, operand: TensorType | None) -> Any:
+    if operand is None or operand.shape is None:
+        return tuple(given) if isinstance(given, list) else given
+    rank = len(operand.shape)
+    if given is None:
+        return tuple(reversed(range(rank)))
+    axes = tuple(normalize_axis(axis, rank, operand) for axis in given)
+    if sorted(axes) != list(range(rank)):
+        raise ShapeError(f"{tuple(given)} does not name each axis of {operand} once")
+    return axes
+
+
+def _new_axis(given: Any, operand: TensorType | None) -> Any:
+    if operand is None or operand.shape is None:
+        return given
+    return normalize_axis(given, len(operand.shape) + 1, "a result")
+
+
 _CONVERTERS: dict[str, Callable[[Any, TensorType | None], Any]] = {
     "Axis": _axis,
     "Axes": _axes,
+    "Permutation": _permutation,
+    "NewAxis": _new_axis,
     "Shape": lambda given, _: as_shape(given),
     "DType": lambda given, _: None if given is None else as_dtype(given),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from graphc.errors import ArgumentError, DTypeError, ShapeError
-from graphc.graph import Graph, current
+from graphc.graph import Graph, current, frame_of
 from graphc.location import Location, here, on_behalf_of
 from graphc.operators import Operators
 from graphc.tensor import Tensor, public_size
@@ -69,10 +69,10 @@ class Variable(Operators):
         from graphc.ops.state import variable  # ops build on variables
 
         frame = current()
-        after = frame.dependencies if frame.graph is self.graph else ()
+        if not frame.dependencies or not frame.graph.holds(self.graph):
+            frame = frame_of(self.graph)  # in a body: the read belongs outside, and the body captures it
         attrs = {"name": self.name, "dtype": self.type.dtype, "shape": self.type.shape}
-        graph = frame.graph if frame.graph.holds(self.graph) else self.graph
-        return Tensor(variable, after, attrs, self.type, self.loc, None, graph)
+        return Tensor(variable, frame.dependencies, attrs, self.type, self.loc, None, frame.graph)
 
     def assign(self, value: Any) -> Tensor:
         """Gives it `value` when the run ends well; the result is the new value.

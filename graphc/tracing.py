@@ -1,0 +1,113 @@
+"""Tracing: a Python function run once in a graph of its own becomes the body of a region."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from graphc import nesting
+from graphc.conversion import as_tensor
+from graphc.function import Function, rebuild, topological
+from graphc.graph import Graph, body_graph
+from graphc.ops.source import _placeholder
+from graphc.ops.state import _check, after, assign, pick, variable
+from graphc.tensor import Tensor
+from graphc.types import OPERATION, TensorType, TupleType
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What a call of the user's function gave: the nesting of its results, and the nodes under them."""
+
+    graph: Graph
+    nest: Any
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    effects: tuple[Tensor, ...]
+
+
+def trace(function: Callable[..., Any], types: Sequence[TensorType] = (), nest: Any = ()) -> Trace:
+    """Calls `function` on new inputs of `types`, nested as the arguments in `nest` are.
+
+    A result that is an operation counts as the truth that it has run; None stays None.
+    """
+    with body_graph() as graph:
+        inputs = tuple(parameter(f"arg{i}", type, graph) for i, type in enumerate(types))
+        result = function(*nesting.rebuild_nest(nest, inputs))
+        leaves = nesting.flatten(result)
+        outputs = tuple(_as_output(leaf) for leaf in leaves if leaf is not None)
+    return Trace(graph, result, inputs, outputs, tuple(graph.effects))
+
+
+def _as_output(leaf: Any) -> Tensor:
+    tensor = as_tensor(leaf)
+    if tensor.type == OPERATION:
+        return after(True, tensor)
+    return tensor
+
+
+def parameter(name: str, type: TensorType, graph: Graph | None) -> Tensor:
+    """An input of a body."""
+    attrs = {"name": name, "dtype": type.dtype, "shape": type.shape}
+    return Tensor(_placeholder, (), attrs, type, None, None, graph)
+
+
+def captures(traces: Sequence[Trace]) -> tuple[list[Tensor], list[Tensor]]:
+    """The tensors of the graphs around that `traces` use, and the operations, each once, in order."""
+    tensors: dict[Tensor, None] = {}
+    operations: dict[Tensor, None] = {}
+    for each in traces:
+
+        def outside(node: Tensor, graph: Graph = each.graph) -> bool:
+            return node.owner is not graph or (node.op is pick and node.inputs[0].owner is not graph)
+
+        for node in topological((*each.outputs, *each.effects), stop=outside):
+            if node not in each.inputs and outside(node):
+                (operations if isinstance(node.type, TupleType) else tensors)[node] = None
+    return list(tensors), list(operations)
+
+
+def close(traced: Trace, captured: Sequence[Tensor]) -> Function:
+    """The body of `traced`, with an input for each of `captured` behind its own.
+
+    Operations from outside are left out: whoever makes the region runs them before it.
+    """
+    formals = tuple(
+        replace(parameter(f"outer{i}", node.result, traced.graph), loc=node.loc)
+        for i, node in enumerate(captured)
+    )
+
+    def make(node: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
+        if node.owner is not traced.graph:
+            return node  # an operation from outside
+        kept = tuple(i for i in inputs if i.owner is traced.graph or not isinstance(i.type, TupleType))
+        return node if kept == node.inputs else replace(node, inputs=kept)
+
+    start = dict(zip(captured, formals, strict=True))
+    body = Function((*traced.inputs, *captured), traced.outputs, traced.effects)
+    closed, _ = rebuild(body, make, start)
+    return replace(closed, inputs=(*traced.inputs, *formals))
+
+
+def without_effects(body: Function) -> Function:
+    """`body` as the values that it computes: what a gradient computes again must not act again."""
+    def make(node: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
+        if node.op in (after, assign, _check):
+            return inputs[0]
+        if node.op is variable and inputs:
+            name = node.attrs["name"]
+            seen = [
+                n for n in topological(node.inputs) if n.op is assign and n.attrs["variable"] == name
+            ]
+            return new[seen[-1]] if seen else replace(node, inputs=())
+        return node if inputs == node.inputs else replace(node, inputs=inputs)
+
+    new: dict[Tensor, Tensor] = {}
+
+    def remember(node: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
+        new[node] = make(node, inputs)
+        return new[node]
+
+    return rebuild(Function(body.inputs, body.outputs), remember)[0]
+

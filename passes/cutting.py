@@ -1,0 +1,40 @@
+"""Cutting: fed tensors become inputs, so that nothing is computed, or rewritten, through them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from graphc.errors import FeedError
+from graphc.function import Function, bodies, rebuild, with_inputs
+from graphc.ops.source import _placeholder as placeholder
+from graphc.tensor import Tensor, describe
+
+
+def cut_feeds(function: Function, feeds: Sequence[Tensor]) -> tuple[Function, dict[Tensor, Tensor]]:
+    """`function` on `feeds` as its inputs, and what became of each node.
+
+    Raises: FeedError for a placeholder that is still needed.
+    """
+    inputs = {node: _as_input(node, i) for i, node in enumerate(feeds)}
+    result, new = rebuild(replace(function, inputs=()), with_inputs, inputs)
+    result = Function(tuple(inputs.values()), result.outputs, result.effects)
+    _refuse_unfed(result)
+    return result, new
+
+
+def _as_input(node: Tensor, number: int) -> Tensor:
+    if node.op is placeholder:
+        return node
+    type = node.result
+    attrs = {"name": node.name or f"fed_{number}", "dtype": type.dtype, "shape": type.shape}
+    return Tensor(placeholder, (), attrs, type, node.loc, node.name, node.owner)
+
+
+def _refuse_unfed(function: Function) -> None:
+    given = set(function.inputs)
+    for node in function.nodes():
+        if node.op is placeholder and node not in given:
+            raise FeedError(f"{describe(node)} must be fed: {node.type}\n  made at {node.loc}")
+        for _, body in bodies(node):
+            _refuse_unfed(body)

@@ -1,0 +1,176 @@
+"""Differentiation: answers every request for gradients with one reverse sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from graphc import ops
+from graphc.errors import GraphError
+from graphc.function import Function, bodies, topological, with_inputs
+from graphc.graph import graph_frame
+from graphc.location import backward_of, on_behalf_of
+from graphc.ops.marker import differentiable_operands, gradient_request
+from graphc.ops.state import pick
+from graphc.tensor import Tensor, describe
+from graphc.types import TensorType
+from passes.target import Target
+
+
+def differentiate(function: Function, target: Target = Target()) -> Function:  # noqa: B008  Target is frozen
+    """`function` without requests for gradients; the same object where there are none.
+
+    The gradient of a region holds requests in its bodies, so the sweep is repeated until none is left.
+    """
+    while _has_requests(function):
+        function = _answer_once(function)
+    return function
+
+
+def _has_requests(function: Function) -> bool:
+    pending = [function]
+    while pending:
+        for node in pending.pop().nodes():
+            if node.op is gradient_request:
+                return True
+            pending.extend(body for _, body in bodies(node))
+    return False
+
+
+def _answer_once(function: Function) -> Function:
+    """Answers the requests of `function` and of its bodies, inner ones first."""
+    new: dict[Tensor, Tensor] = {node: node for node in function.inputs}
+    answers: dict[Tensor, list[Tensor]] = {}
+    with graph_frame((function.outputs + function.effects + function.inputs)[0].owner):
+        for node in function.nodes():
+            if node in new:
+                continue
+            if node.op is pick and node.inputs[0] in answers:
+                new[node] = answers[node.inputs[0]][node.attrs["index"]]
+                continue
+            inputs = tuple(new[i] for i in node.inputs)
+            if node.op is gradient_request:
+                answers[node] = _answer(node, inputs)
+                new[node] = node  # only picked from, and every pick is answered
+                continue
+            changed = {}
+            for name, body in bodies(node):
+                better = _answer_once(body) if _has_requests(body) else body
+                if better is not body:
+                    changed[name] = better
+            new[node] = with_inputs(node, inputs)
+            if changed:
+                new[node] = replace(new[node], attrs={**node.attrs, **changed})
+    return Function(
+        function.inputs,
+        tuple(new[node] for node in function.outputs),
+        tuple(new[node] for node in function.effects),
+    )
+
+
+def _answer(request: Tensor, operands: tuple[Tensor, ...]) -> list[Tensor]:
+    """The gradients that `request` asks for, its operands being rebuilt already."""
+    ys, seeds, stops = (request.attrs[key] for key in ("ys", "seeds", "stops"))
+    targets, rest = operands[:ys], operands[ys:]
+    given, rest = rest[:seeds], rest[seeds:]
+    stopped, points = rest[:stops], rest[stops:]
+    with on_behalf_of(backward_of(request.loc)):
+        starts = [sum_to(seed, y.result) for seed, y in zip(given, targets, strict=True)] if given else [
+            ops.ones_like(y) for y in targets
+        ]
+    found = _sweep(targets, starts, frozenset(stopped), points)
+    with on_behalf_of(backward_of(request.loc)):
+        return [found[x] if x in found else ops.zeros_like(x) for x in points]
+
+
+def _sweep(
+    ys: Sequence[Tensor], seeds: Sequence[Tensor], stops: frozenset[Tensor], xs: Sequence[Tensor]
+) -> dict[Tensor, Tensor]:
+    """The cotangent of each of `xs` that a differentiable path leads to."""
+    order = topological(ys)
+    wanted = set(xs)
+    active = _active(order, wanted, stops)
+    pending: dict[Tensor, list[Tensor]] = {}
+    parts: dict[Tensor, dict[int, list[Tensor]]] = {}  # of ops with several results, by result
+    for y, seed in zip(ys, seeds, strict=True):
+        pending.setdefault(y, []).append(seed)
+    found: dict[Tensor, Tensor] = {}
+    for node in reversed(order):
+        if node not in active:
+            continue
+        with on_behalf_of(backward_of(node.loc)):
+            if node in parts:
+                count = len(node.type.elements)  # type: ignore[union-attr]  # only tuples are picked from
+                results = parts.pop(node)
+                cotangent = tuple(_total(results.get(i)) for i in range(count))
+            elif node in pending:
+                total = _total(pending.pop(node))
+                assert total is not None
+                if node in wanted:
+                    found[node] = total
+                cotangent = total  # type: ignore[assignment]  # one, or a tuple: what the rule takes
+            else:
+                continue
+            if node in stops:
+                continue
+            if node.op is pick:
+                source = node.inputs[0]
+                if source in active:
+                    index = node.attrs["index"]
+                    parts.setdefault(source, {}).setdefault(index, []).append(cotangent)  # type: ignore[arg-type]
+                continue
+            flows = [x for x in differentiable_operands(node) if x in active]
+            if not flows:
+                continue
+            for operand, part in zip(node.inputs, _slopes(node, cotangent), strict=True):
+                if part is not None and operand in active and operand in flows:
+                    pending.setdefault(operand, []).append(sum_to(part, operand.result))
+    return found
+
+
+def _active(order: Iterable[Tensor], xs: set[Tensor], stops: frozenset[Tensor]) -> set[Tensor]:
+    """The nodes on a differentiable path from some x."""
+    active = set(xs)
+    for node in order:
+        if node not in stops and any(x in active for x in differentiable_operands(node)):
+            active.add(node)
+    return active
+
+
+def _slopes(node: Tensor, cotangent: Tensor | tuple[Tensor | None, ...]) -> Sequence[Tensor | None]:
+    rule = node.op.gradient_rule
+    assert rule is not None
+    slopes = rule(cotangent, node, *node.inputs, **node.attrs)
+    if len(slopes) != len(node.inputs):
+        raise GraphError(
+            f"the gradient of {node.op.name} gives {len(slopes)} cotangents for {len(node.inputs)} operands"
+            f"\n  {describe(node)}, made at {node.loc}"
+        )
+    return slopes
+
+
+def _total(parts: Sequence[Tensor] | None) -> Tensor | None:
+    if not parts:
+        return None
+    total = parts[0]
+    for part in parts[1:]:
+        total = ops.add(total, part)
+    return total
+
+
+def sum_to(x: Tensor, type: TensorType) -> Tensor:
+    """`x` brought to `type`: what broadcasting added is summed away, what it lacks is broadcast."""
+    if x.type == type:
+        return x
+    shape, wanted = x.result.sizes, type.sizes
+    extra = len(shape) - len(wanted)
+    if extra > 0 or any(b == 1 and a != 1 for a, b in zip(shape[max(extra, 0) :], wanted, strict=False)):
+        axes = (*range(extra), *(extra + i for i, b in enumerate(wanted) if b == 1 and shape[extra + i] != 1))
+        x = ops.sum(x, axis=axes, keepdims=True)
+        if extra > 0:
+            x = ops.reshape(x, x.result.sizes[extra:])
+        shape = x.result.sizes
+    if len(shape) < len(wanted) or any(a == 1 and b != 1 for a, b in zip(shape, wanted, strict=True)):
+        x = ops.broadcast_to(x, wanted)
+    return x if x.dtype is type.dtype else ops.cast(x, type.dtype)
+

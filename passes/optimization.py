@@ -1,0 +1,38 @@
+"""What a user calls to see the passes at work: `optimize`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graphc import nesting
+from graphc.conversion import as_tensor
+from graphc.errors import FetchError
+from graphc.function import Function, topological
+from graphc.ops.source import _placeholder as placeholder
+from graphc.tensor import Tensor
+from graphc.variable import Variable
+from passes.pipeline import AfterEach, Request, prepare
+from passes.target import Target
+
+
+def optimize(fetches: Any, after_each: AfterEach | None = None) -> Function:
+    """The function that a session would run for `fetches`, fed at every placeholder that they reach.
+
+    Args:
+        fetches: any nesting of tensors, operations and variables; or a Function.
+        after_each: called as ``after_each(name, function)`` after every stage.
+    """
+    if isinstance(fetches, Function):
+        outputs, inputs = (*fetches.outputs, *fetches.effects), fetches.inputs
+    else:
+        outputs = tuple(_as_fetch(leaf) for leaf in nesting.flatten(fetches))
+        inputs = ()
+    reached = [node for node in topological(outputs) if node.op is placeholder]
+    feeds = tuple(dict.fromkeys((*inputs, *reached)))
+    return prepare(Request(outputs, feeds), Target(), after_each)
+
+
+def _as_fetch(leaf: Any) -> Tensor:
+    if not isinstance(leaf, Tensor | Variable):
+        raise FetchError(f"a tensor, an operation or a variable is wanted, not {leaf!r}")
+    return as_tensor(leaf)

@@ -1,0 +1,93 @@
+"""The pipeline: from what a session is asked for to the function that is planned and run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from graphc.function import Function, topological
+from graphc.sizes import Symbol
+from graphc.tensor import Tensor
+from graphc.types import TensorType
+from passes.cutting import cut_feeds
+from passes.differentiation import differentiate
+from passes.sizing import bind_sizes
+from passes.specialisation import specialise
+from passes.state import thread_state
+from passes.target import Target
+
+Pass = Callable[[Function, Target], Function]
+AfterEach = Callable[[str, Function], None]
+
+# In this order, each for a reason.
+PIPELINE: tuple[Pass, ...] = (
+    thread_state,  # reads meet the assignments that they see, so that order is data from here on
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a session wants compiled.
+
+    Args:
+        fetches: tensors and operations.
+        feeds: what is fed: placeholders, or any other tensors.
+        types: fed tensors whose rank was unknown, with their type for the rank that is fed.
+        sizes: unknown sizes specialised to a number, because a 1 that is fed there must broadcast.
+    """
+
+    fetches: tuple[Tensor, ...]
+    feeds: tuple[Tensor, ...]
+    types: Mapping[Tensor, TensorType] = field(default_factory=dict)
+    sizes: Mapping[Symbol, int] = field(default_factory=dict)
+
+
+def prepare(request: Request, target: Target = Target(), after_each: AfterEach | None = None) -> Function:  # noqa: B008  Target is frozen
+    """The function of `request`: inputs in the order of its feeds, outputs in the order of its fetches.
+
+    Differentiation comes first, then what is fed cuts the graph, then `PIPELINE`: a gradient through
+    a fed tensor uses the fed value and still reaches back.
+
+    Raises: FeedError for a placeholder that is needed and not fed; StateError; ShapeError.
+    """
+    tell = after_each or (lambda name, function: None)
+    fetches, feeds = request.fetches, request.feeds
+    binders = tuple(node for node in topological((*fetches, *feeds)) if node.op.binds)
+    function = Function((), (*fetches, *feeds, *binders))
+    tell("define", function)
+    function, _ = specialise(function, request.types, request.sizes)
+    tell("specialise", function)
+    function = run_pass(differentiate, function, target)
+    tell("differentiate", function)
+    outputs = function.outputs
+    wanted, fed = outputs[: len(fetches)], outputs[len(fetches) : len(fetches) + len(feeds)]
+    binding = outputs[len(fetches) + len(feeds) :]
+    function, new = cut_feeds(Function((), wanted, effects_of(wanted)), fed)
+    tell("cut_feeds", function)
+    function = bind_sizes(function, tuple(new.get(node, node) for node in binding))
+    tell("bind_sizes", function)
+    return run(PIPELINE, function, target, tell)
+
+
+def run(passes: tuple[Pass, ...], function: Function, target: Target, tell: AfterEach) -> Function:
+    """`function` after each of `passes` in turn."""
+    for step in passes:
+        function = run_pass(step, function, target)
+        tell(step.__name__, function)
+    return function
+
+
+def run_pass(step: Pass, function: Function, target: Target) -> Function:
+    """`function` after `step`; a failure gains a note that names the pass."""
+    try:
+        return step(function, target)
+    except Exception as error:
+        error.add_note(f"in the pass {step.__name__}")
+        raise
+
+
+def effects_of(fetches: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """The operations among `fetches`, which have no value but are to run."""
+    from graphc.types import OPERATION
+
+    return tuple(node for node in fetches if node.type == OPERATION)

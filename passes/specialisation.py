@@ -1,0 +1,107 @@
+"""Specialisation: types inferred again after a rank or a size became known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from graphc import sizes
+from graphc.function import Function, rebuild, with_inputs
+from graphc.location import on_behalf_of
+from graphc.sizes import Size, SizeExpr, Symbol
+from graphc.tensor import Tensor
+from graphc.types import TensorType, TupleType, Type
+
+
+def specialise(
+    function: Function,
+    types: Mapping[Tensor, TensorType],
+    values: Mapping[Symbol, Size],
+) -> tuple[Function, dict[Tensor, Tensor]]:
+    """`function` with the sources in `types` retyped and the symbols in `values` replaced.
+
+    Returns it with what became of each node. The very same Function comes back when nothing changed.
+
+    Raises: ShapeError, DTypeError where the op at fault does not accept what is now known.
+    """
+    if not types and not values:
+        return function, {}
+
+    def make(node: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
+        attrs = _substituted(node.attrs, values)
+        if node in types:
+            attrs = {**attrs, "shape": types[node].shape}
+        if attrs is node.attrs and inputs == node.inputs:
+            return node
+        if node.op.body_inputs is not None:
+            attrs = _with_bodies(node, inputs, attrs, values)
+        if attrs is node.attrs and all(a.type == b.type for a, b in zip(inputs, node.inputs, strict=True)):
+            return with_inputs(node, inputs)
+        with on_behalf_of(node.loc):
+            return _remade(node, inputs, attrs)
+
+    start = {node: _retyped(node, types, values) for node in function.inputs}
+    return rebuild(function, make, start)
+
+
+def _remade(node: Tensor, inputs: tuple[Tensor, ...], attrs: Mapping[str, Any]) -> Tensor:
+    attrs = node.op.canonical(inputs, attrs)
+    try:
+        return replace(node, inputs=inputs, attrs=attrs, type=node.op.infer(inputs, attrs))
+    except Exception as error:
+        operands = ", ".join(str(i.type) for i in inputs)
+        error.add_note(f"while inferring the type of {node.op.name}({operands}), made at {node.loc}")
+        raise
+
+
+def _retyped(
+    node: Tensor, types: Mapping[Tensor, TensorType], values: Mapping[Symbol, Size]
+) -> Tensor:
+    type = types.get(node, node.type)
+    type = substitute_type(type, values)
+    if type == node.type:
+        return node
+    assert isinstance(type, TensorType)
+    return replace(node, type=type, attrs={**node.attrs, "shape": type.shape})
+
+
+def substitute_type(type: Type, values: Mapping[Symbol, Size]) -> Type:
+    """`type` with the symbols in `values` replaced; the same object where there are none."""
+    if isinstance(type, TupleType):
+        elements = tuple(substitute_type(element, values) for element in type.elements)
+        return type if elements == type.elements else TupleType(elements)  # type: ignore[arg-type]  # of tensor types
+    if type.shape is None or not values:
+        return type
+    shape = tuple(sizes.substitute(size, values) for size in type.shape)
+    return type if shape == type.shape else TensorType(type.dtype, shape)
+
+
+def _substituted(attrs: Mapping[str, Any], values: Mapping[Symbol, Size]) -> Mapping[str, Any]:
+    if not values:
+        return attrs
+    changed = {}
+    for name, value in attrs.items():
+        if isinstance(value, tuple) and any(isinstance(item, SizeExpr) for item in value):
+            better = tuple(sizes.substitute(item, values) for item in value)
+            if better != value:
+                changed[name] = better
+    return {**attrs, **changed} if changed else attrs
+
+
+def _with_bodies(
+    node: Tensor, inputs: Sequence[Tensor], attrs: Mapping[str, Any], values: Mapping[Symbol, Size]
+) -> Mapping[str, Any]:
+    assert node.op.body_inputs is not None
+    changed = {}
+    for name, given in node.op.body_inputs(*inputs, **attrs).items():
+        body: Function = attrs[name]
+        types = {
+            formal: type
+            for formal, type in zip(body.inputs, given, strict=True)
+            if isinstance(type, TensorType) and type != formal.type
+        }
+        better, _ = specialise(body, types, values)
+        if better is not body:
+            changed[name] = better
+    return {**attrs, **changed} if changed else attrs
