@@ -1,0 +1,64 @@
+"""The examples run, as a reader would run them, and show what they say."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import graphc as gc
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+@pytest.fixture(autouse=True)
+def graph():
+    with gc.Graph(seed=0).as_default() as graph:
+        yield graph
+
+
+def load(name):
+    """The example as a module of its own; loaded once, since an op can be registered only once."""
+    known = f"example_{name}"
+    if known not in sys.modules:
+        spec = importlib.util.spec_from_file_location(known, EXAMPLES / f"{name}.py")
+        sys.modules[known] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[known])
+    return sys.modules[known]
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in EXAMPLES.glob("*.py")))
+def test_build_gives_what_can_be_shown(name):
+    assert gc.show(load(name).build()).startswith("graph(")
+
+
+def test_hello(capsys):
+    load("01_hello").main()
+    out = capsys.readouterr().out
+    assert "%points: f32[n,2]" in out
+    assert "[ 5. 13. 17.]\n[1.]\ncompiled: 1\n" in out
+
+
+def test_gradients():
+    assert load("02_gradients").main() == pytest.approx(1, abs=1e-12)
+
+
+def test_custom_op():
+    values = load("04_custom_op").main()
+    np.testing.assert_allclose(values["y"], [5, 1e200])
+    np.testing.assert_allclose(values["slope"], [0.6, 1])
+
+
+@pytest.mark.parametrize(("model", "epochs", "suffix"), [("conv", 2, ".npz"), ("mlp", 6, ".safetensors")])
+def test_digits(model, epochs, suffix, tmp_path, capsys):
+    path = tmp_path / f"digits{suffix}"
+    arguments = ["--model", model, "--epochs", str(epochs), "--checkpoint", str(path), "--seed", "1"]
+    accuracy = load("digits").main(arguments)
+    assert accuracy > 0.9  # a few epochs; the whole story passes 0.97
+    out = capsys.readouterr().out
+    assert out.count("test accuracy") == epochs + 1
+    assert f"test accuracy {accuracy:.2%}" in out.splitlines()[-1]
+    assert path.exists()

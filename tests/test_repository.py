@@ -1,0 +1,74 @@
+"""What the repository promises a stranger: the commands, the first example, pages without dead links."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("passes/*.md")])
+
+DIGITS = (
+    'python3 -m venv .venv && .venv/bin/pip install -e ".[examples]" && .venv/bin/python examples/digits.py'
+)
+TESTS = 'python3 -m venv .venv && .venv/bin/pip install -e ".[test]" && .venv/bin/python -m pytest'
+
+
+def test_readme_has_the_two_commands_each_on_a_line():
+    lines = README.splitlines()
+    assert DIGITS in lines
+    assert TESTS in lines
+
+
+def test_ci_runs_the_readmes_test_command():
+    run = ROOT / ".ci" / "run"
+    text = run.read_text(encoding="utf-8")
+    assert TESTS in text.splitlines()
+    assert "set -euo pipefail" in text
+    assert os.access(run, os.X_OK)
+
+
+def test_readmes_example_prints_what_the_readme_says():
+    match = re.search(r"```python\n(.*?)```.*?```text\n(.*?)```", README, re.DOTALL)
+    code, expected = match.groups()
+    assert len(code.splitlines()) <= 10
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True
+    )
+    assert ran.stdout == expected
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(page):
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)#\s]+)", text):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+def test_the_custom_op_of_the_page_is_the_one_of_the_example():
+    page = (ROOT / "docs" / "adding.md").read_text(encoding="utf-8")
+    example = (ROOT / "examples" / "04_custom_op.py").read_text(encoding="utf-8")
+    code = re.search(r"```python\n(@op.*?)```", page, re.DOTALL).group(1)
+    assert code in example
+
+
+def test_decisions_are_numbered_and_have_their_four_parts():
+    pages = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+    assert [int(page.name[:4]) for page in pages] == list(range(1, len(pages) + 1))
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        for part in ("**Context.**", "**Choice.**", "**Cost.**", "**Revisit when**"):
+            assert part in text, f"{page.name}: {part}"
+
+
+def test_licence_is_apache():
+    text = (ROOT / "LICENSE").read_text(encoding="utf-8")
+    assert "Apache License" in text
+    assert "END OF TERMS AND CONDITIONS" in text

@@ -1,0 +1,81 @@
+"""Who may import whom, how large a file may grow, what a docstring must hold."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+ROOMS = ("graphc", "passes", "runtime")
+MAY_IMPORT = {
+    "graphc": {"graphc", "numpy"},
+    "passes": {"passes", "graphc", "numpy", "networkx"},
+    "runtime": {"runtime", "passes", "graphc", "numpy", "llvmlite", "safetensors"},
+}
+FACADE = {"graphc/__init__.py", "graphc/__main__.py"}  # they may name the rooms above, lazily
+MOST_LINES = 400
+FILES = sorted(p.relative_to(ROOT).as_posix() for room in ROOMS for p in (ROOT / room).rglob("*.py"))
+
+
+def imported(path: str) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno} imports relatively"
+            names.add((node.module or "").split(".")[0])
+    return names - set(sys.stdlib_module_names) - {"__future__"}
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_imports_run_one_way(path):
+    allowed = set(MAY_IMPORT[path.split("/")[0]])
+    if path in FACADE:
+        allowed |= {"passes", "runtime"}
+    assert imported(path) <= allowed
+
+
+def test_a_wrong_import_would_be_seen(tmp_path, monkeypatch):
+    (tmp_path / "graphc").mkdir()
+    (tmp_path / "graphc/bad.py").write_text("def f():\n    import llvmlite.binding\n")
+    monkeypatch.setitem(globals(), "ROOT", tmp_path)
+    assert not imported("graphc/bad.py") <= MAY_IMPORT["graphc"]
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_no_file_holds_too_much(path):
+    lines = (ROOT / path).read_text(encoding="utf-8").count("\n")
+    assert lines <= MOST_LINES, f"{path} has {lines} lines: split it by meaning"
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_every_module_says_what_it_knows(path):
+    source = (ROOT / path).read_text(encoding="utf-8")
+    assert ast.get_docstring(ast.parse(source)), f"{path} has no docstring"
+
+
+def test_tests_hold_no_packages():
+    assert not list((ROOT / "tests").rglob("__init__.py")), "tests/passes would shadow passes"
+
+
+def test_building_a_graph_loads_neither_llvmlite_nor_networkx():
+    import subprocess
+
+    code = (
+        "import sys, graphc as gc; gc.exp(gc.placeholder('float32', (2,)));"
+        "print([m for m in ('llvmlite', 'networkx', 'runtime', 'passes') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_installed_package_and_the_checkout_are_one():
+    import graphc
+    import passes
+    import runtime
+
+    for room in (graphc, passes, runtime):
+        assert room.__file__ is not None
+        assert Path(room.__file__).resolve().parent.parent == ROOT
