@@ -25,8 +25,9 @@ def load(name):
     known = f"example_{name}"
     if known not in sys.modules:
         spec = importlib.util.spec_from_file_location(known, EXAMPLES / f"{name}.py")
-        sys.modules[known] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[known])
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        sys.modules[known] = module
     return sys.modules[known]
 
 
