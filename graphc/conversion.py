@@ -59,7 +59,7 @@ def _holds_tensor(value: Any) -> bool:
 
 
 def _stacked(value: Sequence[Any], dtype: DType | None) -> Tensor:
-    from graphc.ops.movement import stack  # ops build on this module
+    from graphc.ops.joining import stack  # ops build on this module
 
     return as_tensor(stack(list(value)), dtype)
 

@@ -40,6 +40,21 @@ from graphc.ops.elementwise import power as pow
 from graphc.ops.elementwise import sub as subtract
 from graphc.ops.exponential import exp, expm1, log, log1p, sigmoid, softplus
 from graphc.ops.extremum import abs, ceil, clip, floor, maximum, minimum, relu, round, sign, trunc
+from graphc.ops.filling import filled_like, full, full_like, ones, ones_like, zeros, zeros_like
+from graphc.ops.joining import concat, roll, split, stack, tile, unstack
 from graphc.ops.marker import gradient_request, gradients, stop_gradient
+from graphc.ops.movement import (
+    broadcast_to,
+    ensure_shape,
+    expand_dims,
+    matrix_transpose,
+    reshape,
+    squeeze,
+    swap_axes,
+    transpose,
+)
+from graphc.ops.reduction import max, mean, min, sum
+from graphc.ops.sizing import element_count, rank, shape, size
+from graphc.ops.slicing import embed, flip, slice, strided_slice
 from graphc.ops.source import constant, iota, placeholder, placeholder_with_default, run_state
 from graphc.ops.state import after, check, extent, group, pick, print

@@ -89,7 +89,7 @@ def _listed(given: Any) -> list[Any]:
 
 
 def _seeds(ys: Sequence[Tensor], grad_ys: Any) -> list[Tensor]:
-    from graphc.ops.movement import ones_like  # movement uses gradients' neighbours
+    from graphc.ops.filling import ones_like  # ops build on this module
 
     given = _listed(grad_ys)
     if not given or all(seed is None for seed in given):
@@ -153,7 +153,7 @@ def carries_gradient(tensor: Tensor) -> bool:
 
 
 def _summed(parts: list[Tensor], x: Tensor | Variable, unconnected: str) -> Tensor | None:
-    from graphc.ops.movement import zeros_like  # movement uses gradients' neighbours
+    from graphc.ops.filling import zeros_like  # ops build on this module
 
     if not parts:
         return None if unconnected == "none" else zeros_like(x)

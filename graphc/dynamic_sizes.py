@@ -1,0 +1,208 @@
+"""Shape arguments that hold tensors: into sizes, and nodes that bind those sizes at the run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from graphc import sizes
+from graphc.conversion import as_tensor
+from graphc.errors import ArgumentError, DTypeError, ShapeError
+from graphc.ops.state import after, extent
+from graphc.sizes import Size, SizeExpr
+from graphc.tensor import Tensor
+from graphc.types import as_size
+from graphc.variable import Variable
+
+Sizes = tuple[Size, ...]
+Witnesses = tuple[Tensor, ...]
+
+
+def as_sizes(shape: Any) -> tuple[Sizes, Witnesses]:
+    """The sizes that a user's shape argument means, and the nodes that bind those known at the run only.
+
+    Args:
+        shape: ints, names and int scalars that are tensors, in a list or tuple; one of them alone; or
+            an int vector that is a tensor. Negative ints are left to the caller.
+
+    Raises: ShapeError, DTypeError, ArgumentError for what is no shape.
+    """
+    if isinstance(shape, Variable):
+        shape = shape.value()
+    if isinstance(shape, np.ndarray):
+        shape = shape.tolist()
+    if isinstance(shape, Tensor):
+        listed = _elements(shape)
+    elif isinstance(shape, int | np.integer | str | SizeExpr):
+        listed = [shape]
+    elif isinstance(shape, Sequence):
+        listed = list(shape)
+    else:
+        raise ArgumentError(f"a shape is a sequence of sizes, not {shape!r}")
+    found, witnesses = [], []
+    for item in listed:
+        size, witness = as_bound_size(item)
+        found.append(size)
+        witnesses.extend(witness)
+    return tuple(found), tuple(witnesses)
+
+
+def as_bound_size(item: Any) -> tuple[Size, Witnesses]:
+    """The size that `item` (an int, a name, an int scalar that is a tensor) means, and what binds it."""
+    if isinstance(item, Variable):
+        item = item.value()
+    if isinstance(item, Tensor):
+        if not item.dtype.is_integer:
+            raise DTypeError(f"a size is a whole number, not {item.type}")
+        known = symbolic_value(item)
+        if known is not None and known.shape == ():
+            return known.item(), ()
+        size, witness = bind(item)
+        return size, (witness,)
+    if item is None:
+        raise ShapeError("a size is wanted here, and None is none")
+    if isinstance(item, int | np.integer) and not isinstance(item, bool) and item < 0:
+        return int(item), ()
+    return as_size(item), ()
+
+
+def bind(length: Tensor) -> tuple[Size, Tensor]:
+    """A new size that is what the int scalar `length` is at the run, and the node that binds it."""
+    if length.result.shape is not None and length.result.sizes != ():
+        raise ShapeError(f"a size is one number, not {length.type}")
+    size = sizes.unknown()
+    return size, extent(length, shape=(size,))
+
+
+def after_all(x: Tensor, witnesses: Sequence[Tensor]) -> Tensor:
+    """`x`, once `witnesses` have bound the sizes that its use names."""
+    return after(x, *witnesses) if witnesses else x
+
+
+def _elements(vector: Tensor) -> list[Any]:
+    if not vector.dtype.is_integer:
+        raise DTypeError(f"a shape holds whole numbers, not {vector.type}")
+    shape = vector.result.sizes
+    if shape == ():
+        return [vector]
+    if len(shape) != 1 or not isinstance(shape[0], int):
+        raise ShapeError(f"a shape is a vector of known length, not {vector.type}")
+    known = symbolic_value(vector)
+    if known is not None:
+        return list(known)
+    from graphc.ops.joining import unstack  # joining takes shapes too
+
+    return [*unstack(vector)]
+
+
+# What an int tensor is, told in sizes, where it is arithmetic on the shapes of tensors.
+
+Values = np.ndarray[Any, Any]  # of Python objects: ints and SizeExprs
+_LARGEST = 64  # elements; a shape has few
+
+
+def symbolic_value(tensor: Tensor) -> Values | None:
+    """The elements of `tensor` as sizes, or None where it is no arithmetic on shapes and constants."""
+    values: dict[Tensor, Values | None] = {}
+    pending = [tensor]
+    while pending:
+        node = pending[-1]
+        if node in values:
+            pending.pop()
+            continue
+        operands = _operands(node)
+        if operands is None:
+            values[node] = None
+            continue
+        missing = [operand for operand in operands if operand not in values]
+        if missing:
+            pending.extend(missing)
+            continue
+        values[node] = _value(node, [values[operand] for operand in operands])
+    return values[tensor]
+
+
+def _operands(node: Tensor) -> tuple[Tensor, ...] | None:
+    """The operands whose values matter for that of `node`; None where it is no arithmetic on sizes."""
+    name = node.op.name
+    if name in ("shape", "size", "rank", "constant", "element_count"):
+        return ()
+    if name in _PASSING:
+        return node.inputs[:1]
+    return node.inputs if name in _MOVES or name in _ARITHMETIC else None
+
+
+def _value(node: Tensor, operands: list[Values | None]) -> Values | None:
+    known = [operand for operand in operands if operand is not None]
+    if len(known) < len(operands) or not node.dtype.is_integer:
+        return None
+    name, attrs = node.op.name, node.attrs
+    if name == "constant":
+        value = attrs["value"]
+        return value.astype(object) if value.size <= _LARGEST else None
+    if name == "element_count":
+        return _boxed(sizes.product(attrs["shape"]))
+    if name in ("shape", "size", "rank"):
+        shape = node.inputs[0].result.shape
+        if shape is None:
+            return None
+        if name == "shape":
+            return _vector(shape)
+        return _boxed(len(shape) if name == "rank" else sizes.product(shape))
+    if name in _PASSING:
+        return known[0] if node.inputs[0].dtype.is_integer else None
+    if name in _MOVES:
+        if any(isinstance(item, SizeExpr) for a in attrs.values() if isinstance(a, tuple) for item in a):
+            return None
+        assert node.op.meaning is not None
+        return np.asarray(node.op.meaning(*known, **attrs), object)
+    try:
+        result = np.asarray(_ARITHMETIC[name](*known), object)
+    except (ShapeError, ZeroDivisionError):
+        return None
+    return result if result.size <= _LARGEST else None
+
+
+def _boxed(size: Size) -> Values:
+    return np.array(size, object)
+
+
+def _vector(shape: Sizes) -> Values:
+    values = np.empty(len(shape), object)
+    values[:] = shape
+    return values
+
+
+_PASSING = frozenset({"after", "identity", "stop_gradient", "cast", "check"})
+_MOVES = frozenset(
+    {"strided_slice", "reshape", "squeeze", "expand_dims", "transpose", "broadcast_to", "concat", "stack"}
+)
+_ARITHMETIC: Mapping[str, Callable[..., Any]] = {
+    "add": np.add,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "neg": lambda x: x * -1,
+    "floor_divide": np.frompyfunc(sizes.floor_divide, 2, 1),
+    "remainder": np.frompyfunc(sizes.remainder, 2, 1),
+    "maximum": np.frompyfunc(sizes.maximum, 2, 1),
+    "minimum": np.frompyfunc(sizes.minimum, 2, 1),
+    "sum": lambda x, **_: np.add.reduce(x.ravel()),
+    "prod": lambda x, **_: np.multiply.reduce(x.ravel()),
+}
+
+
+def is_dynamic(given: Any) -> bool:
+    """Whether `given`, a shape or size argument, holds a tensor."""
+    if isinstance(given, list | tuple):
+        return any(is_dynamic(item) for item in given)
+    return isinstance(given, Tensor | Variable)
+
+
+def as_scalar(given: Any) -> Tensor:
+    """`given` as an int scalar tensor. Raises: DTypeError, ShapeError."""
+    made = as_tensor(given)
+    if not made.dtype.is_integer or made.result.shape not in ((), None):
+        raise ShapeError(f"a whole number is wanted, not {made.type}")
+    return made

@@ -1,0 +1,96 @@
+"""Filling: tensors that need no data: zeros, ones, ranges, the identity, triangles."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from graphc import sizes
+from graphc.conversion import as_tensor
+from graphc.op import op
+from graphc.ops.movement import broadcast_to
+from graphc.ops.source import constant
+from graphc.tensor import Tensor
+from graphc.types import TensorType, as_dtype
+
+
+def full(shape: Any, value: Any, dtype: Any = None, name: str | None = None) -> Tensor:
+    """`value`, a scalar or what broadcasts, in every place of `shape`; nothing is stored for it.
+
+    Shapes: ``-> shape``; sizes may be tensors, as may the whole shape.
+    """
+    return broadcast_to(as_tensor(value, dtype), shape, name=name)
+
+
+def zeros(shape: Any, dtype: Any = "float32", name: str | None = None) -> Tensor:
+    """Zeros (False for bool).
+
+    Shapes: ``-> shape``; sizes may be tensors, as may the whole shape.
+    """
+    return full(shape, _scalar(0, dtype), name=name)
+
+
+def ones(shape: Any, dtype: Any = "float32", name: str | None = None) -> Tensor:
+    """Ones (True for bool).
+
+    Shapes: ``-> shape``; sizes may be tensors, as may the whole shape.
+    """
+    return full(shape, _scalar(1, dtype), name=name)
+
+
+def _scalar(value: int, dtype: Any) -> Tensor:
+    held = as_dtype(dtype)
+    return constant(np.array(value, held.numpy), held)
+
+
+@op("movement")
+def filled_like(x: Tensor, value: Tensor) -> TensorType:
+    """The scalar `value` in every place of the shape of `x`.
+
+    Shapes: ``[...], [] -> [...]``.
+    """
+    return TensorType(value.dtype, x.result.shape)
+
+
+filled_like.evaluate(lambda x, value: np.broadcast_to(value, x.shape))
+filled_like.gradient(lambda g, out, x, value: (None, g))
+filled_like.example("i32[2,3]", "f64[]")
+filled_like.example("f32[0]", "f32[]")
+filled_like.example("bool[1]", "i64[]")
+
+
+def full_like(x: Any, value: Any, dtype: Any = None, name: str | None = None) -> Tensor:
+    """`value`, a scalar, in every place of the shape of `x`, as `dtype` (None: that of `x`).
+
+    Shapes: ``[...] -> [...]``.
+    """
+    x = as_tensor(x)
+    scalar = as_tensor(value, x.dtype if dtype is None else dtype)
+    return _filled(x, scalar, name)
+
+
+def zeros_like(x: Any, dtype: Any = None, name: str | None = None) -> Tensor:
+    """Zeros of the shape of `x`, as `dtype` (None: that of `x`).
+
+    Shapes: ``[...] -> [...]``.
+    """
+    x = as_tensor(x)
+    return _filled(x, _scalar(0, x.dtype if dtype is None else dtype), name)
+
+
+def ones_like(x: Any, dtype: Any = None, name: str | None = None) -> Tensor:
+    """Ones of the shape of `x`, as `dtype` (None: that of `x`).
+
+    Shapes: ``[...] -> [...]``.
+    """
+    x = as_tensor(x)
+    return _filled(x, _scalar(1, x.dtype if dtype is None else dtype), name)
+
+
+def _filled(x: Tensor, scalar: Tensor, name: str | None) -> Tensor:
+    """`scalar` everywhere in the shape of `x`, whose value is asked for only if its sizes are unknown."""
+    shape = x.result.shape
+    if shape is None or any(sizes.is_unknown(size) for size in shape):
+        return filled_like(x, scalar, name=name)
+    return broadcast_to(scalar, shape, name=name)

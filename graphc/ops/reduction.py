@@ -1,0 +1,191 @@
+"""Reductions: sum, mean, max and their kind over some axes, or over all of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from graphc import sizes
+from graphc.errors import ShapeError
+from graphc.op import Axes, op
+from graphc.ops.elementwise import cast
+from graphc.ops.movement import broadcast_to, reshape
+from graphc.ops.sizing import element_count
+from graphc.tensor import Tensor
+from graphc.types import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, INT64, UINT64, DType, TensorType
+
+
+def reduced_type(x: Tensor, axis: Axes, keepdims: bool, dtype: DType) -> TensorType:
+    """The type of a reduction of `x` over `axis`."""
+    shape = x.result.sizes
+    if keepdims:
+        return TensorType(dtype, tuple(1 if i in axis else size for i, size in enumerate(shape)))
+    return TensorType(dtype, tuple(size for i, size in enumerate(shape) if i not in axis))
+
+
+def spread(g: Tensor, x: Tensor, axis: Axes) -> Tensor:
+    """`g`, which has the shape of a reduction of `x` over `axis`, repeated over those axes.
+
+    Shapes: ``[reduced] -> [...]`` of `x`.
+    """
+    return broadcast_to(kept(g, x, axis), x.result.sizes)
+
+
+def kept(g: Tensor, x: Tensor, axis: Axes) -> Tensor:
+    """`g`, which has the shape of a reduction of `x` over `axis`, with those axes of size 1.
+
+    Shapes: ``[reduced] -> [reduced, with keepdims]``.
+    """
+    shape = reduced_type(x, axis, True, x.dtype).sizes
+    return g if g.result.sizes == shape else reshape(g, shape)
+
+
+def _summed_dtype(dtype: DType) -> DType:
+    if dtype.is_floating:
+        return dtype
+    return UINT64 if dtype.kind == "u" else INT64
+
+
+@op("reduction")
+def sum(x: Tensor, axis: Axes | None = None, keepdims: bool = False) -> TensorType:
+    """The sum over `axis`: None is all axes, () none.
+
+    Shapes: ``[..., n, ...] -> [..., ...]``, or ``[..., 1, ...]`` with keepdims.
+    Dtypes: floats keep theirs; integers and bool give int64, unsigned ones uint64.
+    """
+    assert axis is not None  # None is spelled out once the rank is known
+    return reduced_type(x, axis, keepdims, _summed_dtype(x.dtype))
+
+
+def _wide(dtype: np.dtype[Any]) -> Any:
+    """What sums are held in: NumPy adds pairwise along one axis only, so short floats add in float64."""
+    return np.float64 if dtype.kind == "f" else np.uint64 if dtype.kind == "u" else np.int64
+
+
+def _sum(x: Any, axis: Any, keepdims: bool) -> Any:
+    total = np.sum(x, axis=axis, dtype=_wide(x.dtype), keepdims=keepdims)
+    return total.astype(x.dtype) if x.dtype.kind == "f" else total
+
+
+sum.evaluate(_sum)
+sum.gradient(lambda g, out, x, axis, keepdims: (spread(g, x, axis),))
+sum.example("f64[2,3]", axis=(1,))
+sum.example("f64[2,3,4]", axis=(0, -1), keepdims=True)
+sum.example("f64[3]")
+sum.example("f32[0,2]", axis=(0,))
+sum.example("f16[5]")
+sum.example("i8[2,3]", axis=())
+sum.example("u16[3]")
+sum.example("bool[4]")
+
+
+def _mean_dtype(dtype: DType) -> DType:
+    return dtype if dtype.is_floating else FLOAT64
+
+
+@op("reduction")
+def mean(x: Tensor, axis: Axes | None = None, keepdims: bool = False) -> TensorType:
+    """The mean over `axis`: None is all axes, () none. Of no elements it is NaN.
+
+    Shapes: ``[..., n, ...] -> [..., ...]``, or ``[..., 1, ...]`` with keepdims.
+    Dtypes: floats keep theirs; integers and bool give float64.
+    """
+    assert axis is not None  # None is spelled out once the rank is known
+    return reduced_type(x, axis, keepdims, _mean_dtype(x.dtype))
+
+
+def _mean(x: Any, axis: Any, keepdims: bool) -> Any:
+    total = np.sum(x, axis=axis, dtype=np.float64, keepdims=keepdims)
+    average = np.divide(total, sizes.count(x.shape[i] for i in axis))
+    return average.astype(x.dtype) if x.dtype.kind == "f" else average
+
+
+mean.evaluate(_mean)
+mean.gradient(lambda g, out, x, axis, keepdims: (spread(divided_by_count(g, x, axis), x, axis),))
+mean.example("f64[2,3]", axis=(1,))
+mean.example("f64[2,3,4]", axis=(0, -1), keepdims=True)
+mean.example("f64[3]")
+mean.example("f32[0,2]", axis=(1,))
+mean.example("i32[2,3]", axis=())
+mean.example("bool[4]")
+
+
+def divided_by_count(g: Tensor, x: Tensor, axis: Axes) -> Tensor:
+    """`g` over the number of elements of `x` that a reduction over `axis` joins.
+
+    Shapes: ``[...] -> [...]``.
+    """
+    if g.dtype in (FLOAT16, BFLOAT16):  # which cannot hold large counts
+        return cast(divided_by_count(cast(g, FLOAT32), x, axis), g.dtype)
+    count = sizes.product(x.result.sizes[i] for i in axis)
+    if isinstance(count, int):
+        return g / float(count)
+    return g / cast(element_count(shape=(count,)), g.dtype)
+
+
+def _extreme_type(x: Tensor, axis: Axes | None, keepdims: bool) -> TensorType:
+    assert axis is not None  # None is spelled out once the rank is known
+    refuse_empty(x, axis)
+    return reduced_type(x, axis, keepdims, x.dtype)
+
+
+def refuse_empty(x: Tensor, axis: Axes) -> None:
+    """Raises ShapeError where `axis` of `x` is known to be empty and the result is not."""
+    empty = [size == 0 for size in x.result.sizes]
+    if True in [e for i, e in enumerate(empty) if i in axis] and True not in [
+        e for i, e in enumerate(empty) if i not in axis
+    ]:
+        raise ShapeError(f"of no elements there is none to choose: {x.result} over axes {list(axis)}")
+
+
+def _evaluated(x: Any, function: Any, **arguments: Any) -> Any:
+    try:
+        return function(x, **arguments)
+    except ValueError:
+        raise ShapeError(f"of no elements there is none to choose: shape {list(x.shape)}") from None
+
+
+def _extreme_gradient(g: Tensor, out: Tensor, x: Tensor, axis: Axes, keepdims: bool) -> tuple[Tensor]:
+    """Shared evenly among the elements that equal the result."""
+    from graphc.ops import equal
+
+    chosen = cast(equal(x, kept(out, x, axis)), x.dtype)
+    return (chosen * (kept(g, x, axis) / sum(chosen, axis=axis, keepdims=True)),)
+
+
+@op("reduction", fallible=True)
+def max(x: Tensor, axis: Axes | None = None, keepdims: bool = False) -> TensorType:
+    """The largest element over `axis`: None is all axes, () none. NaN where there is one.
+
+    Shapes: ``[..., n, ...] -> [..., ...]``, or ``[..., 1, ...]`` with keepdims.
+    Raises: ShapeError for an empty axis, at definition if that is known.
+    """
+    return _extreme_type(x, axis, keepdims)
+
+
+max.evaluate(lambda x, axis, keepdims: _evaluated(x, np.max, axis=axis, keepdims=keepdims))
+max.gradient(_extreme_gradient)
+
+
+@op("reduction", fallible=True)
+def min(x: Tensor, axis: Axes | None = None, keepdims: bool = False) -> TensorType:
+    """The smallest element over `axis`: None is all axes, () none. NaN where there is one.
+
+    Shapes: ``[..., n, ...] -> [..., ...]``, or ``[..., 1, ...]`` with keepdims.
+    Raises: ShapeError for an empty axis, at definition if that is known.
+    """
+    return _extreme_type(x, axis, keepdims)
+
+
+min.evaluate(lambda x, axis, keepdims: _evaluated(x, np.min, axis=axis, keepdims=keepdims))
+min.gradient(_extreme_gradient)
+for extreme in (max, min):
+    extreme.example("f64[2,3]", axis=(1,))
+    extreme.example("f64[2,3,2]", axis=(0, -1), keepdims=True)
+    extreme.example("f64[5]")
+    extreme.example(np.array([1.0, np.nan, 3.0], np.float32))
+    extreme.example("i32[2,3]", axis=())
+    extreme.example("f32[0,2]", axis=(1,))
+    extreme.example("bool[4]")
+    extreme.example("f64[1]")
