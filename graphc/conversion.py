@@ -16,6 +16,7 @@ from graphc.types import (
     BFLOAT16,
     BOOL,
     FLOAT32,
+    FLOAT64,
     INT32,
     INT64,
     UINT64,
@@ -74,7 +75,7 @@ def as_array(value: Any, dtype: DType | None = None) -> tuple[np.ndarray[Any, An
     natural = dtype or natural_dtype(value)
     try:
         if dtype is not None:
-            refuse_lossy(value, dtype)
+            refuse_lossy(value, dtype, exact=False)
         array = np.array(value, dtype=natural.numpy)
     except (OverflowError, ValueError, TypeError) as error:
         raise DTypeError(f"{_brief(value)} does not fit {natural}: {error}") from None
@@ -128,11 +129,11 @@ def _numpy_leaf(value: Any) -> DType | None:
     return found
 
 
-def refuse_lossy(value: Any, dtype: DType) -> None:
+def refuse_lossy(value: Any, dtype: DType, exact: bool = True) -> None:
     """Raises DTypeError where `value` as `dtype` would be another number.
 
-    Float to float rounds, but finite to infinite is refused; int to int and int to float only if
-    exact; float to int never.
+    Float to float rounds, but finite to infinite is refused; int to int only if exact, float to int
+    never; int to float only if exact, or rounding where `exact` is false.
     """
     array = np.asarray(value)
     kind = array.dtype.kind
@@ -154,7 +155,7 @@ def refuse_lossy(value: Any, dtype: DType) -> None:
             converted = to_dtype(array, dtype)
         if kind == "f" and bool((np.isinf(converted) & np.isfinite(array)).any()):
             raise DTypeError(f"{_brief(value)} is too large for {dtype}")
-        if kind in "iu" and array.dtype.itemsize * 8 > 8 and not _exact(array, converted):
+        if exact and kind in "iu" and array.dtype.itemsize > 1 and not _exact(array, converted):
             raise DTypeError(f"{_brief(value)} is not exact as {dtype}")
 
 
@@ -200,11 +201,34 @@ def as_operands(op: Op, values: Sequence[Any]) -> tuple[Tensor, ...]:
     """`values` as the operands of `op`, brought to one dtype where the op asks for it."""
     if not op.promotes:
         return tuple(v if v.__class__ is Tensor else as_tensor(v) for v in values)
+    if len(values) == 2:  # a tensor and a number of the same or a lesser kind: by far the most frequent
+        x, y = values
+        if x.__class__ is Tensor and _takes(x, y):
+            return x, _scalar(y, x.dtype)
+        if y.__class__ is Tensor and _takes(y, x):
+            return _scalar(x, y.dtype), y
     if op.variadic or len(op.promotes) == len(values):
         return promoted(values)
     chosen = [i for i, name in enumerate(op.operands) if name in op.promotes]
     together = dict(zip(chosen, promoted([values[i] for i in chosen]), strict=True))
     return tuple(together[i] if i in together else as_tensor(v) for i, v in enumerate(values))
+
+
+def _takes(tensor: Tensor, number: Any) -> bool:
+    """Whether `number` is a Python number that takes the dtype of `tensor` without a second thought."""
+    kind = number.__class__
+    if kind is not float and kind is not int:
+        return False
+    dtype = tensor.dtype
+    if dtype is FLOAT32 or dtype is FLOAT64:
+        return -3e38 < number < 3e38
+    return kind is int and dtype.is_integer and 0 <= number < 128
+
+
+def _scalar(number: float, dtype: DType) -> Tensor:
+    array = np.array(number, dtype.numpy)
+    array.setflags(write=False)
+    return _constant(array, dtype)
 
 
 def promoted(values: Sequence[Any]) -> tuple[Tensor, ...]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from types import CodeType, FrameType
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-_OURS = tuple(os.path.join(_ROOT, room) + os.sep for room in ("graphc", "passes", "runtime"))
+_OURS = (*(os.path.join(_ROOT, room) + os.sep for room in ("graphc", "passes", "runtime")), "<frozen ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def here() -> Location | None:
         code = frame.f_code
         ours = _is_ours.get(code)
         if ours is None:
-            ours = _is_ours[code] = code.co_filename.startswith((*_OURS, "<frozen ", "<__array_"))
+            ours = _is_ours[code] = code.co_filename.startswith(_OURS)
         if not ours:
             return Location(code.co_filename, frame.f_lineno)
         frame = frame.f_back

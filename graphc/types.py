@@ -211,10 +211,13 @@ def broadcast(*types: TensorType) -> tuple[Size, ...] | None:
     """
     shape = types[0].shape
     for type in types[1:]:
-        if type.shape is shape or type.shape == shape:
+        if type.shape == () or type.shape == shape:
             continue
         if shape is None or type.shape is None:
             return None
+        if shape == ():
+            shape = type.shape
+            continue
         shape = _broadcast_two(shape, type.shape, types)
     return shape
 
