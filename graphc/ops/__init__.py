@@ -56,5 +56,6 @@ from graphc.ops.movement import (
 from graphc.ops.reduction import max, mean, min, sum
 from graphc.ops.sizing import element_count, rank, shape, size
 from graphc.ops.slicing import embed, flip, slice, strided_slice
+from graphc.ops.region import cond
 from graphc.ops.source import constant, iota, placeholder, placeholder_with_default, run_state
 from graphc.ops.state import after, check, extent, group, pick, print
