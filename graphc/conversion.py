@@ -47,7 +47,7 @@ def as_tensor(value: Any, dtype: Any = None) -> Tensor:
 
 
 def _constant(array: np.ndarray[Any, Any], dtype: DType) -> Tensor:
-    from graphc.ops.source import constant  # ops build on this module
+    from graphc.ops.source import _constant as constant  # ops build on this module
 
     type = TensorType(dtype, array.shape)
     return Tensor(constant, (), {"value": array, "dtype": dtype}, type, here(), None, current().graph)
