@@ -36,9 +36,8 @@ def thread_state(function: Function, target: Target = Target()) -> Function:  # 
         if node.op is variable and inputs:
             latest = _latest(node, seen)
             if latest is not None:
-                return Tensor(
-                    after, (new[latest], *inputs), {}, new[latest].type, node.loc, node.name, node.owner
-                )
+                value = new[latest] if latest in new else _lifted_value(latest, new)
+                return Tensor(after, (value, *inputs), {}, value.type, node.loc, node.name, node.owner)
         new[node] = with_inputs(node, inputs)
         return new[node]
 
@@ -87,6 +86,12 @@ def _lifted_from(node: Tensor) -> Iterable[Tensor]:
         value.inputs[0]
     ):
         yield value.inputs[0]
+
+
+def _lifted_value(assignment: Tensor, new: dict[Tensor, Tensor]) -> Tensor:
+    """What an assignment lifted out of a region assigns, where the region is rebuilt and it is not."""
+    picked = assignment.inputs[0]
+    return with_inputs(picked, (new[picked.inputs[0]],))
 
 
 def _state_of(region: Tensor) -> tuple[str, ...]:
