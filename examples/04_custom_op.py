@@ -13,6 +13,7 @@ import numpy as np
 
 import graphc as gc
 from graphc.op import op
+from graphc.ops import guarded_multiply
 from graphc.types import TensorType, broadcast
 
 
@@ -26,7 +27,7 @@ def hypotenuse(x: gc.Tensor, y: gc.Tensor) -> TensorType:
 
 
 hypotenuse.evaluate(np.hypot)
-hypotenuse.gradient(lambda g, out, x, y: (g * (x / out), g * (y / out)))
+hypotenuse.gradient(lambda g, out, x, y: (guarded_multiply(g, x / out), guarded_multiply(g, y / out)))
 hypotenuse.example("f64[2,3]", "f64[3]", domain=(0.5, 2.0))
 hypotenuse.example("f32[0]", "f32[]")
 

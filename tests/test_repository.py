@@ -72,3 +72,19 @@ def test_licence_is_apache():
     text = (ROOT / "LICENSE").read_text(encoding="utf-8")
     assert "Apache License" in text
     assert "END OF TERMS AND CONDITIONS" in text
+
+
+def test_the_pass_of_the_page_works():
+    import graphc as gc
+    from passes.target import Target
+
+    page = (ROOT / "docs" / "adding.md").read_text(encoding="utf-8")
+    code = re.search(r"```python\n(from graphc\.function.*?)```", page, re.DOTALL).group(1)
+    names: dict = {}
+    exec(code, names)
+    with gc.Graph().as_default():
+        x = gc.placeholder("float32", (3,), name="x")
+        function = gc.optimize(gc.neg(gc.neg(x)) + 1.0)
+    shorter = names["cancel_negations"](function, Target())
+    assert [node.op.name for node in shorter.nodes()] == ["placeholder", "constant", "add"]
+    assert names["cancel_negations"](shorter, Target()) is shorter
