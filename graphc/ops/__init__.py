@@ -1,5 +1,6 @@
 """Every op by name; importing a family registers its ops."""
 
+from graphc.ops.bitwise import bitwise_and, bitwise_not, bitwise_or, bitwise_xor, left_shift, right_shift
 from graphc.ops.comparison import (
     equal,
     greater,
@@ -17,6 +18,8 @@ from graphc.ops.comparison import (
     where,
 )
 from graphc.ops.comparison import where as select
+from graphc.ops.division import floor_divide, fmod, remainder
+from graphc.ops.division import remainder as mod
 from graphc.ops.elementwise import (
     add,
     add_n,
@@ -38,8 +41,10 @@ from graphc.ops.elementwise import mul as multiply
 from graphc.ops.elementwise import neg as negative
 from graphc.ops.elementwise import power as pow
 from graphc.ops.elementwise import sub as subtract
+from graphc.ops.error_function import erf, erfc
 from graphc.ops.exponential import exp, expm1, log, log1p, sigmoid, softplus
 from graphc.ops.extremum import abs, ceil, clip, floor, maximum, minimum, relu, round, sign, trunc
+from graphc.ops.gamma import digamma, lgamma, polygamma
 from graphc.ops.filling import filled_like, full, full_like, ones, ones_like, zeros, zeros_like
 from graphc.ops.joining import concat, roll, split, stack, tile, unstack
 from graphc.ops.marker import gradient_request, gradients, stop_gradient
@@ -59,3 +64,18 @@ from graphc.ops.slicing import embed, flip, slice, strided_slice
 from graphc.ops.region import cond
 from graphc.ops.source import constant, iota, placeholder, placeholder_with_default, run_state
 from graphc.ops.state import after, check, extent, group, pick, print
+from graphc.ops.trigonometry import (
+    acos,
+    acosh,
+    asin,
+    asinh,
+    atan,
+    atan2,
+    atanh,
+    cos,
+    cosh,
+    sin,
+    sinh,
+    tan,
+    tanh,
+)
