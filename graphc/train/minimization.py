@@ -181,7 +181,7 @@ def check_rate(name: str, value: Any, below: float | None = None) -> Any:
     Raises: ArgumentError, ShapeError.
     """
     if isinstance(value, Tensor | Variable):
-        if value.type.shape not in ((), None):  # type: ignore[union-attr]  # a TupleType has no dtype: refused when cast
+        if as_tensor(value).result.shape:
             raise _placed(ShapeError(f"{name} is a scalar, not {value.type}"))
         return value
     try:
