@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphc.errors import ArgumentError, DTypeError, ShapeError
+from graphc.errors import ArgumentError, DTypeError, ShapeError, StateError
 from graphc.graph import Graph, current, frame_of
 from graphc.location import Location, here, on_behalf_of
 from graphc.operators import Operators
@@ -48,6 +48,39 @@ class Variable(Operators):
         owner.variables[self.name] = self
         with on_behalf_of(self.loc):
             self.initializer: Tensor = self._assign(self.initial_value)
+
+    @classmethod
+    def declare(
+        cls,
+        graph: Graph,
+        name: str,
+        type: TensorType,
+        initializer: Tensor | None = None,
+        trainable: bool = True,
+        loc: Location | None = None,
+    ) -> Variable:
+        """The variable that a text or a file tells of; `initializer` is the assignment it begins with.
+
+        Without one it gets its value by assigning or restoring only.
+        """
+        self = cls.__new__(cls)
+        self.loc, self.graph, self.name, self.type, self.trainable = loc, graph, name, type, trainable
+        if initializer is not None:
+            self.initializer, self.initial_value = initializer, initializer.inputs[0]
+        graph.variables[name] = self
+        return self
+
+    @property
+    def has_initial_value(self) -> bool:
+        """Whether the graph says what it begins with; one read from a text may leave that out."""
+        return "initializer" in self.__dict__
+
+    def __getattr__(self, attribute: str) -> Any:
+        if attribute in ("initializer", "initial_value") and "name" in self.__dict__:
+            raise StateError(
+                f"{self.describe()} was read without its initial value: restore it from a checkpoint"
+            )
+        raise AttributeError(f"a variable has no attribute {attribute!r}")
 
     @property
     def dtype(self) -> DType:
@@ -98,13 +131,13 @@ class Variable(Operators):
 
     def scatter_update(self, indices: Any, updates: Any) -> Tensor:
         """Sets the rows at `indices` to `updates`; the result is the new value."""
-        from graphc.ops.indexing import scatter_update  # ops build on variables
+        from graphc.ops.scattering import scatter_update  # ops build on variables
 
         return self.assign(scatter_update(self.value(), indices, updates))
 
     def scatter_add(self, indices: Any, updates: Any) -> Tensor:
         """Adds `updates` to the rows at `indices`, duplicates adding up; the result is the new value."""
-        from graphc.ops.indexing import scatter_add  # ops build on variables
+        from graphc.ops.scattering import scatter_add  # ops build on variables
 
         return self.assign(scatter_add(self.value(), indices, updates))
 

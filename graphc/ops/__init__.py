@@ -46,6 +46,8 @@ from graphc.ops.exponential import exp, expm1, log, log1p, sigmoid, softplus
 from graphc.ops.extremum import abs, ceil, clip, floor, maximum, minimum, relu, round, sign, trunc
 from graphc.ops.gamma import digamma, lgamma, polygamma
 from graphc.ops.filling import filled_like, full, full_like, ones, ones_like, zeros, zeros_like
+from graphc.ops.gathering import boolean_mask, gather, gather_nd, take, take_along_axis
+from graphc.ops.indexing import index
 from graphc.ops.joining import concat, roll, split, stack, tile, unstack
 from graphc.ops.marker import gradient_request, gradients, stop_gradient
 from graphc.ops.movement import (
@@ -59,9 +61,12 @@ from graphc.ops.movement import (
     transpose,
 )
 from graphc.ops.reduction import max, mean, min, sum
+from graphc.ops.scattering import one_hot, scatter_add, scatter_along_axis, scatter_nd, scatter_update
+from graphc.ops.segment import segment_mean, segment_sum
 from graphc.ops.sizing import element_count, rank, shape, size
 from graphc.ops.slicing import embed, flip, slice, strided_slice
 from graphc.ops.region import cond
+from graphc.ops.sorting import argsort, nonzero, searchsorted, sort, top_k, unique
 from graphc.ops.source import constant, iota, placeholder, placeholder_with_default, run_state
 from graphc.ops.state import after, check, extent, group, pick, print
 from graphc.ops.trigonometry import (
