@@ -17,6 +17,7 @@ type rule sees them.
 from __future__ import annotations
 
 import inspect
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -26,7 +27,7 @@ from graphc import sizes
 from graphc.errors import ArgumentError, GraphError, ShapeError
 from graphc.location import Location, here
 from graphc.tensor import Tensor, describe
-from graphc.types import TensorType, TupleType, Type, as_dtype, as_shape
+from graphc.types import DType, TensorType, TupleType, Type, as_dtype, as_shape
 
 # What the annotations of attributes mean. (Names, so that a schema reads well.)
 Axis = int  # one axis of the first operand; counted from the front afterwards
@@ -179,15 +180,19 @@ class Op:
     def infer(self, inputs: Sequence[Any], attrs: Mapping[str, Any]) -> Type:
         """The type of the result, by the type rule; also where an operand's rank is unknown.
 
-        There the rule is tried on every rank, and what all the ranks that it accepts agree on is known.
+        There the rule is tried on every rank (of two operands: on every pair of ranks; of more: on equal
+        ones), and what all the ranks that it accepts agree on is known.
         """
         if self.family == "elementwise" or all(
             i.type.__class__ is TupleType or i.type.shape is not None for i in inputs
         ):
             return self.rule(*inputs, **attrs)
         results, failure = [], None
-        for rank in _TRIAL_RANKS:
-            trial = [_of_rank(i, rank) for i in inputs]
+        unranked = {id(i) for i in inputs if i.type.__class__ is TensorType and i.type.shape is None}
+        free = len(unranked) if len(unranked) < 3 else 1
+        for ranks in itertools.product(_TRIAL_RANKS, repeat=free):
+            rank_of = dict(zip(unranked, itertools.cycle(ranks), strict=False))
+            trial = [_of_rank(i, rank_of.get(id(i), 0)) for i in inputs]
             try:
                 results.append(self.rule(*trial, **self.canonical(tuple(trial), attrs)))
             except GraphError as error:
@@ -278,6 +283,10 @@ class _Trial:
     @property
     def result(self) -> TensorType:
         return self.type
+
+    @property
+    def dtype(self) -> DType:
+        return self.type.dtype
 
 
 def _of_rank(operand: Any, rank: int) -> Any:
