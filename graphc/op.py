@@ -94,13 +94,14 @@ class Op:
         self.defaults: dict[str, Any] = {}
         self.converters: list[tuple[str, Callable[[Any, TensorType | None], Any]]] = []
         for parameter in inspect.signature(rule).parameters.values():
-            if parameter.annotation == "Tensor":
+            annotation = parameter.annotation
+            if annotation is Tensor or str(annotation).rpartition(".")[2] == "Tensor":  # also gc.Tensor
                 operands.append(parameter.name)
                 self.variadic |= parameter.kind is parameter.VAR_POSITIONAL
                 continue
             default = parameter.default
             self.defaults[parameter.name] = _REQUIRED if default is parameter.empty else default
-            kind = str(parameter.annotation).removesuffix(" | None")
+            kind = str(annotation).removesuffix(" | None")
             self.has_bodies |= kind == "Function"
             if kind in _CONVERTERS:
                 self.converters.append((parameter.name, _CONVERTERS[kind]))
