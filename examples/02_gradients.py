@@ -26,7 +26,7 @@ def main() -> float:
     now = 0.0
     with gc.Session() as session:
         session.run(initialize)
-        for step in range(6):
+        for step in range(7):
             values = session.run(fetches)
             now = float(values["next"])
             print(f"step {step}   f {values['f']:+.12f}   slope {values['slope']:+.1e}   x -> {now:.12f}")

@@ -319,7 +319,7 @@ def other_shape():
 
 
 def other_dtype():
-    gc.train.SGD(1.0).apply_gradients([(np.float64(1), gc.Variable(1.0, name="w"))])
+    gc.train.SGD(1.0).apply_gradients([(gc.constant(1.0, "float64"), gc.Variable(1.0, name="w"))])
 
 
 def float_step():
