@@ -151,11 +151,19 @@ def plan(function: Function, known: frozenset[Symbol] = frozenset()) -> Program:
 
 def meetings_of(node: Tensor) -> list[tuple[Size, Size]]:
     """The pairs of sizes that the type rule of `node` takes as equal without knowing it."""
+    if node.op.family == "elementwise" and _alike(node.inputs):
+        return []  # by far the most frequent: nothing there to meet
     if not any(_is_symbolic(i) for i in node.inputs) and not any(_sized(node, ())):
         return []
     with sizes.meetings() as met:
         node.op.infer(node.inputs, node.attrs)
     return met
+
+
+def _alike(operands: tuple[Tensor, ...]) -> bool:
+    """Whether all of `operands` that are no scalars have one shape."""
+    shape = operands[0].result.shape
+    return all(i.result.shape == shape or i.result.shape == () for i in operands)
 
 
 def _is_symbolic(node: Tensor) -> bool:
