@@ -4,43 +4,38 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
+import secrets
 from collections.abc import Callable
 from typing import BinaryIO
+
+_EXCLUSIVE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 
 
 def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], None]) -> None:
     """Gives the file `path` what ``write(file)`` writes, all of it or, on any failure, none of it.
 
-    A reader sees the old file or the new one. The permissions of a file that is replaced are kept; a
-    new one gets those that ``open`` would give it. A symbolic link is followed.
+    A reader sees the old file or the new one, never a part. The permissions of a file that is
+    replaced are kept. A symbolic link is followed.
 
     Raises: whatever `write` raises; OSError where the folder cannot be written.
     """
     target = os.path.realpath(os.fspath(path))
     folder = os.path.dirname(target)
-    handle, temporary = tempfile.mkstemp(prefix=".graphc-", suffix=".tmp", dir=folder)
+    temporary = os.path.join(folder, f".{secrets.token_hex(8)}.tmp")
+    handle = os.open(temporary, _EXCLUSIVE, 0o666)
     try:
         with os.fdopen(handle, "wb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, _permissions(target))
+        with contextlib.suppress(FileNotFoundError):
+            os.chmod(temporary, os.stat(target).st_mode & 0o777)
         os.replace(temporary, target)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
     _sync_folder(folder)
-
-
-def _permissions(target: str) -> int:
-    try:
-        return os.stat(target).st_mode & 0o777
-    except OSError:
-        mask = os.umask(0o077)  # the only way to read it is to set it
-        os.umask(mask)
-        return 0o666 & ~mask
 
 
 def _sync_folder(folder: str) -> None:
