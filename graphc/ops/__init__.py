@@ -18,6 +18,7 @@ from graphc.ops.comparison import (
     where,
 )
 from graphc.ops.comparison import where as select
+from graphc.ops.contraction import einsum
 from graphc.ops.division import floor_divide, fmod, remainder
 from graphc.ops.division import remainder as mod
 from graphc.ops.elementwise import (
@@ -49,6 +50,7 @@ from graphc.ops.filling import filled_like, full, full_like, ones, ones_like, ze
 from graphc.ops.gathering import boolean_mask, gather, gather_nd, take, take_along_axis
 from graphc.ops.indexing import index
 from graphc.ops.joining import concat, roll, split, stack, tile, unstack
+from graphc.ops.linear import matmul, orthogonal_factor, tensordot
 from graphc.ops.marker import gradient_request, gradients, stop_gradient
 from graphc.ops.movement import (
     broadcast_to,
@@ -63,6 +65,7 @@ from graphc.ops.movement import (
 from graphc.ops.reduction import max, mean, min, sum
 from graphc.ops.scattering import one_hot, scatter_add, scatter_along_axis, scatter_nd, scatter_update
 from graphc.ops.segment import segment_mean, segment_sum
+from graphc.ops.sampling import random_bits, random_normal, random_truncated_normal, random_uniform
 from graphc.ops.sizing import element_count, rank, shape, size
 from graphc.ops.slicing import embed, flip, slice, strided_slice
 from graphc.ops.region import cond
@@ -84,3 +87,4 @@ from graphc.ops.trigonometry import (
     tan,
     tanh,
 )
+from graphc.ops.window import overlap_add, windows
