@@ -31,7 +31,7 @@ add.example("f64[2,3]", "f64[3]")
 add.example("i32[2,1]", "i32[3]")
 add.example("f32[]", "f32[0,4]")
 add.example("bool[2]", "bool[2]")
-add.example(np.uint8([250, 1]), np.uint8([10]))
+add.example(np.array([250, 1], np.uint8), np.array([10], np.uint8))
 
 
 @op("elementwise")
@@ -51,7 +51,7 @@ sub.gradient(lambda g, out, x, y: (g, -g))
 sub.example("f64[2,3]", "f64[3]")
 sub.example("f32[1]", "f32[4,1]")
 sub.example("i64[2,1]", "i64[0]")
-sub.example(np.uint8([1, 9]), np.uint8([2]))
+sub.example(np.array([1, 9], np.uint8), np.array([2], np.uint8))
 
 
 @op("elementwise")
@@ -68,7 +68,7 @@ mul.gradient(lambda g, out, x, y: (g * y, g * x))
 mul.example("f64[2,3]", "f64[3]")
 mul.example("f32[2,1]", "f32[0]")
 mul.example("bool[2]", "bool[2]")
-mul.example(np.int8([100, -128]), np.int8([3, -1]))
+mul.example(np.array([100, -128], np.int8), np.array([3, -1], np.int8))
 
 
 @op("elementwise")
@@ -93,27 +93,10 @@ def _guarded(x: Any, slope: Any) -> Any:
 guarded_multiply.evaluate(_guarded)
 guarded_multiply.gradient(lambda g, out, x, slope: (guarded_multiply(g, slope), guarded_multiply(x, g)))
 guarded_multiply.example("f64[2,3]", "f64[3]")
-guarded_multiply.example(np.float32([0, 0, 0, 1, -0.0]), np.float32([np.inf, np.nan, 2, np.inf, -np.inf]))
+guarded_multiply.example(
+    np.array([0, 0, 0, 1, -0.0], np.float32), np.array([np.inf, np.nan, 2, np.inf, -np.inf], np.float32)
+)
 guarded_multiply.example("f32[0]", "f32[1]")
-
-
-@op("elementwise")
-def div(x: Tensor, y: Tensor) -> TensorType:
-    """``x / y``; of integers float64. Division by zero gives infinity or NaN, of integers too.
-
-    Shapes: ``[...], [...] -> [...]``, broadcast.
-    """
-    common = broadcast_alike(x, y)
-    return common if common.dtype.is_floating else TensorType(FLOAT64, common.shape)
-
-
-div.evaluate(np.true_divide)
-div.gradient(lambda g, out, x, y: (guarded_multiply(g, reciprocal(y)), guarded_multiply(g, -div(out, y))))
-div.example("f64[2,3]", "f64[3]", domain=(0.5, 2.0))
-div.example("f64[2,1]", "f64[]", domain=(-2.0, -0.5))
-div.example(np.float32([1, -1, 0, 1]), np.float32([0, 0, 0, 3]))
-div.example(np.int32([7, -7, 0]), np.int32([2, 0, 0]))
-div.example("u8[2,1]", "u8[0]")
 
 
 @op("elementwise")
@@ -129,10 +112,29 @@ def reciprocal(x: Tensor) -> TensorType:
 
 
 reciprocal.evaluate(np.reciprocal)
-reciprocal.gradient(lambda g, out, x: (guarded_multiply(g, -div(out, x)),))
+reciprocal.gradient(lambda g, out, x: (guarded_multiply(g, -(out / x)),))
 reciprocal.example("f64[2,3]", domain=(0.5, 2.0))
-reciprocal.example(np.float32([0, -0.0, np.inf, 3]))
+reciprocal.example(np.array([0, -0.0, np.inf, 3], np.float32))
 reciprocal.example("f32[0]")
+
+
+@op("elementwise")
+def div(x: Tensor, y: Tensor) -> TensorType:
+    """``x / y``; of integers float64. Division by zero gives infinity or NaN, of integers too.
+
+    Shapes: ``[...], [...] -> [...]``, broadcast.
+    """
+    common = broadcast_alike(x, y)
+    return common if common.dtype.is_floating else TensorType(FLOAT64, common.shape)
+
+
+div.evaluate(np.true_divide)
+div.gradient(lambda g, out, x, y: (guarded_multiply(g, reciprocal(y)), guarded_multiply(g, -(out / y))))
+div.example("f64[2,3]", "f64[3]", domain=(0.5, 2.0))
+div.example("f64[2,1]", "f64[]", domain=(-2.0, -0.5))
+div.example(np.array([1, -1, 0, 1], np.float32), np.array([0, 0, 0, 3], np.float32))
+div.example(np.array([7, -7, 0], np.int32), np.array([2, 0, 0], np.int32))
+div.example("u8[2,1]", "u8[0]")
 
 
 @op("elementwise")
@@ -151,8 +153,8 @@ neg.evaluate(np.negative)
 neg.gradient(lambda g, out, x: (-g,))
 neg.example("f64[2,3]")
 neg.example("f32[0]")
-neg.example(np.int8([-128, 127]))
-neg.example(np.uint8([0, 1, 255]))
+neg.example(np.array([-128, 127], np.int8))
+neg.example(np.array([0, 1, 255], np.uint8))
 
 
 @op("elementwise")
@@ -170,7 +172,7 @@ square.evaluate(np.square)
 square.gradient(lambda g, out, x: (g * (x * 2.0),))
 square.example("f64[2,3]")
 square.example("f32[1]")
-square.example(np.int8([11, 12, -128]))
+square.example(np.array([11, 12, -128], np.int8))
 
 
 @op("elementwise")
@@ -185,8 +187,8 @@ def sqrt(x: Tensor) -> TensorType:
 sqrt.evaluate(on_reals(np.sqrt))
 sqrt.gradient(lambda g, out, x: (guarded_multiply(g, div(0.5, out)),))
 sqrt.example("f64[2,3]", domain=(0.5, 3.0))
-sqrt.example(np.float32([0, -1, np.inf, 2]))
-sqrt.example(np.int32([0, 4, 5]))
+sqrt.example(np.array([0, -1, np.inf, 2], np.float32))
+sqrt.example(np.array([0, 4, 5], np.int32))
 
 
 @op("elementwise")
@@ -201,8 +203,8 @@ def rsqrt(x: Tensor) -> TensorType:
 rsqrt.evaluate(on_reals(lambda x: np.reciprocal(np.sqrt(x))))
 rsqrt.gradient(lambda g, out, x: (guarded_multiply(g, div(out * -0.5, x)),))
 rsqrt.example("f64[2,3]", domain=(0.5, 3.0))
-rsqrt.example(np.float32([0, -1, np.inf, 2]))
-rsqrt.example(np.int32([0, 4, 5]))
+rsqrt.example(np.array([0, -1, np.inf, 2], np.float32))
+rsqrt.example(np.array([0, 4, 5], np.int32))
 
 
 @op("elementwise", fallible=True)
@@ -238,8 +240,8 @@ def _power_gradient(g: Tensor, out: Tensor, x: Tensor, y: Tensor) -> Sequence[Te
 power.evaluate(_power)
 power.gradient(_power_gradient)
 power.example("f64[2,3]", "f64[3]", domain=(0.5, 2.0))
-power.example(np.float32([0, 0, -2, -2, 2]), np.float32([0, -1, 3, 0.5, np.inf]))
-power.example(np.int32([2, -3, 0]), np.int32([31, 3, 0]))
+power.example(np.array([0, 0, -2, -2, 2], np.float32), np.array([0, -1, 3, 0.5, np.inf], np.float32))
+power.example(np.array([2, -3, 0], np.int32), np.array([31, 3, 0], np.int32))
 power.example("f32[0]", "f32[1]")
 
 
@@ -298,10 +300,10 @@ cast.example("f32[2,0]", dtype="float64")
 cast.example("f32[3]", dtype="bfloat16")
 cast.example("f32[3]", dtype="float16")
 cast.example("i64[3]", dtype="float32")
-cast.example(np.float32([1.9, -1.9, np.nan, np.inf, -np.inf, 3e9]), dtype="int32")
-cast.example(np.float64([-0.5, -1, 255.5, 256, 1e20]), dtype="uint8", smooth=False)
-cast.example(np.int32([300, -1, 128]), dtype="uint8")
-cast.example(np.float32([0, -0.0, np.nan, 0.5]), dtype="bool")
+cast.example(np.array([1.9, -1.9, np.nan, np.inf, -np.inf, 3e9], np.float32), dtype="int32")
+cast.example(np.array([-0.5, -1, 255.5, 256, 1e20], np.float64), dtype="uint8", smooth=False)
+cast.example(np.array([300, -1, 128], np.int32), dtype="uint8")
+cast.example(np.array([0, -0.0, np.nan, 0.5], np.float32), dtype="bool")
 cast.example("bool[2]", dtype="int32")
 
 

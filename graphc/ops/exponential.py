@@ -25,7 +25,7 @@ def exp(x: Tensor) -> TensorType:
 exp.evaluate(on_reals(np.exp))
 exp.gradient(lambda g, out, x: (guarded_multiply(g, out),))
 exp.example("f64[4]")
-exp.example(np.float32([-np.inf, -100, 0, 88, 89, np.inf, np.nan]))
+exp.example(np.array([-np.inf, -100, 0, 88, 89, np.inf, np.nan], np.float32))
 exp.example("f32[2,0]")
 exp.example("i32[3]")
 
@@ -42,7 +42,7 @@ def expm1(x: Tensor) -> TensorType:
 expm1.evaluate(on_reals(np.expm1))
 expm1.gradient(lambda g, out, x: (guarded_multiply(g, exp(x)),))
 expm1.example("f64[4]")
-expm1.example(np.float32([-np.inf, -100, 1e-20, 89, np.nan]))
+expm1.example(np.array([-np.inf, -100, 1e-20, 89, np.nan], np.float32))
 expm1.example("i32[3]")
 
 
@@ -58,8 +58,8 @@ def log(x: Tensor) -> TensorType:
 log.evaluate(on_reals(np.log))
 log.gradient(lambda g, out, x: (guarded_multiply(g, reciprocal(x)),))
 log.example("f64[4]", domain=(0.5, 3.0))
-log.example(np.float32([0, -0.0, -1, 1e-40, np.inf, np.nan]))
-log.example(np.int32([0, 1, 10]))
+log.example(np.array([0, -0.0, -1, 1e-40, np.inf, np.nan], np.float32))
+log.example(np.array([0, 1, 10], np.int32))
 
 
 @op("elementwise")
@@ -74,8 +74,8 @@ def log1p(x: Tensor) -> TensorType:
 log1p.evaluate(on_reals(np.log1p))
 log1p.gradient(lambda g, out, x: (guarded_multiply(g, div(1.0, x + 1.0)),))
 log1p.example("f64[4]", domain=(-0.5, 3.0))
-log1p.example(np.float32([-1, -2, 1e-20, np.inf, np.nan]))
-log1p.example(np.int32([0, 1, 10]))
+log1p.example(np.array([-1, -2, 1e-20, np.inf, np.nan], np.float32))
+log1p.example(np.array([0, 1, 10], np.int32))
 
 
 @op("elementwise")
@@ -98,8 +98,8 @@ def _sigmoid(x: Any) -> Any:
 sigmoid.evaluate(on_reals(_sigmoid))
 sigmoid.gradient(lambda g, out, x: (g * (out * (1.0 - out)),))
 sigmoid.example("f64[4]")
-sigmoid.example(np.float32([-np.inf, -100, -20, 0, 20, 100, np.inf, np.nan]))
-sigmoid.example(np.float16([-16, -5, 5, 16]))
+sigmoid.example(np.array([-np.inf, -100, -20, 0, 20, 100, np.inf, np.nan], np.float32))
+sigmoid.example(np.array([-16, -5, 5, 16], np.float16))
 sigmoid.example("i32[2,0]")
 
 
@@ -122,6 +122,6 @@ def _softplus(x: Any) -> Any:
 softplus.evaluate(on_reals(_softplus))
 softplus.gradient(lambda g, out, x: (g * sigmoid(x),))
 softplus.example("f64[4]")
-softplus.example(np.float32([-np.inf, -100, -20, 0, 20, 100, np.inf, np.nan]))
-softplus.example(np.float16([-16, -5, 5, 16]))
+softplus.example(np.array([-np.inf, -100, -20, 0, 20, 100, np.inf, np.nan], np.float32))
+softplus.example(np.array([-16, -5, 5, 16], np.float16))
 softplus.example("i32[2]")

@@ -55,7 +55,9 @@ minimum.evaluate(np.minimum)
 minimum.gradient(_extremum_gradient(less))
 for _extremum in (maximum, minimum):
     _extremum.example("f64[2,3]", "f64[3]")
-    _extremum.example(np.float32([1, np.nan, 2, np.inf]), np.float32([2, 1, np.nan, -np.inf]))
+    _extremum.example(
+        np.array([1, np.nan, 2, np.inf], np.float32), np.array([2, 1, np.nan, -np.inf], np.float32)
+    )
     _extremum.example("i32[2,1]", "i32[3]")
     _extremum.example("bool[2]", "bool[2]")
     _extremum.example("f32[0]", "f32[]")
@@ -85,7 +87,7 @@ clip.gradient(_clip_gradient)
 clip.example("f64[2,3]", np.array(-3.0), np.array(3.0))
 clip.example("f64[2,3]", np.array([2.5, 3.0, -4.0]), np.array(4.0))
 clip.example("f64[3]", np.array(-5.0), np.array([-2.5, -3.0, -2.75]))
-clip.example(np.float32([np.nan, -9, 9]), np.float32(-1), np.float32(1))
+clip.example(np.array([np.nan, -9, 9], np.float32), np.float32(-1), np.float32(1))
 clip.example("i32[4]", np.int32(-1), np.int32(1))
 clip.example("f32[0]", "f32[]", "f32[1]")
 
@@ -104,26 +106,8 @@ def relu(x: Tensor) -> TensorType:
 relu.evaluate(lambda x: np.maximum(x, x.dtype.type(0)))
 relu.gradient(lambda g, out, x: (where(greater(x, 0.0), g, 0.0),))
 relu.example("f64[2,3]")
-relu.example(np.float32([-1, -0.0, 0, 2, np.nan, np.inf, -np.inf]))
+relu.example(np.array([-1, -0.0, 0, 2, np.nan, np.inf, -np.inf], np.float32))
 relu.example("i32[0]")
-
-
-@op("elementwise")
-def abs(x: Tensor) -> TensorType:
-    """The magnitude; its slope at 0 is 0.
-
-    Shapes: ``[...] -> [...]``.
-    """
-    return x.result
-
-
-abs.evaluate(np.abs)
-abs.gradient(lambda g, out, x: (g * sign(x),))
-abs.example("f64[2,3]")
-abs.example(np.float32([-0.0, np.nan, -np.inf]))
-abs.example(np.int8([-128, -1, 127]))
-abs.example("u8[2]")
-abs.example("bool[0]")
 
 
 @op("elementwise")
@@ -139,10 +123,28 @@ def sign(x: Tensor) -> TensorType:
 
 sign.evaluate(np.sign)
 sign.gradient(None)
-sign.example(np.float32([-2, -0.0, 0, 3, np.nan, -np.inf]))
+sign.example(np.array([-2, -0.0, 0, 3, np.nan, -np.inf], np.float32))
 sign.example("f64[2,3]", smooth=False)
 sign.example("i32[2,3]")
 sign.example("u8[0]")
+
+
+@op("elementwise")
+def abs(x: Tensor) -> TensorType:
+    """The magnitude; its slope at 0 is 0.
+
+    Shapes: ``[...] -> [...]``.
+    """
+    return x.result
+
+
+abs.evaluate(np.abs)
+abs.gradient(lambda g, out, x: (g * sign(x),))
+abs.example("f64[2,3]")
+abs.example(np.array([-0.0, np.nan, -np.inf], np.float32))
+abs.example(np.array([-128, -1, 127], np.int8))
+abs.example("u8[2]")
+abs.example("bool[0]")
 
 
 @op("elementwise")
@@ -191,8 +193,8 @@ round.evaluate(_of_floats(np.rint))
 trunc.evaluate(_of_floats(np.trunc))
 for _rounding in (floor, ceil, round, trunc):
     _rounding.gradient(None)
-    _rounding.example(np.float32([-2.5, -1.5, -0.5, -0.0, 0.5, 1.5, 2.5, np.nan, np.inf, 1e30]))
+    _rounding.example(np.array([-2.5, -1.5, -0.5, -0.0, 0.5, 1.5, 2.5, np.nan, np.inf, 1e30], np.float32))
     _rounding.example("f64[2,3]", smooth=False)
-    _rounding.example(np.float16([0.5, 1.5, -0.25]))
+    _rounding.example(np.array([0.5, 1.5, -0.25], np.float16))
     _rounding.example("i32[3]")
     _rounding.example("f32[0]")

@@ -175,9 +175,9 @@ polygamma.gradient(lambda g, out, x, n: (guarded_multiply(g, polygamma(x, n=n + 
 for _function in (lgamma, digamma):
     _function.example("f64[2,3]", domain=(0.5, 4.0))
     _function.example("f64[3]", domain=(-1.7, -1.3))
-    _function.example(np.float32([0.25, 1, 2, 30, 1e10, -0.5, -2.5, np.nan, np.inf]))
+    _function.example(np.array([0.25, 1, 2, 30, 1e10, -0.5, -2.5, np.nan, np.inf], np.float32))
     _function.example("f32[0]")
-    _function.example(np.int32([1, 5]))
+    _function.example(np.array([1, 5], np.int32))
 polygamma.example("f64[3]", domain=(0.5, 4.0), n=1)
 polygamma.example("f64[3]", domain=(-1.7, -1.3), n=1)
 polygamma.example("f64[2,1]", domain=(1.0, 4.0), n=2)

@@ -153,9 +153,9 @@ for _function, _domain in (
     (acosh, (1.3, 4.0)),
 ):
     _function.example("f64[2,3]", domain=_domain)
-    _function.example(np.float32([0, -0.0, 1, -1, 0.5, 1e-20, np.nan, np.inf, -np.inf]))
+    _function.example(np.array([0, -0.0, 1, -1, 0.5, 1e-20, np.nan, np.inf, -np.inf], np.float32))
     _function.example("f32[0]")
-    _function.example(np.int32([0, 1]))
+    _function.example(np.array([0, 1], np.int32))
 
 
 @op("elementwise")
@@ -181,6 +181,8 @@ atan2.evaluate(_atan2)
 atan2.gradient(lambda g, out, y, x: (_turns(g, x, y, x), _turns(g, -y, y, x)))
 atan2.example("f64[2,3]", "f64[3]", domain=(0.5, 2.0))
 atan2.example("f64[3]", "f64[2,1]", domain=(-2.0, -0.5))
-atan2.example(np.float32([0, -0.0, 0, -0.0, np.inf]), np.float32([0, 0, -0.0, -0.0, -np.inf]))
+atan2.example(
+    np.array([0, -0.0, 0, -0.0, np.inf], np.float32), np.array([0, 0, -0.0, -0.0, -np.inf], np.float32)
+)
 atan2.example("f32[0]", "f32[]")
-atan2.example(np.int32([0, 3]), np.int32([-1, 4]))
+atan2.example(np.array([0, 3], np.int32), np.array([-1, 4], np.int32))
