@@ -10,8 +10,7 @@ import numpy as np
 from graphc.conversion import round_to_bfloat16
 from graphc.errors import ArgumentError, DTypeError
 from graphc.op import op
-from graphc.ops.comparison import less_equal, where
-from graphc.ops.rule import broadcast_alike, broadcast_numbers, on_reals, real, refuse_bool
+from graphc.ops.rule import broadcast_alike, on_reals, real, refuse_bool
 from graphc.tensor import Tensor
 from graphc.types import BFLOAT16, BOOL, FLOAT64, DType, TensorType
 
@@ -205,44 +204,6 @@ rsqrt.gradient(lambda g, out, x: (guarded_multiply(g, div(out * -0.5, x)),))
 rsqrt.example("f64[2,3]", domain=(0.5, 3.0))
 rsqrt.example(np.array([0, -1, np.inf, 2], np.float32))
 rsqrt.example(np.array([0, 4, 5], np.int32))
-
-
-@op("elementwise", fallible=True)
-def power(x: Tensor, y: Tensor) -> TensorType:
-    """``x ** y``.
-
-    The slope towards the exponent is 0 where the base is not above 0.
-
-    Shapes: ``[...], [...] -> [...]``, broadcast.
-    Raises: DTypeError for bools; at the run, ArgumentError for an integer to a negative power.
-    """
-    return broadcast_numbers(x, y)
-
-
-def _power(x: Any, y: Any) -> Any:
-    if y.dtype.kind == "i" and y.size and x.size and y.min() < 0:
-        raise ArgumentError(f"an integer to the power {y.min()} is no integer: cast it to a float")
-    return np.power(x, y)
-
-
-def _power_gradient(g: Tensor, out: Tensor, x: Tensor, y: Tensor) -> Sequence[Tensor]:
-    """``dx = y * x ** (y - 1), dy = x ** y * log(x)``."""
-    from graphc.ops.exponential import log  # exponentials build on arithmetic
-
-    flat = less_equal(x, 0.0)
-    towards_exponent = where(flat, 0.0, out * log(where(flat, 1.0, x)))
-    return (
-        guarded_multiply(g, guarded_multiply(y, power(x, y - 1.0))),
-        guarded_multiply(g, towards_exponent),
-    )
-
-
-power.evaluate(_power)
-power.gradient(_power_gradient)
-power.example("f64[2,3]", "f64[3]", domain=(0.5, 2.0))
-power.example(np.array([0, 0, -2, -2, 2], np.float32), np.array([0, -1, 3, 0.5, np.inf], np.float32))
-power.example(np.array([2, -3, 0], np.int32), np.array([31, 3, 0], np.int32))
-power.example("f32[0]", "f32[1]")
 
 
 @op("elementwise")
