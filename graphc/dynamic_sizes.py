@@ -41,7 +41,8 @@ def as_sizes(shape: Any) -> tuple[Sizes, Witnesses]:
         listed = list(shape)
     else:
         raise ArgumentError(f"a shape is a sequence of sizes, not {shape!r}")
-    found, witnesses = [], []
+    found: list[Size] = []
+    witnesses: list[Tensor] = []
     for item in listed:
         size, witness = as_bound_size(item)
         found.append(size)

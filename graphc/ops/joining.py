@@ -44,7 +44,8 @@ _concat.evaluate(lambda *xs, axis: np.concatenate(xs, axis))
 
 
 def _concat_gradient(g: Tensor, out: Tensor, *xs: Tensor, axis: int) -> list[Tensor]:
-    parts, start = [], 0
+    parts: list[Tensor] = []
+    start: Size = 0
     for x in xs:
         count = x.result.sizes[axis]
         parts.append(slice_axis(g, axis, start, count))
@@ -212,19 +213,19 @@ def roll(x: Any, shift: Any, axis: Any = None, name: str | None = None) -> Tenso
 
     Shapes: ``[...] -> [...]``.
     """
-    x = as_tensor(x)
+    tensor = as_tensor(x)
+    rank = len(tensor.result.sizes)
     if axis is None:
-        flat = roll(reshape(x, (-1,)), shift, 0)
-        return reshape(flat, x.result.sizes, name=name)
+        flat = roll(reshape(tensor, (-1,)), shift, 0)
+        return reshape(flat, tensor.result.sizes, name=name)
     axes = list(axis) if isinstance(axis, list | tuple) else [axis]
     shifts = list(shift) if isinstance(shift, list | tuple) else [shift] * len(axes)
     if len(axes) != len(shifts):
         raise ArgumentError(f"roll: {len(shifts)} shifts for {len(axes)} axes")
-    for i, (a, by) in enumerate(zip(axes, shifts, strict=True)):
-        x = _rolled(
-            x, by, normalize_axis(a, len(x.result.sizes), x.type), name if i + 1 == len(axes) else None
-        )
-    return x
+    for i, (place, by) in enumerate(zip(axes, shifts, strict=True)):
+        last = name if i + 1 == len(axes) else None
+        tensor = _rolled(tensor, by, normalize_axis(place, rank, tensor.type), last)
+    return tensor
 
 
 def _rolled(x: Tensor, shift: Any, axis: int, name: str | None) -> Tensor:

@@ -160,7 +160,7 @@ def _expand_dims(x: Tensor, *, axis: NewAxis) -> TensorType:
 
 
 _expand_dims.evaluate(lambda x, axis: np.expand_dims(x, axis))
-_expand_dims.gradient(lambda g, out, x, axis: (_squeeze(g, axis=(axis,)),))
+_expand_dims.gradient(lambda g, out, x, axis: (squeeze(g, (axis,)),))
 _expand_dims.example("f64[2,3]", axis=1)
 _expand_dims.example("f64[]", axis=0)
 _expand_dims.example("f32[0]", axis=-1)
@@ -173,16 +173,16 @@ def expand_dims(x: Any, axis: Any = 0, name: str | None = None) -> Tensor:
 
     Raises: ShapeError for an axis that the result does not have.
     """
-    x = as_tensor(x)
+    tensor = as_tensor(x)
     if not isinstance(axis, list | tuple):
-        return _expand_dims(x, axis=axis, name=name)
-    rank = len(x.result.sizes) + len(axis)
+        return _expand_dims(tensor, axis=axis, name=name)
+    rank = len(tensor.result.sizes) + len(axis)
     places = sorted(normalize_axis(a, rank) for a in axis)
     if len(set(places)) < len(places):
         raise ArgumentError(f"expand_dims: an axis is named twice in {tuple(axis)}")
     for place in places:
-        x = _expand_dims(x, axis=place, name=name if place == places[-1] else None)
-    return x
+        tensor = _expand_dims(tensor, axis=place, name=name if place == places[-1] else None)
+    return tensor
 
 
 @op("movement")
@@ -245,6 +245,29 @@ _ensure_shape.example("f64[2,3]", shape=(2, 3))
 _ensure_shape.example("i32[0]", shape=(0,))
 
 
+@op("movement", fallible=True, binds=True)
+def state_rank(x: Tensor, *, shape: Shape) -> TensorType:
+    """`x`, stated to have as many axes as `shape`, whose sizes are bound to those it has at the run.
+
+    Shapes: ``[...] -> shape``.
+    Raises: ShapeError for another rank, at definition if that is known.
+    """
+    if len(x.result.sizes) != len(shape):
+        raise ShapeError(f"{x.result} does not have {len(shape)} axes")
+    return TensorType(x.dtype, shape)
+
+
+def _of_stated_rank(x: Any, shape: Any) -> Any:
+    if x.ndim != len(shape):
+        raise ShapeError(f"the shape {list(x.shape)} does not have the stated {len(shape)} axes")
+    return x
+
+
+state_rank.evaluate(_of_stated_rank)
+state_rank.gradient(lambda g, out, x, shape: (reshape(g, x.result.sizes),))
+state_rank.example("f64[2,3]", shape=(None, None))
+
+
 def ensure_shape(x: Any, shape: Any, name: str | None = None) -> Tensor:
     """`x`, stated to be of `shape`, which the run checks; None among the sizes is any size.
 
@@ -255,6 +278,9 @@ def ensure_shape(x: Any, shape: Any, name: str | None = None) -> Tensor:
     x = as_tensor(x)
     own = x.result.shape
     given = (shape,) if isinstance(shape, int | str) else tuple(shape)
+    if own is None and None in given:
+        x = state_rank(x, shape=(None,) * len(given))
+        own = x.result.sizes
     if own is not None and len(own) == len(given):
         given = tuple(a if b is None else b for a, b in zip(own, given, strict=True))
     return _ensure_shape(x, shape=given, name=name)

@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 
 from graphc import sizes
-from graphc.errors import ShapeError
-from graphc.op import Axes, op
+from graphc.errors import DTypeError, ShapeError
+from graphc.op import Axes, Axis, op
+from graphc.ops.comparison import equal
 from graphc.ops.elementwise import cast
 from graphc.ops.movement import broadcast_to, reshape
 from graphc.ops.sizing import element_count
 from graphc.tensor import Tensor
-from graphc.types import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, INT64, UINT64, DType, TensorType
+from graphc.types import BFLOAT16, BOOL, FLOAT16, FLOAT32, FLOAT64, INT64, UINT64, DType, TensorType
 
 
 def reduced_type(x: Tensor, axis: Axes, keepdims: bool, dtype: DType) -> TensorType:
@@ -41,7 +42,8 @@ def kept(g: Tensor, x: Tensor, axis: Axes) -> Tensor:
     return g if g.result.sizes == shape else reshape(g, shape)
 
 
-def _summed_dtype(dtype: DType) -> DType:
+def summed_dtype(dtype: DType) -> DType:
+    """The dtype of sums and products of `dtype`: small integers grow, as in NumPy."""
     if dtype.is_floating:
         return dtype
     return UINT64 if dtype.kind == "u" else INT64
@@ -55,7 +57,7 @@ def sum(x: Tensor, axis: Axes | None = None, keepdims: bool = False) -> TensorTy
     Dtypes: floats keep theirs; integers and bool give int64, unsigned ones uint64.
     """
     assert axis is not None  # None is spelled out once the rank is known
-    return reduced_type(x, axis, keepdims, _summed_dtype(x.dtype))
+    return reduced_type(x, axis, keepdims, summed_dtype(x.dtype))
 
 
 def _wide(dtype: np.dtype[Any]) -> Any:
@@ -148,8 +150,6 @@ def _evaluated(x: Any, function: Any, **arguments: Any) -> Any:
 
 def _extreme_gradient(g: Tensor, out: Tensor, x: Tensor, axis: Axes, keepdims: bool) -> tuple[Tensor]:
     """Shared evenly among the elements that equal the result."""
-    from graphc.ops import equal
-
     chosen = cast(equal(x, kept(out, x, axis)), x.dtype)
     return (chosen * (kept(g, x, axis) / sum(chosen, axis=axis, keepdims=True)),)
 
@@ -180,12 +180,93 @@ def min(x: Tensor, axis: Axes | None = None, keepdims: bool = False) -> TensorTy
 
 min.evaluate(lambda x, axis, keepdims: _evaluated(x, np.min, axis=axis, keepdims=keepdims))
 min.gradient(_extreme_gradient)
-for extreme in (max, min):
-    extreme.example("f64[2,3]", axis=(1,))
-    extreme.example("f64[2,3,2]", axis=(0, -1), keepdims=True)
-    extreme.example("f64[5]")
-    extreme.example(np.array([1.0, np.nan, 3.0], np.float32))
-    extreme.example("i32[2,3]", axis=())
-    extreme.example("f32[0,2]", axis=(1,))
-    extreme.example("bool[4]")
-    extreme.example("f64[1]")
+for _extreme in (max, min):
+    _extreme.example("f64[2,3]", axis=(1,))
+    _extreme.example("f64[2,3,2]", axis=(0, -1), keepdims=True)
+    _extreme.example("f64[5]")
+    _extreme.example(np.array([1.0, np.nan, 3.0], np.float32))
+    _extreme.example("i32[2,3]", axis=())
+    _extreme.example("f32[0,2]", axis=(1,))
+    _extreme.example("bool[4]")
+    _extreme.example("f64[1]")
+
+
+def _truth_type(x: Tensor, axis: Axes | None, keepdims: bool) -> TensorType:
+    if x.dtype is not BOOL:
+        raise DTypeError(f"only bool is true or false, not {x.result}: compare it first, as in x != 0")
+    assert axis is not None  # None is spelled out once the rank is known
+    return reduced_type(x, axis, keepdims, BOOL)
+
+
+@op("reduction")
+def any(x: Tensor, axis: Axes | None = None, keepdims: bool = False) -> TensorType:
+    """Whether some element over `axis` is True; False of none. None is all axes, () none.
+
+    Shapes: ``[..., n, ...] -> [..., ...]``, or ``[..., 1, ...]`` with keepdims.
+    Raises: DTypeError for what is not bool.
+    """
+    return _truth_type(x, axis, keepdims)
+
+
+@op("reduction")
+def all(x: Tensor, axis: Axes | None = None, keepdims: bool = False) -> TensorType:
+    """Whether every element over `axis` is True; True of none. None is all axes, () none.
+
+    Shapes: ``[..., n, ...] -> [..., ...]``, or ``[..., 1, ...]`` with keepdims.
+    Raises: DTypeError for what is not bool.
+    """
+    return _truth_type(x, axis, keepdims)
+
+
+any.evaluate(lambda x, axis, keepdims: np.any(x, axis=axis, keepdims=keepdims))
+all.evaluate(lambda x, axis, keepdims: np.all(x, axis=axis, keepdims=keepdims))
+for _truth in (any, all):
+    _truth.gradient(None)
+    _truth.example("bool[2,3]", axis=(1,))
+    _truth.example("bool[2,3]", axis=(-2,), keepdims=True)
+    _truth.example("bool[0,2]")
+    _truth.example("bool[1]", axis=())
+
+
+def _argument_type(x: Tensor, axis: Axis | None, keepdims: bool) -> TensorType:
+    axes = tuple(range(len(x.result.sizes))) if axis is None else (axis,)
+    refuse_empty(x, axes)
+    return reduced_type(x, axes, keepdims, INT64)
+
+
+@op("reduction", fallible=True)
+def argmax(x: Tensor, axis: Axis | None = None, keepdims: bool = False) -> TensorType:
+    """The index of the largest element along `axis`, the first on ties; the first NaN wins.
+
+    None counts through the flattened elements.
+
+    Shapes: ``[..., n, ...] -> [..., ...]``, or ``[..., 1, ...]`` with keepdims.
+    Dtypes: int64.
+    Raises: ShapeError for an empty axis, at definition if that is known.
+    """
+    return _argument_type(x, axis, keepdims)
+
+
+@op("reduction", fallible=True)
+def argmin(x: Tensor, axis: Axis | None = None, keepdims: bool = False) -> TensorType:
+    """The index of the smallest element along `axis`, the first on ties; the first NaN wins.
+
+    None counts through the flattened elements.
+
+    Shapes: ``[..., n, ...] -> [..., ...]``, or ``[..., 1, ...]`` with keepdims.
+    Dtypes: int64.
+    Raises: ShapeError for an empty axis, at definition if that is known.
+    """
+    return _argument_type(x, axis, keepdims)
+
+
+argmax.evaluate(lambda x, axis, keepdims: _evaluated(x, np.argmax, axis=axis, keepdims=keepdims))
+argmin.evaluate(lambda x, axis, keepdims: _evaluated(x, np.argmin, axis=axis, keepdims=keepdims))
+for _argument in (argmax, argmin):
+    _argument.gradient(None)
+    _argument.example("f64[2,3]", axis=1)
+    _argument.example("f32[2,3]", axis=-2, keepdims=True)
+    _argument.example("i32[2,3]")
+    _argument.example(np.array([[1, np.nan, np.nan], [2, 2, 1]], np.float32), axis=1)
+    _argument.example("f32[0,2]", axis=1)
+    _argument.example("bool[3]", axis=0)

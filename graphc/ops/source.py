@@ -64,9 +64,7 @@ def _placeholder_with_default(x: Tensor, *, name: str, shape: Shape) -> TensorTy
     Shapes: ``shape -> shape``.
     """
     given = x.result.sizes
-    if len(given) != len(shape) or any(
-        sizes.meet(a, b) is None for a, b in zip(given, shape, strict=True)
-    ):
+    if len(given) != len(shape) or any(sizes.meet(a, b) is None for a, b in zip(given, shape, strict=True)):
         raise ShapeError(f"a default of {x.type} does not fit the shape {shape}")
     return TensorType(x.dtype, shape)
 
@@ -117,20 +115,21 @@ def constant(value: Any, dtype: Any = None, name: str | None = None) -> Tensor:
 
 
 @op("source")
-def iota(*, shape: Shape) -> TensorType:
-    """``0, 1, 2, ...`` as int64; `shape` is the one size.
+def iota(*witnesses: Tensor, shape: Shape) -> TensorType:
+    """``0, 1, 2, ...`` as int64; `shape` is the one size, `witnesses` bind it where only the run knows it.
 
-    Shapes: ``-> [n]``.
+    Shapes: ``... -> [n]``.
     """
     if len(shape) != 1:
         raise ShapeError(f"iota has one axis, not {len(shape)}")
     return TensorType(INT64, shape)
 
 
-iota.evaluate(lambda shape: np.arange(shape[0], dtype=np.int64))
+iota.evaluate(lambda *_, shape: np.arange(shape[0], dtype=np.int64))
 iota.gradient(None)
 iota.example(shape=(5,))
 iota.example(shape=(0,))
+iota.example("bool[3]", shape=(3,), smooth=False)
 
 
 @op("source")
