@@ -72,7 +72,7 @@ _cumprod.evaluate(_running(np.cumprod, 1, wide=False))
 def _cumprod_gradient(
     g: Tensor, out: Tensor, x: Tensor, axis: int, exclusive: bool, reverse: bool
 ) -> tuple[Tensor]:
-    """``dx[i] = prod(x[:i]) * s[i]``, ``s[i] = g[i] + x[i + 1] * s[i + 1]``: no division, so zeros are fine."""
+    """``dx[i] = prod(x[:i]) * s[i]``, ``s[i] = g[i] + x[i + 1] * s[i + 1]``: zeros do no harm."""
     before = _cumprod(x, axis=axis, exclusive=True, reverse=reverse)
     following = _shifted(x, axis, forward=reverse)
     flowing = _shifted(g, axis, forward=reverse) if exclusive else g
