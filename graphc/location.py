@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import linecache
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from types import CodeType, FrameType
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-_OURS = (*(os.path.join(_ROOT, room) + os.sep for room in ("graphc", "passes", "runtime")), "<frozen ")
+_OURS = (*(os.path.join(_ROOT, room) + os.sep for room in ("graphc", "passes", "runtime")), contextlib.__file__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def here() -> Location | None:
     return None
 
 
-@contextmanager
+@contextlib.contextmanager
 def on_behalf_of(location: Location | None) -> Iterator[None]:
     """Nodes made inside belong to `location`: how a pass hands the user's line on."""
     token = _on_behalf_of.set(location)
