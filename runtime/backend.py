@@ -1,0 +1,73 @@
+"""Backend: who gives the kernels of a program's steps. What it has no kernel for runs by its meaning."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+
+from graphc.errors import ArgumentError
+from passes.program import Step
+
+Array = np.ndarray[Any, Any]
+Kernel = Callable[..., Any]  # operands as arrays -> the result, or a tuple of results
+
+DEFAULT_BACKEND = "numpy"
+
+
+class Backend(Protocol):
+    """Makes kernels for one kind of machine."""
+
+    @property
+    def name(self) -> str:
+        """What users call it: ``"numpy"``."""
+
+    def kernel(self, step: Step) -> Kernel | None:
+        """What runs `step`: ``kernel(*operands) -> result``. None: the op's NumPy meaning does."""
+
+
+def _numpy() -> Backend:
+    from runtime.numpy_backend import NumpyBackend  # loaded when it is asked for, as all are
+
+    return NumpyBackend()
+
+
+def _llvm() -> Backend:
+    from runtime.llvm_backend.backend import LlvmBackend  # llvmlite takes 60 ms to import
+
+    return LlvmBackend()
+
+
+BACKENDS: dict[str, Callable[[], Backend]] = {"numpy": _numpy, "llvm": _llvm}
+
+
+def backends() -> tuple[str, ...]:
+    """The names of the backends that a session may use."""
+    return tuple(BACKENDS)
+
+
+def choose_backend(name: str | None) -> str:
+    """`name`, else what GRAPHC_BACKEND says, else the default. Raises: ArgumentError."""
+    origin = "backend"
+    if name is None:
+        name, origin = os.environ.get("GRAPHC_BACKEND") or DEFAULT_BACKEND, "GRAPHC_BACKEND"
+    if not isinstance(name, str) or name not in BACKENDS:
+        known = " or ".join(repr(b) for b in BACKENDS)
+        raise ArgumentError(f"{origin} is {known}, not {name!r}")
+    return name
+
+
+def choose_threads(threads: int | None) -> int:
+    """`threads`, else what GRAPHC_THREADS says, else one for each core. Raises: ArgumentError."""
+    if threads is None:
+        text = os.environ.get("GRAPHC_THREADS")
+        if not text:
+            return os.cpu_count() or 1
+        if not (text.isascii() and text.isdigit() and int(text) > 0):
+            raise ArgumentError(f"GRAPHC_THREADS is a number above 0, not {text!r}")
+        return int(text)
+    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+        raise ArgumentError(f"threads is a number above 0, not {threads!r}")
+    return threads

@@ -1,0 +1,129 @@
+"""Compilation: which executable serves a run, compiled when first needed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from graphc import sizes
+from graphc.errors import FeedError, ShapeError
+from graphc.sizes import Size, Symbol
+from graphc.tensor import Tensor
+from graphc.types import TensorType
+from passes.pipeline import Request
+from passes.target import Target
+from runtime.backend import Array, Backend
+from runtime.executable import Executable, Mismatch, Sizes
+from runtime.feeds import label, ranks
+
+Pattern = frozenset[tuple[Symbol, int]]
+GENERAL: Pattern = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class _Family:
+    """The executables for one choice of fetches, feeds and ranks, by the sizes they are specialised to."""
+
+    fetches: tuple[Tensor, ...]
+    feeds: tuple[Tensor, ...]
+    types: Mapping[Tensor, TensorType]
+    executables: dict[Pattern, Executable] = field(default_factory=dict)
+
+
+class Compilation:
+    """The executables of one session. `count` is how many were built so far.
+
+    One executable serves all sizes. Only a 1 fed for an unknown size that meets another size has one
+    of its own, in which that size is 1 and broadcasts.
+    """
+
+    def __init__(self, backend: Backend, target: Target, check_numerics: bool) -> None:
+        self.count = 0
+        self._backend, self._target, self._check_numerics = backend, target, check_numerics
+        self._families: dict[Any, _Family] = {}
+        self.renew_lock()
+
+    def renew_lock(self) -> None:
+        """A new lock, for a process that forked while another thread held it."""
+        self._lock = threading.RLock()
+
+    def find(
+        self,
+        fetches: tuple[Tensor, ...],
+        feeds: tuple[Tensor, ...],
+        arrays: Sequence[Array],
+        variables: Mapping[str, Array],
+    ) -> tuple[Executable, Sizes]:
+        """What runs `fetches` on `arrays`, and what the symbols in its types are then.
+
+        Raises: FeedError, ShapeError where the sizes do not fit; what compiling raises.
+        """
+        family = self._family(fetches, feeds, ranks(feeds, arrays))
+        pattern = GENERAL
+        executable = self._executable(family, pattern)
+        while True:
+            try:
+                return executable, executable.sizes_of(arrays, variables)
+            except Mismatch as mismatch:
+                wider = pattern | _broadcasting(mismatch)
+                if wider == pattern:
+                    raise mismatch.error from None
+                try:
+                    executable = self._executable(family, wider)
+                except ShapeError:  # the op does not broadcast there
+                    raise mismatch.error from None
+                pattern = wider
+
+    def general(self, fetches: tuple[Tensor, ...], feeds: tuple[Tensor, ...]) -> Executable:
+        """What runs `fetches` for the most sizes of `feeds`.
+
+        Raises: FeedError where even a rank is known only from a value.
+        """
+        for tensor in feeds:
+            if tensor.result.shape is None:
+                place = f"\n  at {tensor.loc}" if tensor.loc else ""
+                raise FeedError(
+                    f"the rank of {label(tensor)} is known only from a value: compile with a dict{place}"
+                )
+        return self._executable(self._family(fetches, feeds, ()), GENERAL)
+
+    def _family(
+        self, fetches: tuple[Tensor, ...], feeds: tuple[Tensor, ...], fed_ranks: tuple[int, ...]
+    ) -> _Family:
+        key = (fetches, feeds, fed_ranks)
+        family = self._families.get(key)
+        if family is None:
+            unranked = [t for t in feeds if t.result.shape is None]
+            types = {
+                t: TensorType(t.dtype, tuple(sizes.unknown() for _ in range(rank)))
+                for t, rank in zip(unranked, fed_ranks, strict=True)
+            }
+            family = self._families.setdefault(key, _Family(fetches, feeds, types))
+        return family
+
+    def _executable(self, family: _Family, pattern: Pattern) -> Executable:
+        found = family.executables.get(pattern)
+        if found is None:
+            with self._lock:
+                found = family.executables.get(pattern)
+                if found is None:
+                    request = Request(family.fetches, family.feeds, family.types, dict(pattern))
+                    found = Executable(request, self._backend, self._target, self._check_numerics)
+                    family.executables[pattern] = found
+                    self.count += 1
+        return found
+
+
+def _broadcasting(mismatch: Mismatch) -> Pattern:
+    """The unknown sizes that are to be 1, so that what is fed broadcasts; empty where that cannot be."""
+    for size in (mismatch.check.x, mismatch.check.y):
+        if sizes.evaluate(size, mismatch.known) == 1 and _all_unknown(size):
+            return frozenset((symbol, mismatch.known[symbol]) for symbol in sizes.symbols(size))
+    return GENERAL
+
+
+def _all_unknown(size: Size) -> bool:
+    found = list(sizes.symbols(size))
+    return bool(found) and all(symbol.name is None for symbol in found)

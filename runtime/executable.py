@@ -1,0 +1,302 @@
+"""Executable: one function compiled for one backend, and the run of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from graphc import sizes
+from graphc.errors import FeedError, ShapeError
+from graphc.function import Function
+from graphc.sizes import Size, SizeExpr, Symbol
+from graphc.tensor import Tensor, describe
+from graphc.types import TensorType
+from passes.pipeline import Request, prepare
+from passes.program import Check, Program, plan
+from passes.target import Target
+from runtime.backend import Array, Backend
+from runtime.execution import BoundProgram, bind, spell
+from runtime.failure import operand_names
+from runtime.feeds import label, refusal
+from runtime.footprint import peak_bytes
+from runtime.regions import Run
+
+Sizes = dict[Symbol, int]
+
+
+class Mismatch(Exception):  # noqa: N818  not a failure: a session answers it by compiling for the sizes
+    """The sizes of one run break `check`."""
+
+    def __init__(self, check: Check, known: Sizes, error: ShapeError) -> None:
+        super().__init__(str(error))
+        self.check, self.known, self.error = check, known, error
+
+
+@dataclass(frozen=True, slots=True)
+class PassRecord:
+    """What one pass did: how long it took, how many nodes it left."""
+
+    name: str
+    seconds: float
+    nodes: int
+
+
+class Executable:
+    """A request, compiled. A session makes it and runs it; users look at it.
+
+    Attributes:
+        function: what is computed, after all passes.
+        program: the same as steps over numbered buffers.
+        feeds: the tensors that are fed, in the order of the function's inputs.
+    """
+
+    def __init__(self, request: Request, backend: Backend, target: Target, check_numerics: bool) -> None:
+        self.feeds = request.feeds
+        self._request, self._backend = request, backend.name
+        self._passes: list[PassRecord] = []
+        begin = time.perf_counter()
+        last: list[Any] = [begin, None, 0]
+
+        def after_each(name: str, function: Function) -> None:
+            now = time.perf_counter()
+            if function is not last[1]:
+                last[1:] = function, len(function.nodes())
+            self._passes.append(PassRecord(name, now - last[0], last[2]))
+            last[0] = time.perf_counter()
+
+        self.function: Function = prepare(request, target, after_each)
+        self.program: Program = plan(self.function)
+        self._bound: BoundProgram = bind(self.program, backend, check_numerics)
+        self._seconds = time.perf_counter() - begin
+        self._layouts = [_Layout.of(node) for node in self.function.inputs]
+        self._assigns = [node for node in self.function.nodes() if node.op.name == "assign"]
+
+    @property
+    def assigns(self) -> bool:
+        """Whether a run changes variables."""
+        return bool(self.program.assignments)
+
+    @cached_property
+    def draws(self) -> bool:
+        """Whether a run draws random numbers, and so depends on the count of the runs."""
+        return any(program.run_states for program in _programs(self.program))
+
+    @cached_property
+    def kernels(self) -> tuple[Any, ...]:
+        """The backend's distinct kernels, each with a `name` and its `text`; none for NumPy."""
+        found = (step.kernel for bound in _bound_programs(self._bound) for step in bound.steps)
+        return tuple(dict.fromkeys(kernel for kernel in found if kernel is not None))
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        """What was compiled, as data for JSON: the passes, and for each step what runs it."""
+        steps = [
+            {
+                "op": step.node.op.name,
+                "type": str(step.node.type),
+                "at": str(step.node.loc) if step.node.loc else None,
+                "kernel": self._backend if step.kernel else "region" if step.bodies else "meaning",
+            }
+            for bound in _bound_programs(self._bound)
+            for step in bound.steps
+        ]
+        fallbacks: dict[str, int] = {}
+        if self._backend != "numpy":
+            for step in steps:
+                if step["kernel"] == "meaning":
+                    fallbacks[str(step["op"])] = fallbacks.get(str(step["op"]), 0) + 1
+        return {
+            "backend": self._backend,
+            "seconds": self._seconds,
+            "passes": [{"name": p.name, "seconds": p.seconds, "nodes": p.nodes} for p in self._passes],
+            "inputs": [
+                f"{label(t)}: {n.type}" for t, n in zip(self.feeds, self.function.inputs, strict=True)
+            ],
+            "outputs": [str(node.type) for node in self.function.outputs],
+            "steps": steps,
+            "fallbacks": fallbacks,
+            "specialised": {f"?{s.serial}": n for s, n in self._request.sizes.items()},
+            "bound_by_steps": [
+                f"{step.op.name} gives {step.type}"
+                for program in _programs(self.program)
+                for step in (s.node for s in program.steps if s.bindings)
+            ],
+        }
+
+    def peak_bytes(self, sizes: Mapping[str, Any] | None = None) -> int:
+        """The most bytes that are alive at once in a run, as predicted from the lifetimes of buffers.
+
+        Args:
+            sizes: the named sizes as numbers; for a fed tensor with sizes that have no name, its name
+                with the shape that is fed: ``{"batch": 32}``, ``{"x": (32, 784)}``.
+
+        Sizes that only a step's result gives (as `nonzero` does) count as 0.
+
+        Raises: ArgumentError where a size is missing.
+        """
+        return peak_bytes(self.program, self.feeds, sizes or {})
+
+    # Sizes.
+
+    def sizes_of(self, arrays: Sequence[Array], variables: Mapping[str, Array]) -> Sizes:
+        """What the symbols are when `arrays` are fed.
+
+        Raises: FeedError where an array's sizes are not those of what it is fed for, or contradict
+        another's; Mismatch where two sizes that meet in an op differ.
+        """
+        known: Sizes = {}
+        for i, binding in self.program.bindings:
+            if arrays[i].ndim > binding.axis:
+                known[binding.symbol] = arrays[i].shape[binding.axis]
+        self._bound.bind_variables(variables, known)
+        for i, layout in enumerate(self._layouts):
+            shape = arrays[i].shape
+            if shape != layout.shape and (layout.is_static or len(shape) != layout.rank):
+                raise self._misfit(i, arrays, known)
+            for axis, size in layout.checks:
+                value = size if size.__class__ is int else _evaluate(size, shape[axis], known)
+                if shape[axis] != value:
+                    raise self._misfit(i, arrays, known)
+        for check in self.program.checks:
+            if sizes.evaluate(check.x, known) != sizes.evaluate(check.y, known):
+                raise Mismatch(check, known, self._disagreement(check, known))
+        return known
+
+    def _misfit(self, i: int, arrays: Sequence[Array], known: Sizes) -> FeedError:
+        """The error for the array fed at `i`."""
+        target, type, shape = self.feeds[i], self.function.inputs[i].result, arrays[i].shape
+        wanted = type.sizes
+        if len(shape) != len(wanted):
+            return refusal(target, arrays[i], f"it has {len(shape)} axes, not {len(wanted)}")
+        for axis, (size, given) in enumerate(zip(wanted, shape, strict=True)):
+            try:
+                value = sizes.evaluate(size, known)
+            except KeyError:
+                return refusal(target, arrays[i], f"axis {axis} is {given}, which is not {size}")
+            if value == given:
+                continue
+            if not isinstance(size, SizeExpr):
+                return refusal(target, arrays[i], f"axis {axis} is {given}, not {size}")
+            error = refusal(target, arrays[i], f"axis {axis} is {given}, and {spell(size, value)} here")
+            error.extend(*self._origins(size))
+            return error
+        raise AssertionError("the array fits")
+
+    def _origins(self, *given: Size) -> Iterator[str]:
+        """Where the symbols in some sizes come from, in words."""
+        wanted = {symbol for size in given for symbol in sizes.symbols(size)}
+        for i, binding in self.program.bindings:
+            if binding.symbol in wanted:
+                name = binding.symbol.name or "a size"
+                target = self.feeds[i]
+                place = f", made at {target.loc.short}" if target.loc else ""
+                yield f"{name} is axis {binding.axis} of {label(target)}{place}"
+        for variable, binding in self.program.variable_bindings:
+            if binding.symbol in wanted:
+                yield f"{binding.symbol.name or 'a size'} is axis {binding.axis} of variable {variable!r}"
+
+    def _disagreement(self, check: Check, known: Sizes) -> ShapeError:
+        node = check.node
+        x, y = (sizes.evaluate(size, known) for size in (check.x, check.y))
+        error = ShapeError(f"{node.op.name}: sizes differ: {spell(check.x, x)} and {spell(check.y, y)}")
+        error.explained = True  # type: ignore[attr-defined]  # it says all there is to say
+        lines = [f"at {node.loc}"] if node.loc else []
+        for name, operand in zip(operand_names(node), node.inputs, strict=False):
+            place = f", made at {operand.loc.short}" if operand.loc else ""
+            lines.append(f"{name} is {describe(operand)}: {_shown(operand, known)}{place}")
+        error.extend(*lines, *self._origins(check.x, check.y))
+        return error
+
+    # Running.
+
+    def run(
+        self, arrays: Sequence[Array], known: Sizes, variables: Mapping[str, Array], state: Array
+    ) -> tuple[list[Any], dict[str, Array]]:
+        """The values of the function's outputs, and what is assigned to which variable.
+
+        Raises: what a step raises, with its op, the user's line and the operands.
+        """
+        run = Run(dict(known), variables, state)
+        with np.errstate(all="ignore"):
+            values = self._bound.run(arrays, run)
+        assigned = {}
+        for node, (name, buffer) in zip(self._assigns, self.program.assignments, strict=True):
+            _refuse_other_shape(node, values[buffer], run.sizes)
+            assigned[name] = values[buffer]
+        return [values[i] for i in self.program.outputs], assigned
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """What to check of one input. `checks` are the axes that its own binding does not settle."""
+
+    shape: tuple[Any, ...]
+    rank: int
+    is_static: bool
+    checks: tuple[tuple[int, Size], ...]
+
+    @staticmethod
+    def of(node: Tensor) -> _Layout:
+        shape = node.result.sizes
+        static = all(isinstance(size, int) for size in shape)
+        return _Layout(shape, len(shape), static, () if static else tuple(enumerate(shape)))
+
+
+def _evaluate(size: Size, given: int, known: Sizes) -> int | None:
+    """`size`; where it holds one symbol that nothing else gives, that is bound so that it is `given`."""
+    try:
+        return sizes.evaluate(size, known)
+    except KeyError:
+        solution = sizes.solve(size, given, known)
+        if solution is None or solution[1] < 0:
+            return None
+        known[solution[0]] = solution[1]
+        return given
+
+
+def _shown(tensor: Tensor, known: Sizes) -> str:
+    """The type of `tensor` with the sizes of this run."""
+    if not isinstance(tensor.type, TensorType) or tensor.type.shape is None:
+        return str(tensor.type)
+    shape = tuple(sizes.substitute(size, dict(known)) for size in tensor.type.shape)
+    return str(TensorType(tensor.type.dtype, shape))
+
+
+def _refuse_other_shape(node: Tensor, value: Array, known: Sizes) -> None:
+    """Raises ShapeError where `value`, assigned by `node`, is not of the variable's shape."""
+    wanted = node.result.sizes
+    for axis, size in enumerate(wanted):
+        if value.ndim == len(wanted):
+            if not set(sizes.symbols(size)) <= known.keys():
+                continue
+            if sizes.evaluate(size, known) == value.shape[axis]:
+                continue
+        error = ShapeError(
+            f"assign: variable {node.attrs['variable']!r} is {node.type}, and its new value has shape "
+            f"{list(value.shape)}"
+        )
+        if node.loc:
+            error.extend(f"at {node.loc}")
+        raise error
+
+
+def _programs(program: Program) -> Iterator[Program]:
+    """`program` and those of all bodies in it."""
+    pending = [program]
+    while pending:
+        current = pending.pop()
+        yield current
+        pending.extend(body for step in current.steps for body in step.programs.values())
+
+
+def _bound_programs(bound: BoundProgram) -> Iterator[BoundProgram]:
+    pending = [bound]
+    while pending:
+        current = pending.pop()
+        yield current
+        pending.extend(body for step in current.steps for body in step.bodies.values())

@@ -1,0 +1,298 @@
+"""Session: runs graphs and keeps the values of variables."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from types import MappingProxyType, TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from graphc.errors import ArgumentError, FeedError, SessionClosedError
+from graphc.graph import Graph, get_default_graph
+from graphc.tensor import Tensor
+from graphc.variable import Variable
+from passes.target import Target
+from runtime.backend import BACKENDS, Array, choose_backend, choose_threads
+from runtime.checkpoint import Checkpoint, choose_variables, read_checkpoint, write_checkpoint
+from runtime.compilation import Compilation
+from runtime.executable import Executable, Sizes
+from runtime.feeds import Feeds, convert, feedables, refusal, resolve_feeds
+from runtime.fetches import Fetches, Reads, resolve_fetches
+from runtime.ownership import Ownership
+
+_SEED_MASK = 2**64 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """What a session has committed. Replaced as a whole, so that a reader sees all of a run or none."""
+
+    variables: Mapping[str, Array]
+    run_count: int
+
+
+_EMPTY = _State(MappingProxyType({}), 0)
+
+
+class Session:
+    """Runs tensors and operations of one graph. Close it, or use it in ``with``.
+
+    Args:
+        graph: what to run; the current graph where None.
+        backend: ``"numpy"`` or ``"llvm"``; None is GRAPHC_BACKEND, else the default.
+        threads: how many threads may compute; None is GRAPHC_THREADS, else one for each core.
+        fast_math: whether rewrites may change the last bits of floats.
+        check_numerics: whether a NaN or an infinity made of finite operands ends a run.
+        seed: makes the draws of this session differ from those of others, repeatably.
+
+    Raises: ArgumentError.
+    """
+
+    def __init__(
+        self,
+        graph: Graph | None = None,
+        backend: str | None = None,
+        threads: int | None = None,
+        fast_math: bool = False,
+        check_numerics: bool = False,
+        seed: int | None = None,
+    ) -> None:
+        if graph is not None and not isinstance(graph, Graph):
+            raise ArgumentError(f"a session runs a gc.Graph, not {graph!r}")
+        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
+            raise ArgumentError(f"a seed is an int, not {seed!r}")
+        self.graph: Graph = (graph if graph is not None else get_default_graph()).root
+        self.backend: str = choose_backend(backend)
+        self.threads: int = choose_threads(threads)
+        self._compilation = Compilation(
+            BACKENDS[self.backend](), Target(self.backend, bool(fast_math)), bool(check_numerics)
+        )
+        self._seed, self._seed_is_given = (seed or 0) & _SEED_MASK, seed is not None
+        self._state = _EMPTY
+        self._closed = False
+        self._entered = threading.local()
+        self._reads = Reads(self.graph)
+        self._renew_locks()
+        _sessions.add(self)
+
+    def _renew_locks(self) -> None:
+        # Re-entrant: a step in Python (`py_func`) may run the session that runs it.
+        self._writing = threading.RLock()  # held by a run that changes state, from beginning to end
+        self._committing = threading.RLock()  # held while one state replaces another
+        self._compilation.renew_lock()
+
+    # Running.
+
+    def run(self, fetches: Any, feed_dict: Any = None) -> Any:
+        """Computes `fetches` and returns their values in the same nesting.
+
+        Args:
+            fetches: a tensor, operation, Variable or name, or any nesting of list, tuple, dict and
+                namedtuple of them.
+            feed_dict: from placeholders (or any other tensors, variables, names) to their values:
+                arrays, nested lists or numbers.
+
+        Returns: arrays that are the caller's own; NumPy scalars for values without axes; None for
+        operations.
+
+        All assignments of a run take effect together when it ends well; one that fails changes nothing.
+
+        Raises: FeedError, FetchError, UnknownNameError, UninitializedError, SessionClosedError, and
+        what the ops raise while running.
+        """
+        self._refuse_closed()
+        wanted = resolve_fetches(self.graph, fetches, self._reads)
+        return self._run(wanted, resolve_feeds(self.graph, feed_dict))
+
+    def make_callable(self, fetches: Any, feed_list: Sequence[Any] = ()) -> Callable[..., Any]:
+        """A function ``step(*values)`` that runs `fetches` with `feed_list` fed, position by position.
+
+        Raises: as `run`.
+        """
+        self._refuse_closed()
+        wanted = resolve_fetches(self.graph, fetches, self._reads)
+        targets = feedables(self.graph, feed_list)
+        tensors = tuple(t for t in targets if isinstance(t, Tensor))
+
+        def step(*values: Any) -> Any:
+            self._refuse_closed()
+            if len(values) != len(targets):
+                raise FeedError(f"{len(targets)} values are to be fed, and {len(values)} were given")
+            if len(tensors) == len(targets):
+                return self._run(wanted, Feeds(tensors, values, ()))
+            pairs = list(zip(targets, values, strict=True))
+            overrides = [(t, v) for t, v in pairs if isinstance(t, Variable)]
+            return self._run(
+                wanted, Feeds(tensors, [v for t, v in pairs if isinstance(t, Tensor)], overrides)
+            )
+
+        return step
+
+    def compile(self, fetches: Any, feeds: Any = ()) -> Executable:
+        """The executable that `run` uses for `fetches`, compiled where it is not yet.
+
+        Args:
+            fetches: as in `run`.
+            feeds: the tensors that will be fed, or a dict with their values as in `run`, which is
+                needed where a rank is known only from the value.
+
+        Raises: as `run`.
+        """
+        self._refuse_closed()
+        wanted = resolve_fetches(self.graph, fetches, self._reads)
+        if isinstance(feeds, Mapping):
+            fed = resolve_feeds(self.graph, feeds)
+            arrays = _converted(fed)
+            variables, _ = _overridden(self._state.variables, fed)
+            return self._compilation.find(wanted.tensors, fed.tensors, arrays, variables)[0]
+        tensors = tuple(t for t in feedables(self.graph, feeds) if isinstance(t, Tensor))
+        return self._compilation.general(wanted.tensors, tensors)
+
+    @property
+    def compile_count(self) -> int:
+        """How many executables were built so far."""
+        return self._compilation.count
+
+    def _run(self, fetches: Fetches, feeds: Feeds) -> Any:
+        arrays = _converted(feeds)
+        state = self._state
+        variables, overrides = _overridden(state.variables, feeds)
+        find = self._compilation.find
+        executable, known = find(fetches.tensors, feeds.tensors, arrays, variables)
+        if not (executable.assigns or executable.draws):
+            return self._finish(executable, fetches, arrays, known, variables, overrides, state.run_count)
+        with self._writing:
+            if self._state is not state:  # another run has committed in between
+                state = self._state
+                variables, overrides = _overridden(state.variables, feeds)
+                executable, known = find(fetches.tensors, feeds.tensors, arrays, variables)
+            return self._finish(executable, fetches, arrays, known, variables, overrides, state.run_count)
+
+    def _finish(
+        self,
+        executable: Executable,
+        fetches: Fetches,
+        arrays: list[Array],
+        known: Sizes,
+        variables: Mapping[str, Array],
+        overrides: list[Array],
+        run_count: int,
+    ) -> Any:
+        """Runs, then commits: all that can fail comes before the one exchange of states."""
+        count = np.array([self._seed, run_count], np.uint64)
+        values, assigned = executable.run(arrays, known, variables, count)
+        ownership = Ownership([*arrays, *overrides, count])
+        fetched = [ownership.fetched(values[i]) for i in fetches.places]
+        stored = {name: ownership.stored(array) for name, array in assigned.items()}
+        result = fetches.arrange(fetched)
+        with self._committing:
+            now = self._state
+            after = MappingProxyType({**now.variables, **stored}) if stored else now.variables
+            self._state = _State(after, now.run_count + 1)
+        return result
+
+    # Checkpoints.
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes all variables that have a value, the run count and the seed to `path`.
+
+        The suffix says the form: ``.npz``, or ``.safetensors`` with that library. The file appears
+        whole or not at all; an old one stays as it was when writing fails.
+
+        Raises: ArgumentError for another suffix; OSError.
+        """
+        self._refuse_closed()
+        state = self._state
+        types = {name: self.graph.variables[name].dtype for name in state.variables}
+        write_checkpoint(path, Checkpoint(state.variables, types, state.run_count, self._seed))
+
+    def restore(self, path: str | os.PathLike[str], variables: Sequence[Any] | None = None) -> None:
+        """Gives variables the values that `save` wrote to `path`; they count as initialised.
+
+        Args:
+            path: what `save` wrote.
+            variables: those to restore, Variables or names; None is all of the graph's, and the run
+                count (and the seed, where this session was given none).
+
+        Everything is checked before anything is applied.
+
+        Raises: FormatError for a damaged or foreign file, missing names, other shapes or dtypes;
+        ArgumentError, UnknownNameError, OSError.
+        """
+        self._refuse_closed()
+        chosen = choose_variables(self.graph, variables)
+        found = read_checkpoint(path, {v.name: v.type for v in chosen})
+        with self._writing, self._committing:
+            now = self._state
+            after = MappingProxyType({**now.variables, **found.values})
+            self._state = _State(after, now.run_count if variables is not None else found.run_count)
+            if variables is None and not self._seed_is_given:
+                self._seed = found.seed
+
+    # Being open.
+
+    def close(self) -> None:
+        """Ends the session and lets go of its variables. Closing twice is no error."""
+        self._closed = True
+        self._state = _EMPTY
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise SessionClosedError("the session is closed: open a new one")
+
+    def __enter__(self) -> Self:
+        self._refuse_closed()
+        stacks = self._entered.__dict__.setdefault("stacks", [])
+        stack = ExitStack()
+        stack.enter_context(self.graph.as_default())
+        stacks.append(stack)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._entered.stacks.pop().close()
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else f"{len(self._state.variables)} variables have values"
+        return f"<graphc Session on {self.backend}: {state}>"
+
+
+def _converted(feeds: Feeds) -> list[Array]:
+    return [convert(t, v) for t, v in zip(feeds.tensors, feeds.values, strict=True)]
+
+
+def _overridden(variables: Mapping[str, Array], feeds: Feeds) -> tuple[Mapping[str, Array], list[Array]]:
+    """`variables` with what is fed for some of them; and what is fed."""
+    if not feeds.variables:
+        return variables, []
+    fed = {}
+    for variable, value in feeds.variables:
+        array = convert(variable, value)
+        for axis, size in enumerate(variable.type.sizes):
+            if isinstance(size, int) and array.shape[axis] != size:
+                raise refusal(variable, array, f"axis {axis} is {array.shape[axis]}, not {size}")
+        fed[variable.name] = array
+    return {**variables, **fed}, list(fed.values())
+
+
+_sessions: weakref.WeakSet[Session] = weakref.WeakSet()
+
+
+def _renew_all_locks() -> None:
+    for session in list(_sessions):
+        session._renew_locks()
+
+
+if hasattr(os, "register_at_fork"):  # a lock held by a thread that the child does not have is never freed
+    os.register_at_fork(after_in_child=_renew_all_locks)
