@@ -195,7 +195,7 @@ def take_along_axis(x: Any, indices: Any, axis: int | None = -1, name: str | Non
 # Masks: the count of what is kept is known only to the result.
 
 
-@op("indexing")
+@op("indexing", binds=True)
 def _boolean_mask(x: Tensor, mask: Tensor, *, shape: Shape) -> TensorType:
     """The slices of `x` where `mask` is True; the one size in `shape` is how many there are.
 

@@ -30,6 +30,7 @@ from graphc.ops.positions import (
     Array,
     as_indices,
     check_known,
+    checked,
     explained,
     require_alike,
     require_integer,
@@ -79,9 +80,16 @@ def _scatter_add(x: Tensor, indices: Tensor, updates: Tensor, *, axis: Axis = 0)
     return x.result
 
 
-_scatter_add.evaluate(
-    lambda x, indices, updates, axis: accumulate(x, lambda n: gathered(n, indices, axis), updates)
-)
+def _added(x: Array, indices: Array, updates: Array, axis: int) -> Array:
+    if indices.ndim:
+        return accumulate(x, lambda n: gathered(n, indices, axis), updates)
+    place = (*(slice(None) for _ in range(axis)), int(checked(indices, x.shape[axis], axis)))
+    result = x.copy()
+    result[place] += updates
+    return result
+
+
+_scatter_add.evaluate(_added)
 _scatter_add.gradient(lambda g, out, x, indices, updates, axis: (g, None, _gather(g, indices, axis=axis)))
 _scatter_add.example("f64[3,2]", np.array([2, 0, 2, -1]), "f64[4,2]")
 _scatter_add.example("f64[2,3]", np.array([[0], [-3]], np.int8), "f64[2,2,1]", axis=-1)

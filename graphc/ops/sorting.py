@@ -162,7 +162,7 @@ def top_k(x: Any, k: int, name: str | None = None) -> tuple[Tensor, Tensor]:
     return pick(node, index=0, name=name), pick(node, index=1)
 
 
-@op("sorting")
+@op("sorting", binds=True)
 def _unique(x: Tensor, *, shape: Shape) -> TupleType:
     """The distinct elements sorted; where each is first; and for each element of `x` which one it is.
 
@@ -214,7 +214,7 @@ def unique(x: Any, return_index: bool = False, return_inverse: bool = False, nam
     return tuple(wanted) if len(wanted) > 1 else wanted[0]
 
 
-@op("sorting")
+@op("sorting", binds=True)
 def _nonzero(x: Tensor, *, shape: Shape) -> TensorType:
     """The indices of the elements that are not zero, in row-major order: a row for each axis.
 
@@ -252,7 +252,7 @@ def nonzero(x: Any, name: str | None = None) -> tuple[Tensor, ...]:
     return tuple(unstack(rows, axis=0))
 
 
-@op("sorting")
+@op("sorting", binds=True)
 def flat_nonzero(x: Tensor, *, shape: Shape) -> TensorType:
     """The indices in the flat `x` of the elements that are not zero; their count binds the size in `shape`.
 
