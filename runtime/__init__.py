@@ -1,1 +1,1 @@
-"""HAPPEN: sessions that run programs, with NumPy or with machine code. Imports: passes, graphc, numpy, llvmlite."""
+"""HAPPEN: sessions run programs, with NumPy or machine code. Imports passes, graphc, numpy, llvmlite."""

@@ -141,7 +141,11 @@ def _write_safetensors(path: str | os.PathLike[str], checkpoint: Checkpoint) -> 
         entries[name]: np.ascontiguousarray(a).reshape(a.shape) for name, a in checkpoint.values.items()
     }
     data = save(arrays, metadata={"graphc": text})
-    write_atomically(path, lambda file: file.write(data) and None)
+
+    def write(file: BinaryIO) -> None:
+        file.write(data)
+
+    write_atomically(path, write)
 
 
 def _safetensors() -> Any:
@@ -235,7 +239,7 @@ def _select(text: str | bytes, wanted: Mapping[str, TensorType], fetch: Fetch) -
     run_count, seed = manifest["run_count"], manifest["seed"]
     if not all(type(n) is int and 0 <= n < 2**64 for n in (run_count, seed)):
         raise FormatError("its run count or seed is no number")
-    problems = [text for name, type in wanted.items() if (text := _problem(name, type, entries))]
+    problems = [found for name, type in wanted.items() if (found := _problem(name, type, entries))]
     if problems:
         raise FormatError("\n  ".join(("the checkpoint does not fit the graph:", *problems)))
     values = {}

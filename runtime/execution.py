@@ -138,8 +138,7 @@ def _bind_step(step: Step, backend: Backend, check_numerics: bool) -> BoundStep:
         fixed = {key: value for key, value in node.attrs.items() if key not in step.sized}
         work = partial(node.op.meaning, **fixed) if fixed else node.op.meaning
     if check_numerics:
-        settle = _numerics_settler(settle)
-        call = _general(step, work, settle, checked=True)
+        call = _general(step, work, _numerics_settler(settle), checked=True)
     elif step.sized or step.checks or step.bindings or isinstance(node.type, TupleType):
         call = _general(step, work, settle)
     else:

@@ -1,0 +1,1 @@
+"""Machine code through LLVM. Imported only when a session asks for it."""
