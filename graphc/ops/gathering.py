@@ -70,29 +70,36 @@ take = gather
 
 
 @op("indexing", fallible=True)
-def _gather_nd(x: Tensor, indices: Tensor) -> TensorType:
-    """The slices of `x` at the places whose coordinates are the rows of `indices`.
+def _gather_nd(x: Tensor, indices: Tensor, *, depth: int) -> TensorType:
+    """The slices of `x` at the places whose `depth` coordinates are the rows of `indices`.
 
     Shapes: ``[n1, ..., nk, b], [i, k] -> [i, b]``, where i and b are any number of axes.
     Dtypes: any, and any integer.
     Raises: IndexOutOfRangeError at the run.
     """
-    depth = coordinates(indices)
+    require_coordinates(indices, depth)
     shape = x.result.sizes
     if depth > len(shape):
         raise ShapeError(f"{depth} coordinates for the {len(shape)} axes of {x.type}")
     return TensorType(x.dtype, indices.result.sizes[:-1] + shape[depth:])
 
 
-def coordinates(indices: Tensor) -> int:
-    """How many coordinates the rows of `indices` have. Raises: DTypeError, ShapeError."""
+def require_coordinates(indices: Tensor, depth: int) -> None:
+    """Raises DTypeError, ShapeError where the rows of `indices` are not of `depth` integers."""
     require_integer(indices)
-    if not indices.result.sizes:
-        raise ShapeError("indices need a last axis, which holds the coordinates")
-    depth = indices.result.sizes[-1]
-    if not isinstance(depth, int):
-        raise ShapeError(f"the last size of indices must be known, and they are {indices.type}")
-    return depth
+    given = indices.result.sizes
+    if not given or sizes.meet(given[-1], depth) is None:
+        raise ShapeError(f"indices need a last axis of {depth} coordinates, and are {indices.type}")
+
+
+def count_coordinates(function: str, indices: Tensor) -> int:
+    """How many coordinates the rows of `indices` have. Raises: ShapeError where that is not known."""
+    shape = indices.result.shape
+    if not shape or not isinstance(shape[-1], int):
+        raise ShapeError(
+            f"{function}: indices need a last axis of known size, the coordinates, and are {indices.type}"
+        )
+    return shape[-1]
 
 
 def places(indices: Array, shape: tuple[int, ...]) -> tuple[Array, ...]:
@@ -100,25 +107,25 @@ def places(indices: Array, shape: tuple[int, ...]) -> tuple[Array, ...]:
     return tuple(checked(indices[..., k], shape[k], k) for k in range(indices.shape[-1]))
 
 
-def gathered_nd(x: Array, indices: Array) -> Array:
+def gathered_nd(x: Array, indices: Array, depth: int) -> Array:
     """The NumPy meaning of `gather_nd`."""
-    if indices.shape[-1] == 0:
+    if depth == 0:
         return np.broadcast_to(x, indices.shape[:-1] + x.shape)
     return np.asarray(x[places(indices, x.shape)])
 
 
-def _gather_nd_gradient(g: Tensor, out: Tensor, x: Tensor, indices: Tensor) -> Any:
+def _gather_nd_gradient(g: Tensor, out: Tensor, x: Tensor, indices: Tensor, depth: int) -> Any:
     from graphc.ops.scattering import _scatter_nd  # its adjoint, which builds on this module
 
-    return _scatter_nd(indices, g, shape=x.result.sizes), None
+    return _scatter_nd(indices, g, shape=x.result.sizes, depth=depth), None
 
 
 _gather_nd.evaluate(gathered_nd)
 _gather_nd.gradient(_gather_nd_gradient)
-_gather_nd.example("f64[3,4]", np.array([[0, 1], [-1, 3], [0, 1]]))
-_gather_nd.example("f64[3,2]", np.array([[[2]], [[-3]]], np.int32))
-_gather_nd.example("f64[2]", np.zeros((3, 0), np.int32))
-_gather_nd.example("i32[3,4]", np.zeros((0, 2), np.int64))
+_gather_nd.example("f64[3,4]", np.array([[0, 1], [-1, 3], [0, 1]]), depth=2)
+_gather_nd.example("f64[3,2]", np.array([[[2]], [[-3]]], np.int32), depth=1)
+_gather_nd.example("f64[2]", np.zeros((3, 0), np.int32), depth=0)
+_gather_nd.example("i32[3,4]", np.zeros((0, 2), np.int64), depth=2)
 
 
 def gather_nd(x: Any, indices: Any, name: str | None = None) -> Tensor:
@@ -128,7 +135,8 @@ def gather_nd(x: Any, indices: Any, name: str | None = None) -> Tensor:
 
     Raises: IndexOutOfRangeError at the run; negative coordinates count from the end.
     """
-    return _gather_nd(as_tensor(x), as_indices(indices), name=name)
+    chosen = as_indices(indices)
+    return _gather_nd(as_tensor(x), chosen, depth=count_coordinates("gather_nd", chosen), name=name)
 
 
 @op("indexing", fallible=True)
@@ -223,11 +231,11 @@ def _boolean_mask_gradient(g: Tensor, out: Tensor, x: Tensor, mask: Tensor, shap
 
 _boolean_mask.evaluate(lambda x, mask, shape: x[mask])
 _boolean_mask.gradient(_boolean_mask_gradient)
-_boolean_mask.example("f64[4,2]", np.array([True, False, True, True]), shape=("n",))
-_boolean_mask.example("f64[2,3]", np.array([[True, False, True], [False, False, True]]), shape=("n",))
-_boolean_mask.example("f64[3]", np.array(True), shape=("n",))
-_boolean_mask.example("f32[3,2]", np.zeros((3,), np.bool_), shape=("n",))
-_boolean_mask.example("i32[0,2]", np.zeros((0, 2), np.bool_), shape=("n",))
+_boolean_mask.example("f64[4,2]", np.array([True, False, True, True]), shape=(None,))
+_boolean_mask.example("f64[2,3]", np.array([[True, False, True], [False, False, True]]), shape=(None,))
+_boolean_mask.example("f64[3]", np.array(True), shape=(None,))
+_boolean_mask.example("f32[3,2]", np.zeros((3,), np.bool_), shape=(None,))
+_boolean_mask.example("i32[0,2]", np.zeros((0, 2), np.bool_), shape=(None,))
 
 
 def boolean_mask(x: Any, mask: Any, name: str | None = None) -> Tensor:

@@ -130,7 +130,8 @@ def _fancy(x: Tensor, parts: Sequence[Part]) -> Tensor:
             y, width = _boolean_mask(y, first.value, shape=(sizes.unknown(),)), 1
         else:
             coordinates = _coordinates(x, [left[i] for i in chosen])
-            y, width = _gather_nd(y, coordinates), len(coordinates.result.sizes) - 1
+            width = len(coordinates.result.sizes) - 1
+            y = _gather_nd(y, coordinates, depth=len(front))
     advanced = [i for i, part in enumerate(parts) if part.sort in (INT, SCALAR, *FANCY)]
     neighbours = advanced[-1] - advanced[0] == len(advanced) - 1
     lead = parts[: advanced[0]] if neighbours else []

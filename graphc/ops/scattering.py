@@ -20,9 +20,10 @@ from graphc.ops.gathering import (
     _gather_nd,
     _take_along_axis,
     along,
-    coordinates,
+    count_coordinates,
     gathered,
     gathered_nd,
+    require_coordinates,
     taken_along,
 )
 from graphc.ops.movement import broadcast_to, expand_dims, reshape
@@ -222,29 +223,31 @@ scatter_along_axis.example("i32[2,0]", np.zeros((2, 0), np.int64), "i32[2,0]", a
 
 
 @op("indexing", fallible=True)
-def _scatter_nd(indices: Tensor, updates: Tensor, *, shape: Shape) -> TensorType:
+def _scatter_nd(indices: Tensor, updates: Tensor, *, shape: Shape, depth: int) -> TensorType:
     """Zeros of `shape` with `updates` added at the places in the rows of `indices`; duplicates add up.
 
     Shapes: ``[i, k], [i, b] -> [n1, ..., nk, b]``, where i and b are any number of axes.
     Raises: IndexOutOfRangeError at the run.
     """
-    depth = coordinates(indices)
+    require_coordinates(indices, depth)
     if depth > len(shape):
         raise ShapeError(f"{depth} coordinates for a shape of {len(shape)} axes")
     require_alike(updates.result, indices.result.sizes[:-1] + shape[depth:], "updates")
     return TensorType(updates.dtype, shape)
 
 
-def _scattered_nd(indices: Array, updates: Array, shape: tuple[int, ...]) -> Array:
-    return accumulate(np.zeros(shape, updates.dtype), lambda n: gathered_nd(n, indices), updates)
+def _scattered_nd(indices: Array, updates: Array, shape: tuple[int, ...], depth: int) -> Array:
+    return accumulate(np.zeros(shape, updates.dtype), lambda n: gathered_nd(n, indices, depth), updates)
 
 
 _scatter_nd.evaluate(_scattered_nd)
-_scatter_nd.gradient(lambda g, out, indices, updates, shape: (None, _gather_nd(g, indices)))
-_scatter_nd.example(np.array([[0, 1], [-1, 3], [0, 1]]), "f64[3]", shape=(3, 4))
-_scatter_nd.example(np.array([[[2]], [[-3]]], np.int32), "f64[2,1,2]", shape=(3, 2))
-_scatter_nd.example(np.zeros((3, 0), np.int32), "f64[3,2]", shape=(2,))
-_scatter_nd.example(np.zeros((0, 1), np.int64), "i32[0]", shape=(4,))
+_scatter_nd.gradient(
+    lambda g, out, indices, updates, shape, depth: (None, _gather_nd(g, indices, depth=depth))
+)
+_scatter_nd.example(np.array([[0, 1], [-1, 3], [0, 1]]), "f64[3]", shape=(3, 4), depth=2)
+_scatter_nd.example(np.array([[[2]], [[-3]]], np.int32), "f64[2,1,2]", shape=(3, 2), depth=1)
+_scatter_nd.example(np.zeros((3, 0), np.int32), "f64[3,2]", shape=(2,), depth=0)
+_scatter_nd.example(np.zeros((0, 1), np.int64), "i32[0]", shape=(4,), depth=1)
 
 
 def scatter_nd(indices: Any, updates: Any, shape: Any, name: str | None = None) -> Tensor:
@@ -256,8 +259,9 @@ def scatter_nd(indices: Any, updates: Any, shape: Any, name: str | None = None) 
     Raises: IndexOutOfRangeError for a coordinate out of range; negative ones count from the end.
     """
     listed, witnesses = as_sizes(shape)
-    places = after_all(as_indices(indices), witnesses)
-    return _scatter_nd(places, as_tensor(updates), shape=listed, name=name)
+    chosen = after_all(as_indices(indices), witnesses)
+    depth = count_coordinates("scatter_nd", chosen)
+    return _scatter_nd(chosen, as_tensor(updates), shape=listed, depth=depth, name=name)
 
 
 def one_hot(

@@ -190,10 +190,10 @@ def _unique_gradient(g: Any, out: Tensor, x: Tensor, shape: Any) -> Any:
 
 _unique.evaluate(_distinct)
 _unique.gradient(_unique_gradient)
-_unique.example(np.array([[3, 1, 3], [2, 1, 0]], np.int32), shape=("n",))
-_unique.example(np.array([0.5, np.nan, 0.5, np.nan]), shape=("n",), smooth=False)
-_unique.example("f64[4]", shape=("n",))
-_unique.example("i64[0,2]", shape=("n",))
+_unique.example(np.array([[3, 1, 3], [2, 1, 0]], np.int32), shape=(None,))
+_unique.example(np.array([0.5, np.nan, 0.5, np.nan]), shape=(None,), smooth=False)
+_unique.example("f64[4]", shape=(None,))
+_unique.example("i64[0,2]", shape=(None,))
 
 
 def unique(x: Any, return_index: bool = False, return_inverse: bool = False, name: str | None = None) -> Any:
@@ -229,9 +229,9 @@ def _nonzero(x: Tensor, *, shape: Shape) -> TensorType:
 
 _nonzero.evaluate(lambda x, shape: np.stack(np.nonzero(x)).astype(np.int64))
 _nonzero.gradient(None)
-_nonzero.example(np.array([[0, 2, 0], [1, 0, -1]], np.int32), shape=("n",))
-_nonzero.example(np.array([0.0, np.nan, -0.0, 1.0]), shape=("n",), smooth=False)
-_nonzero.example("bool[0,3]", shape=("n",))
+_nonzero.example(np.array([[0, 2, 0], [1, 0, -1]], np.int32), shape=(None,))
+_nonzero.example(np.array([0.0, np.nan, -0.0, 1.0]), shape=(None,), smooth=False)
+_nonzero.example("bool[0,3]", shape=(None,))
 
 
 def nonzero(x: Any, name: str | None = None) -> tuple[Tensor, ...]:
@@ -263,9 +263,9 @@ def flat_nonzero(x: Tensor, *, shape: Shape) -> TensorType:
 
 flat_nonzero.evaluate(lambda x, shape: np.flatnonzero(x).astype(np.int64))
 flat_nonzero.gradient(None)
-flat_nonzero.example(np.array([[True, False], [True, True]]), shape=("n",))
-flat_nonzero.example("i32[0]", shape=("n",))
-flat_nonzero.example(np.array(1.5), shape=("n",), smooth=False)
+flat_nonzero.example(np.array([[True, False], [True, True]]), shape=(None,))
+flat_nonzero.example("i32[0]", shape=(None,))
+flat_nonzero.example(np.array(1.5), shape=(None,), smooth=False)
 
 
 @op("sorting")

@@ -7,7 +7,7 @@ import graphc as gc
 
 X = np.arange(2 * 3 * 4 * 5, dtype=np.float64).reshape(2, 3, 4, 5)
 MASK = X[0, :, 0] % 3 == 0
-I, J = np.array([2, 0, -1, 1, 1, 0]), np.array([[0], [3]])
+K, J = np.array([2, 0, -1, 1, 1, 0]), np.array([[0], [3]])
 S = slice
 
 
@@ -33,17 +33,17 @@ KEYS = [
     ),
     *((S(None), S(7, 9)), (S(None), S(-9, 2)), (S(None), S(2, 1), 0), (..., S(0, 0, -1), None)),
     *((S(None), S(None), S(3, -9, -1), S(1, None, 3)), (1, ..., S(-1, -6, -2))),
-    *((S(None), I), (..., I), (J % 2,), (0, I), (S(None), [2, 0], S(None, None, 2), None), ([],)),
-    *((None, 0, J - 2), (S(None), I, J[0]), (S(None), J[:, 0] % 3, None, S(None, None, -1))),
+    *((S(None), K), (..., K), (J % 2,), (0, K), (S(None), [2, 0], S(None, None, 2), None), ([],)),
+    *((None, 0, J - 2), (S(None), K, J[0]), (S(None), J[:, 0] % 3, None, S(None, None, -1))),
     *(
-        (S(None), I % 2, I),
-        (S(None), I, S(None), I),
-        (I % 2, I),
-        (S(None), J % 3, ..., I),
-        (S(None), 0, I, J),
+        (S(None), K % 2, K),
+        (S(None), K, S(None), K),
+        (K % 2, K),
+        (S(None), J % 3, ..., K),
+        (S(None), 0, K, J),
     ),
-    *((S(None), I, None, I), (0, S(None), I), (0, ..., I, 1), (S(None), 0, None, I), (..., I, I)),
-    *((I % 2, I, I, I), (I % 2, S(None), 1, J), (J % 2, S(None), None, I, S(None, None, -2))),
+    *((S(None), K, None, K), (0, S(None), K), (0, ..., K, 1), (S(None), 0, None, K), (..., K, K)),
+    *((K % 2, K, K, K), (K % 2, S(None), 1, J), (J % 2, S(None), None, K, S(None, None, -2))),
     *((X > 50,), (X[:, :, 0, 0] > 30,), (np.array([True, False]),), (S(None), np.array([True, False, True]))),
     *((0, MASK.T[:3, :2].repeat(2, 1)), (..., MASK[0]), (S(None), S(None), 0, MASK[0], None)),
     *((0, MASK[:, :1].repeat(4, 1), S(1, 3)), (S(None), np.array([True, False, True]), S(None), MASK[0][:5])),
@@ -297,7 +297,7 @@ def test_gather_of_an_unknown_rank():
     got = run(fetches, {x: X[0]})
     for value, wanted in zip(got, [X[0][..., [1, 0]], X[0][-1], X[0], X[0][[0, 0]]], strict=True):
         np.testing.assert_array_equal(value, wanted)
-    with pytest.raises(gc.ShapeError, match="gc.ensure_shape"):
+    with pytest.raises(gc.ShapeError, match="ensure_shape"):
         x[1:]
 
 
