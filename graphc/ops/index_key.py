@@ -53,14 +53,16 @@ def parse(x: Tensor, key: Any) -> list[Part]:
     parts: list[Part] = []
     axis = 0
     for (sort, value), width in zip(sorts, widths, strict=True):
-        if sort == INT and not isinstance(shape[axis], int):  # whether it is in range is known at the run
-            sort, value = SCALAR, as_tensor(np.int64(value))
+        if sort == INT:
+            size = shape[axis]
+            if not isinstance(size, int):  # whether it is in range is known at the run
+                sort, value = SCALAR, as_tensor(np.int64(value))
+            elif not -size <= value < size:
+                raise IndexOutOfRangeError(f"index {value} is out of range for axis {axis} of size {size}")
         parts.append(Part(sort, value, axis, width))
         if sort == GAP:
             parts.extend(Part(SLICE, slice(None), axis + i, 1) for i in range(rest))
             axis += rest
-        elif sort == INT and not -(size := shape[axis]) <= value < size:
-            raise IndexOutOfRangeError(f"index {value} is out of range for axis {axis} of size {size}")
         axis += width
     return parts
 

@@ -84,7 +84,7 @@ def _scatter_add(x: Tensor, indices: Tensor, updates: Tensor, *, axis: Axis = 0)
 def _added(x: Array, indices: Array, updates: Array, axis: int) -> Array:
     if indices.ndim:
         return accumulate(x, lambda n: gathered(n, indices, axis), updates)
-    place = (*(slice(None) for _ in range(axis)), int(checked(indices, x.shape[axis], axis)))
+    place: Any = (*(slice(None) for _ in range(axis)), int(checked(indices, x.shape[axis], axis)))
     result = x.copy()
     result[place] += updates
     return result

@@ -311,3 +311,22 @@ def test_updates_that_do_not_fit_are_refused():
         gc.gather(x, [True, False])
     with pytest.raises(gc.ShapeError, match="3 coordinates for the 2 axes"):
         gc.gather_nd(x, [[0, 1, 2]])
+
+
+def test_scattering_into_an_unknown_rank_leaves_it_unknown():
+    x, i, u = gc.placeholder("float64"), gc.placeholder("int32"), gc.placeholder("float64")
+    y = gc.scatter_add(x, i, u)
+    assert y.shape is None
+    line = X[0, 0]
+    value = run(y, {x: line, i: [1, 1], u: line[:2]})
+    np.testing.assert_array_equal(value[1], line[1] + line[0] + line[1])
+
+
+def test_variables_are_scattered_into():
+    v = gc.Variable(np.zeros((3, 2), np.float32), name="v")
+    steps = v.scatter_add([0, 0, -1], [[1, 2], [3, 4], [5, 6]])
+    with gc.Session(backend="numpy") as session:
+        session.run(gc.global_variables_initializer())
+        assert session.run(steps).tolist() == [[4, 6], [0, 0], [5, 6]]
+        assert session.run(v.scatter_update(1, 7)).tolist() == [[4, 6], [7, 7], [5, 6]]
+        assert session.run(v).tolist() == [[4, 6], [7, 7], [5, 6]]
