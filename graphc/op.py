@@ -181,8 +181,8 @@ class Op:
     def infer(self, inputs: Sequence[Any], attrs: Mapping[str, Any]) -> Type:
         """The type of the result, by the type rule; also where an operand's rank is unknown.
 
-        There the rule is tried on every rank (of two operands: on every pair of ranks; of more: on equal
-        ones), and what all the ranks that it accepts agree on is known.
+        There the rule is tried on every rank (of up to three operands: on every choice of ranks; of more:
+        on equal ones), and what all the ranks that it accepts agree on is known.
         """
         if self.family == "elementwise" or all(
             i.type.__class__ is TupleType or i.type.shape is not None for i in inputs
@@ -190,7 +190,7 @@ class Op:
             return self.rule(*inputs, **attrs)
         results, failure = [], None
         unranked = {id(i) for i in inputs if i.type.__class__ is TensorType and i.type.shape is None}
-        free = len(unranked) if len(unranked) < 3 else 1
+        free = len(unranked) if len(unranked) <= 3 else 1
         for ranks in itertools.product(_TRIAL_RANKS, repeat=free):
             rank_of = dict(zip(unranked, itertools.cycle(ranks), strict=False))
             trial = [_of_rank(i, rank_of.get(id(i), 0)) for i in inputs]
