@@ -29,7 +29,7 @@ def specialise(
         return function, {}
 
     def make(node: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
-        attrs = _substituted(node.attrs, values)
+        attrs = _substituted(node.attrs, values, _grown(node, inputs, values))
         if node in types:
             attrs = {**attrs, "shape": types[node].shape}
         if attrs is node.attrs and inputs == node.inputs:
@@ -55,9 +55,7 @@ def _remade(node: Tensor, inputs: tuple[Tensor, ...], attrs: Mapping[str, Any]) 
         raise
 
 
-def _retyped(
-    node: Tensor, types: Mapping[Tensor, TensorType], values: Mapping[Symbol, Size]
-) -> Tensor:
+def _retyped(node: Tensor, types: Mapping[Tensor, TensorType], values: Mapping[Symbol, Size]) -> Tensor:
     type = types.get(node, node.type)
     type = substitute_type(type, values)
     if type == node.type:
@@ -77,13 +75,37 @@ def substitute_type(type: Type, values: Mapping[Symbol, Size]) -> Type:
     return type if shape == type.shape else TensorType(type.dtype, shape)
 
 
-def _substituted(attrs: Mapping[str, Any], values: Mapping[Symbol, Size]) -> Mapping[str, Any]:
+def _grown(node: Tensor, inputs: Sequence[Tensor], values: Mapping[Symbol, Size]) -> dict[Size, Size]:
+    """What sizes of the operands of `node` became, where that is not what `values` says.
+
+    The result of 1 broadcast against n bears the symbol that is now 1, and is of size n.
+    """
+    grown: dict[Size, Size] = {}
+    for old, new in zip(node.inputs, inputs if values else (), strict=False):
+        if old is new or isinstance(old.type, TupleType) or isinstance(new.type, TupleType):
+            continue
+        for was, became in zip(old.type.shape or (), new.type.shape or (), strict=False):
+            if isinstance(was, SizeExpr) and became != sizes.substitute(was, values):
+                grown[was] = became
+    return grown
+
+
+def _substituted(
+    attrs: Mapping[str, Any], values: Mapping[Symbol, Size], grown: Mapping[Size, Size]
+) -> Mapping[str, Any]:
     if not values:
         return attrs
+    symbols = {symbol: size for was, size in grown.items() if (symbol := sizes.sole_symbol(was)) is not None}
+    values = {**values, **symbols}
     changed = {}
     for name, value in attrs.items():
         if isinstance(value, tuple) and any(isinstance(item, SizeExpr) for item in value):
-            better = tuple(sizes.substitute(item, values) for item in value)
+            better = tuple(
+                grown[item]
+                if isinstance(item, SizeExpr) and item in grown
+                else sizes.substitute(item, values)
+                for item in value
+            )
             if better != value:
                 changed[name] = better
     return {**attrs, **changed} if changed else attrs
