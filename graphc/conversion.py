@@ -281,6 +281,8 @@ def _with_number(target: DType | None, strong: DType | None, number: complex) ->
         return own
     if strong is not None and ("biuf".index(_kind(own)) <= "biuf".index(_kind(strong))):
         return target
+    if strong is None and target.is_floating != own.is_floating:  # Python numbers alone, as 1 and 0.5
+        return own if own.is_floating else target
     return promote(target, own)
 
 
