@@ -129,7 +129,11 @@ def slice_bounds(size: Size, start: Size | None, stop: Size | None, step: int | 
     high: Size = size if step > 0 else size - 1
     first = _clamped(start, size, low, high) if start is not None else (low if step > 0 else high)
     last = _clamped(stop, size, low, high) if stop is not None else (high if step > 0 else low)
-    span = last - first if step > 0 else first - last
+    if step > 0 and isinstance(start, int) and start >= 0:
+        first_kept: Size = start  # not clamped: beyond the end the count is 0 all the same
+    else:
+        first_kept = first
+    span = last - first_kept if step > 0 else first - last
     count = floor_divide(_positive(span) + (abs(step) - 1), abs(step))
     return (_positive(first), count)
 
