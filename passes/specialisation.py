@@ -31,7 +31,8 @@ def specialise(
     def make(node: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
         attrs = _substituted(node.attrs, values, _grown(node, inputs, values))
         if node in types:
-            attrs = {**attrs, "shape": types[node].shape}
+            shape = tuple(sizes.substitute(size, values) for size in types[node].sizes)
+            attrs = {**attrs, "shape": shape}
         if attrs is node.attrs and inputs == node.inputs:
             return node
         if node.op.body_inputs is not None:
