@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from graphc.function import Function, rebuild, with_inputs
+from graphc.ops.sizing import element_count
 from graphc.ops.source import iota
 from graphc.ops.state import after
 from graphc.sizes import SizeExpr, Symbol, sole_symbol, symbols
@@ -33,7 +34,7 @@ def bind_sizes(function: Function, binders: Sequence[Tensor]) -> Function:
             missing = [s for s in _needed(node) if s in binder_of and s not in at_hand]
             if missing:
                 witnesses = tuple(dict.fromkeys(binder_of[symbol] for symbol in missing))
-                if node.op is iota:
+                if node.op in (iota, element_count):  # whose operands are witnesses
                     inputs = (*inputs, *witnesses)
                 elif inputs:
                     first = inputs[0]
