@@ -135,7 +135,7 @@ def slice_bounds(size: Size, start: Size | None, stop: Size | None, step: int | 
         first_kept = first
     span = last - first_kept if step > 0 else first - last
     count = floor_divide(_positive(span) + (abs(step) - 1), abs(step))
-    return (_positive(first), count)
+    return (first if step > 0 else _positive(first), count)
 
 
 def _clamped(bound: Size, size: Size, low: Size, high: Size) -> Size:

@@ -294,3 +294,12 @@ def test_unknown_sizes_that_broadcast():
         strict=True,
     ):
         np.testing.assert_array_equal(made, expected)
+
+
+def test_gradients_through_sizes_bound_at_the_run():
+    x, n = gc.placeholder("float64", (None,)), gc.placeholder("int64", ())
+    w = gc.placeholder("float64", (1,))
+    (one,) = gc.gradients(gc.mean(gc.broadcast_to(w, [n]) * 1.0), w)
+    (part,) = gc.gradients(gc.mean(x[n:]), x)
+    assert run(one, {w: [1.0], n: 3}).tolist() == [1.0]
+    np.testing.assert_allclose(run(part, {x: np.arange(5.0), n: 2}), [0, 0, 1 / 3, 1 / 3, 1 / 3])
