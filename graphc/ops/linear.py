@@ -10,7 +10,7 @@ from graphc import sizes
 from graphc.conversion import as_tensor
 from graphc.errors import ArgumentError, ShapeError
 from graphc.op import normalize_axis, op
-from graphc.ops.contraction import einsum
+from graphc.ops.contraction import einsum, einsum_of
 from graphc.ops.movement import expand_dims, matrix_transpose, squeeze
 from graphc.tensor import Tensor
 from graphc.types import TensorType, broadcast
@@ -59,11 +59,11 @@ def _slope(g: Tensor, out: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor
             return squeeze(columns, -2), expand_dims(x, 1) * row
         case _, 1:
             column = expand_dims(g, -1)
-            return column * y, einsum("...mk,...m->k", x, g)
+            return column * y, einsum_of([("...mk", x), ("...m", g)], "k")
         case many, 2 if many > 2:
-            return matmul(g, matrix_transpose(y)), einsum("...mk,...mn->kn", x, g)
+            return matmul(g, matrix_transpose(y)), einsum_of([("...mk", x), ("...mn", g)], "kn")
         case 2, many if many > 2:
-            return einsum("...mn,...kn->mk", g, y), matmul(matrix_transpose(x), g)
+            return einsum_of([("...mn", g), ("...kn", y)], "mk"), matmul(matrix_transpose(x), g)
     return matmul(g, matrix_transpose(y)), matmul(matrix_transpose(x), g)
 
 

@@ -15,7 +15,8 @@ from graphc.types import UINT32, UINT64, DType, TensorType
 
 
 def _drawn(state: Tensor, key: int, shape: Shape, dtype: DType) -> TensorType:
-    if state.dtype is not UINT64 or state.result.shape != (2,):
+    given = state.result.sizes
+    if state.dtype is not UINT64 or len(given) != 1 or sizes.meet(given[0], 2) is None:
         raise ArgumentError(f"the state is the seed and the run count, u64[2], not {state.type}")
     if not 0 <= key < 1 << 64:
         raise ArgumentError(f"a key is a whole number of 64 bits, not {key}")
@@ -68,6 +69,28 @@ def random_truncated_normal(state: Tensor, *, key: int, shape: Shape, dtype: DTy
     Raises: DTypeError unless `dtype` is a float.
     """
     return _drawn_floats(state, key, shape, dtype)
+
+
+@op("random")
+def fold_in(state: Tensor, index: Tensor) -> TensorType:
+    """The state for one step of a loop, number `index`: its draws differ from every other step's.
+
+    Shapes: ``[2], [] -> [2]``.
+    Raises: DTypeError unless `index` is an integer.
+    """
+    if not index.dtype.is_integer or index.result.shape not in ((), None):
+        raise DTypeError(f"the number of a step is a whole number, not {index.type}")
+    return TensorType(UINT64, (2,))
+
+
+def _folded(state: Any, index: Any) -> Any:
+    seed = philox.scramble(philox.scramble(int(state[0])) + 1 + int(index))
+    return np.array([seed, state[1]], np.uint64)
+
+
+fold_in.evaluate(_folded)
+fold_in.gradient(None)
+fold_in.example(np.array([1, 2], np.uint64), np.int64(3), smooth=False)
 
 
 def _bits(state: Any, key: int, shape: Any, dtype: DType) -> Any:
