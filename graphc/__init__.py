@@ -40,6 +40,7 @@ from graphc.graph import (
     name_scope,
     reset_default_graph,
 )
+from graphc.loops import map_fn, scan, while_loop
 from graphc.ops import *  # noqa: F403  every op is a name that users type
 from graphc.tensor import Tensor
 from graphc.variable import Variable, assign, global_variables_initializer, trainable_variables
@@ -59,7 +60,7 @@ __version__ = "0.1.0"
 _LATER = {
     **dict.fromkeys(("initializers", "losses", "nn", "random", "train"), ""),
     **dict.fromkeys(("dump", "load_graph", "save_graph"), "graphc.files"),
-    **dict.fromkeys(("parse", "show"), "graphc.text"),
+    **dict.fromkeys(("parse", "show", "show_with_data"), "graphc.text"),
     "verify": "graphc.check",
     "optimize": "passes.optimization",
     "backends": "runtime.backend",

@@ -18,7 +18,7 @@ from graphc.ops import argmax, argsort, expand_dims, gather, log
 from graphc.ops.comparison import less
 from graphc.ops.elementwise import cast
 from graphc.ops.sampling import random_bits, random_normal, random_truncated_normal, random_uniform
-from graphc.ops.source import run_state
+from graphc.ops.source import outer_run_state
 from graphc.philox import derive_key
 from graphc.tensor import Tensor
 from graphc.types import UINT64, DType, as_dtype
@@ -164,7 +164,7 @@ def _draw(op: Op, shape: Any, dtype: DType, seed: int | None, name: str | None) 
         raise ArgumentError(f"a shape is a sequence of sizes, not {shape!r}")
     listed, witnesses = as_sizes(shape)
     _refuse_negative(listed)
-    state = after_all(run_state(), witnesses)
+    state = after_all(outer_run_state(), witnesses)
     return op(state, key=_key(seed, name), shape=listed, dtype=dtype, name=name)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -68,10 +69,15 @@ def captures(traces: Sequence[Trace]) -> tuple[list[Tensor], list[Tensor]]:
     return list(tensors), list(operations)
 
 
-def close(traced: Trace, captured: Sequence[Tensor]) -> Function:
+def close(
+    traced: Trace,
+    captured: Sequence[Tensor],
+    stand_in: Callable[[Tensor, Tensor], Tensor] = lambda _, formal: formal,
+) -> Function:
     """The body of `traced`, with an input for each of `captured` behind its own.
 
-    Operations from outside are left out: whoever makes the region runs them before it.
+    ``stand_in(captured, input)`` is what the nodes of the body use in its place. Operations from
+    outside are left out: whoever makes the region runs them before it.
     """
     formals = tuple(
         replace(parameter(f"outer{i}", node.result, traced.graph), loc=node.loc)
@@ -84,10 +90,18 @@ def close(traced: Trace, captured: Sequence[Tensor]) -> Function:
         kept = tuple(i for i in inputs if i.owner is traced.graph or not isinstance(i.type, TupleType))
         return node if kept == node.inputs else replace(node, inputs=kept)
 
-    start = dict(zip(captured, formals, strict=True))
+    start = {node: stand_in(node, formal) for node, formal in zip(captured, formals, strict=True)}
     body = Function((*traced.inputs, *captured), traced.outputs, traced.effects)
     closed, _ = rebuild(body, make, start)
     return replace(closed, inputs=(*traced.inputs, *formals))
+
+
+def place_of(function: Callable[..., Any]) -> str:
+    """Where `function` is defined, for a message."""
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return repr(function)
+    return f"{function.__name__}, defined at {os.path.basename(code.co_filename)}:{code.co_firstlineno}"
 
 
 def without_effects(body: Function) -> Function:

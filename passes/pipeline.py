@@ -11,6 +11,7 @@ from graphc.tensor import Tensor
 from graphc.types import TensorType
 from passes.cutting import cut_feeds
 from passes.differentiation import differentiate
+from passes.lifting import lift_assignments
 from passes.sizing import bind_sizes
 from passes.specialisation import specialise
 from passes.state import thread_state
@@ -18,6 +19,12 @@ from passes.target import Target
 
 Pass = Callable[[Function, Target], Function]
 AfterEach = Callable[[str, Function], None]
+
+# On the graph as it was defined, before feeds cut it.
+DEFINED: tuple[Pass, ...] = (
+    lift_assignments,  # bodies become values, which is what gradients are of
+    differentiate,  # what follows sees no requests
+)
 
 # In this order, each for a reason.
 PIPELINE: tuple[Pass, ...] = (
@@ -53,16 +60,15 @@ def prepare(request: Request, target: Target = Target(), after_each: AfterEach |
     tell = after_each or (lambda name, function: None)
     fetches, feeds = request.fetches, request.feeds
     binders = tuple(node for node in topological((*fetches, *feeds)) if node.op.binds)
-    function = Function((), (*fetches, *feeds, *binders))
+    function = Function((), (*fetches, *feeds, *binders), effects_of(fetches))
     tell("define", function)
     function, _ = specialise(function, request.types, request.sizes)
     tell("specialise", function)
-    function = run_pass(differentiate, function, target)
-    tell("differentiate", function)
+    function = run(DEFINED, function, target, tell)
     outputs = function.outputs
     wanted, fed = outputs[: len(fetches)], outputs[len(fetches) : len(fetches) + len(feeds)]
     binding = outputs[len(fetches) + len(feeds) :]
-    function, new = cut_feeds(Function((), wanted, effects_of(wanted)), fed)
+    function, new = cut_feeds(Function((), wanted, function.effects), fed)
     tell("cut_feeds", function)
     function = bind_sizes(function, tuple(new.get(node, node) for node in binding))
     tell("bind_sizes", function)

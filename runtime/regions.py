@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
-from graphc.errors import VerificationError
+import numpy as np
+
+from graphc import sizes
+from graphc.errors import GraphError, VerificationError
 from graphc.sizes import Symbol
 from graphc.tensor import Tensor
+from graphc.types import TensorType, TupleType
 from runtime.backend import Array
 
 
@@ -41,7 +46,44 @@ def _cond(node: Tensor, bodies: Mapping[str, Body]) -> Runner:
     return run_branch
 
 
-RUNNERS: dict[str, Callable[[Tensor, Mapping[str, Body]], Runner]] = {"cond": _cond}
+def _loop(node: Tensor, bodies: Mapping[str, Body]) -> Runner:
+    """Step after step: what is carried goes on, what is stacked is kept."""
+    body, condition = bodies["body"], bodies.get("condition")
+    carried, scanned = node.attrs["carried"], node.attrs["scanned"]
+    order = -1 if node.attrs["reverse"] else 1
+    assert isinstance(node.type, TupleType)
+    stacked = node.type.elements[carried:]
+
+    def run_steps(run: Run, *operands: Any, **_: Any) -> tuple[Any, ...]:
+        carry = list(operands[:carried])
+        arrays, captured = operands[carried : carried + scanned], operands[carried + scanned :]
+        kept: list[list[Any]] = [[] for _ in stacked]
+        steps = range(len(arrays[0]))[::order] if condition is None else count()
+        for step in steps:
+            try:
+                if condition is not None and not condition([*carry, *captured], run)[0]:
+                    break
+                results = body([*carry, *(array[step] for array in arrays), *captured], run)
+            except GraphError as error:
+                error.extend(f"in step {step} of the loop at {node.loc}")
+                raise
+            carry = results[:carried]
+            for column, value in zip(kept, results[carried:], strict=True):
+                column.append(value)
+        return (*carry, *(_stack(c[::order], t, run) for c, t in zip(kept, stacked, strict=True)))
+
+    return run_steps
+
+
+def _stack(values: Sequence[Array], type: TensorType, run: Run) -> Array:
+    """`values` along a new first axis; without any, of the sizes that are known."""
+    if values:
+        return np.stack(values)
+    rest = (sizes.substitute(size, dict(run.sizes)) for size in type.sizes[1:])
+    return np.empty((0, *(size if isinstance(size, int) else 0 for size in rest)), type.dtype.numpy)
+
+
+RUNNERS: dict[str, Callable[[Tensor, Mapping[str, Body]], Runner]] = {"cond": _cond, "loop": _loop}
 
 
 def runner_of(node: Tensor, bodies: Mapping[str, Body]) -> Runner:

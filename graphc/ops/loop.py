@@ -87,8 +87,10 @@ def _require_formals(parts: Parts, body: Function) -> None:
 def _steps(parts: Parts, condition: Function | None, stacks: bool, given: Iterator[Size]) -> Size:
     """How many steps there are."""
     if condition is not None:
+        if len(condition.outputs) != 1:
+            raise ArgumentError(f"the condition of a loop gives one value, not {len(condition.outputs)}")
         test = condition.outputs[0].result
-        if len(condition.outputs) != 1 or test.dtype is not BOOL or test.shape not in ((), None):
+        if test.dtype is not BOOL or test.shape not in ((), None):
             raise DTypeError(f"the condition of a loop is a bool scalar, not {test}")
         return _next(given) if stacks else 0
     if not parts.slices:
@@ -315,9 +317,10 @@ def _remember(
     if not remembered and condition is None:
         return []
     kept = tuple(remembered) or body.inputs[:1]  # the number of steps, where nothing else is needed
+    pure = without_effects(body)
     again = loop(
         *operands,
-        body=Function(body.inputs, (*body.outputs, *kept), body.effects),
+        body=Function(pure.inputs, (*pure.outputs, *kept)),
         condition=condition,
         carried=carried,
         scanned=scanned,

@@ -15,7 +15,7 @@ from graphc.ops.marker import gradients
 from graphc.ops.state import after, group, pick
 from graphc.sizes import Size
 from graphc.tensor import Tensor
-from graphc.tracing import captures, close, parameter, trace, without_effects
+from graphc.tracing import captures, close, parameter, place_of, trace, without_effects
 from graphc.types import BOOL, OPERATION, TensorType, TupleType
 
 
@@ -149,7 +149,7 @@ def cond(
     if not nesting.same_nesting(then.nest, orelse.nest) or _kinds(then.nest) != _kinds(orelse.nest):
         raise ArgumentError(
             f"cond: the branches give different nestings: {_outline(then.nest)} and {_outline(orelse.nest)}"
-            f"\n  true_fn is {_place(true_fn)}\n  false_fn is {_place(false_fn)}"
+            f"\n  true_fn is {place_of(true_fn)}\n  false_fn is {place_of(false_fn)}"
         )
     captured, operations = captures(traces)
     bodies = [close(each, captured) for each in traces]
@@ -163,7 +163,7 @@ def cond(
             shape=_differences(then.outputs, orelse.outputs),
         )
     except GraphError as error:
-        error.extend(f"true_fn is {_place(true_fn)}", f"false_fn is {_place(false_fn)}")
+        error.extend(f"true_fn is {place_of(true_fn)}", f"false_fn is {place_of(false_fn)}")
         raise
     picks = iter(range(len(then.outputs)))
     leaves = [
@@ -189,10 +189,3 @@ def _kinds(nest: Any) -> list[str]:
 def _outline(nest: Any) -> str:
     kinds = iter(_kinds(nest))
     return str(nesting.map_nest(lambda _: next(kinds), nest)).replace("'", "")
-
-
-def _place(function: Callable[..., Any]) -> str:
-    code = getattr(function, "__code__", None)
-    if code is None:
-        return repr(function)
-    return f"{function.__name__}, defined at {code.co_filename.rsplit('/', 1)[-1]}:{code.co_firstlineno}"

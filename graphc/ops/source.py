@@ -10,7 +10,7 @@ import numpy as np
 from graphc import sizes
 from graphc.conversion import as_array, as_tensor
 from graphc.errors import ArgumentError, ShapeError
-from graphc.graph import current
+from graphc.graph import current, graph_frame
 from graphc.op import Shape, op
 from graphc.tensor import Tensor
 from graphc.types import INT64, UINT64, DType, TensorType, as_dtype, as_shape
@@ -57,7 +57,7 @@ def _registered(source: Tensor, name: str) -> Tensor:
     return named
 
 
-@op("source")
+@op("source", binds=True)
 def _placeholder_with_default(x: Tensor, *, name: str, shape: Shape) -> TensorType:
     """An input that is `x` where it is not fed.
 
@@ -142,3 +142,9 @@ def run_state() -> TensorType:
 
 
 run_state.gradient(None)
+
+
+def outer_run_state() -> Tensor:
+    """The run's state as a tensor outside all bodies, so that a loop can give each step its own."""
+    with graph_frame(current().graph.root):
+        return run_state()

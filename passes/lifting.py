@@ -1,0 +1,214 @@
+"""Lifting: assignments in the bodies of regions come out of them, as values.
+
+A branch gives the new value of every variable that either branch assigns; a loop carries the
+variables that its body assigns, so that each step reads what the one before assigned. Afterwards
+only the function itself assigns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from graphc.errors import StateError
+from graphc.function import Function, bodies, rebuild, with_inputs
+from graphc.graph import graph_frame
+from graphc.location import on_behalf_of
+from graphc.ops.loop import loop
+from graphc.ops.state import after, assign, pick, variable
+from graphc.tensor import Tensor
+from graphc.tracing import parameter
+from passes.state import latest_assignment, refuse_unordered, visible_assignments
+from passes.target import Target
+
+
+def lift_assignments(function: Function, target: Target = Target()) -> Function:  # noqa: B008  Target is frozen
+    """`function` whose regions assign nothing themselves; the same object where none does.
+
+    Raises: StateError where two assignments in one body have no order, or a condition assigns.
+    """
+    named = assigned_variables(function)
+    if not named or not any(node.op.has_bodies for node in function.nodes()):
+        return function
+    effects: list[Tensor] = []
+    moved: dict[Tensor, tuple[int, int]] = {}  # of lifted loops: results from where on moved, how far
+
+    def make(node: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
+        if node.op is pick and inputs[0] in moved:
+            first, by = moved[inputs[0]]
+            index = node.attrs["index"]
+            return replace(node, inputs=inputs, attrs={"index": index + by if index >= first else index})
+        if not node.op.has_bodies:
+            return with_inputs(node, inputs)
+        region = _Region.of(with_inputs(node, inputs), named)
+        if region is None:
+            return with_inputs(node, inputs)
+        made, first = region.lift()
+        moved[made] = (first, len(region.assigned))
+        with on_behalf_of(node.loc):
+            for offset, name in enumerate(region.assigned):
+                value = pick(made, index=first + offset)
+                type = value.result
+                effects.append(assign(value, variable=name, dtype=type.dtype, shape=type.shape))
+        return made
+
+    with graph_frame((function.outputs + function.effects + function.inputs)[0].owner):
+        result, _ = rebuild(function, make)
+    return replace(result, effects=(*result.effects, *effects)) if effects else result
+
+
+def assigned_variables(function: Function) -> set[str]:
+    """The variables that `function` assigns, in its bodies too."""
+    names, pending = set(), [function]
+    while pending:
+        for node in pending.pop().nodes():
+            if node.op is assign:
+                names.add(node.attrs["variable"])
+            pending.extend(body for _, body in bodies(node))
+    return names
+
+
+@dataclass(frozen=True, slots=True)
+class _Region:
+    """A region, its bodies lifted already, and the variables that come out of it and go into it.
+
+    `assigned` come out; `read` go in beside them, since an assignment elsewhere may change them;
+    `samples` holds one read or assignment of each, for its type.
+    """
+
+    node: Tensor
+    bodies: Mapping[str, Function]
+    assigned: tuple[str, ...]
+    read: tuple[str, ...]
+    samples: Mapping[str, Tensor]
+
+    @classmethod
+    def of(cls, node: Tensor, named: set[str]) -> _Region | None:
+        """None where no variable that anything assigns is used in the bodies of `node`."""
+        lifted = {name: lift_assignments(body) for name, body in bodies(node)}
+        samples: dict[str, Tensor] = {}
+        assigned: set[str] = set()
+        for name, body in lifted.items():
+            for inner in body.nodes():
+                if inner.op is assign:
+                    if name == "condition":
+                        raise StateError(f"the condition of a loop assigns a variable\n  at {inner.loc}")
+                    assigned.add(inner.attrs["variable"])
+                    samples[inner.attrs["variable"]] = inner
+                elif inner.op is variable and inner.attrs["name"] in named:
+                    samples.setdefault(inner.attrs["name"], inner)
+        if not samples:
+            return None
+        read = tuple(sorted(set(samples) - assigned))
+        return cls(node, lifted, tuple(sorted(assigned)), read, samples)
+
+    def lift(self) -> tuple[Tensor, int]:
+        """The region with its variables as operands and results, and the number of the first of them."""
+        return self._lift_loop() if self.node.op is loop else self._lift_branches()
+
+    def _lift_branches(self) -> tuple[Tensor, int]:
+        node, names = self.node, (*self.assigned, *self.read)
+        first = len(self.bodies["then"].outputs)
+        pure = {}
+        for name, body in self.bodies.items():
+            entering = self._parameters(names, body)
+            made = _pure(body, entering, self.assigned, {})
+            pure[name] = Function((*body.inputs, *entering.values()), made.outputs, made.effects)
+        attrs = {**node.attrs, **pure, "state": (*node.attrs["state"], *self.assigned)}
+        return self._remade((*node.inputs, *(self._start(name) for name in names)), attrs), first
+
+    def _lift_loop(self) -> tuple[Tensor, int]:
+        node = self.node
+        carried, scanned = node.attrs["carried"], node.attrs["scanned"]
+        captured = node.inputs[carried + scanned :]
+        pure: dict[str, Function | None] = {"condition": None}
+        for name, body in self.bodies.items():
+            walked = scanned if name == "body" else 0
+            entering = self._parameters((*self.assigned, *self.read), body)
+            outer = {
+                formal: entering[tensor.attrs["name"]]
+                for formal, tensor in zip(body.inputs[carried + walked :], captured, strict=True)
+                if tensor.op is variable and tensor.attrs["name"] in self.assigned
+            }
+            made = _pure(body, entering, self.assigned if name == "body" else (), outer)
+            state = tuple(entering[v] for v in self.assigned)
+            reads = tuple(entering[v] for v in self.read)
+            inputs = (*body.inputs[:carried], *state, *body.inputs[carried:], *reads)
+            outputs = made.outputs
+            if name == "body" and self.assigned:
+                split = len(body.outputs)
+                outputs = (*outputs[:carried], *outputs[split:], *outputs[carried:split])
+            pure[name] = Function(inputs, outputs, made.effects)
+        starts, reads = ([self._start(v) for v in names] for names in (self.assigned, self.read))
+        operands = (*node.inputs[:carried], *starts, *node.inputs[carried:], *reads)
+        attrs = {
+            **node.attrs,
+            **pure,
+            "carried": carried + len(self.assigned),
+            "state": (*node.attrs["state"], *self.assigned),
+        }
+        return self._remade(operands, attrs), carried
+
+    def _start(self, name: str) -> Tensor:
+        """The value of a variable when the region begins: a read that sees what the operands see."""
+        for operand in self.node.inputs:
+            if operand.op is variable and operand.attrs["name"] == name:
+                return operand
+        type = self.samples[name].result
+        attrs = {"name": name, "dtype": type.dtype, "shape": type.shape}
+        node = self.node
+        return Tensor(variable, node.inputs[:1], attrs, type, node.loc, None, node.owner)
+
+    def _parameters(self, names: Sequence[str], body: Function) -> dict[str, Tensor]:
+        owner = (body.outputs + body.effects + body.inputs)[0].owner
+        return {name: parameter(name, self.samples[name].result, owner) for name in names}
+
+    def _remade(self, operands: tuple[Tensor, ...], attrs: Mapping[str, object]) -> Tensor:
+        return replace(
+            self.node, inputs=operands, attrs=attrs, type=self.node.op.infer(operands, attrs)
+        )
+
+
+def _pure(
+    body: Function,
+    entering: Mapping[str, Tensor],
+    assigned: Sequence[str],
+    outer: Mapping[Tensor, Tensor],
+) -> Function:
+    """`body` with variables as values: `entering` when it begins, those of `assigned` as last outputs."""
+    nodes = body.nodes()
+    seen = visible_assignments(nodes)
+    refuse_unordered(seen)
+    last = {node.attrs["variable"]: node for node in seen.assignments}
+    new: dict[Tensor, Tensor] = {}
+
+    def make(node: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
+        new[node] = _as_value(node, inputs, entering, lambda: latest_assignment(node, seen), new)
+        return new[node]
+
+    given = [name for name in assigned if name in last]
+    effects = tuple(node for node in body.effects if node.op is not assign)
+    outputs = (*body.outputs, *(last[name] for name in given))
+    start = {formal: outer.get(formal, formal) for formal in body.inputs}
+    rebuilt, _ = rebuild(Function(body.inputs, outputs, effects), make, start)
+    values = dict(zip(given, rebuilt.outputs[len(body.outputs) :], strict=True))
+    leaving = tuple(values.get(name, entering[name]) for name in assigned)
+    return Function(body.inputs, rebuilt.outputs[: len(body.outputs)] + leaving, rebuilt.effects)
+
+
+def _as_value(
+    node: Tensor,
+    inputs: tuple[Tensor, ...],
+    entering: Mapping[str, Tensor],
+    latest: Callable[[], Tensor | None],
+    new: Mapping[Tensor, Tensor],
+) -> Tensor:
+    if node.op is assign:  # its value goes out with the body
+        return inputs[0]
+    if node.op is not variable or node.attrs["name"] not in entering:
+        return with_inputs(node, inputs)
+    assignment = latest()
+    value = new[assignment] if assignment is not None else entering[node.attrs["name"]]
+    if not inputs:
+        return value
+    return Tensor(after, (value, *inputs), {}, value.type, node.loc, None, node.owner)
