@@ -20,6 +20,7 @@ from passes.pipeline import Request, prepare
 from passes.program import Check, Program, plan
 from passes.target import Target
 from runtime.backend import Array, Backend
+from runtime.dumping import dumper
 from runtime.execution import BoundProgram, bind, spell
 from runtime.failure import operand_names
 from runtime.feeds import label, refusal
@@ -61,11 +62,14 @@ class Executable:
         self._passes: list[PassRecord] = []
         begin = time.perf_counter()
         last: list[Any] = [begin, None, 0]
+        dump = dumper()
 
         def after_each(name: str, function: Function) -> None:
             now = time.perf_counter()
             if function is not last[1]:
                 last[1:] = function, len(function.nodes())
+                if dump is not None:
+                    dump(name, function)
             self._passes.append(PassRecord(name, now - last[0], last[2]))
             last[0] = time.perf_counter()
 

@@ -1,0 +1,236 @@
+"""Checkpoints: exact, atomic, checked before anything is applied, never unpickled."""
+
+import json
+import os
+import pickle
+import zipfile
+
+import numpy as np
+import pytest
+
+import graphc as gc
+
+SUFFIXES = (".npz", ".safetensors")
+NAMES = [
+    "plain",
+    "layer1/w",
+    "../up",
+    'it\'s "quoted"',
+    "<b>&\n",
+    "Größe 量",
+    "__metadata__",
+    "graphc.json",
+    "A",
+    "a",
+]
+
+
+def build(shape=(2,), dtype="float32", names=("w", "v")):
+    graph = gc.Graph(seed=1)
+    with graph.as_default():
+        for i, name in enumerate(names):
+            gc.Variable(np.full(shape, i + 1, dtype), name=name)
+    return graph
+
+
+def opened(graph, initialise=True, **options):
+    session = gc.Session(graph=graph, **options)
+    if initialise:
+        with graph.as_default():
+            session.run(gc.global_variables_initializer())
+    return session
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_what_is_saved_comes_back(tmp_path, suffix):
+    path = tmp_path / f"c{suffix}"
+    arrays = {
+        "float64": np.array([[np.nan, -0.0, np.inf]]),
+        "bool": np.array([True, False]),
+        "uint64": np.array(2**64 - 1, np.uint64),
+        "int8": np.zeros((0, 3), np.int8),
+        "float16": np.arange(4, dtype=np.float16),
+    }
+    with gc.Graph().as_default() as graph:
+        for name, array in arrays.items():
+            gc.Variable(array, name=name)
+        gc.Variable([1.0, 3.015625], dtype="bfloat16", name="b")
+        draw = gc.random.uniform((2,))
+        saver = opened(graph, seed=5)
+        saver.save(path)
+        reader = opened(graph, initialise=False)
+        reader.restore(path)
+        for name, array in arrays.items():
+            found = reader.run(name)
+            assert found.dtype == array.dtype
+            np.testing.assert_array_equal(found, array)
+        np.testing.assert_array_equal(reader.run("b"), [1.0, 3.015625])
+        for _ in range(len(arrays) + 1):
+            saver.run([])
+        np.testing.assert_array_equal(saver.run(draw), reader.run(draw))  # the run count came along
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_any_name_is_safe(tmp_path, suffix):
+    graph = build(names=NAMES)
+    path = tmp_path / f"c{suffix}"
+    opened(graph).save(path)
+    other = opened(graph, initialise=False)
+    other.restore(str(path))
+    for i, name in enumerate(NAMES):
+        assert other.run(name)[0] == i + 1
+    assert os.listdir(tmp_path) == [path.name]
+
+
+def test_other_tools_read_it(tmp_path):
+    opened(build()).save(tmp_path / "c.npz")
+    with np.load(tmp_path / "c.npz", allow_pickle=False) as archive:
+        assert archive["v"].tolist() == [2, 2]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_everything_is_checked_before_anything_is_applied(tmp_path, suffix):
+    path = tmp_path / f"c{suffix}"
+    opened(build(names=("w", "extra"))).save(path)
+    with build(shape=(3,), names=("w", "lost", "extra")).as_default() as graph:
+        session = opened(graph)
+        with pytest.raises(gc.FormatError) as caught:
+            session.restore(path)
+        text = str(caught.value)
+        assert "variable 'w' is f32[3], and f32[2] in the checkpoint" in text
+        assert "variable 'lost' (f32[3]) is not in it" in text
+        assert path.name in text
+        assert session.run("w").tolist() == [1, 1, 1]
+    with pytest.raises(gc.FormatError, match=r"'w' is f64\[2\], and f32\[2\]"):
+        opened(build(dtype="float64", names=("w",))).restore(path)
+    opened(build(names=("w",))).restore(path)  # what else is in it is ignored
+
+
+def test_partial_restore(tmp_path):
+    path = tmp_path / "c.npz"
+    graph = build()
+    opened(graph).save(path)
+    session = opened(graph)
+    with graph.as_default():
+        w, v = graph.variables["w"], graph.variables["v"]
+        session.run([w.assign([7, 7]), v.assign([7, 7])])
+    session.restore(path, [w])
+    assert (session.run(w)[0], session.run(v)[0]) == (1, 7)
+    session.restore(path, ["v", v])
+    assert session.run(v)[0] == 2
+    with pytest.raises(gc.ArgumentError, match="no variable"):
+        session.restore(path, [build().variables["w"]])
+    with pytest.raises(gc.UnknownNameError):
+        session.restore(path, ["nope"])
+    with pytest.raises(gc.ArgumentError, match="a list of variables"):
+        session.restore(path, w)
+
+
+def test_optimizer_state_is_saved(tmp_path):
+    with gc.Graph().as_default() as graph:
+        w = gc.Variable([1.0, 2.0], name="w")
+        train = gc.train.Adam(0.1).minimize(gc.sum(w * w))
+        session = opened(graph)
+        session.run(train)
+        session.save(tmp_path / "c.npz")
+        session.run(train)
+        expected = session.run(w)
+        other = opened(graph, initialise=False)
+        other.restore(tmp_path / "c.npz")
+        other.run(train)
+        np.testing.assert_array_equal(other.run(w), expected)
+
+
+def _edit(path, change):
+    """Rewrites the manifest of an .npz by `change`."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    manifest = json.loads(members["graphc.json"])
+    change(manifest)
+    members["graphc.json"] = json.dumps(manifest).encode()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+
+
+class Bomb:
+    def __reduce__(self):
+        return (os.abort, ())
+
+
+DAMAGE = {
+    "empty": lambda p: p.write_bytes(b""),
+    "truncated": lambda p: p.write_bytes(p.read_bytes()[: len(p.read_bytes()) // 2]),
+    "short by one": lambda p: p.write_bytes(p.read_bytes()[:-1]),
+    "noise": lambda p: p.write_bytes(bytes(range(256)) * 9),
+    "pickle": lambda p: p.write_bytes(pickle.dumps(Bomb())),
+    "flipped": lambda p: p.write_bytes(p.read_bytes().replace(np.float32(2).tobytes(), b"\1\2\3\4")),
+}
+NPZ_DAMAGE = {
+    "foreign": lambda p: np.savez(p, w=np.zeros(2, "f4"), v=np.zeros(2, "f4")),
+    "pickled array": lambda p: np.savez(p, w=np.array([Bomb()], object)),
+    "version": lambda p: _edit(p, lambda m: m.update(version=99)),
+    "no list": lambda p: _edit(p, lambda m: m.pop("variables")),
+    "twice": lambda p: _edit(p, lambda m: m["variables"].append(m["variables"][0])),
+    "lying shape": lambda p: _edit(p, lambda m: [v.update(shape=[1, 2]) for v in m["variables"]]),
+    "huge": lambda p: _edit(p, lambda m: m["variables"][0].update(shape=[2**62, 2**62])),
+    "entry": lambda p: _edit(p, lambda m: m["variables"][0].update(entry="../../etc/passwd")),
+    "dtype": lambda p: _edit(p, lambda m: m["variables"][0].update(dtype="object")),
+    "count": lambda p: _edit(p, lambda m: m.update(run_count=-1)),
+    "not a manifest": lambda p: _edit(p, lambda m: m.clear()),
+}
+CASES = [(s, k, f) for s in SUFFIXES for k, f in DAMAGE.items() if (s, k) != (".safetensors", "flipped")]
+CASES += [(".npz", key, damage) for key, damage in NPZ_DAMAGE.items()]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "damage"), [(s, f) for s, _, f in CASES], ids=[f"{s}-{k}" for s, k, _ in CASES]
+)
+def test_a_damaged_or_foreign_file_is_a_clear_error(tmp_path, suffix, damage):
+    path = tmp_path / f"c{suffix}"
+    graph = build()
+    session = opened(graph)
+    session.save(path)
+    damage(path)
+    with pytest.raises(gc.FormatError, match=rf"c\{suffix}"):
+        session.restore(path)
+    assert session.run(["w", "v"])[1].tolist() == [2, 2]
+
+
+def test_a_foreign_safetensors_file(tmp_path):
+    from safetensors.numpy import save_file
+
+    save_file({"w": np.zeros(2, "f4")}, tmp_path / "c.safetensors")
+    with pytest.raises(gc.FormatError, match="no manifest"):
+        opened(build()).restore(tmp_path / "c.safetensors")
+
+
+def test_paths(tmp_path):
+    session = opened(build())
+    for wrong in ("c.pkl", "c", "c.npz.bak"):
+        with pytest.raises(gc.ArgumentError, match=r"\.npz or \.safetensors"):
+            session.save(tmp_path / wrong)
+        with pytest.raises(gc.ArgumentError):
+            session.restore(tmp_path / wrong)
+    for suffix in SUFFIXES:
+        with pytest.raises(FileNotFoundError):
+            session.restore(tmp_path / f"none{suffix}")
+        with pytest.raises(OSError, match="nowhere"):
+            session.save(tmp_path / f"nowhere/c{suffix}")
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_failing_write_leaves_the_old_file(tmp_path, monkeypatch, suffix):
+    path = tmp_path / f"c{suffix}"
+    session = opened(build())
+    session.save(path)
+    before = path.read_bytes()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        session.save(path)
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == [path.name]

@@ -1,0 +1,186 @@
+"""What a session promises: one executable for all sizes, specialisation, names, closing, numerics."""
+
+import threading
+
+import numpy as np
+import pytest
+
+import graphc as gc
+
+
+@pytest.fixture(autouse=True)
+def graph():
+    with gc.Graph(seed=0).as_default() as opened:
+        yield opened
+
+
+def test_a_second_batch_size_builds_nothing():
+    x = gc.placeholder("float32", (None, 2), name="x")
+    y = gc.sum(x * 2.0, axis=1)
+    with gc.Session() as session:
+        np.testing.assert_array_equal(session.run(y, {x: [[1, 2]]}), [6])
+        np.testing.assert_array_equal(session.run(y, {"x": np.ones((3, 2))}), [4, 4, 4])
+        assert session.run(y, {x: np.ones((0, 2))}).shape == (0,)
+        assert session.compile_count == 1
+
+
+def test_a_one_fed_for_an_unknown_size_broadcasts_and_so_do_gradients():
+    x, y = (gc.placeholder("float64", (None,), name=n) for n in "xy")
+    product = x * y
+    slopes = gc.gradients(product, [x, y])
+    with gc.Session() as session:
+        fetches = [product, *slopes]
+        session.run(fetches, {x: [1.0, 2.0], y: [3.0, 4.0]})
+        count = session.compile_count
+        value, dx, dy = session.run(fetches, {x: [1.0, 2.0], y: [3.0]})
+        assert (value.tolist(), dx.tolist(), dy.tolist()) == ([3, 6], [3, 3], [3])
+        assert session.compile_count == count + 1
+        session.run(fetches, {x: np.ones(5), y: [3.0]})
+        session.run(fetches, {x: np.ones(5), y: np.ones(5)})
+        assert session.compile_count == count + 1
+        with pytest.raises(
+            gc.ShapeError, match=r"(?s)mul: sizes differ.*test_session.py.*axis 0 of placeholder 'x'"
+        ):
+            session.run(fetches, {x: [1.0, 2.0], y: [1.0, 2.0, 3.0]})
+
+
+def test_a_one_never_broadcasts_for_a_named_size_or_in_matmul():
+    x, y = gc.placeholder("float64", ("n",), name="x"), gc.placeholder("float64", ("m",), name="y")
+    a, b = gc.placeholder("float64", (2, None)), gc.placeholder("float64", (None, 2))
+    with gc.Session() as session:
+        with pytest.raises(gc.ShapeError, match="n = 1 and m = 3"):
+            session.run(x + y, {x: [1.0], y: [1.0, 2.0, 3.0]})
+        with pytest.raises(gc.ShapeError, match="matmul: sizes differ"):
+            session.run(a @ b, {a: np.ones((2, 1)), b: np.ones((3, 2))})
+
+
+def test_unknown_rank_has_an_executable_for_each_rank():
+    x = gc.placeholder("float32", name="x")
+    y = gc.sum(x * 2, axis=-1)
+    with gc.Session() as session:
+        assert session.run(y, {x: [1, 2]}) == 6
+        assert session.run(y, {x: np.ones((2, 3))}).shape == (2,)
+        assert session.run(y, {x: np.ones((5, 4))}).shape == (5,)
+        assert session.compile_count == 2
+        with pytest.raises(gc.FeedError, match="rank of placeholder 'x'"):
+            session.compile(y, [x])
+        assert session.compile(y, {x: [1.0]}) is session.compile(y, {x: [2.0, 3.0]})
+
+
+def test_a_fed_intermediate_is_used_and_gradients_reach_through_it():
+    c = gc.constant(2.0)
+    x = gc.placeholder("float32", (), name="x")
+    s = x * c
+    t = s * s
+    (slope,) = gc.gradients(t, [x])
+    with gc.Session() as session:
+        assert session.run([t, slope], {x: 3.0}) == [36.0, 24.0]
+        assert session.run([t, slope], {x: 3.0, s: 5.0}) == [25.0, 20.0]
+        assert session.run(t, {s: 1.0}) == 1.0
+
+
+def test_make_callable_is_positional():
+    x, y = gc.placeholder("float32", (), name="x"), gc.placeholder("float32", ())
+    w = gc.Variable(1.0, name="w")
+    with gc.Session() as session:
+        session.run(gc.global_variables_initializer())
+        step = session.make_callable({"d": x - y, "w": w}, [x, "placeholder"])
+        assert step(3, 1) == {"d": 2.0, "w": 1.0}
+        assert session.make_callable(w * x, [w, x])(5.0, 2.0) == 10.0
+        with pytest.raises(gc.FeedError, match="2 values are to be fed, and 1"):
+            step(3)
+        with pytest.raises(gc.FeedError, match="placeholder 'x' is fed twice"):
+            session.make_callable(x, [x, "x"])
+    with pytest.raises(gc.SessionClosedError):
+        step(3, 1)
+
+
+def test_entering_makes_the_graph_current_and_leaving_closes():
+    other = gc.Graph()
+    session = gc.Session(graph=other)
+    with session:
+        assert gc.get_default_graph() is other
+        seen = []
+        thread = threading.Thread(target=lambda: seen.append(gc.get_default_graph()))
+        thread.start()
+        thread.join()
+        assert seen[0] is not other
+    assert gc.get_default_graph() is not other
+    session.close()
+    for use in (lambda: session.run([]), lambda: session.__enter__(), lambda: session.save("x.npz")):
+        with pytest.raises(gc.SessionClosedError, match="session is closed"):
+            use()
+
+
+def test_environment_and_arguments(monkeypatch):
+    assert gc.backends() == ("numpy", "llvm")
+    monkeypatch.setenv("GRAPHC_BACKEND", "llvm")
+    monkeypatch.setenv("GRAPHC_THREADS", "3")
+    assert (gc.Session().backend, gc.Session().threads) == ("llvm", 3)
+    assert (gc.Session(backend="numpy").backend, gc.Session(threads=1).threads) == ("numpy", 1)
+    monkeypatch.setenv("GRAPHC_THREADS", "0")
+    with pytest.raises(gc.ArgumentError, match="GRAPHC_THREADS"):
+        gc.Session()
+    monkeypatch.setenv("GRAPHC_BACKEND", "cuda")
+    with pytest.raises(gc.ArgumentError, match="GRAPHC_BACKEND is 'numpy' or 'llvm', not 'cuda'"):
+        gc.Session()
+    for wrong in ({"graph": 3}, {"threads": 0}, {"threads": True}, {"backend": "tpu"}, {"seed": "x"}):
+        with pytest.raises(gc.ArgumentError):
+            gc.Session(**{"backend": "numpy", "threads": 1, **wrong})
+
+
+def test_check_numerics_names_the_op_and_line():
+    x = gc.placeholder("float32", (None,), name="x")
+    y = gc.log(x) + 1.0
+    with gc.Session(check_numerics=True) as session:
+        assert session.run(y, {x: [1.0]}) == [1.0]
+        with pytest.raises(gc.NumericsError, match=r"(?s)log: its result has NaN.*test_session.py"):
+            session.run(y, {x: [-1.0]})
+        assert np.isnan(session.run(y, {x: [np.nan]}))  # it was fed, not made
+
+
+def test_errors_while_running_name_op_line_and_types():
+    x = gc.placeholder("float32", (None, 3), name="x")
+    rows = gc.gather(x, [5])
+    with gc.Session() as session, pytest.raises(gc.IndexOutOfRangeError) as caught:
+        session.run(rows, {x: np.ones((2, 3))})
+    text = str(caught.value)
+    assert "index 5" in text
+    assert "rows = gc.gather(x, [5])" in text
+    assert "x is placeholder 'x': f32[2,3], made at test_session.py" in text
+
+
+def test_a_long_chain_runs():
+    total = gc.constant(0.0)
+    for _ in range(20_000):
+        total = total + 1.0
+    with gc.Session() as session:
+        assert session.run(total) == 20_000
+
+
+def test_dumps_after_each_pass(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRAPHC_DUMP", str(tmp_path))
+    x = gc.placeholder("float32", (), name="x")
+    (slope,) = gc.gradients(x * x, [x])
+    with gc.Session() as session:
+        assert session.run(slope, {x: 3.0}) == 6.0
+    names = sorted(file.name for file in tmp_path.iterdir())
+    assert any("differentiate" in name for name in names)
+    assert "mul" in (tmp_path / names[-1]).read_text()
+
+
+def test_the_executable_shows_what_was_compiled():
+    import json
+
+    x = gc.placeholder("float32", ("batch", 4), name="x")
+    u = gc.placeholder("float64", (None,), name="u")
+    with gc.Session() as session:
+        executable = session.compile([x + x, u * 2.0], [x, u])
+        assert len(executable.function.inputs) == 2
+        assert [s["kernel"] for s in executable.record["steps"]] == ["meaning", "meaning"]
+        assert json.loads(json.dumps(executable.record))["backend"] == "numpy"
+        small, large = (executable.peak_bytes({"batch": n, "u": (7,)}) for n in (10, 1010))
+        assert large - small == 1000 * 4 * 4 * 2  # x and x + x
+        with pytest.raises(gc.ArgumentError, match="batch"):
+            executable.peak_bytes({})
+        assert session.run(x + x, {x: np.ones((2, 4))}).shape == (2, 4)
