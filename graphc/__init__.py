@@ -47,7 +47,7 @@ from graphc.variable import Variable, assign, global_variables_initializer, trai
 
 if TYPE_CHECKING:
     from graphc import initializers, losses, nn, random, train
-    from graphc.check import verify
+    from graphc.verification import verify
     from graphc.files import dump, load_graph, save_graph
     from graphc.text import parse, show
     from passes.optimization import optimize
@@ -61,7 +61,7 @@ _LATER = {
     **dict.fromkeys(("initializers", "losses", "nn", "random", "train"), ""),
     **dict.fromkeys(("dump", "load_graph", "save_graph"), "graphc.files"),
     **dict.fromkeys(("parse", "show", "show_with_data"), "graphc.text"),
-    "verify": "graphc.check",
+    "verify": "graphc.verification",
     "optimize": "passes.optimization",
     "backends": "runtime.backend",
     "Session": "runtime.session",

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.check import agree
+from graphc.verification import agree
 from graphc.errors import ArgumentError, FormatError
 from graphc.function import Function
 from graphc.graph import Graph, check_name
