@@ -15,6 +15,7 @@ import numpy as np
 from graphc import sizes
 from graphc.errors import DTypeError
 from graphc.op import Op
+from graphc.size_text import format_size
 from graphc.sizes import Size, SizeExpr, Symbol
 from graphc.types import DType, TensorType, TupleType, Type, as_dtype, format_type
 
@@ -92,7 +93,7 @@ class Speller:
             return str(size)
         unknown = [s for s in dict.fromkeys(sizes.symbols(size)) if s.name is None]
         if not unknown:
-            return sizes.format_size(size)
+            return format_size(size)
         first = len(self._numbers)
         new = [symbol for symbol in unknown if symbol not in self._numbers]
         for _ in range(len(new) + 1):
@@ -103,7 +104,7 @@ class Speller:
             if order == sorted(order) or len(order) < len(new):
                 break
             new = [new[i] for i in order]  # terms are sorted by number, so numbering moves them
-        return sizes.format_size(renamed, lambda symbol: f"?{symbol.serial}")
+        return format_size(renamed, lambda symbol: f"?{symbol.serial}")
 
     def _renamed(self, size: Size, unknown: list[Symbol]) -> Size:
         """`size` with unknowns in the order of their numbers, which the reader gives them again."""

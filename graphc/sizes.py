@@ -7,7 +7,6 @@ remainder, maximum) that the polynomial cannot express. Sizes are never negative
 
 from __future__ import annotations
 
-import ast
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -83,6 +82,8 @@ class SizeExpr:
     __radd__, __rmul__ = __add__, __mul__
 
     def __repr__(self) -> str:
+        from graphc.size_text import format_size  # the text form builds on sizes
+
         return format_size(self)
 
 
@@ -191,12 +192,26 @@ def maximum(x: Size, y: Size) -> Size:
     """The larger of two sizes, decided where every symbol's being >= 0 decides it."""
     if isinstance(x, int) and isinstance(y, int):
         return max(x, y)
-    difference = _terms(x - y)
-    if all(n >= 0 for _, n in difference):
+    if isinstance(x, int):
+        x, y = y, x
+    if _is_never_negative(x - y):
         return x
-    if all(n <= 0 for _, n in difference):
+    if _is_never_negative(y - x):
         return y
+    if isinstance(y, int) and y:  # max(x, 1) is max(x - 1, 0) + 1: one spelling
+        return maximum(x - y, 0) + y
+    if isinstance(y, SizeExpr) and _order(y) < _order(x):
+        x, y = y, x
     return _call("max", x, y)
+
+
+def _order(size: Size) -> list[tuple[object, ...]]:
+    return [tuple(atom.key for atom in atoms) for atoms, _ in _terms(size)]
+
+
+def _is_never_negative(size: Size) -> bool:
+    """Whether `size` is at least 0 for all values of its symbols, as far as its terms tell."""
+    return all(coefficient >= 0 for _, coefficient in _terms(size))
 
 
 def minimum(x: Size, y: Size) -> Size:
@@ -311,72 +326,6 @@ def broadcast(x: Size, y: Size) -> Size | None:
 def is_unknown(size: Size) -> bool:
     """Whether an unknown (unnamed) symbol occurs in `size`."""
     return any(symbol.name is None for symbol in symbols(size))
-
-
-# Text.
-
-
-def format_size(size: Size, spell: Callable[[Symbol], str] | None = None) -> str:
-    """`size` as text, e.g. ``2*batch+1``; `spell` names unknown symbols, ``?`` without it."""
-    if not isinstance(size, SizeExpr):
-        return str(size)
-    spell = spell or (lambda _: "?")
-    text = ""
-    for atoms, coefficient in size.terms:
-        factors = [_format_atom(atom, spell) for atom in atoms]
-        if abs(coefficient) != 1 or not factors:
-            factors.insert(0, str(abs(coefficient)))
-        sign = "-" if coefficient < 0 else "+" if text else ""
-        text += sign + "*".join(factors)
-    return text
-
-
-def _format_atom(atom: Atom, spell: Callable[[Symbol], str]) -> str:
-    if isinstance(atom, Symbol):
-        return atom.name if atom.name is not None else spell(atom)
-    x, y = (format_size(operand, spell) for operand in atom.operands)
-    return f"max({x},{y})" if atom.function == "max" else f"(({x}){atom.function}({y}))"
-
-
-def parse_size(text: str, unknowns: dict[str, SizeExpr] | None = None) -> Size:
-    """The size that `text` spells; ``?0`` becomes one new unknown per number in `unknowns`."""
-    unknowns = {} if unknowns is None else unknowns
-    prefix = "unknown_size_"
-    while prefix in text:
-        prefix += "_"
-    try:
-        tree = ast.parse(text.strip().replace("?", prefix), mode="eval").body
-        return _read(tree, prefix, unknowns)
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise ArgumentError(f"{text!r} is not a size") from error
-
-
-def _read(tree: ast.expr, prefix: str, unknowns: dict[str, SizeExpr]) -> Size:
-    match tree:
-        case ast.Constant(int() as value) if not isinstance(value, bool):
-            return value
-        case ast.Name(name) if name.startswith(prefix):
-            return unknowns.setdefault(name.removeprefix(prefix), unknown())
-        case ast.Name(name):
-            return named(name)
-        case ast.UnaryOp(ast.USub(), x):
-            return _read(x, prefix, unknowns) * -1
-        case ast.BinOp(x, operator, y):
-            a, b = _read(x, prefix, unknowns), _read(y, prefix, unknowns)
-            match operator:
-                case ast.Add():
-                    return a + b
-                case ast.Sub():
-                    return a - b
-                case ast.Mult():
-                    return a * b
-                case ast.FloorDiv():
-                    return floor_divide(a, b)
-                case ast.Mod():
-                    return remainder(a, b)
-        case ast.Call(ast.Name("max"), [x, y], []):
-            return maximum(_read(x, prefix, unknowns), _read(y, prefix, unknowns))
-    raise ValueError
 
 
 def evaluate(size: Size, values: Mapping[Symbol, int]) -> int:

@@ -12,6 +12,7 @@ import numpy as np
 from graphc import sizes
 from graphc.errors import FormatError, GraphError
 from graphc.literals import BARE_NAME
+from graphc.size_text import parse_size
 from graphc.sizes import Size, SizeExpr
 from graphc.types import DTYPES, TensorType, TupleType, Type
 
@@ -202,7 +203,7 @@ class Reader:
         try:
             if len(text) > _MAX_SIZE_TEXT or _terms(text.replace("?", "_")) > _MAX_TERMS:
                 raise ValueError
-            size = sizes.parse_size(text, self._unknowns)
+            size = parse_size(text, self._unknowns)
         except (GraphError, ArithmeticError, ValueError, SyntaxError, RecursionError, MemoryError):
             self.fail(f"{text[:40]!r} is not a size")
         if any(abs(n) > _LARGEST for _, n in (size.terms if isinstance(size, SizeExpr) else [((), size)])):

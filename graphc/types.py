@@ -10,6 +10,7 @@ import numpy as np
 
 from graphc import sizes
 from graphc.errors import ArgumentError, DTypeError, ShapeError
+from graphc.size_text import format_size, parse_size
 from graphc.sizes import Size, SizeExpr, Symbol
 
 
@@ -143,7 +144,7 @@ def format_type(type: Type, spell: Callable[[Symbol], str] | None = None) -> str
         return "(" + ", ".join(format_type(element, spell) for element in type.elements) + ")"
     if type.shape is None:
         return f"{type.dtype.code}[...]"
-    return f"{type.dtype.code}[{','.join(sizes.format_size(s, spell) for s in type.shape)}]"
+    return f"{type.dtype.code}[{','.join(format_size(s, spell) for s in type.shape)}]"
 
 
 def as_size(given: object) -> Size:
@@ -153,7 +154,7 @@ def as_size(given: object) -> Size:
     if isinstance(given, SizeExpr):
         return given
     if isinstance(given, str):
-        return sizes.parse_size(given)
+        return parse_size(given)
     if isinstance(given, int | np.integer) and not isinstance(given, bool):
         if given < 0:
             raise ShapeError(f"a size is not negative: {given}")

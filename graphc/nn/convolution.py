@@ -27,6 +27,7 @@ from graphc.nn.padding import (
 )
 from graphc.ops import einsum, overlap_add, reshape, slice
 from graphc.ops.window import count_windows
+from graphc.size_text import format_size
 from graphc.sizes import Size
 from graphc.tensor import Tensor
 
@@ -154,7 +155,7 @@ def conv2d_transpose(
     if any(sizes.meet(a, b) is None for a, b in zip(x.result.sizes, expected, strict=True)) or (
         sizes.meet(shape[layout.channel], outputs) is None
     ):
-        wanted = ",".join(map(sizes.format_size, shape))
+        wanted = ",".join(map(format_size, shape))
         raise ShapeError(
             f"{function}: output_shape [{wanted}] does not fit {x.type} and filters {filters.type}"
         )
