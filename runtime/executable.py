@@ -23,7 +23,7 @@ from runtime.backend import Array, Backend
 from runtime.dumping import dumper
 from runtime.execution import BoundProgram, bind, spell
 from runtime.failure import operand_names
-from runtime.feeds import label, refusal
+from runtime.feeds import label, misfit
 from runtime.footprint import peak_bytes
 from runtime.regions import Run
 
@@ -176,17 +176,17 @@ class Executable:
         target, type, shape = self.feeds[i], self.function.inputs[i].result, arrays[i].shape
         wanted = type.sizes
         if len(shape) != len(wanted):
-            return refusal(target, arrays[i], f"it has {len(shape)} axes, not {len(wanted)}")
+            return misfit(target, shape, f"it has {len(shape)} axes, not {len(wanted)}")
         for axis, (size, given) in enumerate(zip(wanted, shape, strict=True)):
             try:
                 value = sizes.evaluate(size, known)
             except KeyError:
-                return refusal(target, arrays[i], f"axis {axis} is {given}, which is not {size}")
+                return misfit(target, shape, f"axis {axis} is {given}, which is not {size}")
             if value == given:
                 continue
             if not isinstance(size, SizeExpr):
-                return refusal(target, arrays[i], f"axis {axis} is {given}, not {size}")
-            error = refusal(target, arrays[i], f"axis {axis} is {given}, and {spell(size, value)} here")
+                return misfit(target, shape, f"axis {axis} is {given}, not {size}")
+            error = misfit(target, shape, f"axis {axis} is {given}, and {spell(size, value)} here")
             error.extend(*self._origins(size))
             return error
         raise AssertionError("the array fits")

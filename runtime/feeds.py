@@ -110,7 +110,7 @@ def convert(target: Key, value: Any) -> Array:
     else:
         array = _converted(target, value)
     if type.shape is not None and array.ndim != len(type.shape):
-        raise refusal(target, array, f"it has {array.ndim} axes, not {len(type.shape)}", value)
+        raise refusal(target, np.asarray(value), f"it has {array.ndim} axes, not {len(type.shape)}", value)
     return array
 
 
@@ -157,6 +157,14 @@ def refusal(target: Key, given: Any, why: str, original: Any = None) -> FeedErro
     else:
         what = _brief(given)
     error = FeedError(f"{label(target)} is {target.type}, and {what} was fed: {why}")
+    if target.loc:
+        error.extend(f"at {target.loc}")
+    return error
+
+
+def misfit(target: Key, shape: Sequence[int], why: str) -> FeedError:
+    """The error for a value whose sizes do not fit `target`."""
+    error = FeedError(f"{label(target)} is {target.type}, and a value of shape {list(shape)} was fed: {why}")
     if target.loc:
         error.extend(f"at {target.loc}")
     return error

@@ -22,7 +22,7 @@ from runtime.backend import BACKENDS, Array, choose_backend, choose_threads
 from runtime.checkpoint import Checkpoint, choose_variables, read_checkpoint, write_checkpoint
 from runtime.compilation import Compilation
 from runtime.executable import Executable, Sizes
-from runtime.feeds import Feeds, convert, feedables, refusal, resolve_feeds
+from runtime.feeds import Feeds, convert, feedables, misfit, resolve_feeds
 from runtime.fetches import Fetches, Reads, resolve_fetches
 from runtime.ownership import Ownership
 
@@ -281,7 +281,7 @@ def _overridden(variables: Mapping[str, Array], feeds: Feeds) -> tuple[Mapping[s
         array = convert(variable, value)
         for axis, size in enumerate(variable.type.sizes):
             if isinstance(size, int) and array.shape[axis] != size:
-                raise refusal(variable, array, f"axis {axis} is {array.shape[axis]}, not {size}")
+                raise misfit(variable, array.shape, f"axis {axis} is {array.shape[axis]}, not {size}")
         fed[variable.name] = array
     return {**variables, **fed}, list(fed.values())
 
