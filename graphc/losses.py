@@ -98,10 +98,10 @@ def sigmoid_cross_entropy(*, labels: Any, logits: Any, name: str | None = None) 
 
 
 def _difference(labels: Any, predictions: Any) -> Tensor:
-    predictions = as_tensor(predictions)
-    if not predictions.dtype.is_floating:
-        raise DTypeError(f"a loss: predictions are floats, not {predictions.type}")
-    return predictions - _like(labels, predictions)
+    given = as_tensor(predictions)
+    if not given.dtype.is_floating:
+        raise DTypeError(f"a loss: predictions are floats, not {given.type}")
+    return given - _like(labels, given)
 
 
 def mean_squared_error(*, labels: Any, predictions: Any, name: str | None = None) -> Tensor:

@@ -207,7 +207,8 @@ def _normal(words: Array, held: Any, truncated: bool) -> Array:
         _horner(farther, beyond, held) / _horner(outer_farther, beyond, held),
     )
     values[far] = outer
-    return np.where(words >> top, -values, values)
+    signed: Array = np.where(words >> top, -values, values)
+    return signed
 
 
 def _horner(coefficients: tuple[float, ...], x: Array, held: Any) -> Array:
@@ -230,4 +231,5 @@ def logarithm(x: Array) -> Array:
     s = (fraction - held(1)) / (fraction + held(1))
     t = s * s
     series = _horner(tuple(1.0 / (2 * i + 1) for i in range(_LOG_TERMS[x.dtype.name])), t, held)
-    return exponent * held(0.6931471805599453) + (s + s) * series
+    result: Array = exponent * held(0.6931471805599453) + (s + s) * series
+    return result

@@ -91,21 +91,15 @@ def as_widths(
             _same(n, span(k, d), s) for n, k, s, d in zip(lengths, cells, strides, dilations, strict=True)
         )
         return height, width
-    try:
-        (top, bottom), (left, right) = padding  # type: ignore[misc]  # what else it may be is refused below
-    except (TypeError, ValueError):
-        raise ArgumentError(_padding_message(function, padding)) from None
-    for n in (top, bottom, left, right):
-        if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 0:
-            raise ArgumentError(_padding_message(function, padding))
-    return ((int(top), int(bottom)), (int(left), int(right)))
-
-
-def _padding_message(function: str, padding: object) -> str:
-    return (
-        f'{function}: padding is "SAME", "VALID" or ((top, bottom), (left, right)) '
-        f"in whole numbers from 0 up, not {padding!r}"
-    )
+    pairs = np.asarray(padding, object)
+    whole = all(isinstance(n, int | np.integer) and not isinstance(n, bool) and n >= 0 for n in pairs.ravel())
+    if pairs.shape != (2, 2) or not whole:
+        raise ArgumentError(
+            f'{function}: padding is "SAME", "VALID" or ((top, bottom), (left, right)) '
+            f"in whole numbers from 0 up, not {padding!r}"
+        )
+    (top, bottom), (left, right) = pairs.tolist()
+    return ((top, bottom), (left, right))
 
 
 def _same(length: Size, reach: Size, stride: int) -> tuple[Size, Size]:

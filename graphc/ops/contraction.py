@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from graphc import sizes
 from graphc.conversion import as_tensor, promoted
-from graphc.errors import ArgumentError, ShapeError
+from graphc.errors import ArgumentError
 from graphc.op import op
 from graphc.ops.comparison import equal, where
+from graphc.ops.equation import ELLIPSIS, Label, label, label_axes, measure, order, parse_equation, split
 from graphc.ops.movement import broadcast_to, ensure_shape, expand_dims, transpose
 from graphc.ops.source import iota
 from graphc.tensor import Tensor
 from graphc.types import TensorType
-
-# An axis bears a letter, or, under the ellipsis, its number from the right: -1, -2, ...
-Label = str | int
-ELLIPSIS = "..."
 
 
 @op("linear", promotes=True)
@@ -46,48 +41,6 @@ def _einsum(*xs: Tensor, equation: str) -> TensorType:
     return TensorType(xs[0].dtype, tuple(extents[x] for x in order(output, extents)))
 
 
-def split(equation: str) -> tuple[list[str], str]:
-    """The terms of the operands and the output's."""
-    left, _, output = equation.partition("->")
-    return left.split(","), output
-
-
-def order(term: str, extents: Iterable[Label]) -> tuple[Label, ...]:
-    """The labels of the axes of a result spelled `term`, where `extents` are all there are."""
-    depth = -min((x for x in extents if isinstance(x, int)), default=0)
-    return _labels(term, depth)
-
-
-def _labels(term: str, depth: int) -> tuple[Label, ...]:
-    """The labels of `term` whose ellipsis stands for `depth` axes."""
-    before, dots, after = term.partition(ELLIPSIS)
-    return (*before, *(range(-depth, 0) if dots else ()), *after)
-
-
-def label(term: str, type: TensorType) -> tuple[Label, ...]:
-    """The label of each axis of an operand. Raises: ShapeError where it has another rank."""
-    letters = len(term.replace(ELLIPSIS, ""))
-    rank = len(type.sizes)
-    if rank < letters or (rank > letters and ELLIPSIS not in term):
-        raise ShapeError(f"{term!r} has {letters} axes, and its operand is {type}")
-    return _labels(term, rank - letters)
-
-
-def measure(rows: Sequence[Sequence[Label]], types: Sequence[TensorType]) -> dict[Label, sizes.Size]:
-    """The size of each label. Raises: ShapeError where two axes of one label differ."""
-    extents: dict[Label, sizes.Size] = {}
-    for row, type in zip(rows, types, strict=True):
-        for x, size in zip(row, type.sizes, strict=True):
-            unify = sizes.broadcast if isinstance(x, int) else sizes.meet
-            size_so_far = extents.get(x, size)
-            agreed = unify(size_so_far, size)
-            if agreed is None:
-                what = f"letter {x!r}" if isinstance(x, str) else "an axis under '...'"
-                raise ShapeError(f"{what} is {size_so_far} and {size}: {', '.join(map(str, types))}")
-            extents[x] = agreed
-    return extents
-
-
 # What it means.
 
 
@@ -96,7 +49,7 @@ def contract(*arrays: Any, equation: str) -> Any:
     terms, output = split(equation)
     half = arrays[0].dtype == np.float16
     values = [a.astype(np.float32) if half else a for a in arrays]
-    rows = [_labels(t, a.ndim - len(t.replace(ELLIPSIS, ""))) for t, a in zip(terms, arrays, strict=True)]
+    rows = [label_axes(t, a.ndim - len(t.replace(ELLIPSIS, ""))) for t, a in zip(terms, arrays, strict=True)]
     wanted = order(output, [x for row in rows for x in row])
     value, row = values[0], rows[0]
     for i in range(1, len(values)):
@@ -292,7 +245,7 @@ def einsum(equation: str, *xs: Any, name: str | None = None) -> Tensor:
 
     Raises: ShapeError for sizes or ranks that do not fit; ArgumentError for what is no equation.
     """
-    terms, output = _parsed(equation, len(xs))
+    terms, output = parse_equation(equation, len(xs))
     operands = [
         x if ELLIPSIS in term or x.result.shape is not None else ensure_shape(x, (None,) * len(term))
         for term, x in zip(terms, promoted(xs), strict=True)
@@ -300,43 +253,16 @@ def einsum(equation: str, *xs: Any, name: str | None = None) -> Tensor:
     return einsum_of(list(zip(terms, operands, strict=True)), output, name)
 
 
-def _parsed(equation: str, count: int) -> tuple[list[str], str]:
-    """The terms of the operands and the output's, checked."""
-    if not isinstance(equation, str):
-        raise ArgumentError(f"einsum: an equation is a text such as 'ij,jk->ik', not {equation!r}")
-    left, arrow, output = equation.replace(" ", "").partition("->")
-    terms = left.split(",")
-    if len(terms) != count:
-        raise ArgumentError(f"einsum: {equation!r} is about {len(terms)} operands, and {count} are given")
-    for term in (*terms, output):
-        letters = term.replace(ELLIPSIS, "", 1)
-        if letters and not (letters.isascii() and letters.isalpha()):
-            raise ArgumentError(f"einsum: {term!r} in {equation!r} is not made of letters and '...'")
-    dotted = any(ELLIPSIS in term for term in terms)
-    if not arrow:
-        counts = Counter("".join(terms).replace(ELLIPSIS, ""))
-        output = ELLIPSIS * dotted + "".join(sorted(x for x, n in counts.items() if n == 1))
-    for x, n in Counter(output.replace(ELLIPSIS, "")).items():
-        if n > 1:
-            raise ArgumentError(f"einsum: letter {x!r} is twice in the output of {equation!r}")
-        if x not in left:
-            raise ArgumentError(f"einsum: letter {x!r} of the output is in no operand of {equation!r}")
-    if dotted != (ELLIPSIS in output):
-        where_missing = "the output" if dotted else "the operands"
-        raise ArgumentError(f"einsum: {equation!r} has '...', but {where_missing} have none")
-    return terms, output
-
-
 def einsum_of(factors: list[tuple[str, Tensor]], output: str, name: str | None = None) -> Tensor:
     """The einsum of tensors with their terms onto `output`, two at a time."""
     factors = list(factors)
     while len(factors) > 2:
         pairs = [(i, j) for j in range(len(factors)) for i in range(j)]
-        i, j = min(pairs, key=lambda pair: _cost(factors, *pair, output))
+        i, j = min(pairs, key=lambda pair: _cost(factors, pair[0], pair[1], output))
         rest = [f for n, f in enumerate(factors) if n not in (i, j)]
         term = _kept(factors, i, j, output)
-        pair = _einsum(factors[i][1], factors[j][1], equation=f"{factors[i][0]},{factors[j][0]}->{term}")
-        factors = [*rest, (term, pair)]
+        product = _einsum(factors[i][1], factors[j][1], equation=f"{factors[i][0]},{factors[j][0]}->{term}")
+        factors = [*rest, (term, product)]
     equation = f"{','.join(t for t, _ in factors)}->{output}"
     return _einsum(*(x for _, x in factors), equation=equation, name=name)
 

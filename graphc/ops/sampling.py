@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -108,7 +109,7 @@ def _shaped(draw: Callable[..., Any]) -> Callable[..., Any]:
 random_bits.evaluate(_bits)
 random_uniform.evaluate(_shaped(philox.draw_uniform))
 random_normal.evaluate(_shaped(philox.draw_normal))
-random_truncated_normal.evaluate(_shaped(lambda *args: philox.draw_normal(*args, truncated=True)))
+random_truncated_normal.evaluate(_shaped(partial(philox.draw_normal, truncated=True)))
 
 _STATE = np.array([1, 2], np.uint64)
 _DRAWS: tuple[tuple[Op, tuple[str, ...]], ...] = (

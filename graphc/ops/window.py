@@ -86,11 +86,15 @@ def _windows(x: Any, axes: Any, size: Any, strides: Any, dilations: Any) -> Any:
 
 
 windows.evaluate(_windows)
-windows.gradient(
-    lambda g, out, x, axes, size, strides, dilations: (
-        overlap_add(g, shape=x.result.sizes, axes=axes, strides=strides, dilations=dilations),
-    )
-)
+
+
+def _sum_of_windows(
+    g: Tensor, out: Tensor, x: Tensor, *, axes: Any, size: Any, strides: Any, dilations: Any
+) -> tuple[Tensor]:
+    return (overlap_add(g, shape=x.result.sizes, axes=axes, strides=strides, dilations=dilations),)
+
+
+windows.gradient(_sum_of_windows)
 windows.example("f64[7]", axes=(0,), size=(3,), strides=(1,), dilations=(1,))
 windows.example("f64[2,8]", axes=(1,), size=(2,), strides=(3,), dilations=(2,))
 windows.example("f64[2,4,5,2]", axes=(1, 2), size=(2, 3), strides=(1, 2), dilations=(1, 1))

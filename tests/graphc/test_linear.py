@@ -123,7 +123,7 @@ MISTAKES = [
     (lambda: gc.einsum("ij->ii", A), "letter 'i' is twice in the output"),
     (lambda: gc.einsum("ij,jk", A), "is about 2 operands, and 1 are given"),
     (lambda: gc.einsum("i1", A), "not made of letters"),
-    (lambda: gc.einsum("...i->i", A), "'...', but the output have none"),
+    (lambda: gc.einsum("...i->i", A), "'...', but not in the output"),
     (lambda: gc.tensordot(A, A, 1), "axis 1 of f32.2,3. and axis 0 of f32.2,3. have different sizes"),
     (lambda: gc.tensordot(A, A, 3), "3 axes cannot meet"),
 ]
