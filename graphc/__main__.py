@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import graphc as gc
 
 
@@ -71,15 +69,15 @@ def _info(given: argparse.Namespace) -> None:
 
 def information() -> dict[str, str]:
     """What a report of a fault should say of the machine: versions, CPU, vector width, cache folder."""
-    import networkx
+    from importlib.metadata import version
 
     from runtime.llvm_backend.machine import describe_machine
 
     return {
         "graphc": gc.__version__,
         "python": platform.python_version(),
-        "numpy": np.__version__,
-        "networkx": networkx.__version__,
+        "numpy": version("numpy"),
+        "networkx": version("networkx"),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "cores": str(os.cpu_count()),
         **describe_machine(),
