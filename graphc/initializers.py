@@ -17,6 +17,7 @@ from typing import Any
 from graphc import random
 from graphc.conversion import as_tensor
 from graphc.errors import ArgumentError, ShapeError
+from graphc.explanation import explains
 from graphc.ops import eye
 from graphc.ops.elementwise import cast
 from graphc.ops.linear import orthogonal_factor
@@ -30,11 +31,16 @@ Initializer = Callable[..., Any]
 def _initializer(make: Initializer) -> Initializer:
     """Lets `make` be called without a shape, which then is asked for later."""
 
+    @explains
+    @wraps(make)
+    def told(shape: Any, dtype: Any, seed: int | None, **rest: Any) -> Any:
+        return make(_known(shape), dtype, seed, **rest)
+
     @wraps(make)
     def initializer(shape: Any = None, dtype: Any = "float32", seed: int | None = None, **rest: Any) -> Any:
         if shape is None:
             return partial(initializer, dtype=dtype, seed=seed, **rest)
-        return make(_known(shape), dtype, seed, **rest)
+        return told(shape, dtype, seed, **rest)
 
     return initializer
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from graphc.conversion import as_tensor, promoted
 from graphc.errors import DTypeError, ShapeError
+from graphc.explanation import explains
 from graphc.nn.activation import log_softmax, named
 from graphc.ops import (
     abs,
@@ -47,6 +48,7 @@ def _like(labels: Any, reference: Tensor) -> Tensor:
     return tensor if tensor.dtype.is_floating else cast(tensor, reference.dtype)
 
 
+@explains
 def softmax_cross_entropy(*, labels: Any, logits: Any, name: str | None = None) -> Tensor:
     """``-sum(labels * log(softmax(logits)))`` over the last axis; the labels are probabilities.
 
@@ -67,6 +69,7 @@ def softmax_cross_entropy(*, labels: Any, logits: Any, name: str | None = None) 
     return named(sum(guarded_multiply(labels, neg(log_softmax(logits))), axis=-1), name)
 
 
+@explains
 def sparse_softmax_cross_entropy(*, labels: Any, logits: Any, name: str | None = None) -> Tensor:
     """``-log(softmax(logits))`` of the class that each label numbers, from 0.
 
@@ -80,6 +83,7 @@ def sparse_softmax_cross_entropy(*, labels: Any, logits: Any, name: str | None =
     return named(neg(pick_class(log_softmax(logits), labels)), name)
 
 
+@explains
 def sigmoid_cross_entropy(*, labels: Any, logits: Any, name: str | None = None) -> Tensor:
     """``-labels * log(sigmoid(logits)) - (1 - labels) * log(1 - sigmoid(logits))``, for each element.
 
@@ -104,6 +108,7 @@ def _difference(labels: Any, predictions: Any) -> Tensor:
     return given - _like(labels, given)
 
 
+@explains
 def mean_squared_error(*, labels: Any, predictions: Any, name: str | None = None) -> Tensor:
     """``mean((predictions - labels) ** 2)`` over all elements.
 
@@ -112,6 +117,7 @@ def mean_squared_error(*, labels: Any, predictions: Any, name: str | None = None
     return mean(square(_difference(labels, predictions)), name=name)
 
 
+@explains
 def absolute_difference(*, labels: Any, predictions: Any, name: str | None = None) -> Tensor:
     """``mean(|predictions - labels|)`` over all elements.
 
@@ -120,6 +126,7 @@ def absolute_difference(*, labels: Any, predictions: Any, name: str | None = Non
     return mean(abs(_difference(labels, predictions)), name=name)
 
 
+@explains
 def huber(*, labels: Any, predictions: Any, delta: float = 1.0, name: str | None = None) -> Tensor:
     """The mean of ``d ** 2 / 2`` where ``|d| <= delta``, else ``delta * (|d| - delta / 2)``.
 
@@ -130,6 +137,7 @@ def huber(*, labels: Any, predictions: Any, delta: float = 1.0, name: str | None
     return mean(where(less_equal(size, delta), square(d) * 0.5, (size - delta / 2) * delta), name=name)
 
 
+@explains
 def hinge(*, labels: Any, logits: Any, name: str | None = None) -> Tensor:
     """``mean(max(0, 1 - (2 * labels - 1) * logits))``; labels are 0 or 1.
 
@@ -139,6 +147,7 @@ def hinge(*, labels: Any, logits: Any, name: str | None = None) -> Tensor:
     return mean(relu(1 - (_like(labels, logits) * 2 - 1) * logits), name=name)
 
 
+@explains
 def kl_divergence(*, labels: Any, predictions: Any, name: str | None = None) -> Tensor:
     """``sum(labels * log(labels / predictions))`` over the last axis, of probabilities.
 
@@ -151,6 +160,7 @@ def kl_divergence(*, labels: Any, predictions: Any, name: str | None = None) -> 
     return named(sum(guarded_multiply(labels, log(labels) - log(predictions)), axis=-1), name)
 
 
+@explains
 def cosine_distance(
     *, labels: Any, predictions: Any, axis: int = -1, eps: float = 1e-12, name: str | None = None
 ) -> Tensor:

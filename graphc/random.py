@@ -12,6 +12,7 @@ from typing import Any
 from graphc.conversion import as_tensor
 from graphc.dynamic_sizes import after_all, as_sizes
 from graphc.errors import ArgumentError, DTypeError, ShapeError
+from graphc.explanation import explains
 from graphc.graph import check_name, current
 from graphc.op import Op
 from graphc.ops import argmax, argsort, expand_dims, gather, log
@@ -24,6 +25,7 @@ from graphc.tensor import Tensor
 from graphc.types import UINT64, DType, as_dtype
 
 
+@explains
 def uniform(
     shape: Any,
     dtype: Any = "float32",
@@ -66,6 +68,7 @@ def _whole_numbers(
     return cast(cast(bits % as_tensor(high - low, UINT64), "int64") + low, dtype)
 
 
+@explains
 def normal(
     shape: Any,
     dtype: Any = "float32",
@@ -83,6 +86,7 @@ def normal(
     return _scaled(random_normal, shape, dtype, seed, mean, stddev, name)
 
 
+@explains
 def truncated_normal(
     shape: Any,
     dtype: Any = "float32",
@@ -109,6 +113,7 @@ def _scaled(
     return draw if _is_number(mean, 0) else draw + mean
 
 
+@explains
 def bernoulli(
     shape: Any, p: Any = 0.5, dtype: Any = "bool", seed: int | None = None, name: str | None = None
 ) -> Tensor:
@@ -126,6 +131,7 @@ def bernoulli(
     return cast(less(_draw(random_uniform, shape, chance.dtype, seed, name), chance), dtype)
 
 
+@explains
 def categorical(logits: Any, samples: int, seed: int | None = None, name: str | None = None) -> Tensor:
     """`samples` draws from the classes whose log-probabilities, up to a constant, are `logits`.
 
@@ -145,6 +151,7 @@ def categorical(logits: Any, samples: int, seed: int | None = None, name: str | 
     return argmax(expand_dims(scores, -2) - log(-log(draw)), axis=-1)
 
 
+@explains
 def permutation(n: Any, seed: int | None = None, name: str | None = None) -> Tensor:
     """The numbers ``0 .. n - 1`` in a random order; of a tensor with axes, its rows.
 

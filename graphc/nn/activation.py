@@ -7,6 +7,7 @@ from typing import Any
 
 from graphc.conversion import as_tensor
 from graphc.errors import DTypeError
+from graphc.explanation import explains
 from graphc.ops import (
     abs,
     equal,
@@ -40,6 +41,7 @@ def named(x: Tensor, name: str | None) -> Tensor:
     return x if name is None else identity(x, name=name)
 
 
+@explains
 def relu6(x: Any, name: str | None = None) -> Tensor:
     """``min(max(x, 0), 6)``.
 
@@ -48,6 +50,7 @@ def relu6(x: Any, name: str | None = None) -> Tensor:
     return minimum(relu(_floating("relu6", x)), 6, name=name)
 
 
+@explains
 def leaky_relu(x: Any, slope: float = 0.2, name: str | None = None) -> Tensor:
     """`x` where it is positive, ``slope * x`` elsewhere; the slope at 0 is `slope`.
 
@@ -57,6 +60,7 @@ def leaky_relu(x: Any, slope: float = 0.2, name: str | None = None) -> Tensor:
     return where(greater(x, 0), x, x * slope, name=name)
 
 
+@explains
 def elu(x: Any, alpha: float = 1.0, name: str | None = None) -> Tensor:
     """`x` where it is positive, ``alpha * (exp(x) - 1)`` elsewhere.
 
@@ -73,6 +77,7 @@ _SELU_ALPHA = 1.6732632423543772848170429916717
 _SELU_SCALE = 1.0507009873554804934193349852946
 
 
+@explains
 def selu(x: Any, name: str | None = None) -> Tensor:
     """The self-normalizing `elu`: ``1.0507 * elu(x, 1.6733)``.
 
@@ -83,6 +88,7 @@ def selu(x: Any, name: str | None = None) -> Tensor:
     return named(elu(x, _SELU_ALPHA) * _SELU_SCALE, name)
 
 
+@explains
 def gelu(x: Any, name: str | None = None) -> Tensor:
     """``x * P(X <= x)`` of a standard normal X, exactly: ``x * erfc(-x / sqrt(2)) / 2``.
 
@@ -94,6 +100,7 @@ def gelu(x: Any, name: str | None = None) -> Tensor:
     return named(x * (erfc(x * -math.sqrt(0.5)) * 0.5), name)
 
 
+@explains
 def silu(x: Any, name: str | None = None) -> Tensor:
     """``x * sigmoid(x)``, also called swish.
 
@@ -103,6 +110,7 @@ def silu(x: Any, name: str | None = None) -> Tensor:
     return named(x * sigmoid(x), name)
 
 
+@explains
 def softsign(x: Any, name: str | None = None) -> Tensor:
     """``x / (1 + |x|)``.
 
@@ -124,6 +132,7 @@ def _shifted(x: Tensor, axis: Any) -> tuple[Tensor, Tensor]:
     return rest, where(equal(total, 0), 1, total)
 
 
+@explains
 def softmax(x: Any, axis: Any = -1, name: str | None = None) -> Tensor:
     """``exp(x) / sum(exp(x))`` over `axis`, stable for large `x`; a row of -inf gives zeros.
 
@@ -133,6 +142,7 @@ def softmax(x: Any, axis: Any = -1, name: str | None = None) -> Tensor:
     return named(exp(rest) / total, name)
 
 
+@explains
 def log_softmax(x: Any, axis: Any = -1, name: str | None = None) -> Tensor:
     """``x - log(sum(exp(x)))`` over `axis`, stable for large `x`; a row of -inf stays so.
 

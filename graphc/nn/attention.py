@@ -7,6 +7,7 @@ from typing import Any
 
 from graphc.conversion import as_tensor, promoted
 from graphc.errors import DTypeError, ShapeError
+from graphc.explanation import explains
 from graphc.nn.activation import named, softmax
 from graphc.ops import (
     cast,
@@ -25,6 +26,7 @@ from graphc.tensor import Tensor
 from graphc.types import BOOL
 
 
+@explains
 def dot_product_attention(
     q: Any,
     k: Any,
@@ -85,6 +87,7 @@ def _seen(causal: bool, mask: Any, queries: Size, keys: Size) -> Tensor | None:
     return given if allowed is None else logical_and(given, allowed)
 
 
+@explains
 def embedding(table: Any, ids: Any, name: str | None = None) -> Tensor:
     """The rows of `table` that the integers `ids` number.
 

@@ -14,6 +14,7 @@ from graphc import sizes
 from graphc.conversion import promoted
 from graphc.dynamic_sizes import after_all, as_sizes
 from graphc.errors import ArgumentError, ShapeError
+from graphc.explanation import explains
 from graphc.nn.activation import named
 from graphc.nn.padding import (
     Layout,
@@ -32,6 +33,7 @@ from graphc.sizes import Size
 from graphc.tensor import Tensor
 
 
+@explains
 def conv2d(
     x: Any,
     filters: Any,
@@ -82,6 +84,7 @@ def conv2d(
     return named(_merged(einsum(equation, seen, weights), layout.channel, outputs), name)
 
 
+@explains
 def depthwise_conv2d(
     x: Any,
     filters: Any,
@@ -111,6 +114,7 @@ def depthwise_conv2d(
     return named(_merged(made, layout.channel, inputs * multiplier), name)
 
 
+@explains
 def conv2d_transpose(
     x: Any,
     filters: Any,

@@ -6,6 +6,7 @@ from typing import Any
 
 from graphc.conversion import as_tensor
 from graphc.errors import ArgumentError, DTypeError
+from graphc.explanation import explains
 from graphc.nn.activation import named
 from graphc.ops import cast, greater_equal, mean, rsqrt, square, squeeze, stop_gradient, where, zeros_like
 from graphc.random import uniform
@@ -13,6 +14,7 @@ from graphc.tensor import Tensor
 from graphc.variable import Variable
 
 
+@explains
 def moments(x: Any, axes: Any = None, keepdims: bool = False) -> tuple[Tensor, Tensor]:
     """The mean and the variance (divisor n) over `axes`.
 
@@ -29,6 +31,7 @@ def moments(x: Any, axes: Any = None, keepdims: bool = False) -> tuple[Tensor, T
     return squeeze(center, every), squeeze(spread, every)
 
 
+@explains
 def batch_norm(
     x: Any,
     *,
@@ -53,6 +56,7 @@ def batch_norm(
     return named(result if offset is None else result + offset, name)
 
 
+@explains
 def layer_norm(
     x: Any, scale: Any = None, offset: Any = None, eps: float = 1e-5, name: str | None = None
 ) -> Tensor:
@@ -70,6 +74,7 @@ def layer_norm(
     return named(result if offset is None else result + offset, name)
 
 
+@explains
 def dropout(x: Any, rate: Any, seed: int | None = None, name: str | None = None) -> Tensor:
     """Zero with probability `rate`, else ``x / (1 - rate)``: the mean stays.
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from graphc.conversion import as_tensor
 from graphc.errors import ArgumentError, ShapeError
+from graphc.explanation import explains
 from graphc.nn.activation import named
 from graphc.nn.padding import (
     Layout,
@@ -43,6 +44,7 @@ from graphc.tensor import Tensor
 from graphc.types import BOOL
 
 
+@explains
 def max_pool(
     x: Any,
     size: Any,
@@ -72,6 +74,7 @@ def max_pool(
     return named(max(seen, axis=_cells(layout)), name)
 
 
+@explains
 def avg_pool(
     x: Any,
     size: Any,
@@ -95,6 +98,7 @@ def avg_pool(
     return named(total / cast(real, total.dtype if total.dtype.is_floating else real.dtype), name)
 
 
+@explains
 def max_pool_with_argmax(
     x: Any,
     size: Any,

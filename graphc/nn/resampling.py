@@ -7,6 +7,7 @@ from typing import Any
 from graphc.conversion import as_tensor
 from graphc.dynamic_sizes import after_all, as_sizes
 from graphc.errors import ShapeError
+from graphc.explanation import explains
 from graphc.nn.activation import named
 from graphc.nn.padding import as_image, as_layout
 from graphc.nn.pooling import number
@@ -14,6 +15,7 @@ from graphc.ops import broadcast_to, gather, iota, reshape, scatter_along_axis, 
 from graphc.tensor import Tensor
 
 
+@explains
 def max_unpool(
     x: Any, indices: Any, output_shape: Any, data_format: str = "NHWC", name: str | None = None
 ) -> Tensor:
@@ -53,6 +55,7 @@ def max_unpool(
     return named(transpose(result, (0, 2, 3, 1)) if layout.channel == 3 else result, name)
 
 
+@explains
 def resize_nearest(x: Any, size: Any, data_format: str = "NHWC", name: str | None = None) -> Tensor:
     """Images of another height and width; row i of the result is row ``i * h // h'`` of `x`.
 

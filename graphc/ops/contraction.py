@@ -10,6 +10,7 @@ import numpy as np
 
 from graphc.conversion import as_tensor, promoted
 from graphc.errors import ArgumentError
+from graphc.explanation import explains
 from graphc.op import op
 from graphc.ops.comparison import equal, where
 from graphc.ops.equation import ELLIPSIS, Label, label, label_axes, measure, order, parse_equation, split
@@ -234,6 +235,7 @@ _einsum.example("i32[2,3]", "i64[3,1]", equation="ij,jk->ik")
 _einsum.example("bool[2,3]", "bool[3,2]", equation="ij,jk->ik")
 
 
+@explains
 def einsum(equation: str, *xs: Any, name: str | None = None) -> Tensor:
     """A sum of products, as ``numpy.einsum``: ``einsum("bij,bjk->bik", x, y)``.
 

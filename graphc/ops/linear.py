@@ -9,6 +9,7 @@ import numpy as np
 from graphc import sizes
 from graphc.conversion import as_tensor
 from graphc.errors import ArgumentError, ShapeError
+from graphc.explanation import explains
 from graphc.op import normalize_axis, op
 from graphc.ops.contraction import einsum, einsum_of
 from graphc.ops.movement import expand_dims, matrix_transpose, squeeze
@@ -87,6 +88,7 @@ matmul.example("bool[2,3]", "bool[3,2]")
 matmul.example("f16[2,3]", "f16[3,2]")
 
 
+@explains
 def tensordot(x: Any, y: Any, axes: Any = 2) -> Tensor:
     """The sum of products over several axes of both operands, as ``numpy.tensordot``.
 

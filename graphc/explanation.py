@@ -1,0 +1,54 @@
+"""Errors of functions that are made of ops, in the three parts that those of ops have."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+from graphc.errors import GraphError
+from graphc.location import here
+from graphc.tensor import Tensor, describe
+from graphc.variable import Variable
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+def explains(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Gives the errors that `function` raises its name, the caller's line, and what the operands are.
+
+    Those that an op or another function inside has told already stay as they are.
+    """
+    name = function.__name__
+
+    @wraps(function)
+    def explained(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        try:
+            return function(*args, **kwargs)
+        except GraphError as error:
+            if not getattr(error, "explained", False):
+                error.explained = True  # type: ignore[attr-defined]  # read here and by Op
+                if not str(error).startswith(f"{name}: "):
+                    error.args = (f"{name}: {error}", *error.args[1:])
+                location = here()
+                error.extend(*([f"at {location}"] if location else []), *_operands(function, args, kwargs))
+            raise
+
+    return explained
+
+
+def _operands(function: Callable[..., Any], args: Any, kwargs: Any) -> list[str]:
+    """A line for each argument that is a tensor or a variable, or a list that holds some."""
+    lines = []
+    for label, value in inspect.signature(function).bind(*args, **kwargs).arguments.items():
+        listed = value if isinstance(value, list | tuple) else [value]
+        for i, item in enumerate(listed):
+            place = label if listed is not value else f"{label}[{i}]"
+            if isinstance(item, Tensor):
+                made = f", made at {item.loc.short}" if item.loc else ""
+                lines.append(f"{place} is {describe(item)}: {item.type}{made}")
+            elif isinstance(item, Variable):
+                lines.append(f"{place} is {item.describe()}")
+    return lines
