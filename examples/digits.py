@@ -67,7 +67,7 @@ def build(model: str = "conv") -> dict[str, gc.Tensor]:
     scores = MODELS[model](images)
     loss = gc.mean(gc.losses.sparse_softmax_cross_entropy(labels=labels, logits=scores))
     hits = gc.cast(gc.equal(gc.argmax(scores, axis=1), labels), "float32")
-    return {"train": gc.train.Adam(1e-3).minimize(loss), "loss": loss, "accuracy": gc.mean(hits)}
+    return {"train": gc.train.Adam(2e-3).minimize(loss), "loss": loss, "accuracy": gc.mean(hits)}
 
 
 # Then we run.
@@ -128,7 +128,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     """What the command line asks for."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", choices=MODELS, default="conv")
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--checkpoint",
