@@ -1,14 +1,15 @@
 """Execution: a program's steps bound to what runs them, and the loop that walks them.
 
-All that can be decided before a run is decided once, in `bind`: a step becomes one closure over
-buffer numbers, so that what a step costs beyond its own work is a call and two list accesses.
+All that can be decided before a run is decided once, in `bind`, so that what a step costs beyond its
+own work is a call and a few accesses.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -18,25 +19,54 @@ from graphc.conversion import round_to_bfloat16
 from graphc.errors import NumericsError, ShapeError, UninitializedError, VerificationError
 from graphc.sizes import Size, SizeExpr, Symbol
 from graphc.tensor import Tensor
-from graphc.types import BFLOAT16, TensorType, TupleType
+from graphc.types import BFLOAT16, TensorType, TupleType, Type
 from passes.program import Check, Program, Step
 from runtime.backend import Array, Backend, Kernel
 from runtime.failure import explain
 from runtime.regions import Body, Run, runner_of
 
 Values = list[Any]  # what the buffers hold
-Call = Callable[[Values, Run], None]
+_NO_BODIES: Mapping[str, BoundProgram] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
 class BoundStep:
-    """One step, ready to run: ``call(values, run)`` reads and writes buffers."""
+    """One step, ready to run: a call reads its operands from the buffers and writes its result there.
 
-    node: Tensor
-    inputs: tuple[int, ...]
-    call: Call
-    kernel: Kernel | None  # the backend's; None where the meaning or a region runs
-    bodies: Mapping[str, BoundProgram]
+    This one is nothing but ``output = work(*inputs)``; most steps are.
+
+    Attributes:
+        node: what it computes.
+        inputs: the buffers that it reads.
+        kernel: the backend's, or None where the meaning or a region runs.
+        bodies: those of a region, by name.
+    """
+
+    __slots__ = ("_dtype", "_frees", "_output", "_work", "bodies", "inputs", "kernel", "node")
+
+    def __init__(
+        self, step: Step, work: Kernel, kernel: Kernel | None, bodies: Mapping[str, BoundProgram] = _NO_BODIES
+    ) -> None:
+        self.node, self.inputs, self.kernel, self.bodies = step.node, step.inputs, kernel, bodies
+        self._work, self._output, self._frees = work, step.output, step.frees
+        type = step.node.type
+        # Arrays of this dtype need no more work; bfloat16 is rounded in any case.
+        ready = isinstance(type, TensorType) and type.dtype is not BFLOAT16
+        self._dtype = type.dtype.numpy if isinstance(type, TensorType) and ready else None
+
+    def __call__(self, values: Values, run: Run) -> None:
+        """Runs it on `values`, the buffers."""
+        inputs = self.inputs
+        if len(inputs) == 2:
+            result = self._work(values[inputs[0]], values[inputs[1]])
+        elif len(inputs) == 1:
+            result = self._work(values[inputs[0]])
+        else:
+            result = self._work(*[values[i] for i in inputs])
+        if result.__class__ is not np.ndarray or result.dtype is not self._dtype:
+            result = settle(self.node.type, result)
+        values[self._output] = result
+        for buffer in self._frees:
+            values[buffer] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +93,7 @@ class BoundProgram:
         step = None
         try:
             for step in self.steps:
-                step.call(values, run)
+                step(values, run)
         except Exception as error:
             assert step is not None
             explain(error, step.node, [values[i] for i in step.inputs])
@@ -125,11 +155,10 @@ def bind(program: Program, backend: Backend, check_numerics: bool) -> BoundProgr
 
 def _bind_step(step: Step, backend: Backend, check_numerics: bool) -> BoundStep:
     node = step.node
-    settle = _settler(node)
     if step.programs:
         bodies = {name: bind(p, backend, check_numerics) for name, p in step.programs.items()}
         runner = runner_of(node, {name: body.as_body() for name, body in bodies.items()})
-        return BoundStep(node, step.inputs, _general(step, runner, settle, region=True), None, bodies)
+        return _BoundRegion(step, runner, None, bodies)
     kernel = backend.kernel(step)
     work = kernel
     if work is None:
@@ -138,78 +167,48 @@ def _bind_step(step: Step, backend: Backend, check_numerics: bool) -> BoundStep:
         fixed = {key: value for key, value in node.attrs.items() if key not in step.sized}
         work = partial(node.op.meaning, **fixed) if fixed else node.op.meaning
     if check_numerics:
-        call = _general(step, work, _numerics_settler(settle), checked=True)
-    elif step.sized or step.checks or step.bindings or isinstance(node.type, TupleType):
-        call = _general(step, work, settle)
-    else:
-        call = _swift(step, work, settle)
-    return BoundStep(node, step.inputs, call, kernel, {})
+        work = partial(_run_finite, node.type, work)
+    if step.sized or step.checks or step.bindings:
+        return _BoundSizedStep(step, work, kernel)
+    return BoundStep(step, work, kernel)
 
 
-# How one step runs.
+class _BoundSizedStep(BoundStep):
+    """A step that checks sizes before, evaluates sizes in attributes, or binds sizes afterwards."""
 
+    __slots__ = ("_bindings", "_checks", "_sized")
 
-def _swift(step: Step, work: Kernel, settle: Callable[[Any], Any]) -> Call:
-    """The step that is nothing but ``output = work(*inputs)``: most are."""
-    output, frees = step.output, step.frees
-    assert isinstance(step.node.type, TensorType)
-    dtype, ndarray = step.node.type.dtype.numpy, np.ndarray
-    rounds = step.node.type.dtype is BFLOAT16
+    def __init__(
+        self, step: Step, work: Kernel, kernel: Kernel | None, bodies: Mapping[str, BoundProgram] = _NO_BODIES
+    ) -> None:
+        super().__init__(step, work, kernel, bodies)
+        self._bindings, self._checks = step.bindings, step.checks
+        self._sized = [(name, step.node.attrs[name]) for name in step.sized]
 
-    def finish(values: Values, result: Any) -> None:
-        if rounds or result.__class__ is not ndarray or result.dtype is not dtype:
-            result = settle(result)
-        values[output] = result
-        for buffer in frees:
-            values[buffer] = None
-
-    match step.inputs:
-        case (a,):
-
-            def call(values: Values, run: Run) -> None:
-                finish(values, work(values[a]))
-
-        case (a, b):
-
-            def call(values: Values, run: Run) -> None:
-                finish(values, work(values[a], values[b]))
-
-        case inputs:
-
-            def call(values: Values, run: Run) -> None:
-                finish(values, work(*[values[i] for i in inputs]))
-
-    return call
-
-
-def _general(
-    step: Step, work: Kernel, settle: Callable[..., Any], region: bool = False, checked: bool = False
-) -> Call:
-    """The step that checks or binds sizes, evaluates sizes in attributes, or runs bodies."""
-    inputs, output, frees, bindings, checks = (
-        step.inputs,
-        step.output,
-        step.frees,
-        step.bindings,
-        step.checks,
-    )
-    sized = [(name, step.node.attrs[name]) for name in step.sized]
-
-    def call(values: Values, run: Run) -> None:
-        for check in checks:
-            verify(check, run.sizes)
-        operands = [values[i] for i in inputs]
-        attrs = {name: tuple(_value(size, run.sizes) for size in shape) for name, shape in sized}
-        result = work(run, *operands, **attrs) if region else work(*operands, **attrs)
-        result = settle(result, operands) if checked else settle(result)
-        for binding in bindings:
+    def __call__(self, values: Values, run: Run) -> None:
+        known = run.sizes
+        for check in self._checks:
+            verify(check, known)
+        attrs = {name: tuple(_value(size, known) for size in shape) for name, shape in self._sized}
+        result = settle(self.node.type, self._computed(values, run, attrs))
+        for binding in self._bindings:
             part = result if binding.part is None else result[binding.part]
-            run.sizes[binding.symbol] = part.shape[binding.axis]
-        values[output] = result
-        for buffer in frees:
+            known[binding.symbol] = part.shape[binding.axis]
+        values[self._output] = result
+        for buffer in self._frees:
             values[buffer] = None
 
-    return call
+    def _computed(self, values: Values, run: Run, attrs: dict[str, Any]) -> Any:
+        return self._work(*[values[i] for i in self.inputs], **attrs)
+
+
+class _BoundRegion(_BoundSizedStep):
+    """A step with bodies: what runs it needs the run, for the steps in them."""
+
+    __slots__ = ()
+
+    def _computed(self, values: Values, run: Run, attrs: dict[str, Any]) -> Any:
+        return self._work(run, *[values[i] for i in self.inputs], **attrs)
 
 
 def _value(size: Size, known: Mapping[Symbol, int]) -> Size:
@@ -235,33 +234,24 @@ def spell(size: Size, value: int) -> str:
 # What a step's result must be.
 
 
-def _settler(node: Tensor) -> Callable[[Any], Any]:
-    """What brings a result of `node` to the array (or arrays) of its type."""
-    type = node.type
-    if isinstance(type, TensorType):
-        return partial(_settle, type)
-    if not type.elements:
-        return lambda result: ()
-    return lambda result: tuple(_settle(t, r) for t, r in zip(type.elements, result, strict=True))
-
-
-def _settle(type: TensorType, result: Any) -> Array:
+def settle(type: Type, result: Any) -> Any:
+    """`result` as the array of `type`, or as the tuple of arrays."""
+    if isinstance(type, TupleType):
+        if not type.elements:
+            return ()
+        return tuple(settle(t, r) for t, r in zip(type.elements, result, strict=True))
     array = np.asarray(result, type.dtype.numpy)
     return round_to_bfloat16(array) if type.dtype is BFLOAT16 else array
 
 
-def _numerics_settler(settle: Callable[[Any], Any]) -> Callable[[Any, Sequence[Any]], Any]:
-    """As `settle`, and NaN and infinity made of finite operands are an error."""
-
-    def settle_finite(result: Any, operands: Sequence[Any]) -> Any:
-        settled = settle(result)
-        for array in settled if isinstance(settled, tuple) else (settled,):
-            if not _finite(array) and all(map(_finite, operands)):
-                what = "NaN" if np.isnan(array).any() else "infinity"
-                raise NumericsError(f"its result has {what}, and its operands are finite")
-        return settled
-
-    return settle_finite
+def _run_finite(type: Type, work: Kernel, *operands: Any, **attrs: Any) -> Any:
+    """What `work` makes; NaN and infinity made of finite operands are an error."""
+    settled = settle(type, work(*operands, **attrs))
+    for array in settled if isinstance(settled, tuple) else (settled,):
+        if not _finite(array) and all(map(_finite, operands)):
+            what = "NaN" if np.isnan(array).any() else "infinity"
+            raise NumericsError(f"its result has {what}, and its operands are finite")
+    return settled
 
 
 def _finite(value: Any) -> bool:
