@@ -1,0 +1,77 @@
+"""Deduplication: equal calls on equal operands become one node."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import numpy as np
+
+from graphc.function import Function, rebuild, with_inputs
+from graphc.graph import has_effects
+from graphc.ops.source import _placeholder as placeholder
+from graphc.tensor import Tensor
+from passes.record import counters
+from passes.rewrite import map_bodies
+from passes.target import Target
+
+
+def deduplicate(function: Function, target: Target = Target()) -> Function:  # noqa: B008  Target is frozen
+    """`function` in which no two nodes compute the same; the same object where none did.
+
+    Nodes are equal when op, operands and attributes are. Effects are never merged, nor reads of a
+    variable with other dependencies, nor nodes that bind sizes of their own. Linear: one look-up a node.
+    """
+    if any(node.op.has_bodies for node in function.nodes()):
+        function = map_bodies(function, lambda body: deduplicate(body, target))
+    first: dict[Hashable, Tensor] = {}
+    counters().nodes_visited += len(function.nodes())
+
+    def make(node: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
+        made = with_inputs(node, inputs)
+        if node.op is placeholder or has_effects(node):
+            return made
+        return first.setdefault((node.op, inputs, attributes_key(node.attrs)), made)
+
+    return rebuild(function, make)[0]
+
+
+def attributes_key(attrs: Mapping[str, Any]) -> Hashable:
+    """A key that equal attributes share: arrays by their bytes, bodies by their structure."""
+    if not attrs:
+        return ()
+    return tuple((name, _value_key(value)) for name, value in attrs.items())
+
+
+def _value_key(value: Any) -> Hashable:
+    if isinstance(value, np.ndarray):
+        return (value.dtype.str, value.shape, value.tobytes())
+    if isinstance(value, Function):
+        return structure_key(value)
+    if isinstance(value, float):
+        return (float, value.hex())  # -0.0 is not 0.0
+    if isinstance(value, bool | int):
+        return (type(value), value)
+    if isinstance(value, tuple):
+        return tuple(_value_key(item) for item in value)
+    key: Hashable = value
+    return key
+
+
+def structure_key(function: Function) -> Hashable:
+    """A key that functions share which compute the same in the same way, whatever they are named."""
+    nodes = function.nodes()
+    number = {node: i for i, node in enumerate(nodes)}
+    given = set(function.inputs)
+    rows = tuple(
+        str(node.type)
+        if node in given
+        else (node.op, tuple(number[i] for i in node.inputs), attributes_key(node.attrs))
+        for node in nodes
+    )
+    return (
+        rows,
+        tuple(number[node] for node in function.outputs),
+        tuple(number[node] for node in function.effects),
+    )
+

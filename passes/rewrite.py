@@ -1,0 +1,193 @@
+"""The driver of rules: one sweep, leaves first, in which each node becomes what the rules make of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from graphc.errors import VerificationError
+from graphc.function import Function, bodies, with_inputs
+from graphc.graph import graph_frame
+from graphc.location import on_behalf_of
+from graphc.op import Op
+from graphc.tensor import Tensor
+from passes.record import Decision, counters, decide
+
+Apply = Callable[["Match"], Tensor | None]
+_MOST_STEPS = 64  # of rewriting one node: rules that undo one another would never end
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """An equation between nodes: `apply` gives the right-hand side, or None where it does not hold.
+
+    `ops` are the ops that its left-hand side can begin with. `equation` is its docstring.
+    """
+
+    name: str
+    equation: str
+    ops: tuple[Op, ...]
+    apply: Apply
+
+
+def rule(*ops: Op) -> Callable[[Apply], Rule]:
+    """Makes a `Rule` of a function whose docstring is its equation."""
+
+    def declare(apply: Apply) -> Rule:
+        name = getattr(apply, "__name__", "rule")
+        return Rule(name, (apply.__doc__ or "").strip().splitlines()[0], ops, apply)
+
+    return declare
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """What a rule is given: the node, its operands rewritten, and how often each node is used."""
+
+    node: Tensor
+    uses: Mapping[Tensor, int]
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """The operands."""
+        return self.node.inputs
+
+    @property
+    def attrs(self) -> Mapping[str, Any]:
+        """The attributes."""
+        return self.node.attrs
+
+    def used_once(self, operand: Tensor) -> bool:
+        """Whether this node is the only user of `operand` (true of what this sweep made)."""
+        return self.uses.get(operand, 1) <= 1
+
+
+Index = Mapping[Op, Sequence[Rule]]
+
+
+def index(rules: Iterable[Rule]) -> Index:
+    """`rules` by the ops that they begin with, in order."""
+    table: dict[Op, list[Rule]] = {}
+    for each in rules:
+        for op in each.ops:
+            table.setdefault(op, []).append(each)
+    return table
+
+
+def rewrite(function: Function, rules: Index) -> Function:
+    """`function` rewritten by `rules` until none applies; the same object where none did.
+
+    Nodes that a rule makes are rewritten at once. The work is linear in the nodes seen and made.
+    Locations and names are handed on here, never by a rule.
+
+    Raises: VerificationError, naming the rule, for a right-hand side of another type, and for rules
+    that undo one another.
+    """
+    with graph_frame((function.outputs + function.effects + function.inputs)[0].owner):
+        return _Sweep(function, rules).run()
+
+
+class _Sweep:
+    def __init__(self, function: Function, rules: Index) -> None:
+        self.function, self.rules = function, rules
+        nodes = function.nodes()
+        self.uses: Counter[Tensor] = Counter(operand for node in nodes for operand in node.inputs)
+        self.uses.update({*function.outputs, *function.effects})
+        self.done: dict[Tensor, Tensor] = {node: node for node in function.inputs}
+        self.becomes: dict[Tensor, Tensor] = {}  # a node on the stack waits for what a rule made of it
+        self.steps: Counter[Tensor] = Counter()
+        counters().nodes_visited += len(nodes)
+
+    def run(self) -> Function:
+        outputs = tuple(self.settle(node) for node in self.function.outputs)
+        effects = tuple(self.settle(node) for node in self.function.effects)
+        if (outputs, effects) == (self.function.outputs, self.function.effects):
+            return self.function
+        return Function(self.function.inputs, outputs, effects)
+
+    def settle(self, root: Tensor) -> Tensor:
+        """What `root` becomes, everything below it settled first; without recursion."""
+        stack, done = [root], self.done
+        while stack:
+            node = stack[-1]
+            if node in done:
+                stack.pop()
+            elif node in self.becomes:
+                made = self.becomes[node]
+                if made in done:
+                    done[node] = done[made]
+                    stack.pop()
+                else:
+                    stack.append(made)
+            elif waiting := [i for i in node.inputs if i not in done]:
+                stack.extend(reversed(waiting))
+            else:
+                self.step(node)
+        return done[root]
+
+    def step(self, node: Tensor) -> None:
+        """One attempt on `node`, its operands settled."""
+        ready = with_inputs(node, tuple(self.done[i] for i in node.inputs))
+        if ready.op.has_bodies:
+            ready = self.with_bodies(ready)
+        made = self.attempt(ready)
+        if made is None:
+            self.done[node] = self.done[ready] = ready
+            return
+        self.steps[made] = self.steps[node] + 1
+        if self.steps[made] > _MOST_STEPS:
+            raise VerificationError(f"rules undo one another at {node.op.name}\n  at {node.loc}")
+        self.becomes[node] = made
+        if ready is not node:
+            self.becomes[ready] = made
+
+    def attempt(self, node: Tensor) -> Tensor | None:
+        """What the first rule that applies makes of `node`."""
+        rules = self.rules.get(node.op)
+        if not rules:
+            return None
+        tally = counters()
+        with on_behalf_of(node.loc):
+            match = Match(node, self.uses)
+            for each in rules:
+                tally.rules_tried += 1
+                made = each.apply(match)
+                if made is not None and made is not node:
+                    tally.rules_fired += 1
+                    decide(Decision("rewrite", each.name, True, each.equation, node.loc))
+                    return self.accept(node, made, each)
+        return None
+
+    def accept(self, node: Tensor, made: Tensor, by: Rule) -> Tensor:
+        if made.type != node.type:
+            raise VerificationError(
+                f"the rule {by.name} ({by.equation}) made {made.type} of {node.type}\n  at {node.loc}"
+            )
+        new = made not in self.done and made not in self.uses
+        if new and node.name is not None and made.name is None:
+            made = replace(made, name=node.name)
+        return made
+
+    def with_bodies(self, node: Tensor) -> Tensor:
+        changed = {}
+        for name, body in bodies(node):
+            better = rewrite(body, self.rules)
+            if better is not body:
+                changed[name] = better
+        return replace(node, attrs={**node.attrs, **changed}) if changed else node
+
+
+def map_bodies(function: Function, transform: Callable[[Function], Function]) -> Function:
+    """`function` with every body of its regions transformed; the same object where none changed."""
+    from graphc.function import rebuild
+
+    def make(node: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
+        made = with_inputs(node, inputs)
+        changed = {
+            name: better for name, body in bodies(node) if (better := transform(body)) is not body
+        }
+        return replace(made, attrs={**made.attrs, **changed}) if changed else made
+
+    return rebuild(function, make)[0]

@@ -1,0 +1,29 @@
+"""Simplification: rules, each an equation, that make a function smaller and keep its bits.
+
+Rules that are not exact in floating point are in `FAST_RULES`, used under ``fast_math=True`` only.
+Read top to bottom: canonical order comes first, so the others look on one side only.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+from graphc.function import Function
+from passes.rewrite import Index, Rule, index, rewrite
+from passes.simplification import arithmetic
+from passes.target import Target
+
+_FAMILIES = (arithmetic,)
+
+RULES: tuple[Rule, ...] = tuple(rule for family in _FAMILIES for rule in family.RULES)
+FAST_RULES: tuple[Rule, ...] = tuple(rule for family in _FAMILIES for rule in family.FAST_RULES)
+
+
+def simplify(function: Function, target: Target = Target()) -> Function:  # noqa: B008  Target is frozen
+    """`function` after every rule that applies; the same object where none did."""
+    return rewrite(function, _rules(target.fast_math))
+
+
+@cache
+def _rules(fast_math: bool) -> Index:
+    return index((*RULES, *FAST_RULES) if fast_math else RULES)
