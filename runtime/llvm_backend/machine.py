@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import os
 import threading
 from collections.abc import Callable
 from functools import cache
@@ -56,3 +57,16 @@ def load(text: str, name: str, pointers: int) -> Callable[..., None]:
         address = tracker[name]
     signature = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * pointers, ctypes.c_int64)
     return signature(address)
+
+
+def describe_machine() -> dict[str, str]:
+    """The CPU, the width of its vectors, the version of LLVM and the folder of compiled objects, as texts."""
+    features = llvm.get_host_cpu_features()
+    widths = {"avx512f": 512, "avx2": 256, "avx": 256, "sse2": 128, "neon": 128}
+    width = next((bits for feature, bits in widths.items() if features.get(feature)), None)
+    return {
+        "cpu": llvm.get_host_cpu_name(),
+        "vector width": f"{width} bits" if width else "unknown",
+        "llvm": ".".join(map(str, llvm.llvm_version_info)),
+        "cache": os.environ.get("GRAPHC_CACHE") or "none: kernels live as long as the process",
+    }

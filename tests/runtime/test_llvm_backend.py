@@ -108,3 +108,11 @@ def test_numpy_sessions_never_load_llvm():
         "assert not {'llvmlite', 'networkx', 'safetensors'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_machine_is_described():
+    from runtime.llvm_backend.machine import describe_machine
+
+    described = describe_machine()
+    assert set(described) == {"cpu", "vector width", "llvm", "cache"}
+    assert all(described.values())
