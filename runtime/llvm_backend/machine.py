@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import itertools
-import os
 import threading
 from collections.abc import Callable
 from functools import cache
@@ -60,7 +59,7 @@ def load(text: str, name: str, pointers: int) -> Callable[..., None]:
 
 
 def describe_machine() -> dict[str, str]:
-    """The CPU, the width of its vectors, the version of LLVM and the folder of compiled objects, as texts."""
+    """The CPU, the width of its vectors, the version of LLVM and where compiled objects are kept, as texts."""
     features = llvm.get_host_cpu_features()
     widths = {"avx512f": 512, "avx2": 256, "avx": 256, "sse2": 128, "neon": 128}
     width = next((bits for feature, bits in widths.items() if features.get(feature)), None)
@@ -68,5 +67,5 @@ def describe_machine() -> dict[str, str]:
         "cpu": llvm.get_host_cpu_name(),
         "vector width": f"{width} bits" if width else "unknown",
         "llvm": ".".join(map(str, llvm.llvm_version_info)),
-        "cache": os.environ.get("GRAPHC_CACHE") or "none: kernels live as long as the process",
+        "cache": "none: kernels live as long as the process",
     }
