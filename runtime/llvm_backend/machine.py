@@ -59,7 +59,7 @@ def load(text: str, name: str, pointers: int) -> Callable[..., None]:
 
 
 def describe_machine() -> dict[str, str]:
-    """The CPU, the width of its vectors, the version of LLVM and where compiled objects are kept, as texts."""
+    """The CPU, the width of its vectors, the version of LLVM, where objects are kept: as texts."""
     features = llvm.get_host_cpu_features()
     widths = {"avx512f": 512, "avx2": 256, "avx": 256, "sse2": 128, "neon": 128}
     width = next((bits for feature, bits in widths.items() if features.get(feature)), None)
