@@ -29,7 +29,7 @@ def optimize(fetches: Any, after_each: AfterEach | None = None) -> Function:
         inputs = ()
     reached = [node for node in topological(outputs) if node.op is placeholder]
     feeds = tuple(dict.fromkeys((*inputs, *reached)))
-    return prepare(Request(outputs, feeds), Target(), after_each)
+    return prepare(Request(outputs, feeds), Target(), after_each).function
 
 
 def _as_fetch(leaf: Any) -> Tensor:

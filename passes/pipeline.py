@@ -9,9 +9,13 @@ from graphc.function import Function, topological
 from graphc.sizes import Symbol
 from graphc.tensor import Tensor
 from graphc.types import TensorType
+from passes.constant_folding import fold_constants
 from passes.cutting import cut_feeds
+from passes.deduplication import deduplicate
 from passes.differentiation import differentiate
 from passes.lifting import lift_assignments
+from passes.program import Check, size_guards
+from passes.simplification import simplify
 from passes.sizing import bind_sizes
 from passes.specialisation import specialise
 from passes.state import thread_state
@@ -26,10 +30,34 @@ DEFINED: tuple[Pass, ...] = (
     differentiate,  # what follows sees no requests
 )
 
+
+def clean(function: Function, target: Target) -> Function:
+    """Folding, simplification and deduplication in turn, until none of them finds anything."""
+    for _ in range(_MOST_ROUNDS):
+        before = function
+        for step in (fold_constants, simplify, deduplicate):
+            function = run_pass(step, function, target)
+        if function is before:
+            break
+    return function
+
+
+_MOST_ROUNDS = 4  # each finds what the one before made possible; a fifth has not been seen to
+
 # In this order, each for a reason.
 PIPELINE: tuple[Pass, ...] = (
     thread_state,  # reads meet the assignments that they see, so that order is data from here on
+    clean,  # less is left for whatever comes
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A function ready to be planned, and the sizes that the user's definition takes as equal."""
+
+    function: Function
+    guards: tuple[Check, ...]
+
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +77,7 @@ class Request:
     sizes: Mapping[Symbol, int] = field(default_factory=dict)
 
 
-def prepare(request: Request, target: Target = Target(), after_each: AfterEach | None = None) -> Function:  # noqa: B008  Target is frozen
+def prepare(request: Request, target: Target = Target(), after_each: AfterEach | None = None) -> Prepared:  # noqa: B008  Target is frozen
     """The function of `request`: inputs in the order of its feeds, outputs in the order of its fetches.
 
     Differentiation comes first, then what is fed cuts the graph, then `PIPELINE`: a gradient through
@@ -72,7 +100,8 @@ def prepare(request: Request, target: Target = Target(), after_each: AfterEach |
     tell("cut_feeds", function)
     function = bind_sizes(function, tuple(new.get(node, node) for node in binding))
     tell("bind_sizes", function)
-    return run(PIPELINE, function, target, tell)
+    guards = size_guards(function)
+    return Prepared(run(PIPELINE, function, target, tell), guards)
 
 
 def run(passes: tuple[Pass, ...], function: Function, target: Target, tell: AfterEach) -> Function:

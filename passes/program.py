@@ -79,9 +79,14 @@ class Program:
     checks: tuple[Check, ...]
 
 
-def plan(function: Function, known: frozenset[Symbol] = frozenset()) -> Program:
+def plan(
+    function: Function,
+    guards: tuple[Check, ...] | None = None,
+    known: frozenset[Symbol] = frozenset(),
+) -> Program:
     """The steps of `function`, operands before users, and which buffers die where.
 
+    `guards` are what `size_guards` found before the passes; without them they are found here.
     `known` are the symbols bound around a body.
     """
     nodes = function.nodes()
@@ -101,7 +106,7 @@ def plan(function: Function, known: frozenset[Symbol] = frozenset()) -> Program:
     given = set(bound)
     last_use = _last_uses(function, nodes)
     constants, variables, run_states, steps, late = [], [], [], [], set[Symbol]()
-    checks: dict[tuple[Size, Size], Check] = {}
+    checks: dict[tuple[Size, Size], Check] = {(c.x, c.y): c for c in guards or ()}
     inputs = set(function.inputs)
     for node in nodes:
         if node in inputs:
@@ -114,7 +119,8 @@ def plan(function: Function, known: frozenset[Symbol] = frozenset()) -> Program:
         elif node.op.name == _RUN_STATE:
             run_states.append(buffer)
         else:
-            met = [Check(x, y, node) for x, y in meetings_of(node)]
+            seen_to = guards is not None and not late
+            met = [] if seen_to else [Check(x, y, node) for x, y in meetings_of(node)]
             early = [c for c in met if not late.intersection((*symbols(c.x), *symbols(c.y)))]
             for check in early:
                 checks.setdefault((check.x, check.y), check)
@@ -129,7 +135,7 @@ def plan(function: Function, known: frozenset[Symbol] = frozenset()) -> Program:
                     tuple(_sized(node, own)),
                     own,
                     tuple(c for c in met if c not in early),
-                    {name: plan(body, frozenset(bound)) for name, body in bodies(node)},
+                    {name: plan(body, None, frozenset(bound)) for name, body in bodies(node)},
                 )
             )
     _refuse_unbound(steps, bound)
@@ -147,6 +153,22 @@ def plan(function: Function, known: frozenset[Symbol] = frozenset()) -> Program:
         variable_bindings,
         tuple(c for c in checks.values() if given.issuperset((*symbols(c.x), *symbols(c.y)))),
     )
+
+
+def size_guards(function: Function) -> tuple[Check, ...]:
+    """The sizes that `function` and its bodies take as equal, each pair once.
+
+    Found before passes rewrite the nodes that ask for it: what a user defined is checked, whatever
+    is left of it.
+    """
+    found: dict[tuple[Size, Size], Check] = {}
+    pending = [function]
+    while pending:
+        for node in pending.pop().nodes():
+            for x, y in meetings_of(node):
+                found.setdefault((x, y), Check(x, y, node))
+            pending.extend(body for _, body in bodies(node))
+    return tuple(found.values())
 
 
 def meetings_of(node: Tensor) -> list[tuple[Size, Size]]:

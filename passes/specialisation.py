@@ -7,8 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from graphc import sizes
+from graphc.errors import GraphError
 from graphc.function import Function, rebuild, with_inputs
 from graphc.location import on_behalf_of
+from graphc.op import explain
 from graphc.sizes import Size, SizeExpr, Symbol
 from graphc.tensor import Tensor
 from graphc.types import TensorType, TupleType, Type
@@ -47,12 +49,11 @@ def specialise(
 
 
 def _remade(node: Tensor, inputs: tuple[Tensor, ...], attrs: Mapping[str, Any]) -> Tensor:
-    attrs = node.op.canonical(inputs, attrs)
     try:
+        attrs = node.op.canonical(inputs, attrs)
         return replace(node, inputs=inputs, attrs=attrs, type=node.op.infer(inputs, attrs))
-    except Exception as error:
-        operands = ", ".join(str(i.type) for i in inputs)
-        error.add_note(f"while inferring the type of {node.op.name}({operands}), made at {node.loc}")
+    except GraphError as error:
+        explain(error, node.op, inputs, node.loc)
         raise
 
 

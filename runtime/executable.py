@@ -73,8 +73,9 @@ class Executable:
             self._passes.append(PassRecord(name, now - last[0], last[2]))
             last[0] = time.perf_counter()
 
-        self.function: Function = prepare(request, target, after_each)
-        self.program: Program = plan(self.function)
+        prepared = prepare(request, target, after_each)
+        self.function: Function = prepared.function
+        self.program: Program = plan(self.function, prepared.guards)
         self._bound: BoundProgram = bind(self.program, backend, check_numerics)
         self._seconds = time.perf_counter() - begin
         self._layouts = [_Layout.of(node) for node in self.function.inputs]
