@@ -27,13 +27,14 @@ def verify(function: Function) -> Function:
 
     Raises: VerificationError that names the node, its op, the user's line and both types.
     """
-    pending = [function]
+    pending, seen = [function], {function}
     while pending:
-        current = pending.pop()
-        for node in _checked_nodes(current):
+        for node in _checked_nodes(pending.pop()):
             _check_node(node)
             for _, body in bodies(node):
-                pending.append(body)
+                if body not in seen:
+                    seen.add(body)
+                    pending.append(body)
     return function
 
 
