@@ -8,6 +8,7 @@ from typing import Any
 
 from graphc.conversion import as_tensor
 from graphc.errors import ArgumentError, DTypeError
+from graphc.explanation import explains
 from graphc.ops import add, clip, isfinite, sqrt, square, where
 from graphc.ops import sum as reduce_sum
 from graphc.tensor import Tensor, describe
@@ -23,6 +24,7 @@ def clip_by_value(x: Any, lo: Any, hi: Any) -> Tensor:
     return clip(x, lo, hi)
 
 
+@explains
 def clip_by_norm(x: Any, n: Any) -> Tensor:
     """`x` scaled such that its Euclidean norm is at most `n`: ``x n / norm`` where ``norm > n``.
 
@@ -35,6 +37,7 @@ def clip_by_norm(x: Any, n: Any) -> Tensor:
     return clipped[0]
 
 
+@explains
 def clip_by_global_norm(
     xs: Sequence[Any], n: Any, use_norm: Any = None
 ) -> tuple[list[Tensor | None], Tensor]:
@@ -54,7 +57,7 @@ def clip_by_global_norm(
     Source: Pascanu et al., 2013.
     """
     if not isinstance(n, Tensor | Variable) and not n >= 0:
-        raise ArgumentError(f"clip_by_global_norm: a norm is at least 0, not {n!r}")
+        raise ArgumentError(f"a norm is at least 0, not {n!r}")
     norm = global_norm(xs) if use_norm is None else as_tensor(use_norm)
     limit = as_tensor(n, norm.dtype)
     scale = where(norm > limit, limit / norm, as_tensor(1.0, norm.dtype))
@@ -65,6 +68,7 @@ def clip_by_global_norm(
     return clipped, norm
 
 
+@explains
 def global_norm(xs: Sequence[Any]) -> Tensor:
     """``sqrt(sum of x**2 over all values of all xs)``; None counts nothing.
 
@@ -75,12 +79,12 @@ def global_norm(xs: Sequence[Any]) -> Tensor:
     Raises: ArgumentError for what is no list; DTypeError for an x that is not float.
     """
     if not isinstance(xs, list | tuple):
-        raise ArgumentError(f"global_norm: a list of tensors is wanted, not {xs!r}")
+        raise ArgumentError(f"a list of tensors is wanted, not {xs!r}")
     tensors = [as_tensor(x) for x in xs if x is not None]
     dtype = FLOAT32
     for x in tensors:
         if not x.dtype.is_floating:
-            raise DTypeError(f"global_norm: {describe(x)} is {x.type}, and only floats are clipped by norm")
+            raise DTypeError(f"{describe(x)} is {x.type}, and only floats are clipped by norm")
         dtype = promote(dtype, x.dtype)
     total = as_tensor(0.0, dtype)
     for i, x in enumerate(tensors):

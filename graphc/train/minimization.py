@@ -9,9 +9,9 @@ from typing import Any
 
 from graphc import ops, sizes
 from graphc.conversion import as_tensor
-from graphc.errors import ArgumentError, DTypeError, GraphError, ShapeError
+from graphc.errors import ArgumentError, DTypeError, ShapeError
+from graphc.explanation import explains
 from graphc.graph import Graph, current
-from graphc.location import here
 from graphc.tensor import Tensor, describe
 from graphc.types import FLOAT32, INT64, DType, promote
 from graphc.variable import Variable
@@ -58,6 +58,7 @@ class Optimizer(ABC):
         """The learning rate as a scalar of `dtype`."""
         return as_tensor(self.lr, dtype)
 
+    @explains
     def minimize(
         self, loss: Any, var_list: Any = None, global_step: Any = None, name: str | None = None
     ) -> Tensor:
@@ -74,29 +75,23 @@ class Optimizer(ABC):
         Raises: ArgumentError where it depends on none, and for what is no variable; DTypeError for a
         loss that is not float.
         """
-        pairs = self.compute_gradients(loss, var_list)
+        pairs = _gradients(loss, var_list)
         if all(gradient is None for gradient, _ in pairs):
             names = ", ".join(repr(variable.name) for _, variable in pairs)
-            made = f", made at {loss.loc}" if isinstance(loss, Tensor) and loss.loc else ""
-            what = describe(loss) if isinstance(loss, Tensor) else repr(loss)
-            raise _placed(
-                ArgumentError(f"minimize: {what}{made} has a gradient towards none of the variables {names}")
-            )
+            what = loss.describe() if isinstance(loss, Variable) else describe(loss)
+            raise ArgumentError(f"{what} has a gradient towards none of the variables {names}")
         return self.apply_gradients(pairs, global_step, name)
 
+    @explains
     def compute_gradients(self, loss: Any, var_list: Any = None) -> list[tuple[Tensor | None, Variable]]:
         """``(gradient, variable)`` for each variable; None where `loss` does not depend on it.
 
         Arguments and errors are those of `minimize`. The gradients may be changed before
         `apply_gradients`, by clipping for instance.
         """
-        if not isinstance(loss, Tensor | Variable):
-            raise _placed(ArgumentError(f"minimize: a loss is a tensor, not {loss!r}"))
-        assert loss.graph is not None
-        with _inside(loss.graph):
-            variables = _variables(var_list, loss.graph)
-            return list(zip(ops.gradients(loss, variables), variables, strict=True))
+        return _gradients(loss, var_list)
 
+    @explains
     def apply_gradients(
         self, grads_and_vars: Pairs, global_step: Any = None, name: str | None = None
     ) -> Tensor:
@@ -161,6 +156,7 @@ class Optimizer(ABC):
         return made
 
 
+@explains
 def get_or_create_global_step(graph: Graph | None = None) -> Variable:
     """The variable ``global_step`` of the graph: int64, not trainable, 0 at first.
 
@@ -182,15 +178,15 @@ def check_rate(name: str, value: Any, below: float | None = None) -> Any:
     """
     if isinstance(value, Tensor | Variable):
         if as_tensor(value).result.shape:
-            raise _placed(ShapeError(f"{name} is a scalar, not {value.type}"))
+            raise ShapeError(f"{name} is a scalar, not {value.type}")
         return value
     try:
         number = float(value)
     except (TypeError, ValueError):
-        raise _placed(ArgumentError(f"{name} is a number or a scalar tensor, not {value!r}")) from None
+        raise ArgumentError(f"{name} is a number or a scalar tensor, not {value!r}") from None
     if not number >= 0 or (below is not None and not number < below):
         limit = "" if below is None else f" and less than {below:g}"
-        raise _placed(ArgumentError(f"{name} is at least 0{limit}, not {value!r}"))
+        raise ArgumentError(f"{name} is at least 0{limit}, not {value!r}")
     return number
 
 
@@ -208,6 +204,15 @@ def _inside(graph: Graph) -> Iterator[None]:
             yield
 
 
+def _gradients(loss: Any, var_list: Any) -> list[tuple[Tensor | None, Variable]]:
+    if not isinstance(loss, Tensor | Variable):
+        raise ArgumentError(f"a loss is a tensor, not {loss!r}")
+    assert loss.graph is not None
+    with _inside(loss.graph):
+        variables = _variables(var_list, loss.graph)
+        return list(zip(ops.gradients(loss, variables), variables, strict=True))
+
+
 def _variables(var_list: Any, graph: Graph) -> list[Variable]:
     if var_list is None:
         variables = [v for v in graph.root.variables.values() if v.trainable]
@@ -215,9 +220,9 @@ def _variables(var_list: Any, graph: Graph) -> list[Variable]:
         variables = list(var_list) if isinstance(var_list, list | tuple) else [var_list]
     for variable in variables:
         if not isinstance(variable, Variable):
-            raise _placed(ArgumentError(f"minimize: var_list holds variables, not {variable!r}"))
+            raise ArgumentError(f"var_list holds variables, not {variable!r}")
     if not variables:
-        raise _placed(ArgumentError("minimize: there are no variables to update"))
+        raise ArgumentError("there are no variables to update")
     return list(dict.fromkeys(variables))
 
 
@@ -226,17 +231,17 @@ def _checked_pairs(given: Any) -> list[tuple[Any, Variable]]:
     pairs, seen = [], set()
     for item in given:
         if not isinstance(item, list | tuple) or len(item) != 2:
-            raise _placed(ArgumentError(f"apply_gradients: pairs of gradient and variable, not {item!r}"))
+            raise ArgumentError(f"pairs of gradient and variable, not {item!r}")
         gradient, variable = item
         if not isinstance(variable, Variable):
-            raise _placed(ArgumentError(f"apply_gradients: a gradient is for a variable, not {variable!r}"))
+            raise ArgumentError(f"a gradient is for a variable, not {variable!r}")
         if variable in seen:
-            raise _placed(ArgumentError(f"apply_gradients: {variable.describe()} is given twice"))
+            raise ArgumentError(f"{variable.describe()} is given twice")
         seen.add(variable)
         if gradient is not None:
             pairs.append((gradient, variable))
     if not pairs:
-        raise _placed(ArgumentError("apply_gradients: there is no gradient to apply"))
+        raise ArgumentError("there is no gradient to apply")
     return pairs
 
 
@@ -246,28 +251,16 @@ def _fitted(gradient: Any, variable: Variable) -> Tensor:
         gradient = as_tensor(gradient, variable.dtype)
     tensor = as_tensor(gradient)
     if not variable.dtype.is_floating or promote(tensor.dtype, variable.dtype) is not variable.dtype:
-        raise _placed(
-            DTypeError(f"apply_gradients: a gradient of {tensor.type} does not fit {variable.describe()}")
-        )
+        raise DTypeError(f"a gradient of {tensor.type} does not fit {variable.describe()}")
     shape, wanted = tensor.result.shape, variable.type.sizes
     if shape is not None and (
         len(shape) != len(wanted) or any(sizes.meet(a, b) is None for a, b in zip(shape, wanted, strict=True))
     ):
-        raise _placed(
-            ShapeError(f"apply_gradients: a gradient of {tensor.type} does not fit {variable.describe()}")
-        )
+        raise ShapeError(f"a gradient of {tensor.type} does not fit {variable.describe()}")
     return as_tensor(tensor, variable.dtype)
 
 
 def _check_step(step: Any) -> None:
     if not isinstance(step, Variable) or not step.dtype.is_integer or step.type.sizes != ():
         what = step.describe() if isinstance(step, Variable) else repr(step)
-        raise _placed(ArgumentError(f"a global step is an integer variable without axes, not {what}"))
-
-
-def _placed(error: GraphError) -> GraphError:
-    """`error`, which also says where the user stands."""
-    location = here()
-    if location is not None:
-        error.extend(f"at {location}")
-    return error
+        raise ArgumentError(f"a global step is an integer variable without axes, not {what}")

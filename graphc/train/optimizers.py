@@ -7,6 +7,7 @@ from typing import Any
 
 from graphc.conversion import as_tensor
 from graphc.errors import ArgumentError
+from graphc.explanation import explains
 from graphc.ops import cast, maximum, power, sqrt, square
 from graphc.tensor import Tensor
 from graphc.train.minimization import COUNT, Optimizer, check_rate
@@ -17,6 +18,10 @@ Slots = Mapping[str, Tensor]
 
 class SGD(Optimizer):
     """Gradient descent: ``p <- p - lr g``."""
+
+    @explains
+    def __init__(self, lr: Any, name: str | None = None) -> None:
+        super().__init__(lr, name)
 
     def update(self, p: Tensor, g: Tensor, slots: Slots) -> tuple[Tensor, Slots]:
         """One step."""
@@ -31,6 +36,7 @@ class Momentum(Optimizer):
     Source: `torch.optim.SGD` with a momentum and no dampening; Sutskever et al., 2013.
     """
 
+    @explains
     def __init__(
         self, lr: Any, momentum: float = 0.9, nesterov: bool = False, name: str | None = None
     ) -> None:
@@ -63,6 +69,7 @@ class Adam(Optimizer):
     Source: `torch.optim.Adam`; Kingma and Ba, 2015, Algorithm 1.
     """
 
+    @explains
     def __init__(
         self,
         lr: Any = 1e-3,
@@ -99,6 +106,7 @@ class AdamW(Adam):
     Source: `torch.optim.AdamW`; Loshchilov and Hutter, 2019.
     """
 
+    @explains
     def __init__(
         self,
         lr: Any = 1e-3,
@@ -127,6 +135,7 @@ class RMSProp(Optimizer):
     Source: `torch.optim.RMSprop`; Hinton, 2012; Graves, 2013 (centered).
     """
 
+    @explains
     def __init__(
         self,
         lr: Any,
@@ -171,6 +180,7 @@ class Adagrad(Optimizer):
     Source: `torch.optim.Adagrad`; Duchi et al., 2011.
     """
 
+    @explains
     def __init__(
         self, lr: Any, initial_accumulator_value: float = 0.0, eps: float = 1e-10, name: str | None = None
     ) -> None:
@@ -197,6 +207,7 @@ class Adadelta(Optimizer):
     Source: `torch.optim.Adadelta`; Zeiler, 2012.
     """
 
+    @explains
     def __init__(self, lr: Any = 1.0, rho: float = 0.9, eps: float = 1e-6, name: str | None = None) -> None:
         super().__init__(lr, name)
         self.rho = check_rate("rho", rho)

@@ -12,6 +12,7 @@ from typing import Any
 
 from graphc.conversion import as_tensor, natural_dtype, promoted
 from graphc.errors import ArgumentError
+from graphc.explanation import explains
 from graphc.ops import ceil, cos, floor, less_equal, maximum, minimum, where
 from graphc.ops import power as raised
 from graphc.tensor import Tensor
@@ -19,6 +20,7 @@ from graphc.types import FLOAT32, FLOAT64, DType
 from graphc.variable import Variable
 
 
+@explains
 def exponential_decay(
     lr: Any, step: Any, decay_steps: Any, decay_rate: Any, staircase: bool = False
 ) -> Tensor:
@@ -30,6 +32,7 @@ def exponential_decay(
     return _scaled(lr, raised(as_tensor(decay_rate, FLOAT64), progress))
 
 
+@explains
 def inverse_time_decay(
     lr: Any, step: Any, decay_steps: Any, decay_rate: Any, staircase: bool = False
 ) -> Tensor:
@@ -41,6 +44,7 @@ def inverse_time_decay(
     return _scaled(lr, 1 / (1 + as_tensor(decay_rate, FLOAT64) * progress))
 
 
+@explains
 def cosine_decay(lr: Any, step: Any, decay_steps: Any, alpha: Any = 0.0) -> Tensor:
     """``lr * ((1 - alpha) * (1 + cos(pi * s)) / 2 + alpha)`` with ``s = min(step / decay_steps, 1)``.
 
@@ -53,6 +57,7 @@ def cosine_decay(lr: Any, step: Any, decay_steps: Any, alpha: Any = 0.0) -> Tens
     return _scaled(lr, (1 - floor_rate) * (0.5 * (1 + cos(math.pi * progress))) + floor_rate)
 
 
+@explains
 def polynomial_decay(
     lr: Any,
     step: Any,
@@ -73,6 +78,7 @@ def polynomial_decay(
     return as_tensor((start - end) * raised(remaining, as_tensor(power, FLOAT64)) + end, _dtype(lr))
 
 
+@explains
 def piecewise_constant(step: Any, boundaries: Sequence[Any], values: Sequence[Any]) -> Tensor:
     """``values[0]`` up to and including ``boundaries[0]``, then ``values[1]``, and so on.
 
@@ -82,11 +88,10 @@ def piecewise_constant(step: Any, boundaries: Sequence[Any], values: Sequence[An
     """
     if len(values) != len(boundaries) + 1:
         raise ArgumentError(
-            f"piecewise_constant: {len(boundaries)} boundaries part {len(boundaries) + 1} values, "
-            f"not {len(values)}"
+            f"{len(boundaries)} boundaries part {len(boundaries) + 1} values, not {len(values)}"
         )
     if all(isinstance(b, int | float) for b in boundaries) and list(boundaries) != sorted(boundaries):
-        raise ArgumentError(f"piecewise_constant: boundaries ascend, not {list(boundaries)}")
+        raise ArgumentError(f"boundaries ascend, not {list(boundaries)}")
     now = as_tensor(step, FLOAT64)
     *earlier, rate = promoted(values)
     for boundary, value in reversed(list(zip(boundaries, earlier, strict=True))):
