@@ -10,7 +10,6 @@ from typing import Any, ParamSpec, TypeVar
 from graphc.errors import GraphError
 from graphc.location import here
 from graphc.tensor import Tensor, describe
-from graphc.variable import Variable
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -21,7 +20,8 @@ def explains(function: Callable[Arguments, Result]) -> Callable[Arguments, Resul
 
     Those that an op or another function inside has told already stay as they are.
     """
-    name = function.__name__
+    made = function.__name__ == "__init__"
+    name = function.__qualname__.partition(".")[0] if made else function.__name__
 
     @wraps(function)
     def explained(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
@@ -43,12 +43,14 @@ def _operands(function: Callable[..., Any], args: Any, kwargs: Any) -> list[str]
     """A line for each argument that is a tensor or a variable, or a list that holds some."""
     lines = []
     for label, value in inspect.signature(function).bind(*args, **kwargs).arguments.items():
+        if label == "self" and function.__name__ == "__init__":
+            continue  # it is not there yet
         listed = value if isinstance(value, list | tuple) else [value]
         for i, item in enumerate(listed):
             place = label if listed is not value else f"{label}[{i}]"
             if isinstance(item, Tensor):
                 made = f", made at {item.loc.short}" if item.loc else ""
                 lines.append(f"{place} is {describe(item)}: {item.type}{made}")
-            elif isinstance(item, Variable):
-                lines.append(f"{place} is {item.describe()}")
+            elif hasattr(item, "describe"):  # a variable, whose methods are explained too
+                lines.append(f"{'it' if place == 'self' else place} is {item.describe()}")
     return lines

@@ -294,6 +294,13 @@ def has_effects(node: Tensor) -> bool:
     return any(body.effects for _, body in bodies(node))
 
 
+def scoped_name(frame: Frame, name: object, default: str) -> str:
+    """`name`, or `default` where it is None, within the scope of `frame`. Raises: ArgumentError."""
+    name = default if name is None else name
+    check_name(name)
+    return f"{frame.scope}{name}"
+
+
 def _scoped(frame: Frame, graph: Graph, name: str) -> str:
     check_name(name)
     return frame.scope + name if graph is frame.graph else name

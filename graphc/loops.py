@@ -9,6 +9,7 @@ from typing import Any
 from graphc import nesting, sizes
 from graphc.conversion import as_tensor
 from graphc.errors import ArgumentError, GraphError, ShapeError
+from graphc.explanation import explains
 from graphc.function import Function
 from graphc.ops.comparison import less, logical_and
 from graphc.ops.elementwise import add
@@ -22,6 +23,7 @@ from graphc.tracing import Trace, captures, close, parameter, place_of, trace
 from graphc.types import INT64, TensorType, as_shape
 
 
+@explains
 def while_loop(
     cond: Callable[..., Any],
     body: Callable[..., Any],
@@ -60,6 +62,7 @@ def while_loop(
     return _loop(step, test, starts, (), False, loop_vars, maximum_iterations, body, name)[0]
 
 
+@explains
 def scan(
     fn: Callable[[Any, Any], Any], init: Any, xs: Any, reverse: bool = False, name: str | None = None
 ) -> tuple[Any, Any]:
@@ -86,6 +89,7 @@ def scan(
     return _loop(step, None, starts, arrays, reverse, init, None, fn, name, step.nest[1])
 
 
+@explains
 def map_fn(fn: Callable[[Any], Any], xs: Any, name: str | None = None) -> Any:
     """``fn(x)`` for every slice x of `xs` along the first axis, stacked.
 

@@ -135,7 +135,7 @@ class Op:
             inputs = as_operands(self, values)
             return enter(self, inputs, attrs, name, location)
         except GraphError as error:
-            _explain(error, self, values, location)
+            explain(error, self, values, location)
             raise
 
     def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -310,7 +310,7 @@ def _common(results: list[TensorType]) -> TensorType:
     return first if all(r == first for r in results) else TensorType(first.dtype, None)
 
 
-def _explain(error: GraphError, made: Op, values: Sequence[Any], location: Location | None) -> None:
+def explain(error: GraphError, made: Op, values: Sequence[Any], location: Location | None) -> None:
     """Gives `error` its three parts, unless a call inside this one did."""
     if getattr(error, "explained", False):
         return

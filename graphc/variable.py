@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphc.errors import ArgumentError, DTypeError, ShapeError, StateError
-from graphc.graph import Graph, current, frame_of
+from graphc.errors import ArgumentError, DTypeError, GraphMismatchError, ShapeError, StateError
+from graphc.explanation import explains
+from graphc.graph import Graph, current, frame_of, scoped_name
 from graphc.location import Location, here, on_behalf_of
 from graphc.operators import Operators
 from graphc.tensor import Tensor, public_size
@@ -27,6 +28,7 @@ class Variable(Operators):
 
     __array_ufunc__ = None  # NumPy must leave `array + variable` to the variable
 
+    @explains
     def __init__(
         self, value: Any, dtype: Any = None, name: str | None = None, trainable: bool = True
     ) -> None:
@@ -40,7 +42,7 @@ class Variable(Operators):
         owner = self.initial_value.owner
         assert owner is not None
         self.graph: Graph = owner
-        self.name: str = owner.unique_name(frame.scope + (name or "variable"))
+        self.name: str = owner.unique_name(scoped_name(frame, name, "variable"))
         self.type: TensorType = self.initial_value.result
         if self.type.shape is None:
             raise ShapeError(f"variable {self.name!r} needs an initial value of known rank")
@@ -107,6 +109,7 @@ class Variable(Operators):
         attrs = {"name": self.name, "dtype": self.type.dtype, "shape": self.type.shape}
         return Tensor(variable, frame.dependencies, attrs, self.type, self.loc, None, frame.graph)
 
+    @explains
     def assign(self, value: Any) -> Tensor:
         """Gives it `value` when the run ends well; the result is the new value.
 
@@ -129,12 +132,14 @@ class Variable(Operators):
         """Subtracts `value` from it; the result is the new value."""
         return self.assign(self.value() - value)
 
+    @explains
     def scatter_update(self, indices: Any, updates: Any) -> Tensor:
         """Sets the rows at `indices` to `updates`; the result is the new value."""
         from graphc.ops.scattering import scatter_update  # ops build on variables
 
         return self.assign(scatter_update(self.value(), indices, updates))
 
+    @explains
     def scatter_add(self, indices: Any, updates: Any) -> Tensor:
         """Adds `updates` to the rows at `indices`, duplicates adding up; the result is the new value."""
         from graphc.ops.scattering import scatter_add  # ops build on variables
@@ -149,6 +154,8 @@ class Variable(Operators):
     def _assign(self, value: Tensor) -> Tensor:
         from graphc.ops.state import assign  # ops build on variables
 
+        if value.owner is None or value.owner.root is not self.graph.root:
+            raise GraphMismatchError(f"{self.describe()} and the value belong to different graphs")
         if value.dtype is not self.dtype:
             raise DTypeError(f"{self.describe()} cannot hold {value.type}: cast it")
         return assign(value, variable=self.name, dtype=self.type.dtype, shape=self.type.shape)
@@ -175,6 +182,7 @@ class Variable(Operators):
         raise TypeError("a variable cannot be pickled: session.save writes its value to a file")
 
 
+@explains
 def assign(target: Any, value: Any) -> Tensor:
     """Gives the variable `target` the `value`. Raises: ArgumentError for what is no variable."""
     if not isinstance(target, Variable):

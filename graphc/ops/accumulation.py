@@ -9,6 +9,7 @@ import numpy as np
 
 from graphc.conversion import as_tensor
 from graphc.errors import ShapeError
+from graphc.explanation import explains
 from graphc.op import Axes, Axis, op
 from graphc.ops.movement import reshape, transpose
 from graphc.ops.reduction import kept, reduced_type, summed_dtype
@@ -92,6 +93,7 @@ for _scan in (_cumsum, _cumprod):
     _scan.example("bool[1]", axis=0)
 
 
+@explains
 def cumsum(
     x: Any, axis: Any = None, exclusive: bool = False, reverse: bool = False, name: str | None = None
 ) -> Tensor:
@@ -110,6 +112,7 @@ def cumsum(
     return _cumsum(x, axis=axis, exclusive=bool(exclusive), reverse=bool(reverse), name=name)
 
 
+@explains
 def cumprod(
     x: Any, axis: Any = None, exclusive: bool = False, reverse: bool = False, name: str | None = None
 ) -> Tensor:

@@ -9,6 +9,7 @@ import numpy as np
 
 from graphc.conversion import round_to_bfloat16
 from graphc.errors import ArgumentError, DTypeError
+from graphc.explanation import explains
 from graphc.op import op
 from graphc.ops.rule import broadcast_alike, on_reals, real, refuse_bool
 from graphc.tensor import Tensor
@@ -268,6 +269,7 @@ cast.example(np.array([0, -0.0, np.nan, 0.5], np.float32), dtype="bool")
 cast.example("bool[2]", dtype="int32")
 
 
+@explains
 def add_n(inputs: Sequence[Any], name: str | None = None) -> Tensor:
     """The sum of all `inputs`, from the first to the last.
 

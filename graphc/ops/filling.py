@@ -8,6 +8,7 @@ import numpy as np
 
 from graphc import sizes
 from graphc.conversion import as_tensor
+from graphc.explanation import explains
 from graphc.op import op
 from graphc.ops.movement import broadcast_to
 from graphc.ops.source import constant
@@ -15,6 +16,7 @@ from graphc.tensor import Tensor
 from graphc.types import TensorType, as_dtype
 
 
+@explains
 def full(shape: Any, value: Any, dtype: Any = None, name: str | None = None) -> Tensor:
     """`value`, a scalar or what broadcasts, in every place of `shape`; nothing is stored for it.
 
@@ -23,6 +25,7 @@ def full(shape: Any, value: Any, dtype: Any = None, name: str | None = None) -> 
     return broadcast_to(as_tensor(value, dtype), shape, name=name)
 
 
+@explains
 def zeros(shape: Any, dtype: Any = "float32", name: str | None = None) -> Tensor:
     """Zeros (False for bool).
 
@@ -31,6 +34,7 @@ def zeros(shape: Any, dtype: Any = "float32", name: str | None = None) -> Tensor
     return full(shape, _scalar(0, dtype), name=name)
 
 
+@explains
 def ones(shape: Any, dtype: Any = "float32", name: str | None = None) -> Tensor:
     """Ones (True for bool).
 
@@ -60,6 +64,7 @@ filled_like.example("f32[0]", "f32[]")
 filled_like.example("bool[1]", "i64[]")
 
 
+@explains
 def full_like(x: Any, value: Any, dtype: Any = None, name: str | None = None) -> Tensor:
     """`value`, a scalar, in every place of the shape of `x`, as `dtype` (None: that of `x`).
 
@@ -70,6 +75,7 @@ def full_like(x: Any, value: Any, dtype: Any = None, name: str | None = None) ->
     return _filled(x, scalar, name)
 
 
+@explains
 def zeros_like(x: Any, dtype: Any = None, name: str | None = None) -> Tensor:
     """Zeros of the shape of `x`, as `dtype` (None: that of `x`).
 
@@ -79,6 +85,7 @@ def zeros_like(x: Any, dtype: Any = None, name: str | None = None) -> Tensor:
     return _filled(x, _scalar(0, x.dtype if dtype is None else dtype), name)
 
 
+@explains
 def ones_like(x: Any, dtype: Any = None, name: str | None = None) -> Tensor:
     """Ones of the shape of `x`, as `dtype` (None: that of `x`).
 

@@ -9,6 +9,7 @@ import numpy as np
 from graphc import sizes
 from graphc.conversion import as_tensor
 from graphc.errors import DTypeError, ShapeError
+from graphc.explanation import explains
 from graphc.op import Axis, Shape, op
 from graphc.ops.filling import zeros, zeros_like
 from graphc.ops.movement import reshape
@@ -51,6 +52,7 @@ _gather.example("i32[0,3]", np.array([1], np.uint8), axis=1)
 _gather.example("bool[3]", np.array([0, 2], np.uint64))
 
 
+@explains
 def gather(x: Any, indices: Any, axis: int = 0, name: str | None = None) -> Tensor:
     """The slices of `x` along `axis` at `indices`, as ``numpy.take``.
 
@@ -128,6 +130,7 @@ _gather_nd.example("f64[2]", np.zeros((3, 0), np.int32), depth=0)
 _gather_nd.example("i32[3,4]", np.zeros((0, 2), np.int64), depth=2)
 
 
+@explains
 def gather_nd(x: Any, indices: Any, name: str | None = None) -> Tensor:
     """The slices of `x` at the places whose coordinates are the rows of `indices`.
 
@@ -186,6 +189,7 @@ _take_along_axis.example("f64[2,3]", np.array([[1, 0]], np.int16), axis=-1)
 _take_along_axis.example("i64[2,0]", np.zeros((2, 0), np.int64), axis=1)
 
 
+@explains
 def take_along_axis(x: Any, indices: Any, axis: int | None = -1, name: str | None = None) -> Tensor:
     """``out[..., i, ...] = x[..., indices[..., i, ...], ...]``, as ``numpy.take_along_axis``.
 
@@ -238,6 +242,7 @@ _boolean_mask.example("f32[3,2]", np.zeros((3,), np.bool_), shape=(None,))
 _boolean_mask.example("i32[0,2]", np.zeros((0, 2), np.bool_), shape=(None,))
 
 
+@explains
 def boolean_mask(x: Any, mask: Any, name: str | None = None) -> Tensor:
     """The slices of `x` where `mask` is True, in order: ``x[mask]`` of NumPy.
 

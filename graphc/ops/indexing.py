@@ -8,6 +8,7 @@ from typing import Any
 from graphc import sizes
 from graphc.conversion import as_tensor
 from graphc.errors import ShapeError
+from graphc.explanation import explains
 from graphc.ops.dynamic_slicing import dynamic_bounds, is_dynamic
 from graphc.ops.elementwise import cast, identity
 from graphc.ops.gathering import _boolean_mask, _gather, _gather_nd, boolean_mask
@@ -22,6 +23,7 @@ from graphc.tensor import Tensor
 from graphc.types import INT64, broadcast
 
 
+@explains
 def index(x: Any, key: Any, name: str | None = None) -> Tensor:
     """``x[key]``, as NumPy has it.
 

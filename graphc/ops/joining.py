@@ -9,6 +9,7 @@ import numpy as np
 
 from graphc.conversion import as_tensor
 from graphc.errors import ArgumentError, ShapeError
+from graphc.explanation import explains
 from graphc.op import Axis, NewAxis, normalize_axis, op
 from graphc.ops.movement import broadcast_to, ensure_shape, reshape, squeeze
 from graphc.ops.slicing import slice_axis
@@ -60,6 +61,7 @@ _concat.example("i32[1,2]", "i64[3,2]", axis=0)
 _concat.example("bool[2]", axis=0)
 
 
+@explains
 def concat(xs: Any, axis: int = 0, name: str | None = None) -> Tensor:
     """All of `xs` one after another along `axis`, in their common dtype.
 
@@ -95,13 +97,20 @@ def _stack(*xs: Tensor, axis: NewAxis = 0) -> TensorType:
 
 
 _stack.evaluate(lambda *xs, axis: np.stack(xs, axis))
-_stack.gradient(lambda g, out, *xs, axis: unstack(g, axis))
+
+
+@_stack.gradient
+def _stack_gradient(g: Tensor, out: Tensor, *xs: Tensor, axis: int) -> list[Tensor]:
+    return unstack(g, axis)
+
+
 _stack.example("f64[2,3]", "f64[2,3]", axis=1)
 _stack.example("f64[]", "f64[]", axis=0)
 _stack.example("i32[0]", "i64[0]", axis=-1)
 _stack.example("f32[1]", axis=0)
 
 
+@explains
 def stack(xs: Any, axis: int = 0, name: str | None = None) -> Tensor:
     """All of `xs` side by side along a new axis, in their common dtype.
 
@@ -112,6 +121,7 @@ def stack(xs: Any, axis: int = 0, name: str | None = None) -> Tensor:
     return _stack(*_operands("stack", xs), axis=axis, name=name)
 
 
+@explains
 def unstack(x: Any, axis: int = 0, num: int | None = None) -> list[Tensor]:
     """The parts of `x` along `axis`, as a list; `num` says how many where the graph does not know.
 
@@ -134,6 +144,7 @@ def unstack(x: Any, axis: int = 0, num: int | None = None) -> list[Tensor]:
     return [squeeze(slice_axis(x, axis, i, 1), (axis,)) for i in range(num)]
 
 
+@explains
 def split(x: Any, n_or_sizes: Any, axis: int = 0) -> list[Tensor]:
     """Equal parts of `x` along `axis`, or parts of the given sizes, one of which may be -1: the rest.
 
@@ -184,6 +195,7 @@ def _with_rest(parts: tuple[Size, ...], whole: Size, x: Tensor) -> tuple[Size, .
     return tuple(rest if part == -1 else part for part in parts)
 
 
+@explains
 def tile(x: Any, multiples: Any, name: str | None = None) -> Tensor:
     """`x` repeated along each axis; `multiples` may be a tensor or hold some.
 
@@ -205,6 +217,7 @@ def tile(x: Any, multiples: Any, name: str | None = None) -> Tensor:
     return reshape(spread, tuple(n * size for n, size in zip(times, own, strict=True)), name=name)
 
 
+@explains
 def roll(x: Any, shift: Any, axis: Any = None, name: str | None = None) -> Tensor:
     """`x` with its elements moved by `shift` along `axis`, those that leave coming in again at the other end.
 

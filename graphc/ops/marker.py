@@ -7,10 +7,12 @@ from typing import Any
 
 from graphc.conversion import as_tensor
 from graphc.errors import ArgumentError, DTypeError, ShapeError
+from graphc.explanation import explains
 from graphc.function import topological
 from graphc.op import op
 from graphc.ops.elementwise import add
 from graphc.ops.state import pick
+from graphc.sizes import meet
 from graphc.tensor import Tensor, describe
 from graphc.types import TensorType, TupleType, promote
 from graphc.variable import Variable
@@ -31,6 +33,7 @@ def gradient_request(*operands: Tensor, ys: int, seeds: int, stops: int) -> Tupl
 gradient_request.gradient(None)
 
 
+@explains
 def gradients(
     ys: Any,
     xs: Any,
@@ -90,6 +93,7 @@ def _listed(given: Any) -> list[Any]:
 
 def _seeds(ys: Sequence[Tensor], grad_ys: Any) -> list[Tensor]:
     from graphc.ops.filling import ones_like  # ops build on this module
+    from graphc.ops.movement import ensure_shape  # likewise
 
     given = _listed(grad_ys)
     if not given or all(seed is None for seed in given):
@@ -104,8 +108,12 @@ def _seeds(ys: Sequence[Tensor], grad_ys: Any) -> list[Tensor]:
         if promote(made.dtype, y.dtype) is not y.dtype:
             raise DTypeError(f"gradients: grad_ys of {made.type} for a y of {y.type}")
         shape, given_shape = y.result.shape, made.result.shape
-        if shape is not None and given_shape is not None and len(shape) != len(given_shape):
-            raise ShapeError(f"gradients: grad_ys of {made.type} for a y of {y.type}")
+        if shape is not None and given_shape is not None:
+            fits = len(shape) == len(given_shape)
+            if not fits or any(meet(a, b) is None for a, b in zip(shape, given_shape, strict=True)):
+                raise ShapeError(f"gradients: grad_ys of {made.type} for a y of {y.type}")
+            if shape != given_shape:
+                made = ensure_shape(made, shape)
         seeds.append(as_tensor(made, y.dtype))
     return seeds
 

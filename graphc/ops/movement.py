@@ -9,6 +9,7 @@ import numpy as np
 from graphc import sizes
 from graphc.conversion import as_tensor
 from graphc.errors import ArgumentError, ShapeError
+from graphc.explanation import explains
 from graphc.op import Axes, NewAxis, Permutation, Shape, normalize_axis, op
 from graphc.ops.sizing import element_count, size
 from graphc.tensor import Tensor
@@ -28,13 +29,14 @@ def _reshape(x: Tensor, *, shape: Shape) -> TensorType:
 
 
 _reshape.evaluate(lambda x, shape: np.reshape(x, shape))
-_reshape.gradient(lambda g, out, x, shape: (reshape(g, x.result.sizes),))
+_reshape.gradient(lambda g, out, x, shape: (_reshape(g, shape=x.result.sizes),))
 _reshape.example("f64[2,6]", shape=(3, 4))
 _reshape.example("f64[0,3]", shape=(3, 2, 0))
 _reshape.example("f32[1]", shape=())
 _reshape.example("i32[4]", shape=(2, 1, 2))
 
 
+@explains
 def reshape(x: Any, shape: Any, name: str | None = None) -> Tensor:
     """The elements of `x`, in row-major order, as `shape`, in which one -1 stands for the rest.
 
@@ -87,6 +89,7 @@ _broadcast_to.example("f32[1]", shape=(0,))
 _broadcast_to.example("bool[]", shape=())
 
 
+@explains
 def broadcast_to(x: Any, shape: Any, name: str | None = None) -> Tensor:
     """`x` repeated along new axes in front and along its axes of size 1.
 
@@ -128,6 +131,7 @@ transpose.example("i32[]")
 transpose.example("bool[3]")
 
 
+@explains
 def matrix_transpose(x: Any, name: str | None = None) -> Tensor:
     """`x` with its last two axes swapped.
 
@@ -136,6 +140,7 @@ def matrix_transpose(x: Any, name: str | None = None) -> Tensor:
     return swap_axes(x, -1, -2, name=name)
 
 
+@explains
 def swap_axes(x: Any, axis1: int, axis2: int, name: str | None = None) -> Tensor:
     """`x` with two of its axes swapped.
 
@@ -160,12 +165,13 @@ def _expand_dims(x: Tensor, *, axis: NewAxis) -> TensorType:
 
 
 _expand_dims.evaluate(lambda x, axis: np.expand_dims(x, axis))
-_expand_dims.gradient(lambda g, out, x, axis: (squeeze(g, (axis,)),))
+_expand_dims.gradient(lambda g, out, x, axis: (_reshape(g, shape=x.result.sizes),))
 _expand_dims.example("f64[2,3]", axis=1)
 _expand_dims.example("f64[]", axis=0)
 _expand_dims.example("f32[0]", axis=-1)
 
 
+@explains
 def expand_dims(x: Any, axis: Any = 0, name: str | None = None) -> Tensor:
     """`x` with axes of size 1 more; `axis` (an int or several) are their numbers in the result.
 
@@ -207,6 +213,7 @@ _squeeze.example("i32[1]", axis=(0,))
 _squeeze.example("f32[2]", axis=())
 
 
+@explains
 def squeeze(x: Any, axis: Any = None, name: str | None = None) -> Tensor:
     """`x` without its axes `axis`, which are of size 1; None: without all those known to be 1.
 
@@ -268,6 +275,7 @@ state_rank.gradient(lambda g, out, x, shape: (reshape(g, x.result.sizes),))
 state_rank.example("f64[2,3]", shape=(None, None))
 
 
+@explains
 def ensure_shape(x: Any, shape: Any, name: str | None = None) -> Tensor:
     """`x`, stated to be of `shape`, which the run checks; None among the sizes is any size.
 

@@ -9,6 +9,7 @@ import numpy as np
 from graphc.conversion import as_tensor
 from graphc.dynamic_sizes import Witnesses, after_all, as_sizes, is_dynamic
 from graphc.errors import ArgumentError, ShapeError
+from graphc.explanation import explains
 from graphc.ops.filling import full
 from graphc.ops.joining import concat, unstack
 from graphc.ops.slicing import embed, slice_axis
@@ -19,6 +20,7 @@ from graphc.variable import Variable
 _MODES = ("constant", "reflect", "symmetric")
 
 
+@explains
 def pad(
     x: Any, widths: Any, mode: str = "constant", constant_values: Any = 0, name: str | None = None
 ) -> Tensor:

@@ -8,6 +8,7 @@ import numpy as np
 
 from graphc.conversion import as_tensor, promoted
 from graphc.errors import ArgumentError, DTypeError, ShapeError
+from graphc.explanation import explains
 from graphc.ops.comparison import equal, greater_equal, where
 from graphc.ops.elementwise import cast, identity
 from graphc.ops.extremum import ceil, maximum
@@ -20,6 +21,7 @@ from graphc.types import FLOAT32, FLOAT64, INT64, DType, as_dtype
 from graphc.variable import Variable
 
 
+@explains
 def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None, name: str | None = None) -> Tensor:
     """``start, start + step, ...`` before `stop`; with one bound, from 0 to it.
 
@@ -84,6 +86,7 @@ def _dynamic_range(start: Any, stop: Any, step: Any, dtype: Any, name: str | Non
     return _progression(iota(*witnesses, shape=(size,)), low, by, held, name)
 
 
+@explains
 def linspace(
     start: Any, stop: Any, num: Any = 50, endpoint: bool = True, dtype: Any = None, name: str | None = None
 ) -> Tensor:
@@ -118,6 +121,7 @@ def _count(vector: Tensor) -> Tensor:
     return squeeze(slice_axis(shape(vector), 0, 0, 1), 0)
 
 
+@explains
 def eye(n: Any, m: Any = None, k: int = 0, dtype: Any = "float32", name: str | None = None) -> Tensor:
     """Ones on the diagonal number `k`, zeros elsewhere.
 
@@ -132,6 +136,7 @@ def eye(n: Any, m: Any = None, k: int = 0, dtype: Any = "float32", name: str | N
     return cast(equal(column, row + int(k)), as_dtype(dtype), name=name)
 
 
+@explains
 def tril(x: Any, k: int = 0, name: str | None = None) -> Tensor:
     """`x` with zeros above the diagonal number `k` of its last two axes.
 
@@ -141,6 +146,7 @@ def tril(x: Any, k: int = 0, name: str | None = None) -> Tensor:
     return where(_lower(x, int(k)), x, _zero(x), name=name)
 
 
+@explains
 def triu(x: Any, k: int = 0, name: str | None = None) -> Tensor:
     """`x` with zeros below the diagonal number `k` of its last two axes.
 

@@ -8,6 +8,7 @@ from typing import Any
 from graphc import nesting, sizes
 from graphc.conversion import as_tensor
 from graphc.errors import ArgumentError, DTypeError, GraphError, ShapeError
+from graphc.explanation import explains
 from graphc.function import Function
 from graphc.graph import graph_frame
 from graphc.op import Shape, op
@@ -118,6 +119,7 @@ def _differences(x: Sequence[Tensor], y: Sequence[Tensor]) -> tuple[Size, ...]:
     )
 
 
+@explains
 def cond(
     predicate: Any,
     true_fn: Callable[[], Any],

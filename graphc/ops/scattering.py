@@ -11,6 +11,7 @@ from graphc import sizes
 from graphc.conversion import as_tensor
 from graphc.dynamic_sizes import after_all, as_sizes
 from graphc.errors import DTypeError, ShapeError
+from graphc.explanation import explains
 from graphc.op import Axis, Shape, normalize_axis, op
 from graphc.ops.comparison import equal, where
 from graphc.ops.elementwise import cast
@@ -143,6 +144,7 @@ _scatter_update.example("f64[3,2]", np.array(-1), "f64[2]")
 _scatter_update.example("bool[3]", np.zeros((0,), np.int32), "bool[0]")
 
 
+@explains
 def scatter_add(x: Any, indices: Any, updates: Any, axis: int = 0, name: str | None = None) -> Tensor:
     """`x` with `updates` added to its slices along `axis` at `indices`; duplicates add up.
 
@@ -156,6 +158,7 @@ def scatter_add(x: Any, indices: Any, updates: Any, axis: int = 0, name: str | N
     return _scatter_add(*operands, axis=axis, name=name)
 
 
+@explains
 def scatter_update(x: Any, indices: Any, updates: Any, axis: int = 0, name: str | None = None) -> Tensor:
     """`x` with its slices along `axis` at `indices` replaced by `updates`; of duplicates the last stays.
 
@@ -250,6 +253,7 @@ _scatter_nd.example(np.zeros((3, 0), np.int32), "f64[3,2]", shape=(2,), depth=0)
 _scatter_nd.example(np.zeros((0, 1), np.int64), "i32[0]", shape=(4,), depth=1)
 
 
+@explains
 def scatter_nd(indices: Any, updates: Any, shape: Any, name: str | None = None) -> Tensor:
     """Zeros of `shape` with `updates` added at the places in the rows of `indices`; duplicates add up.
 
@@ -264,6 +268,7 @@ def scatter_nd(indices: Any, updates: Any, shape: Any, name: str | None = None) 
     return _scatter_nd(chosen, as_tensor(updates), shape=listed, depth=depth, name=name)
 
 
+@explains
 def one_hot(
     indices: Any,
     depth: Any,

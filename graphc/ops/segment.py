@@ -9,6 +9,7 @@ import numpy as np
 from graphc.conversion import as_tensor
 from graphc.dynamic_sizes import after_all, as_sizes
 from graphc.errors import ArgumentError, IndexOutOfRangeError, ShapeError
+from graphc.explanation import explains
 from graphc.op import Shape, op
 from graphc.ops.elementwise import cast, div
 from graphc.ops.extremum import maximum
@@ -83,6 +84,7 @@ segment_count.example(np.array([-1, -2], np.int64))
 segment_count.example("u8[0]")
 
 
+@explains
 def segment_sum(x: Any, ids: Any, num_segments: Any = None, name: str | None = None) -> Tensor:
     """The sum of the rows of `x` for each id; 0 for a segment without rows.
 
@@ -112,6 +114,7 @@ def segment_sum(x: Any, ids: Any, num_segments: Any = None, name: str | None = N
     return _segment_sum(after_all(rows, witnesses), labels, shape=listed, name=name)
 
 
+@explains
 def segment_mean(x: Any, ids: Any, num_segments: Any = None, name: str | None = None) -> Tensor:
     """The mean of the rows of `x` for each id; 0 for a segment without rows.
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from graphc.conversion import as_tensor
 from graphc.errors import ArgumentError, IndexOutOfRangeError, ShapeError
+from graphc.explanation import explains
 from graphc.op import Shape, normalize_axis, op
 from graphc.sizes import Size, floor_divide, maximum, meet, minimum
 from graphc.tensor import Tensor
@@ -166,6 +167,7 @@ def slice_axis(x: Tensor, axis: int, start: Size, count: Size, step: int = 1) ->
     return strided_slice(x, starts=starts, sizes=counts, steps=steps)
 
 
+@explains
 def slice(x: Any, begin: Any, size: Any, name: str | None = None) -> Tensor:
     """For each axis `size` elements from `begin` on; a size of -1 is the rest.
 
@@ -193,6 +195,7 @@ def slice(x: Any, begin: Any, size: Any, name: str | None = None) -> Tensor:
     return strided_slice(x, starts=starts, sizes=counts, steps=(1,) * len(shape), name=name)
 
 
+@explains
 def flip(x: Any, axis: Any = None, name: str | None = None) -> Tensor:
     """`x` backwards along `axis`, an int or several; None: along all axes.
 

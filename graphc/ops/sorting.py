@@ -9,6 +9,7 @@ import numpy as np
 from graphc import sizes
 from graphc.conversion import as_tensor
 from graphc.errors import ArgumentError, DTypeError, ShapeError
+from graphc.explanation import explains
 from graphc.op import Axis, Shape, op
 from graphc.ops.filling import zeros_like
 from graphc.ops.gathering import _take_along_axis
@@ -59,6 +60,7 @@ _sort.example(np.array([3, 0, 255, 3], np.uint8), descending=True)
 _sort.example(np.array([True, False, True]), descending=True)
 
 
+@explains
 def sort(x: Any, axis: int | None = -1, descending: bool = False, name: str | None = None) -> Tensor:
     """`x` sorted along `axis` (None: all its elements). Stable; NaN comes last in both directions.
 
@@ -90,6 +92,7 @@ _argsort.example(np.array([np.nan, 1.0, np.nan, 1.0]), axis=0, descending=True, 
 _argsort.example("bool[0]", axis=0)
 
 
+@explains
 def argsort(x: Any, axis: int | None = -1, descending: bool = False, name: str | None = None) -> Tensor:
     """The indices that sort `x` along `axis` (None: as if it were flat).
 
@@ -147,6 +150,7 @@ _top_k.example(np.array([1.0, np.nan, np.inf, np.nan]), k=3, smooth=False)
 _top_k.example("f32[2,0]", k=0)
 
 
+@explains
 def top_k(x: Any, k: int, name: str | None = None) -> tuple[Tensor, Tensor]:
     """The `k` largest along the last axis, largest first, and their indices.
 
@@ -196,6 +200,7 @@ _unique.example("f64[4]", shape=(None,))
 _unique.example("i64[0,2]", shape=(None,))
 
 
+@explains
 def unique(x: Any, return_index: bool = False, return_inverse: bool = False, name: str | None = None) -> Any:
     """The distinct elements of `x`, sorted; one NaN, last.
 
@@ -234,6 +239,7 @@ _nonzero.example(np.array([0.0, np.nan, -0.0, 1.0]), shape=(None,), smooth=False
 _nonzero.example("bool[0,3]", shape=(None,))
 
 
+@explains
 def nonzero(x: Any, name: str | None = None) -> tuple[Tensor, ...]:
     """The indices of the elements that are not zero, in row-major order: one tensor for each axis.
 
@@ -290,6 +296,7 @@ _searchsorted.example(np.array([1, 2, 2], np.int32), np.array(2, np.int32), side
 _searchsorted.example("f32[0]", "f32[3]")
 
 
+@explains
 def searchsorted(x: Any, values: Any, side: str = "left", name: str | None = None) -> Tensor:
     """Where in the sorted `x` each of `values` would have to be put, as ``numpy.searchsorted``.
 

@@ -10,7 +10,8 @@ import numpy as np
 from graphc import sizes
 from graphc.conversion import as_array, as_tensor
 from graphc.errors import ArgumentError, ShapeError
-from graphc.graph import current, graph_frame
+from graphc.explanation import explains
+from graphc.graph import current, graph_frame, scoped_name
 from graphc.op import Shape, op
 from graphc.tensor import Tensor
 from graphc.types import INT64, UINT64, DType, TensorType, as_dtype, as_shape
@@ -28,6 +29,7 @@ def _placeholder(*, name: str, dtype: DType, shape: Shape | None = None) -> Tens
 _placeholder.gradient(None)
 
 
+@explains
 def placeholder(dtype: Any, shape: Any = None, name: str | None = None) -> Tensor:
     """An input that every run which needs it must feed.
 
@@ -42,10 +44,10 @@ def placeholder(dtype: Any, shape: Any = None, name: str | None = None) -> Tenso
     Raises: DTypeError, ShapeError, ArgumentError.
     """
     frame = current()
-    unique = frame.graph.unique_name(frame.scope + (name if name is not None else "placeholder"))
+    unique = frame.graph.unique_name(scoped_name(frame, name, "placeholder"))
     if frame.graph.parent is not None:
         raise ArgumentError("a placeholder cannot be made inside a body")
-    attrs = {"name": unique, "dtype": as_dtype(dtype), "shape": as_shape(shape)}
+    attrs: dict[str, Any] = {"name": unique, "dtype": as_dtype(dtype), "shape": as_shape(shape)}
     return _registered(_placeholder(**attrs), unique)
 
 
@@ -74,6 +76,7 @@ _placeholder_with_default.gradient(lambda g, out, x, **_: (g,))
 _placeholder_with_default.example("f64[3]", name="x", shape=("n",))
 
 
+@explains
 def placeholder_with_default(value: Any, shape: Any = None, name: str | None = None) -> Tensor:
     """An input that takes `value` in runs that do not feed it.
 
@@ -81,7 +84,7 @@ def placeholder_with_default(value: Any, shape: Any = None, name: str | None = N
     """
     default = as_tensor(value)
     frame = current()
-    unique = frame.graph.unique_name(frame.scope + (name if name is not None else "placeholder"))
+    unique = frame.graph.unique_name(scoped_name(frame, name, "placeholder"))
     wanted = default.result.shape if shape is None else as_shape(shape)
     return _registered(_placeholder_with_default(default, name=unique, shape=wanted), unique)
 
@@ -100,6 +103,7 @@ _constant.gradient(None)
 _constant.example(value=np.arange(6.0).reshape(2, 3), dtype="float64", smooth=False)
 
 
+@explains
 def constant(value: Any, dtype: Any = None, name: str | None = None) -> Tensor:
     """A constant. Python numbers are int32 or float32 (int64 where too big); arrays keep their dtype.
 

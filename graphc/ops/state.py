@@ -10,6 +10,7 @@ import numpy as np
 from graphc import sizes
 from graphc.conversion import as_tensor
 from graphc.errors import ArgumentError, CheckError, DTypeError, ShapeError
+from graphc.explanation import explains
 from graphc.op import Shape, op
 from graphc.tensor import Tensor
 from graphc.types import BOOL, OPERATION, DType, TensorType, TupleType
@@ -78,6 +79,7 @@ _group.gradient(None)
 _group.example("f64[3]", "i64[]", smooth=False)
 
 
+@explains
 def group(*operations: Any, name: str | None = None) -> Tensor:
     """An operation that is done when all of `operations` (tensors, operations, lists of them) are.
 
@@ -119,6 +121,7 @@ _check.gradient(None)
 _check.example(np.array([True, True]), message="never", smooth=False)
 
 
+@explains
 def check(condition: Any, message: str = "check failed", data: Any = ()) -> Tensor:
     """Ends the run with a CheckError that says `message` unless `condition` holds everywhere.
 
@@ -151,6 +154,7 @@ _print.gradient(None)
 _print.example("f64[2]", message="values:", smooth=False)
 
 
+@explains
 def print(*values: Any, message: str = "", name: str | None = None) -> Tensor:
     """An operation that prints `message` and `values` to standard error when it runs.
 

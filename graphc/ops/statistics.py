@@ -8,6 +8,7 @@ import numpy as np
 
 from graphc.conversion import as_tensor
 from graphc.errors import ArgumentError
+from graphc.explanation import explains
 from graphc.op import Axes, op
 from graphc.ops.comparison import equal, greater, where
 from graphc.ops.elementwise import cast, sqrt, square
@@ -76,6 +77,7 @@ def _as_given(result: Tensor, x: Any, name: str | None) -> Tensor:
     return result
 
 
+@explains
 def var(x: Any, axis: Any = None, keepdims: bool = False, name: str | None = None) -> Tensor:
     """The variance over `axis`, ``mean((x - mean(x)) ** 2)``: the divisor is n.
 
@@ -90,6 +92,7 @@ def var(x: Any, axis: Any = None, keepdims: bool = False, name: str | None = Non
     return _as_given(result, x, name)
 
 
+@explains
 def std(x: Any, axis: Any = None, keepdims: bool = False, name: str | None = None) -> Tensor:
     """The standard deviation over `axis`, ``sqrt(var(x))``; its gradient is 0 where it is 0.
 
@@ -106,6 +109,7 @@ def _root(x: Tensor) -> Tensor:
     return where(positive, sqrt(where(positive, x, 1.0)), stop_gradient(x))
 
 
+@explains
 def norm(x: Any, ord: Any = 2, axis: Any = None, keepdims: bool = False, name: str | None = None) -> Tensor:
     """The vector norm over `axis`: `ord` 1 (sum of magnitudes), 2 (Euclidean), inf (largest magnitude).
 
