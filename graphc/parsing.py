@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from graphc.verification import agree
 from graphc.errors import ArgumentError, FormatError
 from graphc.function import Function
 from graphc.graph import Graph, check_name
@@ -22,6 +21,7 @@ from graphc.tensor import Tensor
 from graphc.tokens import Reader
 from graphc.types import DType, TensorType, TupleType, Type, format_type
 from graphc.variable import Variable
+from graphc.verification import agree
 
 _MAX_DEPTH = 200  # of blocks in blocks
 
