@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from graphc import ops, sizes
@@ -16,7 +16,7 @@ from graphc.tensor import Tensor, describe
 from graphc.types import FLOAT32, INT64, DType, promote
 from graphc.variable import Variable
 
-Pairs = Sequence[tuple[Any, Variable]]
+Pairs = Iterable[tuple[Any, Variable]]
 
 COUNT = "count"  # the slot that numbers the updates: one int64, where the others are shaped as the variable
 
@@ -208,7 +208,8 @@ def _gradients(loss: Any, var_list: Any) -> list[tuple[Tensor | None, Variable]]
     if not isinstance(loss, Tensor | Variable):
         raise ArgumentError(f"a loss is a tensor, not {loss!r}")
     assert loss.graph is not None
-    with _inside(loss.graph):
+    # In the graph of the loss: in the body of a branch, a loss from outside would be an opaque operand.
+    with nullcontext() if current().graph is loss.graph else loss.graph.as_default():
         variables = _variables(var_list, loss.graph)
         return list(zip(ops.gradients(loss, variables), variables, strict=True))
 
@@ -228,10 +229,12 @@ def _variables(var_list: Any, graph: Graph) -> list[Variable]:
 
 def _checked_pairs(given: Any) -> list[tuple[Any, Variable]]:
     """The pairs that have a gradient."""
+    if not isinstance(given, Iterable):
+        raise ArgumentError(f"pairs of gradient and variable are wanted, not {given!r}")
     pairs, seen = [], set()
     for item in given:
         if not isinstance(item, list | tuple) or len(item) != 2:
-            raise ArgumentError(f"pairs of gradient and variable, not {item!r}")
+            raise ArgumentError(f"pairs of gradient and variable are wanted, not {item!r}")
         gradient, variable = item
         if not isinstance(variable, Variable):
             raise ArgumentError(f"a gradient is for a variable, not {variable!r}")

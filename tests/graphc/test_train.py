@@ -271,6 +271,23 @@ def test_gradients_may_be_clipped_between():
         np.testing.assert_allclose(session.run(w), [2.4, 3.2], rtol=1e-14)
 
 
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_step_may_be_taken_in_a_branch(inside):
+    w = gc.Variable(2.0, name="w")
+    optimizer, outer = gc.train.Momentum(0.25), w * w
+    asked = gc.placeholder("bool", ())
+
+    def step():
+        with gc.control_dependencies([optimizer.minimize(w * w if inside else outer)]):
+            return gc.identity(outer)
+
+    value = gc.cond(asked, step, lambda: outer)
+    with gc.Session() as session:
+        session.run(gc.global_variables_initializer())
+        seen = [(session.run(value, {asked: now}), session.run(w)) for now in (False, True, False)]
+    assert seen == [(4, 2), (4, 1), (1, 1)]
+
+
 def test_minimize_works_from_outside_of_the_graph():
     with gc.Graph().as_default() as other:
         w = gc.Variable(1.0, name="w")
@@ -344,6 +361,7 @@ def float_step():
         ),
         (lambda: gc.train.SGD(1.0).apply_gradients([]), gc.ArgumentError, "no gradient to apply"),
         (lambda: gc.train.SGD(1.0).apply_gradients([1]), gc.ArgumentError, "pairs of gradient and variable"),
+        (lambda: gc.train.SGD(1.0).apply_gradients(None), gc.ArgumentError, "pairs .* wanted, not None"),
         (lambda: gc.train.SGD(-1.0), gc.ArgumentError, "lr is at least 0, not -1.0"),
         (lambda: gc.train.SGD("fast"), gc.ArgumentError, "lr is a number or a scalar tensor, not 'fast'"),
         (lambda: gc.train.SGD(gc.constant([1.0])), gc.ShapeError, "lr is a scalar, not f32"),
