@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from graphc.graph import Graph
     from graphc.tensor import Tensor
 
 
@@ -25,6 +26,13 @@ class Function:
     def nodes(self) -> list[Tensor]:
         """Every node that outputs and effects reach, operands before users; inputs come first."""
         return topological(self.outputs + self.effects, first=self.inputs)
+
+    @property
+    def owner(self) -> Graph | None:
+        """The graph that its nodes belong to; None where it has none."""
+        for node in (*self.outputs, *self.effects, *self.inputs):
+            return node.owner
+        return None
 
     def __repr__(self) -> str:
         inputs, outputs = (", ".join(str(t.type) for t in ts) for ts in (self.inputs, self.outputs))

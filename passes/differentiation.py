@@ -37,11 +37,11 @@ def _has_requests(function: Function) -> bool:
     return False
 
 
-def _answer_once(function: Function) -> Function:
+def _answer_once(function: Function, in_bodies: bool = True) -> Function:
     """Answers the requests of `function` and of its bodies, inner ones first."""
     new: dict[Tensor, Tensor] = {node: node for node in function.inputs}
     answers: dict[Tensor, list[Tensor]] = {}
-    with graph_frame((function.outputs + function.effects + function.inputs)[0].owner):
+    with graph_frame(function.owner):
         for node in function.nodes():
             if node in new:
                 continue
@@ -54,7 +54,7 @@ def _answer_once(function: Function) -> Function:
                 new[node] = node  # only picked from, and every pick is answered
                 continue
             changed = {}
-            for name, body in bodies(node):
+            for name, body in bodies(node) if in_bodies else ():
                 better = _answer_once(body) if _has_requests(body) else body
                 if better is not body:
                     changed[name] = better
@@ -80,7 +80,10 @@ def _answer(request: Tensor, operands: tuple[Tensor, ...]) -> list[Tensor]:
         ]
     found = _sweep(targets, starts, frozenset(stopped), points)
     with on_behalf_of(backward_of(request.loc)):
-        return [found[x] if x in found else ops.zeros_like(x) for x in points]
+        results = [found[x] if x in found else ops.zeros_like(x) for x in points]
+    while any(node.op is gradient_request for node in topological(results)):  # a rule has asked itself
+        results = list(_answer_once(Function((), tuple(results)), in_bodies=False).outputs)
+    return results
 
 
 def _sweep(

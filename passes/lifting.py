@@ -52,7 +52,7 @@ def lift_assignments(function: Function, target: Target = Target()) -> Function:
                 effects.append(assign(value, variable=name, dtype=type.dtype, shape=type.shape))
         return made
 
-    with graph_frame((function.outputs + function.effects + function.inputs)[0].owner):
+    with graph_frame(function.owner):
         result, _ = rebuild(function, make)
     return replace(result, effects=(*result.effects, *effects)) if effects else result
 
@@ -160,7 +160,7 @@ class _Region:
         return Tensor(variable, node.inputs[:1], attrs, type, node.loc, None, node.owner)
 
     def _parameters(self, names: Sequence[str], body: Function) -> dict[str, Tensor]:
-        owner = (body.outputs + body.effects + body.inputs)[0].owner
+        owner = body.owner
         return {name: parameter(name, self.samples[name].result, owner) for name in names}
 
     def _remade(self, operands: tuple[Tensor, ...], attrs: Mapping[str, object]) -> Tensor:

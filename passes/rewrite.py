@@ -85,7 +85,7 @@ def rewrite(function: Function, rules: Index) -> Function:
     Raises: VerificationError, naming the rule, for a right-hand side of another type, and for rules
     that undo one another.
     """
-    with graph_frame((function.outputs + function.effects + function.inputs)[0].owner):
+    with graph_frame(function.owner):
         return _Sweep(function, rules).run()
 
 
