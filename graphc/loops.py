@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from graphc import nesting, sizes
@@ -30,6 +30,7 @@ def while_loop(
     loop_vars: Any,
     maximum_iterations: Any = None,
     shape_invariants: Any = None,
+    checkpoint_every: int = 0,
     name: str | None = None,
 ) -> Any:
     """Runs ``loop_vars = body(*loop_vars)`` as long as ``cond(*loop_vars)`` holds; gives the last ones.
@@ -44,6 +45,8 @@ def while_loop(
         maximum_iterations: an int or an int scalar; the loop ends after so many steps.
         shape_invariants: in the nesting of `loop_vars`, a shape each, in which None may change from
             step to step; None for a variable that keeps its shape.
+        checkpoint_every: the gradient remembers what every step began with; with k > 0 only every
+            k-th does, and the steps between are run once more (needs loop variables of fixed shapes).
         name: for the result, where there is one loop variable.
 
     Returns: the last loop variables, nested as `loop_vars` is.
@@ -59,12 +62,18 @@ def while_loop(
     test = trace(cond, types, tuple(arguments))
     if len(test.outputs) != 1:
         raise ArgumentError(f"while_loop: cond gives one bool scalar; it is {place_of(cond)}")
-    return _loop(step, test, starts, (), False, loop_vars, maximum_iterations, body, name)[0]
+    plan = _Plan(body, limit=maximum_iterations, checkpoint=_checkpoint("while_loop", checkpoint_every))
+    return _loop(plan, step, test, starts, (), loop_vars, name=name)[0]
 
 
 @explains
 def scan(
-    fn: Callable[[Any, Any], Any], init: Any, xs: Any, reverse: bool = False, name: str | None = None
+    fn: Callable[[Any, Any], Any],
+    init: Any,
+    xs: Any,
+    reverse: bool = False,
+    checkpoint_every: int = 0,
+    name: str | None = None,
 ) -> tuple[Any, Any]:
     """Runs ``carry, y = fn(carry, x)`` for every slice x of `xs` along the first axis.
 
@@ -74,11 +83,14 @@ def scan(
         init: the first carry, any nesting of tensors.
         xs: an array, or any nesting of arrays whose first axes are alike.
         reverse: whether to walk from the last slice to the first.
+        checkpoint_every: the gradient remembers what every step began with; with k > 0 only every
+            k-th does, and the steps between are run once more.
         name: for the last carry, where it is one tensor.
 
     Returns: the last carry, and the ys stacked in the order of the slices (None where y is None).
     """
     starts = [as_tensor(leaf) for leaf in nesting.flatten(init)]
+    xs = _walked(xs)
     arrays = [as_tensor(leaf) for leaf in nesting.flatten(xs)]
     _require_axis("scan", arrays)
     types = [start.result for start in starts] + [slice_type(array.result) for array in arrays]
@@ -86,7 +98,8 @@ def scan(
     if not isinstance(step.nest, tuple | list) or len(step.nest) != 2:
         raise ArgumentError(f"scan: fn gives (carry, y), not {step.nest!r}; it is {place_of(fn)}")
     _require_same("scan", "init", init, step.nest[0], fn)
-    return _loop(step, None, starts, arrays, reverse, init, None, fn, name, step.nest[1])
+    plan = _Plan(fn, reverse=reverse, checkpoint=_checkpoint("scan", checkpoint_every))
+    return _loop(plan, step, None, starts, arrays, init, step.nest[1], name)
 
 
 @explains
@@ -98,40 +111,49 @@ def map_fn(fn: Callable[[Any], Any], xs: Any, name: str | None = None) -> Any:
         xs: an array, or any nesting of arrays whose first axes are alike.
         name: for the result, where it is one tensor.
     """
+    xs = _walked(xs)
     arrays = [as_tensor(leaf) for leaf in nesting.flatten(xs)]
     _require_axis("map_fn", arrays)
     step = trace(fn, [slice_type(array.result) for array in arrays], (xs,))
     if not step.outputs:
         raise ArgumentError(f"map_fn: fn gives nothing; it is {place_of(fn)}")
-    return _loop(step, None, [], arrays, False, (), None, fn, name, step.nest)[1]
+    return _loop(_Plan(fn), step, None, [], arrays, (), step.nest, name)[1]
 
 
 # From traces to the op.
 
 
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What a loop is to be, beside its values: the user's function, how far and which way it goes."""
+
+    function: Callable[..., Any]
+    limit: Any = None
+    reverse: bool = False
+    checkpoint: int = 0
+
+
 def _loop(
+    plan: _Plan,
     step: Trace,
     test: Trace | None,
     starts: Sequence[Tensor],
     arrays: Sequence[Tensor],
-    reverse: bool,
     carry_nest: Any,
-    limit: Any,
-    function: Callable[..., Any],
-    name: str | None,
     y_nest: Any = None,
+    name: str | None = None,
 ) -> tuple[Any, Any]:
     step = _like_starts(step, starts)
     captured, operations = captures([step] if test is None else [test, step])
-    if limit is not None:
-        bound = as_tensor(limit, INT64)
+    if plan.limit is not None:
+        bound = as_tensor(plan.limit, INT64)
         if bound.result.shape != ():
             raise ShapeError(f"while_loop: maximum_iterations is a scalar, not {bound.type}")
         captured = list(dict.fromkeys([*captured, bound]))
-    counted = limit is not None or any(tensor.op is run_state for tensor in captured)
+    counted = plan.limit is not None or any(tensor.op is run_state for tensor in captured)
     body = _close(step, captured, len(starts), counted)
     condition = None if test is None else _close(test, captured, len(starts), counted, tests=True)
-    if limit is not None and condition is not None:
+    if plan.limit is not None and condition is not None:
         condition = _bounded(condition, len(starts), captured.index(bound))
     if counted:
         starts = [*starts, as_tensor(0, INT64)]
@@ -145,11 +167,12 @@ def _loop(
             condition=condition,
             carried=len(starts),
             scanned=len(arrays),
-            reverse=reverse,
+            reverse=plan.reverse,
             shape=_bound(starts, body, condition),
+            checkpoint=plan.checkpoint,
         )
     except GraphError as error:
-        error.extend(f"the body is {place_of(function)}")
+        error.extend(f"the body is {place_of(plan.function)}")
         raise
     count = len(starts) - counted
     carries = _picks(made, range(count), name if y_nest is None else None)
@@ -222,6 +245,20 @@ def _bound(starts: Sequence[Tensor], body: Function, condition: Function | None)
 # What the user gave.
 
 
+def _walked(xs: Any) -> Any:
+    """`xs`, a list of nothing but numbers being one array."""
+    numbers = (
+        isinstance(xs, list) and xs and all(isinstance(x, bool | int | float) for x in nesting.flatten(xs))
+    )
+    return as_tensor(xs) if numbers else xs
+
+
+def _checkpoint(what: str, every: Any) -> int:
+    if isinstance(every, bool) or not isinstance(every, int) or every < 0:
+        raise ArgumentError(f"{what}: checkpoint_every is a number of steps, not {every!r}")
+    return every
+
+
 def _invariants(loop_vars: Any, given: Any, starts: Sequence[Tensor]) -> list[Any]:
     if given is None:
         return [None] * len(starts)
@@ -229,9 +266,7 @@ def _invariants(loop_vars: Any, given: Any, starts: Sequence[Tensor]) -> list[An
         return [given]
     listed = list(given.values()) if isinstance(given, dict) else list(given)
     if len(listed) != len(starts):
-        raise ArgumentError(
-            f"while_loop: {len(starts)} loop variables and {len(listed)} shape_invariants"
-        )
+        raise ArgumentError(f"while_loop: {len(starts)} loop variables and {len(listed)} shape_invariants")
     return listed
 
 

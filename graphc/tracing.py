@@ -10,8 +10,9 @@ from typing import Any
 from graphc import nesting
 from graphc.conversion import as_tensor
 from graphc.function import Function, rebuild, topological
-from graphc.graph import Graph, body_graph
-from graphc.ops.source import _placeholder
+from graphc.errors import ArgumentError
+from graphc.graph import Graph, body_graph, current, has_effects
+from graphc.ops.source import _placeholder, run_state
 from graphc.ops.state import _check, after, assign, pick, variable
 from graphc.tensor import Tensor
 from graphc.types import OPERATION, TensorType, TupleType
@@ -125,3 +126,45 @@ def without_effects(body: Function) -> Function:
 
     return rebuild(Function(body.inputs, body.outputs), remember)[0]
 
+
+def bring_inside(
+    ys: Sequence[Tensor], xs: Sequence[Tensor], order: Sequence[Tensor]
+) -> dict[Tensor, Tensor]:
+    """What nodes become so that the paths from `xs` to `ys` lie in the current body; empty if they do.
+
+    A body takes tensors from around it as inputs of its own, which would cut a path that leads through
+    several of them, and the gradient along it. `order` is what the ys reach, operands before users.
+
+    Raises: ArgumentError for a path through a region that assigns or prints, which must not do so twice.
+    """
+    graph = current().graph
+    if graph.parent is None:
+        return {}
+    reached, between, outside = set(xs), [], False
+    for node in order:
+        if any(i in reached for i in node.inputs):
+            reached.add(node)
+            between.append(node)
+            outside |= node.owner is not graph and graph.holds(node.owner)
+    if not outside:
+        return {}
+    new: dict[Tensor, Tensor] = {}
+    for node in between:
+        if node.op in (after, assign) and node.owner is not graph:
+            new[node] = new.get(node.inputs[0], node.inputs[0])
+            continue
+        if node.op.has_bodies and has_effects(node) and node.owner is not graph:
+            raise ArgumentError(
+                f"the gradient is taken in a body, through a {node.op.name} outside of it that has effects; "
+                f"take it outside\n  at {node.loc}"
+            )
+        inputs = tuple(new.get(i, _same_draw(i)) for i in node.inputs)
+        new[node] = replace(node, inputs=inputs, owner=graph, name=None)
+    return new
+
+
+def _same_draw(operand: Tensor) -> Tensor:
+    """`operand`; the state of the run hidden, so that a loop does not give each step its own."""
+    if operand.op is not run_state:
+        return operand
+    return Tensor(after, (operand,), {}, operand.type, operand.loc, None, operand.owner)

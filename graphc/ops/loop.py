@@ -11,7 +11,7 @@ from graphc.errors import ArgumentError, DTypeError, GraphError, ShapeError
 from graphc.function import Function, topological
 from graphc.graph import graph_frame
 from graphc.op import Shape, op
-from graphc.ops.elementwise import add
+from graphc.ops.elementwise import add, identity
 from graphc.ops.filling import zeros_like
 from graphc.ops.marker import gradients
 from graphc.ops.state import pick
@@ -31,6 +31,7 @@ def loop(
     reverse: bool = False,
     shape: Shape = (),
     state: tuple[str, ...] = (),
+    checkpoint: int = 0,
 ) -> TupleType:
     """Runs `body` again and again, handing what it carries from each step to the next.
 
@@ -42,6 +43,8 @@ def loop(
 
     `shape` lists a new size for the number of steps of a loop with a condition that stacks values, and
     for every size of a carried value that may change. The last ones carried are the variables in `state`.
+    The gradient remembers what every step began with; where `checkpoint` is not 0, what every step of
+    that many began with, and runs the others again.
 
     Shapes: ``(...), [steps, ...], ... -> (...), [steps, ...]``.
     """
@@ -206,12 +209,15 @@ def _loop_gradient(
     reverse: bool,
     shape: tuple[Size, ...],
     state: tuple[str, ...],
+    checkpoint: int,
 ) -> Sequence[Tensor | None]:
     """A loop over the remembered steps, carrying the cotangents of what the forward loop carries.
 
     With ``c', y = body(c, x, w)`` and cotangents ``dc'``, ``dy`` each step back gives ``dc``, ``dx``
     and a share of ``dw``, which adds up.
     """
+    if checkpoint and not shape:
+        return _segmented_gradient(g, operands, body, condition, carried, scanned, reverse, checkpoint)
     parts = Parts.of(operands, carried, scanned)
     formal = Parts.of(body.inputs, carried, scanned)
     floats = [i for i, tensor in enumerate(parts.starts) if tensor.dtype.is_floating]
@@ -249,6 +255,34 @@ def _loop_gradient(
 
 
 loop.gradient(_loop_gradient)
+
+
+def _segmented_gradient(
+    g: Sequence[Tensor | None],
+    operands: Sequence[Tensor],
+    body: Function,
+    condition: Function | None,
+    carried: int,
+    scanned: int,
+    reverse: bool,
+    every: int,
+) -> Sequence[Tensor | None]:
+    """The gradient of the same steps as a loop over segments, which computes the same values again."""
+    from graphc.ops.checkpointing import segmented_scan, segmented_while  # they build loops
+
+    points = [identity(x) for x in operands]  # so that no path leads from one operand to another
+    parts, pure = Parts.of(points, carried, scanned), without_effects(body)
+    if condition is None:
+        again = segmented_scan(parts, pure, reverse, every)
+    else:
+        again = segmented_while(parts, pure, without_effects(condition), every)
+    pairs = [(y, cotangent) for y, cotangent in zip(again, g, strict=True) if cotangent is not None]
+    floats = [i for i, x in enumerate(points) if x.dtype.is_floating]
+    slopes = gradients(
+        [y for y, _ in pairs], [points[i] for i in floats], grad_ys=[c for _, c in pairs]
+    )
+    found = dict(zip(floats, slopes, strict=True))
+    return [found.get(i) for i in range(len(operands))]
 
 
 @dataclass(frozen=True, slots=True)

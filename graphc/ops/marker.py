@@ -54,6 +54,8 @@ def gradients(
 
     Raises: DTypeError for ys that are not float; ArgumentError, ShapeError.
     """
+    from graphc.tracing import bring_inside  # tracing builds on ops
+
     if unconnected not in ("none", "zero"):
         raise ArgumentError(f'unconnected is "none" or "zero", not {unconnected!r}')
     targets = [as_tensor(y) for y in _listed(ys)]
@@ -75,8 +77,10 @@ def gradients(
     asked = list(dict.fromkeys(p for group in points for p in group if p in connected))
     answers: dict[Tensor, Tensor] = {}
     if asked:
+        new = bring_inside(targets, asked, ancestors)
+        ends, cuts, begins = ([new.get(t, t) for t in each] for each in (targets, stops, asked))
         request = gradient_request(
-            *targets, *seeds, *stops, *asked, ys=len(targets), seeds=len(seeds), stops=len(stops)
+            *ends, *seeds, *cuts, *begins, ys=len(targets), seeds=len(seeds), stops=len(stops)
         )
         answers = {x: pick(request, index=i) for i, x in enumerate(asked)}
     return [
