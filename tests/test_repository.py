@@ -10,6 +10,11 @@ from pathlib import Path
 
 import pytest
 
+import graphc as gc
+from graphc.function import Function
+from passes.rewrite import index, rewrite
+from passes.target import Target
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("passes/*.md")])
@@ -76,17 +81,28 @@ def test_licence_is_apache():
     assert "END OF TERMS AND CONDITIONS" in text
 
 
-def test_the_pass_of_the_page_works():
-    import graphc as gc
-    from passes.target import Target
-
+def code_of_the_page(name):
+    """What the block of docs/adding.md that defines `name` defines."""
     page = (ROOT / "docs" / "adding.md").read_text(encoding="utf-8")
-    code = re.search(r"```python\n(from graphc\.function.*?)```", page, re.DOTALL).group(1)
+    (code,) = [c for c in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if f"def {name}(" in c]
     names: dict = {}
     exec(code, names)
+    return names[name]
+
+
+def test_the_pass_of_the_page_works():
+    drop_identities = code_of_the_page("drop_identities")
     with gc.Graph().as_default():
         x = gc.placeholder("float32", (3,), name="x")
-        function = gc.optimize(gc.neg(gc.neg(x)) + 1.0)
-    shorter = names["cancel_negations"](function, Target())
-    assert [node.op.name for node in shorter.nodes()] == ["placeholder", "constant", "add"]
-    assert names["cancel_negations"](shorter, Target()) is shorter
+        shorter = drop_identities(Function((x,), (gc.exp(gc.identity(gc.identity(x))),)), Target())
+    assert [node.op.name for node in shorter.nodes()] == ["placeholder", "exp"]
+    assert drop_identities(shorter, Target()) is shorter
+
+
+def test_the_rule_of_the_page_works():
+    rules = index((code_of_the_page("negate_twice"),))
+    with gc.Graph().as_default():
+        x = gc.placeholder("float32", (3,), name="x")
+        shorter = rewrite(Function((x,), (gc.exp(gc.neg(gc.neg(x))),)), rules)
+    assert [node.op.name for node in shorter.nodes()] == ["placeholder", "exp"]
+    assert rewrite(shorter, rules) is shorter
