@@ -106,3 +106,13 @@ def test_the_rule_of_the_page_works():
         shorter = rewrite(Function((x,), (gc.exp(gc.neg(gc.neg(x))),)), rules)
     assert [node.op.name for node in shorter.nodes()] == ["placeholder", "exp"]
     assert rewrite(shorter, rules) is shorter
+
+
+def test_the_files_of_the_tour_exist():
+    room = None
+    for line in (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").splitlines():
+        if match := re.match(r"## `(\w+)`", line):
+            room = match[1]
+        elif room and line.startswith("| `"):
+            for name in re.findall(r"`([\w/]+(?:\.py|/))`", line.split("|")[1]):
+                assert (ROOT / room / name).exists(), f"{room}/{name}"
