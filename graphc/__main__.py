@@ -50,9 +50,7 @@ def _dump(given: argparse.Namespace) -> None:
 def _fetches(source: Path) -> Any:
     """What `source` defines. Raises: GraphError for what defines nothing."""
     if source.suffix == ".gir":
-        function = gc.parse(source.read_text(encoding="utf-8")).function
-        assert function is not None  # a text always holds one
-        return function
+        return gc.load_graph(source)
     sys.path.insert(0, str(source.resolve().parent))  # a script may import its neighbours
     namespace = runpy.run_path(str(source))
     build = namespace.get("build")

@@ -10,6 +10,7 @@ import numpy as np
 from graphc import sizes
 from graphc.conversion import as_tensor
 from graphc.errors import ArgumentError, DTypeError, ShapeError
+from graphc.function import topological
 from graphc.ops.state import after, extent
 from graphc.sizes import Size, SizeExpr
 from graphc.tensor import Tensor
@@ -42,7 +43,7 @@ def as_sizes(shape: Any) -> tuple[Sizes, Witnesses]:
     else:
         raise ArgumentError(f"a shape is a sequence of sizes, not {shape!r}")
     found: list[Size] = []
-    witnesses: list[Tensor] = []
+    witnesses: list[Tensor] = list(_binding(shape, listed)) if isinstance(shape, Tensor) else []
     for item in listed:
         size, witness = as_bound_size(item)
         found.append(size)
@@ -59,7 +60,7 @@ def as_bound_size(item: Any) -> tuple[Size, Witnesses]:
             raise DTypeError(f"a size is a whole number, not {item.type}")
         known = symbolic_value(item)
         if known is not None and known.shape == ():
-            return known.item(), ()
+            return known.item(), _binding(item, [known.item()])
         size, witness = bind(item)
         return size, (witness,)
     if item is None:
@@ -67,6 +68,12 @@ def as_bound_size(item: Any) -> tuple[Size, Witnesses]:
     if isinstance(item, int | np.integer) and not isinstance(item, bool) and item < 0:
         return int(item), ()
     return as_size(item), ()
+
+
+def _binding(source: Tensor, listed: Sequence[Any]) -> Witnesses:
+    """`source`, where a result that it is made of binds an unknown size among `listed`."""
+    unknown = any(isinstance(size, SizeExpr) and sizes.is_unknown(size) for size in listed)
+    return (source,) if unknown and any(node.op.binds for node in topological((source,))) else ()
 
 
 def bind(length: Tensor) -> tuple[Size, Tensor]:

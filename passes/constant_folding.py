@@ -88,9 +88,7 @@ def _folded(node: Tensor, deadline: float) -> Tensor:
         value = round_to_bfloat16(value)
     value.setflags(write=False)
     decide(Decision("fold", node.op.name, True, "constant", node.loc, {"bytes": size}))
-    return Tensor(
-        constant, (), {"value": value, "dtype": type.dtype}, type, node.loc, node.name, node.owner
-    )
+    return Tensor(constant, (), {"value": value, "dtype": type.dtype}, type, node.loc, node.name, node.owner)
 
 
 def _refuser(node: Tensor, **details: Any) -> Callable[[str], Tensor]:

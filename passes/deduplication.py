@@ -74,4 +74,3 @@ def structure_key(function: Function) -> Hashable:
         tuple(number[node] for node in function.outputs),
         tuple(number[node] for node in function.effects),
     )
-

@@ -75,9 +75,11 @@ def _answer(request: Tensor, operands: tuple[Tensor, ...]) -> list[Tensor]:
     given, rest = rest[:seeds], rest[seeds:]
     stopped, points = rest[:stops], rest[stops:]
     with on_behalf_of(backward_of(request.loc)):
-        starts = [sum_to(seed, y.result) for seed, y in zip(given, targets, strict=True)] if given else [
-            ops.ones_like(y) for y in targets
-        ]
+        starts = (
+            [sum_to(seed, y.result) for seed, y in zip(given, targets, strict=True)]
+            if given
+            else [ops.ones_like(y) for y in targets]
+        )
     found = _sweep(targets, starts, frozenset(stopped), points)
     with on_behalf_of(backward_of(request.loc)):
         results = [found[x] if x in found else ops.zeros_like(x) for x in points]
@@ -176,4 +178,3 @@ def sum_to(x: Tensor, type: TensorType) -> Tensor:
     if len(shape) < len(wanted) or any(a == 1 and b != 1 for a, b in zip(shape, wanted, strict=True)):
         x = ops.broadcast_to(x, wanted)
     return x if x.dtype is type.dtype else ops.cast(x, type.dtype)
-

@@ -164,9 +164,7 @@ class _Region:
         return {name: parameter(name, self.samples[name].result, owner) for name in names}
 
     def _remade(self, operands: tuple[Tensor, ...], attrs: Mapping[str, object]) -> Tensor:
-        return replace(
-            self.node, inputs=operands, attrs=attrs, type=self.node.op.infer(operands, attrs)
-        )
+        return replace(self.node, inputs=operands, attrs=attrs, type=self.node.op.infer(operands, attrs))
 
 
 def _pure(

@@ -9,11 +9,15 @@ from graphc.function import Function, topological
 from graphc.sizes import Symbol
 from graphc.tensor import Tensor
 from graphc.types import TensorType
+from passes.branches import resolve_branches
 from passes.constant_folding import fold_constants
 from passes.cutting import cut_feeds
+from passes.dead_results import drop_dead_results
 from passes.deduplication import deduplicate
 from passes.differentiation import differentiate
 from passes.lifting import lift_assignments
+from passes.loop_invariants import hoist_invariants
+from passes.loop_merging import merge_loops
 from passes.program import Check, size_guards
 from passes.simplification import simplify
 from passes.sizing import bind_sizes
@@ -28,6 +32,7 @@ AfterEach = Callable[[str, Function], None]
 DEFINED: tuple[Pass, ...] = (
     lift_assignments,  # bodies become values, which is what gradients are of
     differentiate,  # what follows sees no requests
+    merge_loops,  # while the loops of a gradient still share nodes with those that they remember
 )
 
 
@@ -47,7 +52,12 @@ _MOST_ROUNDS = 4  # each finds what the one before made possible; a fifth has no
 # In this order, each for a reason.
 PIPELINE: tuple[Pass, ...] = (
     thread_state,  # reads meet the assignments that they see, so that order is data from here on
+    resolve_branches,  # a branch never taken brings nothing with it
     clean,  # less is left for whatever comes
+    drop_dead_results,  # before anything is moved for the sake of a result that nobody reads
+    hoist_invariants,  # out of the steps, once clean bodies show what is invariant
+    drop_dead_results,  # what was moved out may leave a body without use for what it was made of
+    clean,  # what came out of the bodies meets what was outside
 )
 
 
@@ -57,7 +67,6 @@ class Prepared:
 
     function: Function
     guards: tuple[Check, ...]
-
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,9 +93,7 @@ def plan(
     number = {node: i for i, node in enumerate(nodes)}
     bound = set(known)
     bindings = tuple(
-        (i, binding)
-        for i, node in enumerate(function.inputs)
-        for binding in _bindings(node.type, bound)
+        (i, binding) for i, node in enumerate(function.inputs) for binding in _bindings(node.type, bound)
     )
     variable_bindings = tuple(
         (node.attrs["name"], binding)
@@ -238,5 +236,3 @@ def _refuse_unbound(steps: list[Step], bound: set[Symbol]) -> None:
                             f"{step.node.op.name} needs the size {symbol.name or '?'} of {step.node.type}, "
                             f"which nothing that is fed or computed gives\n  at {step.node.loc}"
                         )
-
-

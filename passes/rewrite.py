@@ -185,9 +185,7 @@ def map_bodies(function: Function, transform: Callable[[Function], Function]) ->
 
     def make(node: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
         made = with_inputs(node, inputs)
-        changed = {
-            name: better for name, body in bodies(node) if (better := transform(body)) is not body
-        }
+        changed = {name: better for name, body in bodies(node) if (better := transform(body)) is not body}
         return replace(made, attrs={**made.attrs, **changed}) if changed else made
 
     return rebuild(function, make)[0]

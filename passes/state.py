@@ -36,9 +36,7 @@ def thread_state(function: Function, target: Target = Target()) -> Function:  # 
             latest = latest_assignment(node, seen)
             if latest is not None:
                 value = new[latest] if latest in new else _lifted_value(latest, new)
-                new[node] = Tensor(
-                    after, (value, *inputs), {}, value.type, node.loc, node.name, node.owner
-                )
+                new[node] = Tensor(after, (value, *inputs), {}, value.type, node.loc, node.name, node.owner)
         return new[node]
 
     return rebuild(function, make)[0]

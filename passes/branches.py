@@ -1,0 +1,69 @@
+"""Branches: a `cond` whose predicate is known, or whose branches are one, becomes what it gives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from graphc.function import Function, rebuild, with_inputs
+from graphc.ops.region import _cond as cond
+from graphc.ops.source import _constant as constant
+from graphc.ops.state import pick
+from graphc.tensor import Tensor
+from graphc.types import TupleType
+from passes.deduplication import structure_key
+from passes.record import Decision, decide
+from passes.rewrite import map_bodies
+from passes.target import Target
+
+
+def resolve_branches(function: Function, target: Target = Target()) -> Function:  # noqa: B008  Target is frozen
+    """`function` with the branch taken in place of every `cond` that needs no run to be decided.
+
+    The same object comes back where there is none. A result whose type the other branch widened
+    keeps its cond.
+    """
+    if not any(node.op.has_bodies for node in function.nodes()):
+        return function
+    function = map_bodies(function, lambda body: resolve_branches(body, target))
+    taken: dict[Tensor, tuple[Tensor, ...]] = {}
+    effects: list[Tensor] = []
+
+    def make(node: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
+        if node.op is pick and inputs[0] in taken:
+            return taken[inputs[0]][node.attrs["index"]]
+        made = with_inputs(node, inputs)
+        if node.op is cond and (branch := _decided(made)) is not None:
+            inlined = inline(branch, inputs[1:], node.owner)
+            decide(Decision("branch", "cond", True, "predicate is known", node.loc))
+            taken[made] = inlined.outputs
+            effects.extend(inlined.effects)
+        return made
+
+    result, _ = rebuild(function, make)
+    return replace(result, effects=(*result.effects, *effects)) if effects else result
+
+
+def _decided(node: Tensor) -> Function | None:
+    """The body that `node` always runs; None where the run decides, or where types differ."""
+    then, orelse = node.attrs["then"], node.attrs["orelse"]
+    predicate = node.inputs[0]
+    if predicate.op is constant:
+        branch: Function = then if predicate.attrs["value"].item() else orelse
+    elif structure_key(then) == structure_key(orelse) and not then.effects:
+        branch = then
+    else:
+        return None
+    assert isinstance(node.type, TupleType)
+    alike = all(a.type == t for a, t in zip(branch.outputs, node.type.elements, strict=True))
+    return branch if alike else None
+
+
+def inline(body: Function, operands: Sequence[Tensor], owner: object) -> Function:
+    """`body` on `operands`, its nodes belonging to the graph around."""
+
+    def make(node: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
+        return replace(node, inputs=inputs, owner=owner)
+
+    rebuilt, _ = rebuild(body, make, dict(zip(body.inputs, operands, strict=True)))
+    return rebuilt

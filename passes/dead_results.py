@@ -1,0 +1,164 @@
+"""Dead results: what nobody reads of a region is not computed, carried or handed to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from graphc.function import Function, rebuild, topological, with_inputs
+from graphc.ops.loop import Parts, loop, varies
+from graphc.ops.region import _cond as cond
+from graphc.ops.state import pick
+from graphc.sizes import Size
+from graphc.tensor import Tensor
+from passes.record import Decision, decide
+from passes.rewrite import map_bodies
+from passes.target import Target
+
+
+def drop_dead_results(function: Function, target: Target = Target()) -> Function:  # noqa: B008  Target is frozen
+    """`function` whose regions give, carry and take only what is used; the same object where all is.
+
+    A loop variable lives if its last value is read, or if the condition, an effect, a stacked value
+    that is read, or another living variable depends on it.
+    """
+    while True:  # a region that shrinks reads less of those before it
+        smaller = _drop_once(function)
+        if smaller is function:
+            break
+        function = smaller
+    return map_bodies(function, lambda body: drop_dead_results(body, target))
+
+
+def _drop_once(function: Function) -> Function:
+    nodes = function.nodes()
+    if not any(node.op.has_bodies for node in nodes):
+        return function
+    used: dict[Tensor, set[int]] = {}
+    for node in nodes:
+        if node.op is pick:
+            used.setdefault(node.inputs[0], set()).add(node.attrs["index"])
+    kept: dict[Tensor, Sequence[int]] = {}  # of each region that shrank: the results that are left
+
+    def make(node: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
+        if node.op is pick and node.inputs[0] in kept:
+            index = kept[node.inputs[0]].index(node.attrs["index"])
+            return replace(node, inputs=inputs, attrs={"index": index})
+        made = with_inputs(node, inputs)
+        if node.op is not cond and node.op is not loop:
+            return made
+        alive = used.get(node, set())
+        smaller, left = _shrunk_cond(made, alive) if node.op is cond else _shrunk_loop(made, alive)
+        if smaller is not made:
+            kept[node] = left
+            decide(Decision("dead", node.op.name, True, "never read", node.loc, {"results": len(left)}))
+        return smaller
+
+    return rebuild(function, make)[0]
+
+
+def _shrunk_cond(node: Tensor, used: set[int]) -> tuple[Tensor, Sequence[int]]:
+    then, orelse = node.attrs["then"], node.attrs["orelse"]
+    left = sorted(used)
+    reached = _reached([then, orelse], left)
+    captured = [
+        i for i in range(len(then.inputs)) if then.inputs[i] in reached or orelse.inputs[i] in reached
+    ]
+    if len(left) == len(then.outputs) and len(captured) == len(then.inputs):
+        return node, left
+    shape, given = [], iter(node.attrs["shape"])
+    for i, (x, y) in enumerate(zip(then.outputs, orelse.outputs, strict=True)):
+        for a, b in zip(x.result.shape or (), y.result.shape or (), strict=False):
+            if a != b:
+                size = next(given)
+                if i in used:
+                    shape.append(size)
+    inputs = (node.inputs[0], *(node.inputs[1 + i] for i in captured))
+    first = len(then.outputs) - len(node.attrs["state"])
+    attrs = {
+        **node.attrs,
+        "then": _restricted(then, captured, left),
+        "orelse": _restricted(orelse, captured, left),
+        "shape": tuple(shape),
+        "state": tuple(name for i, name in enumerate(node.attrs["state"]) if first + i in used),
+    }
+    return replace(node, inputs=inputs, attrs=attrs, type=cond.infer(inputs, attrs)), left
+
+
+def _shrunk_loop(node: Tensor, used: set[int]) -> tuple[Tensor, Sequence[int]]:
+    body, condition = node.attrs["body"], node.attrs["condition"]
+    carried, scanned = node.attrs["carried"], node.attrs["scanned"]
+    formal = Parts.of(body.inputs, carried, scanned)
+    alive = set(used)
+    while True:  # each round finds the carried values that the ones found so far depend on
+        reached = _reached([body], sorted(alive))
+        if condition is not None:
+            tested = _reached([condition], [0])
+            reached |= {b for b, c in _pairs(body, condition, carried, scanned) if c in tested}
+        wider = alive | {i for i, tensor in enumerate(formal.starts) if tensor in reached}
+        if wider == alive:
+            break
+        alive = wider
+    left = sorted(alive)
+    inputs = [i for i, t in enumerate(body.inputs) if (i in alive if i < carried else t in reached)]
+    if condition is None and not any(carried <= i < carried + scanned for i in inputs):
+        inputs = sorted({*inputs, carried})  # one array must be left to walk
+    if len(left) == len(body.outputs) and len(inputs) == len(body.inputs):
+        return node, left
+    first = carried - len(node.attrs["state"])
+    attrs = {
+        **node.attrs,
+        "body": _restricted(body, inputs, left),
+        "carried": sum(i < carried for i in left),
+        "scanned": sum(carried <= i < carried + scanned for i in inputs),
+        "shape": _left_sizes(node, alive),
+        "state": tuple(name for i, name in enumerate(node.attrs["state"]) if first + i in alive),
+    }
+    if condition is not None:
+        own = [i if i < carried else i - scanned for i in inputs if not carried <= i < carried + scanned]
+        attrs["condition"] = _restricted(condition, own, [0])
+    operands = tuple(node.inputs[i] for i in inputs)
+    return replace(node, inputs=operands, attrs=attrs, type=loop.infer(operands, attrs)), left
+
+
+def _pairs(
+    body: Function, condition: Function, carried: int, scanned: int
+) -> Iterable[tuple[Tensor, Tensor]]:
+    """The inputs that body and condition have in common."""
+    shared = (*body.inputs[:carried], *body.inputs[carried + scanned :])
+    return zip(shared, condition.inputs, strict=True)
+
+
+def _left_sizes(node: Tensor, alive: set[int]) -> tuple[Size, ...]:
+    """The sizes that the loop still binds when only the results in `alive` are left."""
+    body, carried = node.attrs["body"], node.attrs["carried"]
+    given = iter(node.attrs["shape"])
+    left: list[Size] = []
+    if node.attrs["condition"] is not None and len(body.outputs) > carried:
+        steps = next(given)
+        if any(i >= carried for i in alive):
+            left.append(steps)
+    for i, (start, formal) in enumerate(zip(node.inputs[:carried], body.inputs, strict=False)):
+        for a, f in zip(start.result.shape or (), formal.result.shape or (), strict=False):
+            if varies(a, f):
+                size = next(given)
+                if i in alive:
+                    left.append(size)
+    return tuple(left)
+
+
+def _reached(functions: Iterable[Function], outputs: Sequence[int]) -> set[Tensor]:
+    """What the given outputs, and the effects, of `functions` depend on."""
+    return {
+        node
+        for function in functions
+        for node in topological((*(function.outputs[i] for i in outputs), *function.effects))
+    }
+
+
+def _restricted(function: Function, inputs: Sequence[int], outputs: Sequence[int]) -> Function:
+    return Function(
+        tuple(function.inputs[i] for i in inputs),
+        tuple(function.outputs[i] for i in outputs),
+        function.effects,
+    )
