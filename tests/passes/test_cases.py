@@ -1,0 +1,177 @@
+"""Passes on text: what stands before ``--->`` becomes what stands after it, and both give the same numbers.
+
+A file ``cases/<name>.gir`` belongs to the pass that `PASSES` names, and holds cases one after another:
+
+    # case: a title
+    graph(...) { ... }
+    --->
+    graph(...) { ... }
+
+``unchanged`` in place of the second graph: the very same Function comes back. ``error: ...``: the pass
+raises, with that in its text. ``pytest --update-cases`` writes what the passes do now into the files.
+"""
+
+import re
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import graphc as gc
+from graphc.function import Function
+from graphc.sizes import symbols
+from passes.target import Target
+
+FOLDER = Path(__file__).parent / "cases"
+
+
+def cut(function, target):
+    """Cutting at what is named ``fed...``, behind the inputs."""
+    from passes.cutting import cut_feeds
+
+    fed = [node for node in function.nodes() if node.name and node.name.startswith("fed")]
+    feeds = (*function.inputs, *(node for node in fed if node not in function.inputs))
+    result = cut_feeds(function, feeds)[0]
+    return function if result.inputs == function.inputs and result.outputs == function.outputs else result
+
+
+def size(function, target):
+    """Sizing by the nodes that bind sizes."""
+    from passes.sizing import bind_sizes
+
+    return bind_sizes(function, [node for node in function.nodes() if node.op.binds])
+
+
+# By the stem of the file: (Function, Target) -> Function, or where one stands.
+PASSES = {
+    "branches": "passes.branches:resolve_branches",
+    "constant_folding": "passes.constant_folding:fold_constants",
+    "cutting": cut,
+    "dead_results": "passes.dead_results:drop_dead_results",
+    "deduplication": "passes.deduplication:deduplicate",
+    "differentiation": "passes.differentiation:differentiate",
+    "lifting": "passes.lifting:lift_assignments",
+    "loop_merging": "passes.loop_merging:merge_loops",
+    "simplification": "passes.simplification:simplify",
+    "sizing": size,
+    "state": "passes.state:thread_state",
+}
+
+
+def pass_of(stem):
+    found = PASSES[stem]
+    if callable(found):
+        return found
+    module, _, name = found.partition(":")
+    return getattr(import_module(module), name)
+
+
+@dataclass
+class Case:
+    stem: str
+    title: str
+    before: str
+    after: str
+
+
+def read(path):
+    """The words at the head of a file, and its cases."""
+    head, *parts = re.split(r"^# case: ", path.read_text(), flags=re.M)
+    cases = []
+    for part in parts:
+        title, _, texts = part.partition("\n")
+        before, arrow, after = texts.partition("\n--->\n")
+        assert arrow, f"{path.name}: case {title!r} has no --->"
+        cases.append(Case(path.stem, title.strip(), before.strip(), after.strip()))
+    return head, cases
+
+
+FILES = sorted(FOLDER.glob("*.gir"))
+CASES = [pytest.param(case, id=f"{case.stem}: {case.title}") for path in FILES for case in read(path)[1]]
+
+
+def plain(text):
+    """The text without places: those of new nodes are the lines that ran the pass."""
+    return re.sub(r"\s+# \S+:\d+(?: \(backward\))?$", "", text, flags=re.M)
+
+
+def outcome(case):
+    """The text of what the pass makes of `case`; the checks that need no expectation."""
+    before = gc.parse(case.before).function
+    gc.verify(before)
+    step = pass_of(case.stem)
+    try:
+        result = step(before, Target())
+    except gc.GraphError as error:
+        return None, f"error: {str(error).splitlines()[0]}"
+    if result is before:
+        return before, "unchanged"
+    gc.verify(result)
+    return result, plain(gc.show(result))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_case(case):
+    assert plain(gc.show(gc.parse(case.before))) == case.before
+    result, text = outcome(case)
+    assert text == case.after
+    if result is None:
+        return
+    assert isinstance(result, Function)
+    assert pass_of(case.stem)(result, Target()) is result
+    if text != "unchanged":
+        for (kind, a), (_, b) in zip(numbers(case.before, case), numbers(case.after, case), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-12, err_msg=kind)
+
+
+def numbers(text, case, backend="numpy"):
+    """What a run of `text` gives: its outputs, and the variables afterwards.
+
+    Placeholders, what is named ``fed...``, and variables get values drawn by their names.
+    """
+    graph = gc.parse(text, seed=0)
+    before = gc.parse(case.before).function
+    extents = {}
+    with graph.as_default(), gc.Session(backend=backend) as session:
+        for name, variable in sorted(graph.variables.items()):
+            session.run(variable.assign(drawn(name, variable.type, extents)))
+        feeds = {}
+        for node in sorted(before.nodes(), key=lambda node: node.name or ""):
+            if node.name and (node in before.inputs or node.name.startswith("fed")):
+                feeds[node.name] = drawn(node.name, node.result, extents)
+        feeds = {name: value for name, value in feeds.items() if name in graph.tensors}
+        function = graph.function
+        values = session.run([*function.outputs, *function.effects], feeds)[: len(function.outputs)]
+        found = [(f"output {i}", value) for i, value in enumerate(values)]
+        return found + [(name, session.run(name)) for name in sorted(graph.variables)]
+
+
+def drawn(name, type, extents):
+    """An array of `type`; sizes of one name are alike, and bigger than one."""
+    rng = np.random.default_rng(list(name.encode()))
+    shape = []
+    for extent in type.sizes:
+        if not isinstance(extent, int):
+            (symbol,) = symbols(extent)
+            extent = extents.setdefault(symbol.name, 2 + len(extents))
+        shape.append(extent)
+    if type.dtype.kind == "f":
+        return rng.uniform(0.5, 2.0, shape).astype(type.dtype.numpy)
+    if type.dtype.kind == "b":
+        return rng.random(shape) < 0.5
+    return rng.integers(0, 3, shape).astype(type.dtype.numpy)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_update(path, request):
+    """With ``--update-cases`` this writes; without, it holds that each title stands once."""
+    head, cases = read(path)
+    assert len({case.title for case in cases}) == len(cases)
+    if request.config.getoption("--update-cases"):
+        for case in cases:
+            case.before = plain(gc.show(gc.parse(case.before)))
+            case.after = outcome(case)[1]
+        parts = (f"# case: {c.title}\n{c.before}\n--->\n{c.after}\n" for c in cases)
+        path.write_text(head + "\n".join(parts))
