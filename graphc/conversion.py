@@ -221,7 +221,7 @@ def _takes(tensor: Tensor, number: Any) -> bool:
         return False
     dtype = tensor.dtype
     if dtype is FLOAT32 or dtype is FLOAT64:
-        return -3e38 < number < 3e38
+        return bool(-3e38 < number < 3e38)
     return kind is int and dtype.is_integer and 0 <= number < 128
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from graphc.function import Function, rebuild, with_inputs
+from graphc.graph import Graph
 from graphc.ops.region import _cond as cond
 from graphc.ops.source import _constant as constant
 from graphc.ops.state import pick
@@ -31,7 +32,8 @@ def resolve_branches(function: Function, target: Target = Target()) -> Function:
 
     def make(node: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
         if node.op is pick and inputs[0] in taken:
-            return taken[inputs[0]][node.attrs["index"]]
+            index: int = node.attrs["index"]
+            return taken[inputs[0]][index]
         made = with_inputs(node, inputs)
         if node.op is cond and (branch := _decided(made)) is not None:
             inlined = inline(branch, inputs[1:], node.owner)
@@ -59,7 +61,7 @@ def _decided(node: Tensor) -> Function | None:
     return branch if alike else None
 
 
-def inline(body: Function, operands: Sequence[Tensor], owner: object) -> Function:
+def inline(body: Function, operands: Sequence[Tensor], owner: Graph | None) -> Function:
     """`body` on `operands`, its nodes belonging to the graph around."""
 
     def make(node: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:

@@ -68,7 +68,7 @@ def _is_known(type: TensorType) -> bool:
 
 def _folded(node: Tensor, deadline: float) -> Tensor:
     type = node.result
-    size = math.prod(type.shape or ()) * type.dtype.itemsize  # type: ignore[arg-type]  # known, as checked
+    size = math.prod(type.shape or ()) * type.dtype.itemsize
     held = sum(i.attrs["value"].nbytes for i in node.inputs)
     refuse = _refuser(node, size=size, held=held)
     if node.op.name in SPLATS and size > held:

@@ -95,10 +95,11 @@ def test_a_kernel_is_compiled_once_in_a_process(graph):
 
 def test_bodies_use_kernels_too(graph):
     x = gc.placeholder("float32", (3,), name="x")
-    y = gc.cond(gc.constant(True), lambda: x * x, lambda: x + x)
+    which = gc.placeholder("bool", (), name="which")
+    y = gc.cond(which, lambda: x * x, lambda: x + x)
     with gc.Session(backend="llvm") as session:
-        assert session.run(y, {x: [1, 2, 3]}).tolist() == [1, 4, 9]
-        assert len(session.compile(y, [x]).kernels) == 2
+        assert session.run(y, {x: [1, 2, 3], which: True}).tolist() == [1, 4, 9]
+        assert len(session.compile(y, [x, which]).kernels) == 2
 
 
 def test_numpy_sessions_never_load_llvm():
