@@ -35,7 +35,7 @@ class Graph:
             raise ArgumentError(f"a seed is an int, not {seed!r}")
         self.parent = parent
         self.root: Graph = self if parent is None else parent.root
-        self.is_seeded = seed is not None or (parent is not None and parent.is_seeded)
+        self.is_seeded: bool = seed is not None or (parent is not None and parent.is_seeded)
         if seed is None:
             seed = secrets.randbits(63) if parent is None else parent.seed
         self.seed: int = seed

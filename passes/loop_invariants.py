@@ -1,5 +1,4 @@
-"""Loop invariants: what every step computes alike is computed before the loop, and what the steps
-compute apart from one another is computed for all of them at once."""
+"""Loop invariants: what every step computes alike, or apart from the others, is computed before the loop."""
 
 from __future__ import annotations
 
@@ -8,7 +7,7 @@ from dataclasses import replace
 
 from graphc import ops
 from graphc.function import Function, rebuild, with_inputs
-from graphc.op import Op
+from graphc.op import OPS, Op
 from graphc.ops.loop import Parts, loop
 from graphc.ops.source import _constant as constant
 from graphc.sizes import SizeExpr, Symbol, symbols
@@ -20,7 +19,7 @@ from passes.rewrite import map_bodies
 from passes.target import Target
 
 # Not worth a value of their own outside: they cost nothing, or stand for much in little.
-_STAYS: frozenset[Op] = frozenset((constant, ops.broadcast_to, ops.iota))
+_STAYS: frozenset[Op] = frozenset(OPS[name] for name in ("constant", "broadcast_to", "iota"))
 
 
 def hoist_invariants(function: Function, target: Target = Target()) -> Function:  # noqa: B008  Target is frozen
@@ -145,7 +144,7 @@ def _works_on_all(node: Tensor, walked: set[Tensor]) -> bool:
     assert rank is not None
     if node.op.family == "elementwise":
         return node.result.rank == rank and all((i.result.rank or 0) <= rank for i in node.inputs)
-    if node.op is ops.matmul:
+    if node.op is OPS["matmul"]:
         x, w = node.inputs
         return x in walked and w not in walked and rank >= 2 and w.result.rank == 2
     return False
