@@ -12,7 +12,9 @@ class Target:
     Args:
         backend: the name of the backend that will run the function.
         fast_math: whether rewrites may change the last bits of floats.
+        fusible: the names of the ops that the backend can put into one kernel with others.
     """
 
     backend: str = "numpy"
     fast_math: bool = False
+    fusible: frozenset[str] = frozenset()

@@ -64,8 +64,9 @@ def _loop(node: Tensor, bodies: Mapping[str, Body]) -> Runner:
                 if condition is not None and not condition([*carry, *captured], run)[0]:
                     break
                 results = body([*carry, *(array[step] for array in arrays), *captured], run)
-            except GraphError as error:
-                error.extend(f"in step {step} of the loop at {node.loc}")
+            except Exception as error:
+                place = f"in step {step} of the loop at {node.loc}"
+                error.extend(place) if isinstance(error, GraphError) else error.add_note(place)
                 raise
             carry = results[:carried]
             for column, value in zip(kept, results[carried:], strict=True):
@@ -83,7 +84,13 @@ def _stack(values: Sequence[Array], type: TensorType, run: Run) -> Array:
     return np.empty((0, *(size if isinstance(size, int) else 0 for size in rest)), type.dtype.numpy)
 
 
-RUNNERS: dict[str, Callable[[Tensor, Mapping[str, Body]], Runner]] = {"cond": _cond, "loop": _loop}
+def _fused(node: Tensor, bodies: Mapping[str, Body]) -> Runner:
+    """The body, step by step: what a backend without a kernel for it does."""
+    body = bodies["body"]
+    return lambda run, *operands: tuple(body(operands, run))
+
+
+RUNNERS: dict[str, Callable[[Tensor, Mapping[str, Body]], Runner]] = {"cond": _cond, "loop": _loop, "fused": _fused}
 
 
 def runner_of(node: Tensor, bodies: Mapping[str, Body]) -> Runner:

@@ -18,6 +18,7 @@ SHOWN_ELSEWHERE = {
     "run_state": "tests/runtime/test_session.py",
     "cond": "tests/graphc/test_region.py",
     "loop": "tests/graphc/test_loops.py",
+    "fused": "tests/passes/test_fusion.py",
     "extent": "tests/graphc/test_movement.py",
     "pick": "every op with several results",
 }

@@ -70,6 +70,19 @@ _cond.feeds_bodies(
 )
 
 
+@op("region")
+def fused(*operands: Tensor, body: Function) -> TupleType:
+    """The results of `body` on `operands`, computed together: what a backend makes one kernel of.
+
+    Shapes: ``... -> (...)``.
+    """
+    return TupleType(tuple(output.result for output in body.outputs))
+
+
+fused.feeds_bodies(lambda *operands, body: {"body": [operand.type for operand in operands]})
+fused.gradient(None)  # differentiation comes before fusion
+
+
 def _cond_gradient(
     g: Sequence[Tensor | None], out: Tensor, predicate: Tensor, *captured: Tensor, **attrs: Any
 ) -> Sequence[Tensor | None]:

@@ -1,0 +1,247 @@
+"""Fusion: elementwise ops, and reductions of rows among them, that one kernel can compute together.
+
+What is fused shares its *rows*: all axes but the last are walked once, and within a row run loops over
+the last axis with reductions between them. So a softmax, a layer normalisation or a chain of
+elementwise ops is one node each.
+
+A node that is not fused with an operand has a typed reason in the record: ``op`` (the backend has no
+code for it), ``rows`` (it walks other rows), ``order`` (something that is not fused stands between),
+``size`` (the kernel would grow beyond MOST_NODES).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from graphc.function import Function, rebuild, with_inputs
+from graphc.op import OPS
+from graphc.ops.region import fused
+from graphc.ops.state import pick
+from graphc.sizes import Size
+from graphc.tensor import Tensor
+from graphc.tracing import parameter
+from graphc.types import TensorType, TupleType
+from passes.record import Decision, counters, decide
+from passes.rewrite import map_bodies
+from passes.target import Target
+
+MOST_NODES = 48  # of one kernel: beyond, values no longer fit the registers and compiling slows down
+REDUCTIONS = frozenset(OPS[name] for name in ("sum", "max", "min", "mean"))
+_VIEWS = frozenset(OPS[name] for name in ("reshape", "broadcast_to", "expand_dims", "squeeze"))
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What a fused node walks: rows along `outer`, each of `inner` elements; or one value a row."""
+
+    outer: tuple[Size, ...]
+    inner: Size
+
+
+def fuse(function: Function, target: Target = Target()) -> Function:  # noqa: B008  Target is frozen
+    """`function` with what the backend can compute in one kernel in `fused` nodes.
+
+    The same object comes back where nothing is fused. Groups are connected and convex: a node between
+    two of a group is in it, or runs before or after all of it. Linear.
+    """
+    if not target.fusible:
+        return function
+    nodes = function.nodes()
+    if any(node.op.has_bodies and node.op is not fused for node in nodes):
+        function = map_bodies(function, lambda body: fuse(body, target))
+        nodes = function.nodes()
+    counters().nodes_visited += len(nodes)
+    rows = _rows(nodes, function, target)
+    groups = _groups(nodes, function, rows)
+    return _replaced(function, nodes, groups) if groups else function
+
+
+# Which nodes can be fused at all, and what they walk.
+
+
+def _rows(nodes: Sequence[Tensor], function: Function, target: Target) -> dict[Tensor, Rows]:
+    """What each node that can be fused walks."""
+    rows: dict[Tensor, Rows] = {}
+    given = set(function.inputs)
+    for node in nodes:
+        if node in given or node.op.name not in target.fusible or not isinstance(node.type, TensorType):
+            continue
+        found = _rows_of(node, rows)
+        if found is not None:
+            rows[node] = found
+    return rows
+
+
+def _rows_of(node: Tensor, rows: dict[Tensor, Rows]) -> Rows | None:
+    shape = node.result.shape
+    if shape is None:
+        return None
+    if node.op in REDUCTIONS:
+        operand = node.inputs[0].result.sizes
+        if node.attrs["axis"] != (len(operand) - 1,) or not operand:
+            return None
+        return Rows(operand[:-1], operand[-1])
+    for operand in node.inputs:  # one value a row, where an operand is
+        walked = rows.get(operand)
+        if walked is not None and _fits(shape, walked):
+            return walked
+    if node.op in _VIEWS:
+        return None if node.op is not OPS["broadcast_to"] or not shape else _own(shape)
+    return _own(shape) if shape else None
+
+
+def _own(shape: tuple[Size, ...]) -> Rows:
+    return Rows(shape[:-1], shape[-1])
+
+
+def _fits(shape: tuple[Size, ...], rows: Rows) -> bool:
+    """Whether a value of `shape` is a row's worth, or one value, for each of `rows`."""
+    return shape in ((*rows.outer, rows.inner), (*rows.outer, 1), rows.outer)
+
+
+# Which of them go together.
+
+
+def _groups(
+    nodes: Sequence[Tensor], function: Function, rows: dict[Tensor, Rows]
+) -> list[list[Tensor]]:
+    """Connected nodes that walk the same rows at the same stage, in chunks of at most MOST_NODES.
+
+    The stage of a node is how many times the longest way from it to a result leaves a group: along an
+    edge it never grows, and it falls where the edge is not fused. So no way leaves a group and comes back.
+    """
+    stage = _stages(nodes, function, rows)
+    leader: dict[Tensor, Tensor] = {node: node for node in rows}
+
+    def find(node: Tensor) -> Tensor:
+        while leader[node] is not node:
+            leader[node] = leader[leader[node]]
+            node = leader[node]
+        return node
+
+    for node in nodes:
+        for operand in node.inputs:
+            if _is_joined(operand, node, rows):
+                if stage[operand] == stage[node]:
+                    leader[find(operand)] = find(node)
+                else:
+                    _refuse(node, operand, "order")
+            elif node in rows and operand.inputs:
+                _refuse(node, operand, "rows" if operand in rows else "op")
+    members: dict[Tensor, list[Tensor]] = {}
+    for node in nodes:
+        if node in rows:
+            members.setdefault(find(node), []).append(node)
+    chunks = []
+    for group in members.values():
+        for begin in range(0, len(group), MOST_NODES):
+            chunk = group[begin : begin + MOST_NODES]
+            if begin:
+                _refuse(chunk[0], group[begin - 1], "size")
+            if sum(node.op not in _VIEWS for node in chunk) > 1:
+                chunks.append(chunk)
+    return chunks
+
+
+def _is_joined(operand: Tensor, node: Tensor, rows: dict[Tensor, Rows]) -> bool:
+    return operand in rows and node in rows and rows[operand] == rows[node]
+
+
+def _stages(
+    nodes: Sequence[Tensor], function: Function, rows: dict[Tensor, Rows]
+) -> dict[Tensor, int]:
+    stage = dict.fromkeys(nodes, 0)
+    for node in reversed(nodes):
+        for operand in node.inputs:
+            step = 0 if _is_joined(operand, node, rows) else 1
+            stage[operand] = max(stage[operand], stage[node] + step)
+    return stage
+
+
+def _refuse(node: Tensor, operand: Tensor, reason: str) -> None:
+    decide(Decision("fuse", f"{operand.op.name} with {node.op.name}", False, reason, node.loc))
+
+
+# Putting each group in one node.
+
+
+def _replaced(function: Function, nodes: Sequence[Tensor], groups: list[list[Tensor]]) -> Function:
+    group_of = {node: i for i, group in enumerate(groups) for node in group}
+    wanted = {*function.outputs, *function.effects}
+    for node in nodes:
+        for operand in node.inputs:
+            if group_of.get(operand, -1) != group_of.get(node, -2):
+                wanted.add(operand)
+    outputs = [[node for node in group if node in wanted] for group in groups]
+    place = {node: (i, k) for i, out in enumerate(outputs) for k, node in enumerate(out)}
+    operands = [_operands(group) for group in groups]
+    bodies = [
+        _body(group, given, out) for group, given, out in zip(groups, operands, outputs, strict=True)
+    ]
+    made: dict[int, Tensor] = {}
+    new: dict[Tensor, Tensor] = {node: node for node in function.inputs}
+    order = _order(function, group_of, operands)
+    for item in order:
+        if isinstance(item, int):
+            group = groups[item]
+            inputs = tuple(new[operand] for operand in operands[item])
+            types = TupleType(tuple(node.result for node in outputs[item]))
+            last = group[-1]
+            made[item] = Tensor(
+                fused, inputs, {"body": bodies[item]}, types, last.loc, None, last.owner
+            )
+            decide(Decision("fuse", fused.name, True, "rows", last.loc, {"nodes": len(group)}))
+            for node in outputs[item]:
+                index = place[node][1]
+                new[node] = Tensor(
+                    pick, (made[item],), {"index": index}, node.type, node.loc, node.name, node.owner
+                )
+        elif item not in new:
+            new[item] = with_inputs(item, tuple(new[operand] for operand in item.inputs))
+    return Function(
+        function.inputs,
+        tuple(new[node] for node in function.outputs),
+        tuple(new[node] for node in function.effects),
+    )
+
+
+def _operands(group: Sequence[Tensor]) -> list[Tensor]:
+    inside = set(group)
+    return list(dict.fromkeys(i for node in group for i in node.inputs if i not in inside))
+
+
+def _body(group: Sequence[Tensor], operands: Sequence[Tensor], outputs: Sequence[Tensor]) -> Function:
+    formals = {
+        operand: replace(parameter(f"x{i}", operand.result, operand.owner), loc=operand.loc)
+        for i, operand in enumerate(operands)
+    }
+    body, _ = rebuild(Function(tuple(operands), tuple(outputs)), with_inputs, formals)
+    return replace(body, inputs=tuple(formals.values()))
+
+
+def _order(
+    function: Function, group_of: dict[Tensor, int], operands: list[list[Tensor]]
+) -> list[Tensor | int]:
+    """Nodes that are in no group, and groups, each after what it needs; without recursion."""
+    order: list[Tensor | int] = []
+    done: set[Tensor | int] = set(function.inputs)
+
+    def item_of(node: Tensor) -> Tensor | int:
+        return group_of.get(node, node)
+
+    stack: list[Tensor | int] = [item_of(n) for n in (*function.outputs, *function.effects)][::-1]
+    while stack:
+        item = stack[-1]
+        if item in done:
+            stack.pop()
+            continue
+        needs = operands[item] if isinstance(item, int) else item.inputs
+        waiting = [k for k in map(item_of, needs) if k not in done]
+        if waiting:
+            stack.extend(reversed(waiting))
+        else:
+            stack.pop()
+            done.add(item)
+            order.append(item)
+    return order

@@ -1,0 +1,126 @@
+"""Fusion: what goes into one kernel, what does not and why, and that the numbers stay the same."""
+
+import networkx
+import numpy as np
+import pytest
+
+import graphc as gc
+from graphc.function import Function
+from graphc.op import OPS
+from passes.fusion import MOST_NODES, REDUCTIONS, fuse
+from passes.pipeline import Request, prepare
+from passes.record import recording
+from passes.target import Target
+
+VIEWS = {"reshape", "broadcast_to", "expand_dims", "squeeze"}
+ALL = frozenset(n for n, op in OPS.items() if op.family == "elementwise") | VIEWS
+TARGET = Target("llvm", False, ALL | {op.name for op in REDUCTIONS})
+
+
+def prepared(fetches, feeds):
+    return prepare(Request(tuple(fetches), tuple(feeds)), Target()).function
+
+
+def numbers(function, arrays):
+    graph = gc.parse(*gc.show_with_data(function))
+    names = [node.name or node.attrs["name"] for node in graph.function.inputs]
+    with gc.Session(graph=graph) as session:
+        return session.run(list(graph.function.outputs), dict(zip(names, arrays, strict=True)))
+
+
+def checked(fetches, feeds, arrays):
+    """The fused function, after a look at its validity and its numbers."""
+    before = prepared(fetches, feeds)
+    after = fuse(before, TARGET)
+    gc.verify(after)
+    assert fuse(after, TARGET) is after
+    for a, b in zip(numbers(before, arrays), numbers(after, arrays), strict=True):
+        np.testing.assert_array_equal(a, b)
+    return after
+
+
+def kernels(function):
+    return [n for n in function.nodes() if n.op.name == "fused"]
+
+
+def test_a_chain_becomes_one_node():
+    x = gc.placeholder("float32", ("n",), name="x")
+    after = checked([gc.tanh(x * 2.0 + 1.0)], [x], [np.linspace(-1, 1, 7, dtype=np.float32)])
+    (kernel,) = kernels(after)
+    assert [n.op.name for n in kernel.attrs["body"].nodes() if n.inputs] == ["mul", "add", "tanh"]
+
+
+def test_a_softmax_is_one_node():
+    x = gc.placeholder("float32", ("n", 5), name="x")
+    y = gc.exp(x - gc.max(x, axis=-1, keepdims=True))
+    after = checked(
+        [y / gc.sum(y, axis=-1, keepdims=True)], [x], [np.random.default_rng(0).random((3, 5), np.float32)]
+    )
+    assert len(kernels(after)) == 1
+    assert [n.op.name for n in after.nodes() if n.op.name not in ("placeholder", "pick")] == ["fused"]
+
+
+def test_a_layer_norm_and_its_gradient_are_one_node_each():
+    x = gc.placeholder("float64", ("n", 5), name="x")
+    (slope,) = gc.gradients(gc.sum(gc.nn.layer_norm(x) ** 3), [x])
+    after = checked([slope], [x], [np.random.default_rng(0).random((3, 5))])
+    assert len(kernels(after)) == 1
+
+
+def test_other_rows_are_not_fused():
+    x = gc.placeholder("float32", (3, 5), name="x")
+    y = gc.placeholder("float32", (5,), name="y")
+    with recording() as log:
+        after = checked(
+            [gc.exp(x) + gc.exp(y) * 2.0], [x, y], [np.ones((3, 5), np.float32), np.ones(5, np.float32)]
+        )
+    assert len(kernels(after)) == 2
+    assert ("mul with add", "rows") in {(d.subject, d.reason) for d in log.decisions if not d.accepted}
+
+
+def test_what_stands_between_keeps_apart():
+    x = gc.placeholder("float32", (4, 4), name="x")
+    y = gc.exp(x)
+    z = gc.exp(y @ y) + y * 2.0  # the product is of y, and the sum is of the product: no single kernel
+    with recording() as log:
+        after = checked([z], [x], [np.eye(4, dtype=np.float32)])
+    assert len(kernels(after)) == 1
+    assert "order" in {d.reason for d in log.decisions if d.kind == "fuse" and not d.accepted}
+
+
+def test_long_chains_are_cut():
+    x = gc.placeholder("float32", (3,), name="x")
+    y = x
+    for _ in range(200):
+        y = gc.tanh(y)
+    after = checked([y], [x], [np.ones(3, np.float32)])
+    sizes = [sum(bool(n.inputs) for n in k.attrs["body"].nodes()) for k in kernels(after)]
+    assert max(sizes) == MOST_NODES
+    assert sum(sizes) == 200
+
+
+def test_without_a_backend_that_fuses_nothing_changes():
+    x = gc.placeholder("float32", (3,), name="x")
+    function = Function((x,), (gc.tanh(x * 2.0),))
+    assert fuse(function, Target()) is function
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_groups_of_random_graphs_stay_acyclic(seed):
+    rng = np.random.default_rng(seed)
+    x = gc.placeholder("float64", (3, 4), name="x")
+    values = [x]
+    for _ in range(40):
+        a, b = (values[i] for i in rng.integers(0, len(values), 2))
+        kind = rng.integers(0, 5)
+        if kind == 0:
+            values.append(gc.matmul(a, gc.transpose(b)) @ b * 0.01)
+        elif kind == 1:
+            values.append(a - gc.mean(b, axis=-1, keepdims=True))
+        elif kind == 2:
+            values.append(a + gc.sum(b, axis=0, keepdims=True) * 0.1)
+        else:
+            values.append(gc.tanh(a) * b)
+    after = checked([values[-1], values[-5]], [x], [rng.random((3, 4))])
+    quotient = networkx.DiGraph((i, node) for node in after.nodes() for i in node.inputs)
+    assert networkx.is_directed_acyclic_graph(quotient)
