@@ -35,9 +35,11 @@ def resolve_branches(function: Function, target: Target = Target()) -> Function:
             index: int = node.attrs["index"]
             return taken[inputs[0]][index]
         made = with_inputs(node, inputs)
-        if node.op is cond and (branch := _decided(made)) is not None:
+        branch = _decided(made) if node.op is cond else None
+        if branch is not None and decide(
+            Decision("branch", "cond", True, "predicate is known", node.loc), made
+        ):
             inlined = inline(branch, inputs[1:], node.owner)
-            decide(Decision("branch", "cond", True, "predicate is known", node.loc))
             taken[made] = inlined.outputs
             effects.extend(inlined.effects)
         return made

@@ -87,8 +87,10 @@ def _folded(node: Tensor, deadline: float) -> Tensor:
     if type.dtype is BFLOAT16:
         value = round_to_bfloat16(value)
     value.setflags(write=False)
-    decide(Decision("fold", node.op.name, True, "constant", node.loc, {"bytes": size}))
-    return Tensor(constant, (), {"value": value, "dtype": type.dtype}, type, node.loc, node.name, node.owner)
+    attrs = {"value": value, "dtype": type.dtype}
+    folded = Tensor(constant, (), attrs, type, node.loc, node.name, node.owner)
+    done = Decision("fold", node.op.name, True, "constant", node.loc, {"bytes": size})
+    return folded if decide(done, node, folded) else node
 
 
 def _refuser(node: Tensor, **details: Any) -> Callable[[str], Tensor]:

@@ -49,9 +49,12 @@ def _drop_once(function: Function) -> Function:
             return made
         alive = used.get(node, set())
         smaller, left = _shrunk_cond(made, alive) if node.op is cond else _shrunk_loop(made, alive)
-        if smaller is not made:
-            kept[node] = left
-            decide(Decision("dead", node.op.name, True, "never read", node.loc, {"results": len(left)}))
+        if smaller is made:
+            return made
+        found = Decision("dead", node.op.name, True, "never read", node.loc, {"results": len(left)})
+        if not decide(found, made, smaller):
+            return made
+        kept[node] = left
         return smaller
 
     return rebuild(function, make)[0]

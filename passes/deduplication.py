@@ -11,7 +11,7 @@ from graphc.function import Function, rebuild, with_inputs
 from graphc.graph import has_effects
 from graphc.ops.source import _placeholder as placeholder
 from graphc.tensor import Tensor
-from passes.record import counters
+from passes.record import Decision, counters, decide, is_watched
 from passes.rewrite import map_bodies
 from passes.target import Target
 
@@ -31,7 +31,11 @@ def deduplicate(function: Function, target: Target = Target()) -> Function:  # n
         made = with_inputs(node, inputs)
         if node.op is placeholder or has_effects(node):
             return made
-        return first.setdefault((node.op, inputs, attributes_key(node.attrs)), made)
+        found = first.setdefault((node.op, inputs, attributes_key(node.attrs)), made)
+        if found is not made and is_watched():
+            merged = Decision("merge", node.op.name, True, "an equal call", node.loc)
+            return found if decide(merged, made, found) else made
+        return found
 
     return rebuild(function, make)[0]
 

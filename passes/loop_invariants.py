@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from graphc import ops
 from graphc.function import Function, rebuild, with_inputs
 from graphc.op import OPS, Op
 from graphc.ops.loop import Parts, loop
@@ -51,7 +50,11 @@ def _hoisted(node: Tensor, how: str) -> Tensor:
     operands = Parts.of(node.inputs, carried, scanned)
     given = formal.captured if how == "invariant" else formal.slices
     movable = _movable(body, given, formal.captured, how)
-    frontier = _frontier(body, movable)
+    frontier = [
+        inner
+        for inner in _frontier(body, movable)
+        if decide(Decision("hoist", inner.op.name, True, how, inner.loc), inner)
+    ]
     if not frontier:
         return node
     outer = dict(zip(formal.captured, operands.captured, strict=True))
@@ -67,8 +70,6 @@ def _hoisted(node: Tensor, how: str) -> Tensor:
     smaller, _ = rebuild(body, with_inputs, stands_for)
     new_inputs = tuple(stands_for.values())
     new_operands = tuple(outer[inner] for inner in frontier)
-    for inner in frontier:
-        decide(Decision("hoist", inner.op.name, True, how, inner.loc))
     if how == "invariant":
         condition = node.attrs["condition"]
         attrs = {**node.attrs, "body": replace(smaller, inputs=(*body.inputs, *new_inputs))}

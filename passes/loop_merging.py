@@ -14,6 +14,7 @@ from graphc.ops.loop import loop
 from graphc.ops.state import pick
 from graphc.sizes import Size, Symbol, sole_symbol
 from graphc.tensor import Tensor
+from passes.record import Decision, decide
 from passes.rewrite import map_bodies
 from passes.specialisation import specialise
 from passes.target import Target
@@ -29,7 +30,12 @@ def merge_loops(function: Function, target: Target = Target()) -> Function:  # n
     function = map_bodies(function, lambda body: merge_loops(body, target))
     if same := _same_counts(_groups(function)):
         function, _ = specialise(function, {}, same)
-    merged = {node: _merged(group) for group in _groups(function) if len(group) > 1 for node in group}
+    merged: dict[Tensor, Tensor] = {}
+    for group in _groups(function):
+        if len(group) > 1:
+            one = _merged(group)
+            if decide(Decision("merge", "loop", True, "the same steps", one.loc), group[-1], one):
+                merged.update(dict.fromkeys(group, one))
     if not merged:
         return function
     made: dict[Tensor, Tensor] = {}  # of each group's first loop: the one for all

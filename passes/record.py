@@ -9,6 +9,7 @@ from threading import local
 from typing import Any
 
 from graphc.location import Location
+from graphc.tensor import Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,7 @@ class Decision:
         kind: what was decided, such as ``"fold"`` or ``"rewrite"``.
         subject: the op, or the rule.
         accepted: whether it was done.
-        reason: why, one of the words that the pass lists in its docstring.
+        reason: why, one of the words that the pass lists in its docstring; for a rule, its equation.
         loc: the user's line that it concerns.
         details: numbers that the reason speaks of.
     """
@@ -30,6 +31,26 @@ class Decision:
     reason: str
     loc: Location | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """It as data for JSON."""
+        return {
+            "kind": self.kind,
+            "subject": self.subject,
+            "accepted": self.accepted,
+            "reason": self.reason,
+            "at": str(self.loc) if self.loc else None,
+            "details": dict(self.details),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A decision that was carried out, the node it concerned and what that became, where these are known."""
+
+    decision: Decision
+    before: Tensor | None
+    after: Tensor | None
 
 
 @dataclass(slots=True)
@@ -48,9 +69,10 @@ class Counters:
 
 @dataclass(slots=True)
 class Log:
-    """What is written while passes run: decisions in order, and counters."""
+    """What is written while passes run: decisions in order, those carried out, and counters."""
 
     decisions: list[Decision] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
     counters: Counters = field(default_factory=Counters)
 
 
@@ -58,6 +80,7 @@ class _Thread(local):
     def __init__(self) -> None:
         self.log = Log()
         self.listening = False
+        self.allowed: int | None = None
 
 
 _thread = _Thread()
@@ -74,10 +97,43 @@ def recording() -> Iterator[Log]:
         _thread.log, _thread.listening = outer, listening
 
 
-def decide(decision: Decision) -> None:
-    """Writes down a decision, if anyone listens."""
+@contextmanager
+def rewrite_limit(count: int) -> Iterator[None]:
+    """Inside, in this thread, the first `count` decisions to do something are carried out, no more.
+
+    Bisecting over `count` finds the one rewrite that does harm.
+    """
+    outer, _thread.allowed = _thread.allowed, count
+    try:
+        yield
+    finally:
+        _thread.allowed = outer
+
+
+def decide(decision: Decision, before: Tensor | None = None, after: Tensor | None = None) -> bool:
+    """Writes down a decision, if anyone listens; says whether it may be carried out.
+
+    False only for what is to be done beyond a `rewrite_limit`: then nothing may change.
+
+    Args:
+        decision: what is done or refused, and why.
+        before: the node that it concerns.
+        after: what that node becomes.
+    """
+    if decision.accepted and _thread.allowed is not None:
+        if _thread.allowed <= 0:
+            return False
+        _thread.allowed -= 1
     if _thread.listening:
         _thread.log.decisions.append(decision)
+        if decision.accepted:
+            _thread.log.changes.append(Change(decision, before, after))
+    return True
+
+
+def is_watched() -> bool:
+    """Whether decisions matter to anyone: they are written down, or limited."""
+    return _thread.listening or _thread.allowed is not None
 
 
 def counters() -> Counters:
