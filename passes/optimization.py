@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from graphc import nesting
@@ -11,17 +12,33 @@ from graphc.function import Function, topological
 from graphc.ops.source import _placeholder as placeholder
 from graphc.tensor import Tensor
 from graphc.variable import Variable
-from passes.pipeline import AfterEach, Request, prepare
+from passes.pipeline import Request, prepare
+from passes.running import AfterEach, Pass, choose_pipeline, choose_verify
 from passes.target import Target
 
 
-def optimize(fetches: Any, after_each: AfterEach | None = None) -> Function:
+def optimize(
+    fetches: Any,
+    after_each: AfterEach | None = None,
+    verify: bool | None = None,
+    pipeline: Sequence[Pass] | None = None,
+) -> Function:
     """The function that a session would run for `fetches`, fed at every placeholder that they reach.
 
     Args:
         fetches: any nesting of tensors, operations and variables; or a Function.
         after_each: called as ``after_each(name, function)`` after every stage.
+        verify: whether the result of every pass is verified; None is what GRAPHC_VERIFY says.
+        pipeline: the passes to run in place of `passes.pipeline.PIPELINE`.
+
+    Raises: what a pass raises, with a note that names it; VerificationError.
     """
+    target = Target(pipeline=choose_pipeline(pipeline), verify=choose_verify(verify))
+    return prepare(as_request(fetches), target, after_each).function
+
+
+def as_request(fetches: Any) -> Request:
+    """What asks for `fetches`, any nesting or a Function, fed at every placeholder that they reach."""
     if isinstance(fetches, Function):
         outputs, inputs = (*fetches.outputs, *fetches.effects), fetches.inputs
     else:
@@ -29,7 +46,7 @@ def optimize(fetches: Any, after_each: AfterEach | None = None) -> Function:
         inputs = ()
     reached = [node for node in topological(outputs) if node.op is placeholder]
     feeds = tuple(dict.fromkeys((*inputs, *reached)))
-    return prepare(Request(outputs, feeds), Target(), after_each).function
+    return Request(outputs, feeds)
 
 
 def _as_fetch(leaf: Any) -> Tensor:

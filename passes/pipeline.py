@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from graphc.function import Function, topological
 from graphc.sizes import Symbol
 from graphc.tensor import Tensor
-from graphc.types import TensorType
+from graphc.types import OPERATION, TensorType
+from graphc.verification import verify
 from passes.branches import resolve_branches
 from passes.constant_folding import fold_constants
 from passes.cutting import cut_feeds
@@ -20,14 +21,12 @@ from passes.lifting import lift_assignments
 from passes.loop_invariants import hoist_invariants
 from passes.loop_merging import merge_loops
 from passes.program import Check, size_guards
+from passes.running import AfterEach, Pass, Repeated, walk
 from passes.simplification import simplify
 from passes.sizing import bind_sizes
 from passes.specialisation import specialise
 from passes.state import thread_state
 from passes.target import Target
-
-Pass = Callable[[Function, Target], Function]
-AfterEach = Callable[[str, Function], None]
 
 # On the graph as it was defined, before feeds cut it.
 DEFINED: tuple[Pass, ...] = (
@@ -37,22 +36,15 @@ DEFINED: tuple[Pass, ...] = (
 )
 
 
-def clean(function: Function, target: Target) -> Function:
-    """Folding, simplification and deduplication in turn, until none of them finds anything."""
-    for _ in range(_MOST_ROUNDS):
-        before = function
-        for step in (fold_constants, simplify, deduplicate):
-            function = run_pass(step, function, target)
-        if function is before:
-            break
-    return function
+clean = Repeated("clean", (fold_constants, simplify, deduplicate))  # each finds work for the others
 
-
-_MOST_ROUNDS = 4  # each finds what the one before made possible; a fifth has not been seen to
+# Always, after the feeds have cut the graph: what it means does not depend on the order of steps then.
+REQUIRED: tuple[Pass, ...] = (
+    thread_state,  # reads meet the assignments that they see, so that order is data from here on
+)
 
 # In this order, each for a reason.
 PIPELINE: tuple[Pass, ...] = (
-    thread_state,  # reads meet the assignments that they see, so that order is data from here on
     resolve_branches,  # a branch never taken brings nothing with it
     clean,  # less is left for whatever comes
     drop_dead_results,  # before anything is moved for the sake of a result that nobody reads
@@ -91,19 +83,29 @@ class Request:
 def prepare(request: Request, target: Target = Target(), after_each: AfterEach | None = None) -> Prepared:  # noqa: B008  Target is frozen
     """The function of `request`: inputs in the order of its feeds, outputs in the order of its fetches.
 
-    Differentiation comes first, then what is fed cuts the graph, then `PIPELINE`: a gradient through
-    a fed tensor uses the fed value and still reaches back.
+    Differentiation comes first, then what is fed cuts the graph, then `REQUIRED` and the target's
+    pipeline (`PIPELINE` where it has none of its own): a gradient through a fed tensor uses the fed
+    value and still reaches back.
 
-    Raises: FeedError for a placeholder that is needed and not fed; StateError; ShapeError.
+    Raises: FeedError for a placeholder that is needed and not fed; StateError; ShapeError; what a
+    pass raises, with a note that names it; VerificationError where ``target.verify``.
     """
     tell = after_each or (lambda name, function: None)
+    function = define(request, target, tell)
+    guards = size_guards(function)
+    passes = REQUIRED + (PIPELINE if target.pipeline is None else target.pipeline)
+    return Prepared(run(passes, function, target, tell), guards)
+
+
+def define(request: Request, target: Target, tell: AfterEach, passes: tuple[Pass, ...] = DEFINED) -> Function:
+    """The function of `request` as defined: no requests for gradients are left, and feeds have cut it."""
     fetches, feeds = request.fetches, request.feeds
     binders = tuple(node for node in topological((*fetches, *feeds)) if node.op.binds)
     function = Function((), (*fetches, *feeds, *binders), effects_of(fetches))
     tell("define", function)
     function, _ = specialise(function, request.types, request.sizes)
     tell("specialise", function)
-    function = run(DEFINED, function, target, tell)
+    function = run(passes, function, replace(target, verify=False), tell)  # not yet of its inputs
     outputs = function.outputs
     wanted, fed = outputs[: len(fetches)], outputs[len(fetches) : len(fetches) + len(feeds)]
     binding = outputs[len(fetches) + len(feeds) :]
@@ -111,29 +113,17 @@ def prepare(request: Request, target: Target = Target(), after_each: AfterEach |
     tell("cut_feeds", function)
     function = bind_sizes(function, tuple(new.get(node, node) for node in binding))
     tell("bind_sizes", function)
-    guards = size_guards(function)
-    return Prepared(run(PIPELINE, function, target, tell), guards)
+    return verify(function) if target.verify else function
 
 
-def run(passes: tuple[Pass, ...], function: Function, target: Target, tell: AfterEach) -> Function:
+def run(passes: Sequence[Pass], function: Function, target: Target, tell: AfterEach) -> Function:
     """`function` after each of `passes` in turn."""
-    for step in passes:
-        function = run_pass(step, function, target)
-        tell(step.__name__, function)
+    for stage in walk(passes, function, target):
+        function = stage.after
+        tell(stage.name, function)
     return function
-
-
-def run_pass(step: Pass, function: Function, target: Target) -> Function:
-    """`function` after `step`; a failure gains a note that names the pass."""
-    try:
-        return step(function, target)
-    except Exception as error:
-        error.add_note(f"in the pass {step.__name__}")
-        raise
 
 
 def effects_of(fetches: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """The operations among `fetches`, which have no value but are to run."""
-    from graphc.types import OPERATION
-
     return tuple(node for node in fetches if node.type == OPERATION)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from graphc.function import Function
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,8 +18,12 @@ class Target:
         backend: the name of the backend that will run the function.
         fast_math: whether rewrites may change the last bits of floats.
         fusible: the names of the ops that the backend can put into one kernel with others.
+        pipeline: the passes to run in place of `passes.pipeline.PIPELINE`; None for those.
+        verify: whether the result of every pass is verified.
     """
 
     backend: str = "numpy"
     fast_math: bool = False
     fusible: frozenset[str] = frozenset()
+    pipeline: tuple[Callable[[Function, Target], Function], ...] | None = None
+    verify: bool = False

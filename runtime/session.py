@@ -17,6 +17,7 @@ from graphc.errors import ArgumentError, FeedError, SessionClosedError
 from graphc.graph import Graph, get_default_graph
 from graphc.tensor import Tensor
 from graphc.variable import Variable
+from passes.running import Pass, choose_pipeline, choose_verify
 from passes.target import Target
 from runtime.backend import BACKENDS, Array, choose_backend, choose_threads
 from runtime.checkpoint import Checkpoint, choose_variables, read_checkpoint, write_checkpoint
@@ -50,6 +51,9 @@ class Session:
         fast_math: whether rewrites may change the last bits of floats.
         check_numerics: whether a NaN or an infinity made of finite operands ends a run.
         seed: makes the draws of this session differ from those of others, repeatably.
+        pipeline: the passes to run in place of `passes.pipeline.PIPELINE`, in order; each is a function
+            ``(Function, Target) -> Function``.
+        verify: whether the result of every pass is verified; None is what GRAPHC_VERIFY says.
 
     Raises: ArgumentError.
     """
@@ -62,6 +66,8 @@ class Session:
         fast_math: bool = False,
         check_numerics: bool = False,
         seed: int | None = None,
+        pipeline: Sequence[Pass] | None = None,
+        verify: bool | None = None,
     ) -> None:
         if graph is not None and not isinstance(graph, Graph):
             raise ArgumentError(f"a session runs a gc.Graph, not {graph!r}")
@@ -70,9 +76,13 @@ class Session:
         self.graph: Graph = (graph if graph is not None else get_default_graph()).root
         self.backend: str = choose_backend(backend)
         self.threads: int = choose_threads(threads)
-        self._compilation = Compilation(
-            BACKENDS[self.backend](), Target(self.backend, bool(fast_math)), bool(check_numerics)
+        target = Target(
+            self.backend,
+            bool(fast_math),
+            pipeline=choose_pipeline(pipeline),
+            verify=choose_verify(verify),
         )
+        self._compilation = Compilation(BACKENDS[self.backend](), target, bool(check_numerics))
         self._seed, self._seed_is_given = (seed or 0) & _SEED_MASK, seed is not None
         self._state = _EMPTY
         self._closed = False
