@@ -113,6 +113,19 @@ def test_type_rule_tells_the_truth(op, example):
         assert all(not isinstance(size, int) or size == n for size, n in zip(output.shape, value.shape, strict=True))
 
 
+@pytest.mark.parametrize(("op", "example"), [case for case in CASES if case.values[0].meaning is not None])
+def test_meaning_has_the_declared_dtype(op, example):
+    call = Call(op, example)
+    node = call.node
+    arrays = [a.astype(i.dtype.numpy) for a, i in zip(call.arrays, node.inputs, strict=True)]
+    with np.errstate(all="ignore"):
+        results = op.meaning(*arrays, **node.attrs)  # a run would bring them to the declared dtype
+    several = isinstance(node.type, TupleType)
+    types = node.type.elements if several else [node.type]
+    for result, type in zip(results if several else [results], types, strict=True):
+        assert np.asarray(result).dtype == type.dtype.numpy
+
+
 @pytest.mark.parametrize("sizes", ["unknown", "rank"])
 @pytest.mark.parametrize(("op", "example"), CASES)
 def test_sizes_known_only_at_the_run_change_nothing(op, example, sizes):

@@ -20,7 +20,7 @@ SIZES = st.sampled_from([0, 1, 1, 2, 3, 5])
 STEP = 1e-5
 
 
-class NothingFits(Exception):
+class NothingFitsError(Exception):
     """No array drawn so far is what a step needs."""
 
 
@@ -66,12 +66,12 @@ class Drawing:
     def pick(self, wanted=lambda a: True):
         fitting = [i for i, (_, array) in enumerate(self.pairs) if wanted(array)]
         if not fitting:
-            raise NothingFits
+            raise NothingFitsError
         return self.pairs[self.draw(st.sampled_from(fitting))]
 
     def step(self):
         kind = self.draw(st.sampled_from(sorted(STEPS)))
-        with np.errstate(all="ignore"), suppress(NothingFits):
+        with np.errstate(all="ignore"), suppress(NothingFitsError):
             STEPS[kind](self)
 
 
