@@ -6,6 +6,7 @@ Read top to bottom: canonical order comes first, so the others look on one side 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from functools import cache
 
 from graphc.function import Function
@@ -22,6 +23,16 @@ FAST_RULES: tuple[Rule, ...] = tuple(rule for family in _FAMILIES for rule in fa
 def simplify(function: Function, target: Target = Target()) -> Function:  # noqa: B008  Target is frozen
     """`function` after every rule that applies; the same object where none did."""
     return rewrite(function, _rules(target.fast_math))
+
+
+def simplifying(rules: Iterable[Rule]) -> Callable[[Function, Target], Function]:
+    """A pass like `simplify` that rewrites by `rules`: how a user adds one, beside `RULES`."""
+    table = index(rules)
+
+    def simplify(function: Function, target: Target = Target()) -> Function:  # noqa: B008  Target is frozen
+        return rewrite(function, table)
+
+    return simplify
 
 
 @cache
