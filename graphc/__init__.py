@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from graphc.custom import custom_gradient, py_func, register_py_func
+from graphc.derivatives import hessian, hessian_vector_product, jvp
 from graphc.errors import (
     ArgumentError,
     CheckError,
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
     from passes.optimization import optimize
     from runtime.backend import backends
     from runtime.session import Session
+    from runtime.slope_check import check_gradient
 
 __version__ = "0.1.0"
 
@@ -61,6 +64,7 @@ _LATER = {
     **dict.fromkeys(("initializers", "losses", "nn", "random", "train"), ""),
     **dict.fromkeys(("dump", "load_graph", "save_graph"), "graphc.files"),
     **dict.fromkeys(("parse", "show", "show_with_data"), "graphc.text"),
+    "check_gradient": "runtime.slope_check",
     "verify": "graphc.verification",
     "optimize": "passes.optimization",
     "backends": "runtime.backend",

@@ -25,6 +25,7 @@ from graphc.dot import draw_dot
 from graphc.errors import ArgumentError, FormatError
 from graphc.function import Function, bodies, topological
 from graphc.graph import Graph
+from graphc.ops.python import python_functions
 from graphc.parsing import parse
 from graphc.tensor import Tensor
 from graphc.text import as_function, spell_function
@@ -53,6 +54,7 @@ def save_graph(fetches: Any, path: Pathlike) -> None:
     variables = _variables(function, fetches if isinstance(fetches, Graph) else None)
     function = _with_placeholders(function, variables)
     text, data, opaque = spell_function(function, variables)
+    opaque += python_functions(function)
     if opaque:
         raise ArgumentError(
             f"save_graph: no file can hold {opaque[0]!r}, which the graph has for an attribute"

@@ -9,8 +9,8 @@ from typing import Any
 
 from graphc import nesting
 from graphc.conversion import as_tensor
-from graphc.function import Function, rebuild, topological
 from graphc.errors import ArgumentError
+from graphc.function import Function, rebuild, topological
 from graphc.graph import Graph, body_graph, current, has_effects
 from graphc.ops.source import _placeholder, run_state
 from graphc.ops.state import _check, after, assign, pick, variable
@@ -81,7 +81,7 @@ def close(
     outside are left out: whoever makes the region runs them before it.
     """
     formals = tuple(
-        replace(parameter(f"outer{i}", node.result, traced.graph), loc=node.loc)
+        replace(parameter(node.name or f"outer{i}", node.result, traced.graph), loc=node.loc)
         for i, node in enumerate(captured)
     )
 

@@ -7,10 +7,12 @@ from dataclasses import replace
 
 from graphc import ops
 from graphc.errors import GraphError
-from graphc.function import Function, bodies, topological, with_inputs
+from graphc.function import Function, bodies, rebuild, topological, with_inputs
 from graphc.graph import graph_frame
 from graphc.location import backward_of, on_behalf_of
+from graphc.ops.elementwise import identity
 from graphc.ops.marker import differentiable_operands, gradient_request
+from graphc.ops.override import override_gradient
 from graphc.ops.state import pick
 from graphc.tensor import Tensor, describe
 from graphc.types import TensorType
@@ -24,7 +26,7 @@ def differentiate(function: Function, target: Target = Target()) -> Function:  #
     """
     while _has_requests(function):
         function = _answer_once(function)
-    return function
+    return _drop_overrides(function)
 
 
 def _has_requests(function: Function) -> bool:
@@ -35,6 +37,24 @@ def _has_requests(function: Function) -> bool:
                 return True
             pending.extend(body for _, body in bodies(node))
     return False
+
+
+def _drop_overrides(function: Function) -> Function:
+    """`function` with the values themselves where their gradients were the user's."""
+
+    def make(node: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
+        if node.op is pick and node.inputs[0].op is override_gradient:
+            value = inputs[0].inputs[node.attrs["index"]]
+            return Tensor(identity, (value,), {}, node.type, node.loc, node.name, node.owner)
+        changed = {}
+        for name, body in bodies(node) if node.op is not override_gradient else ():
+            better = _drop_overrides(body)
+            if better is not body:
+                changed[name] = better
+        made = with_inputs(node, inputs)
+        return replace(made, attrs={**node.attrs, **changed}) if changed else made
+
+    return rebuild(function, make)[0]
 
 
 def _answer_once(function: Function, in_bodies: bool = True) -> Function:

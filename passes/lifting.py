@@ -15,6 +15,7 @@ from graphc.function import Function, bodies, rebuild, with_inputs
 from graphc.graph import graph_frame
 from graphc.location import on_behalf_of
 from graphc.ops.loop import loop
+from graphc.ops.override import override_gradient
 from graphc.ops.state import after, assign, pick, variable
 from graphc.tensor import Tensor
 from graphc.tracing import parameter
@@ -38,7 +39,7 @@ def lift_assignments(function: Function, target: Target = Target()) -> Function:
             first, by = moved[inputs[0]]
             index = node.attrs["index"]
             return replace(node, inputs=inputs, attrs={"index": index + by if index >= first else index})
-        if not node.op.has_bodies:
+        if not node.op.has_bodies or node.op is override_gradient:  # whose body never runs as such
             return with_inputs(node, inputs)
         region = _Region.of(with_inputs(node, inputs), named)
         if region is None:
@@ -139,8 +140,8 @@ class _Region:
                 split = len(body.outputs)
                 outputs = (*outputs[:carried], *outputs[split:], *outputs[carried:split])
             pure[name] = Function(inputs, outputs, made.effects)
-        starts, reads = ([self._start(v) for v in names] for names in (self.assigned, self.read))
-        operands = (*node.inputs[:carried], *starts, *node.inputs[carried:], *reads)
+        starts, entered = ([self._start(v) for v in names] for names in (self.assigned, self.read))
+        operands = (*node.inputs[:carried], *starts, *node.inputs[carried:], *entered)
         attrs = {
             **node.attrs,
             **pure,

@@ -53,8 +53,8 @@ def loop(
     _require_formals(parts, body)
     steps = _steps(parts, condition, len(body.outputs) > carried, given)
     carries = [
-        _carried_type(start.result, formal.result, after.result, given)
-        for start, formal, after in zip(parts.starts, body.inputs, body.outputs, strict=False)
+        _carried_type(i, start.result, formal.result, after.result, given)
+        for i, (start, formal, after) in enumerate(zip(parts.starts, body.inputs, body.outputs, strict=False))
     ]
     stacked = [_stacked_type(value.result, steps) for value in body.outputs[carried:]]
     return TupleType((*carries, *stacked))
@@ -112,36 +112,32 @@ def _steps(parts: Parts, condition: Function | None, stacks: bool, given: Iterat
 
 
 def _carried_type(
-    start: TensorType, formal: TensorType, after: TensorType, given: Iterator[Size]
+    number: int, start: TensorType, formal: TensorType, after: TensorType, given: Iterator[Size]
 ) -> TensorType:
     """The type of a carried value when the loop has ended."""
     if start == formal == after:
         return start
     if start.dtype is not after.dtype:
-        raise DTypeError(f"a value carried as {start} becomes {after}: cast it")
+        raise DTypeError(f"loop variable {number} of {start} becomes {after}: cast it")
     if start.shape is None or after.shape is None or formal.shape is None:
         return TensorType(start.dtype, None)
     if len(start.shape) != len(after.shape):
-        raise ShapeError(f"a value carried as {start} becomes {after}, of another rank")
+        raise ShapeError(f"loop variable {number} of {start} becomes {after}, of another rank")
     return TensorType(
         start.dtype,
         tuple(
-            _carried_size(start, after, a, f, b, given)
+            _carried_size(f"loop variable {number} of {start} becomes {after}", a, f, b, given)
             for a, f, b in zip(start.shape, formal.shape, after.shape, strict=True)
         ),
     )
 
 
-def _carried_size(
-    start: TensorType, after: TensorType, a: Size, formal: Size, b: Size, given: Iterator[Size]
-) -> Size:
+def _carried_size(change: str, a: Size, formal: Size, b: Size, given: Iterator[Size]) -> Size:
     if varies(a, formal):
         return _next(given)
     met = sizes.meet(a, b)
     if met is None:
-        raise ShapeError(
-            f"a value carried as {start} becomes {after}; shape_invariants says which sizes may change"
-        )
+        raise ShapeError(f"{change}; shape_invariants says which sizes may change")
     return a
 
 
@@ -222,7 +218,7 @@ def _loop_gradient(
     formal = Parts.of(body.inputs, carried, scanned)
     floats = [i for i, tensor in enumerate(parts.starts) if tensor.dtype.is_floating]
     for i in floats:
-        if formal.starts[i].result != body.outputs[i].result or formal.starts[i].result != parts.starts[i].result:
+        if not formal.starts[i].type == body.outputs[i].type == parts.starts[i].type:
             raise GraphError("a loop whose carried shapes change has no gradient")
     step = _backward_step(g, body, carried, scanned, floats, parts)
     remembered = [t for t in formal.starts if t in step.used]
@@ -278,9 +274,7 @@ def _segmented_gradient(
         again = segmented_while(parts, pure, without_effects(condition), every)
     pairs = [(y, cotangent) for y, cotangent in zip(again, g, strict=True) if cotangent is not None]
     floats = [i for i, x in enumerate(points) if x.dtype.is_floating]
-    slopes = gradients(
-        [y for y, _ in pairs], [points[i] for i in floats], grad_ys=[c for _, c in pairs]
-    )
+    slopes = gradients([y for y, _ in pairs], [points[i] for i in floats], grad_ys=[c for _, c in pairs])
     found = dict(zip(floats, slopes, strict=True))
     return [found.get(i) for i in range(len(operands))]
 

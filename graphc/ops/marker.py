@@ -153,6 +153,8 @@ def differentiable_operands(node: Tensor) -> list[Tensor]:
         return [i for i in node.inputs if carries_gradient(i)]
     if node.op.gradient_rule is None:
         return []
+    if node.op.name == "override_gradient":
+        return [node.inputs[i] for i in node.attrs["slopes"]]
     blocked = node.op.nondifferentiable
     return [x for i, x in enumerate(node.inputs) if i not in blocked and carries_gradient(x)]
 

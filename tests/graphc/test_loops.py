@@ -130,7 +130,7 @@ def test_tensors_and_variables_around_are_seen():
 
 def test_a_shape_may_grow_where_that_is_declared():
     x = gc.constant([1.0])
-    i, grown = gc.while_loop(
+    _, grown = gc.while_loop(
         lambda i, x: i < 4,
         lambda i, x: (i + 1, gc.concat([x, x[-1:] * 2], 0)),
         (0, x),
@@ -215,7 +215,11 @@ def test_an_error_of_python_itself_keeps_its_type_and_names_the_step():
 @pytest.mark.parametrize(
     ("body", "error", "says"),
     [
-        (lambda i, x: (i + 1, gc.cast(x, "float64")), gc.DTypeError, "f32[3] becomes f64[3]"),
+        (
+            lambda i, x: (i + 1, gc.cast(x, "float64")),
+            gc.DTypeError,
+            "loop variable 1 of f32[3] becomes f64[3]",
+        ),
         (lambda i, x: (i + 1, x[:2]), gc.ShapeError, "f32[3] becomes f32[2]"),
         (lambda i, x: (i + 1, gc.sum(x)), gc.ShapeError, "another rank"),
         (lambda i, x: i + 1, gc.ArgumentError, "tensor"),
