@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from functools import cache
 
 import numpy as np
@@ -10,7 +11,7 @@ from graphc.types import DType, TensorType
 from passes.program import Step
 from runtime.backend import Array
 from runtime.llvm_backend.emitter import KERNEL, emit
-from runtime.llvm_backend.machine import load
+from runtime.llvm_backend.library import Module, load
 
 
 class ElementwiseKernel:
@@ -24,7 +25,9 @@ class ElementwiseKernel:
     def __init__(self, name: str, text: str, operands: int, dtype: DType) -> None:
         self.name, self.text = name, text
         self._dtype = dtype.numpy
-        self._function = load(text, KERNEL, operands + 1)
+        self._library = load([Module(name, text, (KERNEL,))])
+        signature = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * (operands + 1), ctypes.c_int64)
+        self._function = signature(self._library.address(name, KERNEL))
 
     def __call__(self, *operands: Array) -> Array:
         """The result on `operands`, which become contiguous and alike in shape where they are not."""

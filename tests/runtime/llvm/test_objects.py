@@ -1,0 +1,255 @@
+"""Objects are kept, shared and released; nothing that happens to the cache folder stops a run."""
+
+import ctypes
+import gc
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from graphc.errors import VerificationError
+from runtime.llvm_backend import cache, library, objects
+from runtime.llvm_backend.library import Module, load
+
+ADDS = """
+define void @kernel(ptr %table) {{
+  %old = load i64, ptr %table
+  %new = add i64 %old, {0}
+  store i64 %new, ptr %table
+  ret void
+}}
+"""
+
+
+def adding(value, name=None):
+    return Module(name or f"adds {value}", ADDS.format(value))
+
+
+def call(address, start=0):
+    word = ctypes.c_int64(start)
+    ctypes.CFUNCTYPE(None, ctypes.c_void_p)(address)(ctypes.addressof(word))
+    return word.value
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("GRAPHC_CACHE", str(tmp_path / "objects"))
+    yield tmp_path / "objects"
+    objects._cache_in.cache_clear()
+
+
+def entries(folder):
+    return sorted(folder.glob("*.object"))
+
+
+def test_many_kernels_in_one_library(folder):
+    made = load([adding(i) for i in range(5)])
+    assert [call(made.address(f"adds {i}"), 10) for i in range(5)] == [10, 11, 12, 13, 14]
+    assert len(made) == len(entries(folder)) == 5
+    assert "adds 3" in made
+    with pytest.raises(KeyError):
+        made.address("adds 7")
+
+
+def test_an_object_comes_from_memory_then_from_the_disk(folder):
+    text = ADDS.format(77)
+    image = objects.make_object("first", text)
+    record = objects.objects().record
+    assert (record.absent, record.in_memory, record.on_disk, record.written) == (1, 0, 0, 1)
+    assert objects.make_object("second", text) == image
+    assert record.in_memory == 1
+    objects.objects().forget()
+    assert objects.make_object("third", text) == image
+    assert (record.absent, record.on_disk) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda b: b[:-3], lambda b: b"", lambda b: b[:60] + b"\xff\x00\xff" + b[63:], lambda b: b + b"x"],
+)
+def test_a_damaged_entry_is_made_anew(folder, damage):
+    text = ADDS.format(78)
+    image = objects.make_object("k", text)
+    (path,) = entries(folder)
+    good = path.read_bytes()
+    path.write_bytes(damage(good))
+    objects.objects().forget()
+    assert objects.make_object("k", text) == image
+    assert path.read_bytes() == good
+    assert objects.objects().record.damaged == 1
+
+
+def test_a_folder_that_cannot_be_is_no_error(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("GRAPHC_CACHE", str(tmp_path / "file" / "below"))
+    made = load([adding(79)])
+    assert call(made.address("adds 79")) == 79
+    assert "file" in objects.objects().record.trouble
+    monkeypatch.setenv("GRAPHC_CACHE", "")
+    assert cache.locate() is None
+    assert call(load([adding(80)]).address("adds 80")) == 80
+
+
+def test_no_code_is_taken_from_a_folder_that_everybody_writes(folder):
+    folder.mkdir()
+    folder.chmod(0o777)
+    objects.make_object("k", ADDS.format(81))
+    assert not entries(folder)
+    assert "everybody" in objects.objects().record.trouble
+
+
+def test_what_was_not_used_for_longest_is_removed(tmp_path):
+    kept = cache.ByteCache(str(tmp_path), disk_limit=10_000, memory_limit=1500)
+    (tmp_path / "mine.txt").write_text("x" * 50_000)  # not the cache's: neither counted nor touched
+    (tmp_path / f".{'0' * 16}.tmp").write_text("left by a process that died")
+    os.utime(tmp_path / f".{'0' * 16}.tmp", (0, 0))
+    for i in range(9):
+        kept.put(f"k{i}", bytes(1000))
+        os.utime(tmp_path / f"k{i}.object", (i + 1000, i + 1000))
+    assert kept.get("k0") is not None  # used just now
+    kept.put("k9", bytes(1000))
+    names = {path.name for path in entries(tmp_path)}
+    assert sum(path.stat().st_size for path in entries(tmp_path)) <= 10_000
+    assert {"k0.object", "k9.object"} <= names
+    assert "k1.object" not in names
+    assert {path.name for path in tmp_path.iterdir()} == {*names, "mine.txt"}
+    assert kept.get("k1") is None
+
+
+@pytest.mark.parametrize("text", ["not IR", ADDS.format("%none"), ADDS.format("3.5")])
+def test_text_that_is_not_valid_names_its_kernel(text):
+    with pytest.raises(VerificationError, match=r"kernel sum\.f32"):
+        load([Module("sum.f32", text)])
+
+
+def test_a_missing_symbol_names_its_kernel():
+    text = "declare void @nowhere()\ndefine void @kernel() {\n  call void @nowhere()\n  ret void\n}\n"
+    with pytest.raises(VerificationError, match="lost"):
+        load([Module("lost", text)])
+    with pytest.raises(VerificationError, match="other"):
+        load([Module("other", ADDS.format(1), ("not_there",))])
+    with pytest.raises(VerificationError, match="two kernels"):
+        load([adding(1, "same"), adding(2, "same")])
+
+
+def test_symbols_are_imported_by_address():
+    inner = load([adding(5)])
+    text = (
+        "declare void @inner(ptr)\ndefine void @kernel(ptr %t) {\n  call void @inner(ptr %t)\n"
+        "  call void @inner(ptr %t)\n  ret void\n}\n"
+    )
+    twice = load([Module("twice", text, imports={"inner": inner.address("adds 5")})])
+    assert call(twice.address("twice")) == 10
+    other = load([adding(7)])
+    both = load(
+        [
+            Module("fives", text, imports={"inner": inner.address("adds 5")}),
+            Module("sevens", text, imports={"inner": other.address("adds 7")}),
+        ]
+    )
+    assert [call(both.address(name)) for name in ("fives", "sevens")] == [10, 14]
+
+
+def test_equal_kernels_are_one_while_anybody_holds_them():
+    first = load([adding(100, "a"), adding(101)])
+    second = load([adding(100, "b"), adding(102)])
+    address = first.address("a")
+    assert second.address("b") == address
+    key = objects.key_of(ADDS.format(100))
+    assert [identity[0] for identity in library._loaded].count(key) == 1
+    del first
+    gc.collect()
+    assert call(second.address("b")) == 100
+    del second
+    gc.collect()
+    assert key not in [identity[0] for identity in library._loaded]
+
+
+def test_threads_load_at_once():
+    failures = []
+
+    def work(first):
+        try:
+            for i in range(10):
+                made = load([adding(first + i), adding(i)])
+                assert call(made.address(f"adds {first + i}")) == first + i
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(1000 * k,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+
+
+def run_python(code, **environment):
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environment},
+        timeout=300,
+    ).stdout
+
+
+def test_processes_share_a_folder(tmp_path):
+    code = (
+        "from runtime.llvm_backend.library import Module, load\n"
+        "from runtime.llvm_backend.objects import objects\n"
+        f"load([Module(str(i), '''{ADDS}'''.format(i)) for i in range(20)])\n"
+        "print(objects().record.absent, objects().record.damaged)"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "GRAPHC_CACHE": str(tmp_path)}
+    both = [subprocess.Popen([sys.executable, "-c", code], env=environment) for _ in range(2)]
+    assert [process.wait(120) for process in both] == [0, 0]
+    assert run_python(code, GRAPHC_CACHE=str(tmp_path)).split() == ["0", "0"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+def test_a_child_after_fork_loads_too():
+    code = (
+        "import os, sys, ctypes, threading, warnings\n"
+        "warnings.simplefilter('ignore')\n"
+        "from runtime.llvm_backend.library import Module, load\n"
+        f"adds = '''{ADDS}'''\n"
+        "stop = False\n"
+        "def churn():\n"
+        "    i = 0\n"
+        "    while not stop: i += 1; load([Module(str(i), adds.format(i))])\n"
+        "kept = load([Module('kept', adds.format(-5))])\n"
+        "thread = threading.Thread(target=churn); thread.start()\n"
+        "codes = []\n"
+        "for k in range(5):\n"
+        "    child = os.fork()\n"
+        "    if child == 0:\n"
+        "        made = load([Module('new', adds.format(10**6 + k))])\n"
+        "        word = ctypes.c_int64(1)\n"
+        "        for at in (kept.address('kept'), made.address('new')):\n"
+        "            ctypes.CFUNCTYPE(None, ctypes.c_void_p)(at)(ctypes.addressof(word))\n"
+        "        os._exit(0 if word.value == 10**6 + k - 4 else 1)\n"
+        "    codes.append(os.waitpid(child, 0)[1])\n"
+        "stop = True; thread.join(); print(codes)"
+    )
+    assert run_python(code, GRAPHC_CACHE="").strip() == "[0, 0, 0, 0, 0]"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_two_thousand_compilations_stay_small():
+    code = (
+        "import gc\n"
+        "from runtime.llvm_backend.library import Module, load\n"
+        f"adds = '''{ADDS}'''\n"
+        "size = lambda: int(open('/proc/self/statm').read().split()[1]) * 4096\n"
+        "for i in range(20): load([Module(f'{i}', adds.format(-i))])\n"
+        "gc.collect(); before = size()\n"
+        "kept = load([Module('kept', adds.format(0))])\n"
+        "for i in range(2000):\n"
+        "    made = load([Module(f'{i}', adds.format(i)), Module('kept', adds.format(0))])\n"
+        "gc.collect(); print((size() - before) >> 20)"
+    )
+    assert int(run_python(code, GRAPHC_CACHE="")) <= 40
