@@ -12,6 +12,7 @@ from graphc.function import Function, topological
 from graphc.ops.source import _placeholder as placeholder
 from graphc.tensor import Tensor
 from graphc.variable import Variable
+from passes.history import record_of
 from passes.pipeline import Request, prepare
 from passes.running import AfterEach, Pass, choose_pipeline, choose_verify
 from passes.target import Target
@@ -35,6 +36,18 @@ def optimize(
     """
     target = Target(pipeline=choose_pipeline(pipeline), verify=choose_verify(verify))
     return prepare(as_request(fetches), target, after_each).function
+
+
+def record(fetches: Any, pipeline: Sequence[Pass] | None = None) -> dict[str, Any]:
+    """What the passes make of `fetches`, stage by stage, as data for JSON; see `passes.history`.
+
+    Args:
+        fetches: any nesting of tensors, operations and variables; or a Function.
+        pipeline: the passes to run in place of `passes.pipeline.PIPELINE`.
+
+    Raises: what a pass raises, with a note that names it.
+    """
+    return record_of(as_request(fetches), Target(pipeline=choose_pipeline(pipeline)))
 
 
 def as_request(fetches: Any) -> Request:

@@ -19,10 +19,14 @@ def dumper() -> Callable[[str, Function], None] | None:
     os.makedirs(folder, exist_ok=True)
     begin = f"{os.getpid()}-{next(_serial):03d}"
     numbers = itertools.count()
+    last: list[Function] = []
 
     def dump(name: str, function: Function) -> None:
         from graphc.text import show  # only needed where texts are asked for
 
+        if last and last[0] is function:
+            return
+        last[:] = [function]
         path = os.path.join(folder, f"{begin}-{next(numbers):02d}-{name}.gir")
         with open(path, "w", encoding="utf-8") as file:
             file.write(show(function))

@@ -16,7 +16,8 @@ from graphc.function import Function
 from graphc.sizes import Size, SizeExpr, Symbol
 from graphc.tensor import Tensor, describe
 from graphc.types import TensorType
-from passes.pipeline import Request, prepare
+from passes.history import record_of
+from passes.pipeline import Prepared, Request, prepare
 from passes.program import Check, Program, plan
 from passes.target import Target
 from runtime.backend import Array, Backend
@@ -38,42 +39,29 @@ class Mismatch(Exception):  # noqa: N818  not a failure: a session answers it by
         self.check, self.known, self.error = check, known, error
 
 
-@dataclass(frozen=True, slots=True)
-class PassRecord:
-    """What one pass did: how long it took, how many nodes it left."""
-
-    name: str
-    seconds: float
-    nodes: int
-
-
 class Executable:
     """A request, compiled. A session makes it and runs it; users look at it.
 
     Attributes:
         function: what is computed, after all passes.
         program: the same as steps over numbered buffers.
+        request: what was asked for.
         feeds: the tensors that are fed, in the order of the function's inputs.
     """
 
-    def __init__(self, request: Request, backend: Backend, target: Target, check_numerics: bool) -> None:
+    def __init__(
+        self,
+        request: Request,
+        backend: Backend,
+        target: Target,
+        check_numerics: bool,
+        prepared: Prepared | None = None,
+    ) -> None:
         self.feeds = request.feeds
-        self._request, self._backend = request, backend.name
-        self._passes: list[PassRecord] = []
+        self.request, self._target, self._backend = request, target, backend.name
         begin = time.perf_counter()
-        last: list[Any] = [begin, None, 0]
-        dump = dumper()
-
-        def after_each(name: str, function: Function) -> None:
-            now = time.perf_counter()
-            if function is not last[1]:
-                last[1:] = function, len(function.nodes())
-                if dump is not None:
-                    dump(name, function)
-            self._passes.append(PassRecord(name, now - last[0], last[2]))
-            last[0] = time.perf_counter()
-
-        prepared = prepare(request, target, after_each)
+        if prepared is None:
+            prepared = prepare(request, target, dumper())
         self.function: Function = prepared.function
         self.program: Program = plan(self.function, prepared.guards)
         self._bound: BoundProgram = bind(self.program, backend, check_numerics)
@@ -99,7 +87,12 @@ class Executable:
 
     @cached_property
     def record(self) -> dict[str, Any]:
-        """What was compiled, as data for JSON: the passes, and for each step what runs it."""
+        """What was compiled, as data for JSON: for each step what runs it, and what each pass did.
+
+        The keys of `passes.history` say what the passes did; for them the passes are run once more
+        when this is first read, so that compiling keeps nothing.
+        """
+        history = record_of(self.request, self._target)
         steps = [
             {
                 "op": step.node.op.name,
@@ -116,16 +109,19 @@ class Executable:
                 if step["kernel"] == "meaning":
                     fallbacks[str(step["op"])] = fallbacks.get(str(step["op"]), 0) + 1
         return {
+            **history,
             "backend": self._backend,
             "seconds": self._seconds,
-            "passes": [{"name": p.name, "seconds": p.seconds, "nodes": p.nodes} for p in self._passes],
+            "passes": [
+                {key: stage[key] for key in ("name", "seconds", "nodes")} for stage in history["stages"]
+            ],
             "inputs": [
                 f"{label(t)}: {n.type}" for t, n in zip(self.feeds, self.function.inputs, strict=True)
             ],
             "outputs": [str(node.type) for node in self.function.outputs],
             "steps": steps,
             "fallbacks": fallbacks,
-            "specialised": {f"?{s.serial}": n for s, n in self._request.sizes.items()},
+            "specialised": {f"?{s.serial}": n for s, n in self.request.sizes.items()},
             "bound_by_steps": [
                 f"{step.op.name} gives {step.type}"
                 for program in _programs(self.program)
