@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from graphc.errors import VerificationError
-from graphc.function import Function, bodies, with_inputs
+from graphc.function import Function, bodies, topological, with_inputs
 from graphc.graph import graph_frame
 from graphc.location import on_behalf_of
 from graphc.op import Op
 from graphc.tensor import Tensor
+from graphc.types import TensorType, Type
+from passes.match import Match as Match
+from passes.match import Surroundings
 from passes.record import Decision, counters, decide
 
-Apply = Callable[["Match"], Tensor | None]
+Apply = Callable[[Match], Tensor | None]
 _MOST_STEPS = 64  # of rewriting one node: rules that undo one another would never end
+_MOST_SWEEPS = 8  # over one function: the later ones see what the earlier ones left with one user
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,28 +45,6 @@ def rule(*ops: Op) -> Callable[[Apply], Rule]:
     return declare
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
-    """What a rule is given: the node, its operands rewritten, and how often each node is used."""
-
-    node: Tensor
-    uses: Mapping[Tensor, int]
-
-    @property
-    def inputs(self) -> tuple[Tensor, ...]:
-        """The operands."""
-        return self.node.inputs
-
-    @property
-    def attrs(self) -> Mapping[str, Any]:
-        """The attributes."""
-        return self.node.attrs
-
-    def used_once(self, operand: Tensor) -> bool:
-        """Whether this node is the only user of `operand` (true of what this sweep made)."""
-        return self.uses.get(operand, 1) <= 1
-
-
 Index = Mapping[Op, Sequence[Rule]]
 
 
@@ -85,16 +66,24 @@ def rewrite(function: Function, rules: Index) -> Function:
     Raises: VerificationError, naming the rule, for a right-hand side of another type, and for rules
     that undo one another.
     """
-    with graph_frame(function.owner):
-        return _Sweep(function, rules).run()
+    for _ in range(_MOST_SWEEPS):
+        with graph_frame(function.owner):
+            sweep = _Sweep(function, rules)
+            result = sweep.run()
+        if result is function or not sweep.around.refused:
+            return result
+        function = result  # nodes that had other users may have lost them
+    return function
 
 
 class _Sweep:
     def __init__(self, function: Function, rules: Index) -> None:
         self.function, self.rules = function, rules
         nodes = function.nodes()
-        self.uses: Counter[Tensor] = Counter(operand for node in nodes for operand in node.inputs)
-        self.uses.update({*function.outputs, *function.effects})
+        uses: Counter[Tensor] = Counter(operand for node in nodes for operand in node.inputs)
+        uses.update((*function.outputs, *function.effects))
+        self.around = Surroundings(uses)
+        self.seen = set(nodes)
         self.done: dict[Tensor, Tensor] = {node: node for node in function.inputs}
         self.becomes: dict[Tensor, Tensor] = {}  # a node on the stack waits for what a rule made of it
         self.steps: Counter[Tensor] = Counter()
@@ -118,6 +107,7 @@ class _Sweep:
                 made = self.becomes[node]
                 if made in done:
                     done[node] = done[made]
+                    self.hand_on(node, done[made])
                     stack.pop()
                 else:
                     stack.append(made)
@@ -127,6 +117,12 @@ class _Sweep:
                 self.step(node)
         return done[root]
 
+    def hand_on(self, node: Tensor, heir: Tensor) -> None:
+        """Makes the users of `node` users of `heir`."""
+        if heir is not node:
+            uses = self.around.uses
+            uses[heir] += uses[node]
+
     def step(self, node: Tensor) -> None:
         """One attempt on `node`, its operands settled."""
         ready = with_inputs(node, tuple(self.done[i] for i in node.inputs))
@@ -135,29 +131,42 @@ class _Sweep:
         made = self.attempt(ready)
         if made is None:
             self.done[node] = self.done[ready] = ready
+            self.hand_on(node, ready)
             return
+        self.count(made)
         self.steps[made] = self.steps[node] + 1
         if self.steps[made] > _MOST_STEPS:
             raise VerificationError(f"rules undo one another at {node.op.name}\n  at {node.loc}")
         self.becomes[node] = made
-        if ready is not node:
-            self.becomes[ready] = made
+
+    def count(self, made: Tensor) -> None:
+        """Counts the operands of what a rule made."""
+        new = topological((made,), stop=lambda node: node in self.seen or node in self.done)
+        for node in new:
+            if node not in self.seen and node not in self.done:
+                self.seen.add(node)
+                self.around.uses.update(node.inputs)
+                counters().nodes_made += 1
 
     def attempt(self, node: Tensor) -> Tensor | None:
         """What the first rule that applies makes of `node`."""
         rules = self.rules.get(node.op)
-        if not rules:
+        if not rules or not all(_has_rank(i.type) for i in (node, *node.inputs)):
             return None
         tally = counters()
         with on_behalf_of(node.loc):
-            match = Match(node, self.uses)
+            match = Match(node, self.around)
             for each in rules:
                 tally.rules_tried += 1
-                made = each.apply(match)
+                try:
+                    made = each.apply(match)
+                except Exception as error:
+                    error.add_note(f"in the rule {each.name} ({each.equation})")
+                    raise
                 if made is not None and made is not node:
                     tally.rules_fired += 1
-                    decide(Decision("rewrite", each.name, True, each.equation, node.loc))
-                    return self.accept(node, made, each)
+                    found = Decision("rewrite", each.name, True, each.equation, node.loc)
+                    return self.accept(node, made, each) if decide(found, node, made) else None
         return None
 
     def accept(self, node: Tensor, made: Tensor, by: Rule) -> Tensor:
@@ -165,7 +174,7 @@ class _Sweep:
             raise VerificationError(
                 f"the rule {by.name} ({by.equation}) made {made.type} of {node.type}\n  at {node.loc}"
             )
-        new = made not in self.done and made not in self.uses
+        new = made not in self.done and made not in self.seen
         if new and node.name is not None and made.name is None:
             made = replace(made, name=node.name)
         return made
@@ -177,6 +186,10 @@ class _Sweep:
             if better is not body:
                 changed[name] = better
         return replace(node, attrs={**node.attrs, **changed}) if changed else node
+
+
+def _has_rank(given: Type) -> bool:
+    return not isinstance(given, TensorType) or given.shape is not None
 
 
 def map_bodies(function: Function, transform: Callable[[Function], Function]) -> Function:

@@ -11,10 +11,26 @@ from functools import cache
 
 from graphc.function import Function
 from passes.rewrite import Index, Rule, index, rewrite
-from passes.simplification import arithmetic
+from passes.simplification import (
+    arithmetic,
+    contraction,
+    indexing,
+    integer,
+    logic,
+    movement,
+    numeric,
+    pushing,
+    reduction,
+    slicing,
+    transcendental,
+)
 from passes.target import Target
 
-_FAMILIES = (arithmetic,)
+_FAMILIES = (
+    *(arithmetic, integer, numeric, logic, transcendental),
+    *(movement, slicing, reduction, contraction, indexing),
+    pushing,  # last: the rules above see operands before they are broadcast implicitly
+)
 
 RULES: tuple[Rule, ...] = tuple(rule for family in _FAMILIES for rule in family.RULES)
 FAST_RULES: tuple[Rule, ...] = tuple(rule for family in _FAMILIES for rule in family.FAST_RULES)

@@ -1,0 +1,71 @@
+"""Rules that let a broadcast go later: what repeats is computed once, and repeated at the end.
+
+Broadcasts go towards the results and slices towards the inputs (`slicing`), so the two never turn in
+circles; transposes and reshapes stay where they are unless two of them meet (`movement`).
+"""
+
+from __future__ import annotations
+
+from graphc import ops
+from graphc.op import OPS
+from graphc.tensor import Tensor
+from passes.match import is_certain
+from passes.rewrite import Match, Rule, rule
+from passes.simplification.matching import fits
+from passes.simplification.vocabulary import broadcast_to, concat, stack
+
+_ELEMENTWISE = tuple(op for op in OPS.values() if op.family == "elementwise" and op.operands)
+
+
+def _without_broadcasts(match: Match) -> Tensor | None:
+    """The node on what its operands repeat."""
+    node = match.node
+    sources = []
+    for x in node.inputs:
+        inside = x.op is broadcast_to and is_certain(x) and fits(x, node)
+        sources.append(x.inputs[0] if inside else x)
+    if all(source is x for source, x in zip(sources, node.inputs, strict=True)):
+        return None
+    if not all(fits(source, node) for source in sources):
+        return None
+    return node.op(*sources, **node.attrs)
+
+
+@rule(*_ELEMENTWISE)
+def broadcast_is_implied(match: Match) -> Tensor | None:
+    """``f(broadcast_to(x, s), y) -> f(x, y)`` where f is elementwise and y has the shape s."""
+    made = _without_broadcasts(match)
+    return made if made is not None and made.type == match.node.type else None
+
+
+@rule(*_ELEMENTWISE)
+def broadcast_later(match: Match) -> Tensor | None:
+    """``f(broadcast_to(x, s)) -> broadcast_to(f(x), s)`` where f is elementwise and never fails."""
+    if not any(x.op is broadcast_to for x in match.inputs) or not is_certain(match.node):
+        return None
+    made = _without_broadcasts(match)
+    if made is None or made.dtype is not match.node.dtype:
+        return None
+    return broadcast_to(made, shape=match.node.result.sizes)
+
+
+@rule(concat)
+def join_of_repeated(match: Match) -> Tensor | None:
+    """``concat(x, x, ...) -> broadcast_to(x, s)`` where x has size 1 along the axis."""
+    x, axis = match.inputs[0], match.attrs["axis"]
+    if len(match.inputs) < 2 or any(other is not x for other in match.inputs) or x.result.sizes[axis] != 1:
+        return None
+    return broadcast_to(x, shape=match.node.result.sizes)
+
+
+@rule(stack)
+def stack_of_repeated(match: Match) -> Tensor | None:
+    """``stack(x, x, ...) -> broadcast_to(expand_dims(x), s)``."""
+    x, axis = match.inputs[0], match.attrs["axis"]
+    if len(match.inputs) < 2 or any(other is not x for other in match.inputs):
+        return None
+    return broadcast_to(ops.expand_dims(x, axis), shape=match.node.result.sizes)
+
+
+RULES: tuple[Rule, ...] = (*(broadcast_is_implied, broadcast_later, join_of_repeated, stack_of_repeated),)
+FAST_RULES: tuple[Rule, ...] = ()

@@ -1,0 +1,297 @@
+"""Rules of parts: slices of slices, of joined and of embedded values; joining of what was apart."""
+
+from __future__ import annotations
+
+from graphc import ops
+from graphc.sizes import Size, maximum
+from graphc.tensor import Tensor
+from passes.match import is_certain
+from passes.rewrite import Match, Rule, rule
+from passes.simplification.matching import is_at_least, is_number, like, scalar
+from passes.simplification.vocabulary import (
+    broadcast_to,
+    concat,
+    expand_dims,
+    reshape,
+    squeeze,
+    stack,
+)
+
+
+def is_inside(
+    whole: tuple[Size, ...], part: tuple[Size, ...], starts: tuple[Size, ...], steps: tuple[int, ...]
+) -> bool:
+    """Whether a slice of `whole` surely takes nothing that is not there."""
+    return all(map(_is_inside, whole, part, starts, steps))
+
+
+def _is_inside(extent: Size, count: Size, start: Size, step: int) -> bool:
+    if count == 0 or (start == 0 and count == extent and step == 1):
+        return True
+    if step == -1 and count == extent and start in (extent - 1, maximum(extent - 1, 0)):
+        return True
+    if not isinstance(count, int):  # it may be 0, which takes nothing, or more
+        return step > 0 and is_at_least(start, 0) and is_at_least(extent - 1, start + (count - 1) * step)
+    first, last = sorted_ends(start, count, step)
+    return is_at_least(first, 0) and is_at_least(extent - 1, last)
+
+
+def sorted_ends(start: Size, count: Size, step: int) -> tuple[Size, Size]:
+    """The lowest and the highest index that a slice takes."""
+    end = start + (count - 1) * step
+    return (start, end) if step > 0 else (end, start)
+
+
+def takes_inside(node: Tensor) -> bool:
+    """Whether the slice `node` surely takes nothing that is not there."""
+    attrs = node.attrs
+    return is_inside(node.inputs[0].result.sizes, attrs["sizes"], attrs["starts"], attrs["steps"])
+
+
+def _stays_inside(node: Tensor) -> bool:
+    """Whether the embedding `node` surely places nothing outside."""
+    attrs = node.attrs
+    return is_inside(attrs["shape"], node.inputs[0].result.sizes, attrs["starts"], attrs["steps"])
+
+
+@rule(ops.strided_slice)
+def slice_of_all(match: Match) -> Tensor | None:
+    """``x[0:n] -> x`` where n is the size."""
+    (x,) = match.inputs
+    starts, counts, steps = (match.attrs[key] for key in ("starts", "sizes", "steps"))
+    whole = x.result.sizes
+    same = all(
+        count == extent and start == 0 and (step == 1 or extent == 1)
+        for start, count, step, extent in zip(starts, counts, steps, whole, strict=True)
+    )
+    return x if same else None
+
+
+@rule(ops.embed)
+def embed_in_own_shape(match: Match) -> Tensor | None:
+    """``embed(x, its shape) -> x``."""
+    (x,) = match.inputs
+    attrs = match.attrs
+    if x.type != match.node.type or any(start != 0 for start in attrs["starts"]):
+        return None
+    return x if all(step == 1 for step in attrs["steps"]) else None
+
+
+@rule(ops.embed)
+def embed_of_zeros(match: Match) -> Tensor | None:
+    """``embed(0, s) -> 0`` in the shape s."""
+    (x,) = match.inputs
+    return like(match.node, 0) if is_number(x, 0) and _stays_inside(match.node) else None
+
+
+@rule(ops.strided_slice)
+def slice_twice(match: Match) -> Tensor | None:
+    """``x[a::s][b::t] -> x[a + b * s::s * t]``."""
+    (inner,) = match.inputs
+    if inner.op is not ops.strided_slice or not (takes_inside(inner) and takes_inside(match.node)):
+        return None
+    first, then = inner.attrs, match.attrs
+    pairs = zip(first["starts"], first["steps"], then["starts"], strict=True)
+    return ops.strided_slice(
+        inner.inputs[0],
+        starts=tuple(maximum(a + b * s, 0) if s < 0 else a + b * s for a, s, b in pairs),
+        sizes=then["sizes"],
+        steps=tuple(s * t for s, t in zip(first["steps"], then["steps"], strict=True)),
+    )
+
+
+@rule(ops.strided_slice)
+def slice_of_broadcast(match: Match) -> Tensor | None:
+    """``broadcast_to(x, s)[a:b] -> broadcast_to(x[a:b], t)``, whole along the axes that repeat."""
+    (inner,) = match.inputs
+    if inner.op is not broadcast_to or not takes_inside(match.node) or not is_certain(inner):
+        return None
+    x, attrs = inner.inputs[0], match.attrs
+    lead = len(attrs["starts"]) - len(x.result.sizes)
+    rows = zip(attrs["starts"][lead:], attrs["sizes"][lead:], attrs["steps"][lead:], strict=True)
+    starts, counts, steps = [], [], []
+    for extent, whole, (start, count, step) in zip(
+        x.result.sizes, inner.result.sizes[lead:], rows, strict=True
+    ):
+        repeats = extent != whole or extent == 1
+        starts.append(0 if repeats else start)
+        counts.append(1 if repeats else count)
+        steps.append(1 if repeats else step)
+    part = ops.strided_slice(x, starts=tuple(starts), sizes=tuple(counts), steps=tuple(steps))
+    return broadcast_to(part, shape=match.node.result.sizes)
+
+
+@rule(ops.strided_slice)
+def slice_of_joined(match: Match) -> Tensor | None:
+    """``concat(x, y)[a:b] -> x[a:b]`` where that lies inside of x, and so for every part."""
+    (joined,) = match.inputs
+    if joined.op is not concat or not is_certain(joined) or not takes_inside(match.node):
+        return None
+    axis, attrs = joined.attrs["axis"], match.attrs
+    count = attrs["sizes"][axis]
+    low, high = sorted_ends(attrs["starts"][axis], count, attrs["steps"][axis])
+    begin: Size = 0
+    for part in joined.inputs:
+        end = begin + part.result.sizes[axis]
+        if is_at_least(low, begin) and is_at_least(end - 1, high):
+            if not all(other is part or match.is_droppable(other) for other in joined.inputs):
+                return None
+            starts = tuple(s - begin if i == axis else s for i, s in enumerate(attrs["starts"]))
+            return ops.strided_slice(part, starts=starts, sizes=attrs["sizes"], steps=attrs["steps"])
+        begin = end
+    return None
+
+
+@rule(ops.strided_slice)
+def slice_of_embedded(match: Match) -> Tensor | None:
+    """``embed(x, s, a)[a:b] -> x``: what was placed there."""
+    (whole,) = match.inputs
+    if whole.op is not ops.embed or whole.inputs[0].type != match.node.type or not _stays_inside(whole):
+        return None
+    same = all(whole.attrs[key] == match.attrs[key] for key in ("starts", "steps"))
+    return whole.inputs[0] if same else None
+
+
+@rule(ops.strided_slice)
+def slice_of_transpose(match: Match) -> Tensor | None:
+    """``transpose(x, p)[a:b] -> transpose(x[a:b], p)``: slices go towards the inputs."""
+    (inner,) = match.inputs
+    if inner.op is not ops.transpose or not match.used_once(inner):
+        return None
+    axes = inner.attrs["axes"]
+    place = [axes.index(i) for i in range(len(axes))]
+    starts, counts, steps = (
+        tuple(match.attrs[key][i] for i in place) for key in ("starts", "sizes", "steps")
+    )
+    part = ops.strided_slice(inner.inputs[0], starts=starts, sizes=counts, steps=steps)
+    return ops.transpose(part, axes=axes)
+
+
+@rule(ops.strided_slice)
+def slice_of_elementwise(match: Match) -> Tensor | None:
+    """``f(x)[a:b] -> f(x[a:b])`` where f is elementwise: work that nobody asks for is not done."""
+    (made,) = match.inputs
+    if made.op.family != "elementwise" or made.op.fallible or not match.used_once(made):
+        return None
+    shape = made.result.sizes
+    if any(x.result.sizes not in ((), shape) for x in made.inputs):
+        return None
+    if not any(x.result.sizes for x in made.inputs):
+        return None
+    parts = (ops.strided_slice(x, **match.attrs) if x.result.sizes else x for x in made.inputs)
+    return made.op(*parts, **made.attrs)
+
+
+# Joining.
+
+
+@rule(concat)
+def join_one(match: Match) -> Tensor | None:
+    """``concat(x) -> x``."""
+    return match.inputs[0] if len(match.inputs) == 1 else None
+
+
+@rule(stack)
+def stack_one(match: Match) -> Tensor | None:
+    """``stack(x) -> expand_dims(x)``."""
+    return expand_dims(match.inputs[0], **match.attrs) if len(match.inputs) == 1 else None
+
+
+@rule(concat)
+def join_nothing(match: Match) -> Tensor | None:
+    """``concat(x, y) -> concat(x)`` where y has no elements."""
+    axis = match.attrs["axis"]
+    kept = [x for x in match.inputs if x.result.sizes[axis] != 0 or not match.is_droppable(x)]
+    if len(kept) == len(match.inputs) or not kept or not is_certain(match.node):
+        return None
+    return concat(*kept, axis=axis)
+
+
+@rule(concat)
+def join_in_turn(match: Match) -> Tensor | None:
+    """``concat(concat(x, y), z) -> concat(x, y, z)`` along one axis."""
+    axis = match.attrs["axis"]
+
+    def nests(x: Tensor) -> bool:
+        return x.op is concat and x.attrs["axis"] == axis and match.used_once(x)
+
+    if not any(map(nests, match.inputs)) or not is_certain(match.node):
+        return None
+    flat = [part for x in match.inputs for part in (x.inputs if nests(x) else (x,))]
+    return concat(*flat, axis=axis)
+
+
+@rule(concat)
+def join_neighbours(match: Match) -> Tensor | None:
+    """``concat(x[a:b], x[b:c]) -> x[a:c]``, and so for neighbours among more."""
+    axis, parts = match.attrs["axis"], list(match.inputs[:1])
+    for part in match.inputs[1:]:
+        whole = _joined(parts[-1], part, axis)
+        if whole is None:
+            parts.append(part)
+        else:
+            parts[-1] = whole
+    if len(parts) == len(match.inputs):
+        return None
+    return concat(*parts, axis=axis)
+
+
+def _joined(x: Tensor, y: Tensor, axis: int) -> Tensor | None:
+    """The slice that `x` and `y`, one after the other, are."""
+    if x.op is not ops.strided_slice or y.op is not ops.strided_slice or x.inputs != y.inputs:
+        return None
+    if not (takes_inside(x) and takes_inside(y)):
+        return None
+    first, then = x.attrs, y.attrs
+    for i in range(len(first["starts"])):
+        step = first["steps"][i]
+        start = first["starts"][i] + (first["sizes"][i] * step if i == axis else 0)
+        if then["steps"][i] != step or then["starts"][i] != start:
+            return None
+        if i != axis and then["sizes"][i] != first["sizes"][i]:
+            return None
+    counts = tuple(n + (then["sizes"][i] if i == axis else 0) for i, n in enumerate(first["sizes"]))
+    return ops.strided_slice(x.inputs[0], starts=first["starts"], sizes=counts, steps=first["steps"])
+
+
+@rule(stack)
+def stack_of_parts(match: Match) -> Tensor | None:
+    """``stack(unstack(x)) -> x``."""
+    axis, parts = match.attrs["axis"], match.inputs
+    whole: Tensor | None = None
+    for i, part in enumerate(parts):
+        taken = part.inputs[0] if part.op in (squeeze, reshape) else part
+        if taken.op is not ops.strided_slice or taken.inputs[0].type != match.node.type:
+            return None
+        whole = taken.inputs[0] if whole is None else whole
+        wanted = tuple(1 if j == axis else n for j, n in enumerate(whole.result.sizes))
+        starts = tuple(i if j == axis else 0 for j in range(len(wanted)))
+        if taken.inputs[0] is not whole or taken.attrs["sizes"] != wanted or taken.attrs["starts"] != starts:
+            return None
+        if any(n != 1 and step != 1 for n, step in zip(wanted, taken.attrs["steps"], strict=True)):
+            return None
+    return whole
+
+
+@rule(ops.strided_slice)
+def slice_of_counter(match: Match) -> Tensor | None:
+    """``iota(n)[a:a + m] -> iota(m) + a``."""
+    (counter,) = match.inputs
+    if counter.op is not ops.iota or counter.inputs:
+        return None
+    (start,), (count,), (step,) = (match.attrs[key] for key in ("starts", "sizes", "steps"))
+    if step != 1 or not takes_inside(match.node):
+        return None
+    if not isinstance(start, int) or not match.used_once(counter):
+        return None
+    made = ops.iota(shape=(count,))
+    return made if start == 0 else ops.add(made, scalar(start, made.dtype))
+
+
+RULES: tuple[Rule, ...] = (
+    *(slice_of_all, embed_in_own_shape, embed_of_zeros, slice_twice, slice_of_broadcast),
+    *(slice_of_joined, slice_of_embedded, slice_of_transpose, slice_of_elementwise),
+    *(join_one, stack_one, join_nothing, join_in_turn, join_neighbours, stack_of_parts),
+    *(slice_of_counter,),
+)
+FAST_RULES: tuple[Rule, ...] = ()
