@@ -16,6 +16,7 @@ from graphc.nn.attention import dot_product_attention, embedding
 from graphc.nn.convolution import conv2d, conv2d_transpose, depthwise_conv2d
 from graphc.nn.normalization import batch_norm, dropout, layer_norm, moments
 from graphc.nn.pooling import avg_pool, max_pool, max_pool_with_argmax
+from graphc.nn.recurrent import gru, lstm, rnn
 from graphc.nn.resampling import max_unpool, resize_nearest
 from graphc.ops.exponential import sigmoid, softplus
 from graphc.ops.extremum import relu
@@ -32,9 +33,11 @@ __all__ = [
     "elu",
     "embedding",
     "gelu",
+    "gru",
     "layer_norm",
     "leaky_relu",
     "log_softmax",
+    "lstm",
     "max_pool",
     "max_pool_with_argmax",
     "max_unpool",
@@ -42,6 +45,7 @@ __all__ = [
     "relu",
     "relu6",
     "resize_nearest",
+    "rnn",
     "selu",
     "sigmoid",
     "silu",
