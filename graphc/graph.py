@@ -269,12 +269,13 @@ def enter(
             break
     full_name = None if name is None else graph.unique_name(_scoped(frame, graph, name))
     after = frame.dependencies if graph is frame.graph else ()
-    ordered = made.effect or made.has_bodies
+    ordered = made.effect or made.has_bodies or made.name == "group"
     if after and ordered:
         inputs = _behind(inputs, after, graph, location)
     attrs = made.canonical(inputs, attrs)
     type = made.infer(inputs, attrs)
-    wrapped = after and not ordered and made.family != "source" and not isinstance(type, TupleType)
+    leaf = made.family == "source" and made.name != "constant"  # a read has its dependencies already
+    wrapped = after and not ordered and not leaf and not isinstance(type, TupleType)
     node = Tensor(made, inputs, attrs, type, location, None if wrapped else full_name, graph)
     if wrapped:
         node = _after(node, after, full_name)

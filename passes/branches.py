@@ -28,7 +28,7 @@ def resolve_branches(function: Function, target: Target = Target()) -> Function:
         return function
     function = map_bodies(function, lambda body: resolve_branches(body, target))
     taken: dict[Tensor, tuple[Tensor, ...]] = {}
-    effects: list[Tensor] = []
+    effects: dict[Tensor, tuple[Tensor, ...]] = {}  # of the branches taken
 
     def make(node: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
         if node.op is pick and inputs[0] in taken:
@@ -41,11 +41,14 @@ def resolve_branches(function: Function, target: Target = Target()) -> Function:
         ):
             inlined = inline(branch, inputs[1:], node.owner)
             taken[made] = inlined.outputs
-            effects.extend(inlined.effects)
+            effects[made] = inlined.effects
         return made
 
     result, _ = rebuild(function, make)
-    return replace(result, effects=(*result.effects, *effects)) if effects else result
+    if not any(effects.values()) and effects.keys().isdisjoint(result.effects):
+        return result
+    listed = dict.fromkeys((*result.effects, *effects))  # what stood for a branch gives way to its effects
+    return replace(result, effects=tuple(e for node in listed for e in effects.get(node, (node,))))
 
 
 def _decided(node: Tensor) -> Function | None:

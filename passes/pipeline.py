@@ -113,7 +113,14 @@ def define(request: Request, target: Target, tell: AfterEach, passes: tuple[Pass
     tell("cut_feeds", function)
     function = bind_sizes(function, tuple(new.get(node, node) for node in binding))
     tell("bind_sizes", function)
+    function = _keeping_effects(function)
     return verify(function) if target.verify else function
+
+
+def _keeping_effects(function: Function) -> Function:
+    """`function` with all it assigns, prints and checks as effects: no rewrite of a value drops them."""
+    effects = dict.fromkeys((*function.effects, *(node for node in function.nodes() if node.op.effect)))
+    return function if len(effects) == len(function.effects) else replace(function, effects=tuple(effects))
 
 
 def run(passes: Sequence[Pass], function: Function, target: Target, tell: AfterEach) -> Function:

@@ -156,7 +156,7 @@ HERE = [
          "x is placeholder 'arg0': i32[]"),
      lambda g: gc.while_loop(lambda i: i < 3, lambda i: i + 0.5, [gc.constant(0)])),
     ("while shapes", gc.ShapeError, (
-         "loop: a value carried as f32[1] becomes f32[2]; shape_invariants says which sizes may change",
+         "loop: loop variable 0 of f32[1] becomes f32[2]; shape_invariants says which sizes may change",
          "operand 0 is the result of constant: f32[1]", "the body is <lambda>"),
      lambda g: gc.while_loop(lambda i: gc.sum(i) < 3, lambda i: gc.concat([i, i], 0), [gc.constant([0.0])])),
     ("while nesting", gc.ArgumentError, (

@@ -82,7 +82,7 @@ HERE = [
          "reshape: sizes differ: 4 and ?*? = 2", "x is the result of after: i32[4]"),
      lambda g: g.run(gc.reshape(g.n, gc.cast(g.n[:2], "int64")), g.feed)),
     ("run in a branch", gc.DivisionError, (
-         "floor_divide: the integer 1 at [0] is divided by zero", "x is placeholder 'outer0': i32[4]",
+         "floor_divide: the integer 1 at [0] is divided by zero", "x is placeholder 'n': i32[4]",
          "y is the result of constant: i32[]"),
      lambda g: g.run(gc.cond(g.n[0] > 0, lambda: g.n // 0, lambda: g.n), g.feed)),
     ("run split", gc.ShapeError, (

@@ -211,3 +211,37 @@ def test_arithmetic_of_each_dtype(session, dtype):
     for value, wanted in zip(found, right, strict=True):
         assert value.dtype == wanted.dtype
         np.testing.assert_allclose(value, wanted, rtol=2**-8 if dtype == "bfloat16" else 0)
+
+
+def test_an_effect_around_a_branch_runs_whichever_is_taken(session):
+    w = gc.Variable(0.0, name="w")
+    added = w.assign_add(1.0)
+    p = gc.placeholder("bool", ())
+    for predicate, feeds in ((gc.constant(True), {}), (p, {p: True}), (p, {p: False})):
+        y = gc.cond(predicate, lambda: gc.constant(1.0), lambda: added * 1.0)
+        session.run(w.initializer)
+        session.run(y, feeds)
+        assert session.run(w) == 1.0
+
+
+def test_an_effect_in_a_branch_that_is_known_runs_once(session, capsys):
+    def loud():
+        gc.print("here")
+        return gc.constant(1.0)
+
+    def inner():
+        return gc.cond(gc.constant(True), loud, lambda: gc.constant(2.0))
+
+    p = gc.placeholder("bool", ())
+    session.run(gc.cond(p, inner, lambda: gc.constant(3.0)), {p: True})
+    seen = capsys.readouterr()
+    assert (seen.out + seen.err).count("here") == 1
+
+
+def test_fetching_what_is_made_behind_an_assignment_runs_it(session):
+    w = gc.Variable(0.0, name="w")
+    with gc.control_dependencies([w.assign(5.0)]):
+        for made in (gc.constant(1.0), gc.zeros((2,)), gc.identity(3), gc.group(), w.value()):
+            session.run(w.initializer)
+            session.run(made)
+            assert session.run(w) == 5.0, made
