@@ -63,3 +63,17 @@ def test_digits(model, epochs, suffix, tmp_path, capsys):
     assert out.count("test accuracy") == epochs + 1
     assert f"test accuracy {accuracy:.2%}" in out.splitlines()[-1]
     assert path.exists()
+
+
+def test_newton(capsys):
+    assert load("newton").main() < 1e-10
+    assert "largest difference" in capsys.readouterr().out
+
+
+def test_char_lstm_by_scan_learns_as_the_unrolled_graph_does(capsys):
+    looped = load("char_lstm").main(["--steps", "60"])
+    unrolled = load("char_lstm").main(["--steps", "60", "--unrolled"])
+    np.testing.assert_allclose(looped, unrolled, rtol=1e-5)
+    assert looped[-1] < looped[0] - 1
+    out = capsys.readouterr().out
+    assert out.count("step   50") == 2
