@@ -126,7 +126,7 @@ def einsum_as_product(match: Match) -> Tensor | None:
     if any(letter not in output for term in terms for letter in term):
         return None
     return alike(
-        match, product(*(_placed(x, term, output) for x, term in zip(match.inputs, terms, strict=True)))
+        match, ops.mul(*(_placed(x, term, output) for x, term in zip(match.inputs, terms, strict=True)))
     )
 
 
