@@ -83,7 +83,7 @@ def load_graph(path: Pathlike) -> Graph:
 
     Raises: FormatError for a file that is damaged, cut, foreign or of another version; OSError.
     """
-    if Path(path).suffix == ".gir":
+    if Path(path).suffix == ".gir" and not zipfile.is_zipfile(path):  # `save_graph` takes any suffix
         return _load_text(Path(path))
     members = _read_members(path)
     try:
