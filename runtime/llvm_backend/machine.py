@@ -76,7 +76,10 @@ class Machine:
 def host() -> Machine:
     """The machine this process runs on."""
     features = dict(llvm.get_host_cpu_features())
-    has = lambda name: bool(features.get(name))  # noqa: E731 - a word for the lines below
+
+    def has(name: str) -> bool:
+        return bool(features.get(name))
+
     cpu = llvm.get_host_cpu_name()
     arm = platform.machine().lower() in ("aarch64", "arm64")
     width = VECTOR_BYTES.get(cpu) or next((width for name, width in _WIDEST if has(name)), 16)
@@ -130,11 +133,12 @@ def _sysfs_caches() -> dict[int, int]:
     try:
         for index in sorted(os.listdir(folder)):
             if index.startswith("index"):
-                read = lambda name, index=index: _first_line(f"{folder}/{index}/{name}")  # noqa: E731 - three uses
-                if read("type") in ("Data", "Unified"):
-                    size = read("size")  # such as 48K
-                    unit = {"K": 10, "M": 20, "G": 30}.get(size[-1:], 0)
-                    found[int(read("level"))] = int(size.rstrip("KMG")) << unit
+                level, type, size = (
+                    _first_line(f"{folder}/{index}/{name}") for name in ("level", "type", "size")
+                )
+                if type in ("Data", "Unified"):
+                    unit = {"K": 10, "M": 20, "G": 30}.get(size[-1:], 0)  # 48K
+                    found[int(level)] = int(size.rstrip("KMG")) << unit
     except (OSError, ValueError):
         return {}
     return found

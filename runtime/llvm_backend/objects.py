@@ -31,7 +31,8 @@ def key_of(text: str) -> str:
     """The name of the object of `text` on this machine: 40 hexadecimal digits."""
     digest = _begun().copy()
     digest.update(text.encode())
-    return digest.hexdigest()[:40]
+    key: str = digest.hexdigest()[:40]
+    return key
 
 
 def symbol_of(function: str, key: str) -> str:
