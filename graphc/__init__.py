@@ -52,8 +52,9 @@ if TYPE_CHECKING:
     from graphc.verification import verify
     from graphc.files import dump, load_graph, save_graph
     from graphc.text import parse, show
-    from passes.optimization import optimize
+    from passes.optimization import optimize, record
     from runtime.backend import backends
+    from runtime.checking import check_passes
     from runtime.session import Session
     from runtime.slope_check import check_gradient
 
@@ -65,8 +66,9 @@ _LATER = {
     **dict.fromkeys(("dump", "load_graph", "save_graph"), "graphc.files"),
     **dict.fromkeys(("parse", "show", "show_with_data"), "graphc.text"),
     "check_gradient": "runtime.slope_check",
+    "check_passes": "runtime.checking",
     "verify": "graphc.verification",
-    "optimize": "passes.optimization",
+    **dict.fromkeys(("optimize", "record"), "passes.optimization"),
     "backends": "runtime.backend",
     "Session": "runtime.session",
 }

@@ -109,6 +109,7 @@ def dump(fetches: Any, path: Pathlike) -> None:
     """Writes `fetches`, a Function or a Graph to `path`, in the form that the suffix names.
 
     ``.gir``: the text, large constants beside it in an ``.npz`` of the same name. ``.dot``: Graphviz.
+    ``.json``: the record of optimizing it, see `passes.history`.
 
     Raises: ArgumentError for another suffix; FetchError; OSError.
     """
@@ -131,7 +132,14 @@ def _dump_dot(fetches: Any, target: Path) -> None:
     write_atomically(target, lambda file: _write(file, draw_dot(as_function(fetches))))
 
 
-_DUMPERS = {".gir": _dump_text, ".dot": _dump_dot}
+def _dump_record(fetches: Any, target: Path) -> None:
+    from graphc import record  # the facade reaches up to the passes, once they are wanted
+
+    text = json.dumps(record(as_function(fetches)), indent=1)
+    write_atomically(target, lambda file: _write(file, text + "\n"))
+
+
+_DUMPERS = {".gir": _dump_text, ".dot": _dump_dot, ".json": _dump_record}
 
 
 def _write(file: BinaryIO, text: str) -> None:

@@ -67,7 +67,7 @@ class Compilation:
             try:
                 return executable, executable.sizes_of(arrays, variables)
             except Mismatch as mismatch:
-                wider = pattern | _broadcasting(mismatch)
+                wider = pattern | broadcasting(mismatch)
                 if wider == pattern:
                     raise mismatch.error from None
                 try:
@@ -116,7 +116,7 @@ class Compilation:
         return found
 
 
-def _broadcasting(mismatch: Mismatch) -> Pattern:
+def broadcasting(mismatch: Mismatch) -> Pattern:
     """The unknown sizes that are to be 1, so that what is fed broadcasts; empty where that cannot be."""
     for size in (mismatch.check.x, mismatch.check.y):
         if sizes.evaluate(size, mismatch.known) == 1 and _all_unknown(size):
