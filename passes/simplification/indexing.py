@@ -140,7 +140,17 @@ def scatter_everything(match: Match) -> Tensor | None:
 
 @rule(scatter_add)
 def add_everywhere(match: Match) -> Tensor | None:
-    """``scatter_add(x, iota(n), y) -> x + y`` where n is the size."""
+    """``scatter_add(x, iota(n), y) -> x + y`` where n is the size, of integers and bools."""
+    return None if match.node.dtype.is_floating else _added(match)
+
+
+@rule(scatter_add)
+def add_everywhere_fast(match: Match) -> Tensor | None:
+    """``scatter_add(x, iota(n), y) -> x + y`` where n is the size; a scatter makes 0.0 of two -0.0."""
+    return _added(match)
+
+
+def _added(match: Match) -> Tensor | None:
     x, indices, updates = match.inputs
     if updates.type != x.type or not _is_counter(indices) or not match.is_droppable(indices):
         return None
@@ -174,4 +184,4 @@ RULES: tuple[Rule, ...] = (
     *(gather_all, gather_of_counter, gather_of_repeated, gather_twice, gather_regular),
     *(gather_rows, scatter_everything, add_everywhere, add_zeros, sort_twice, sort_of_alike),
 )
-FAST_RULES: tuple[Rule, ...] = ()
+FAST_RULES: tuple[Rule, ...] = (add_everywhere_fast,)
