@@ -54,7 +54,7 @@ def fuse(function: Function, target: Target = Target()) -> Function:  # noqa: B0
     counters().nodes_visited += len(nodes)
     rows = _rows(nodes, function, target)
     groups = _groups(nodes, function, rows)
-    return _replaced(function, nodes, groups) if groups else function
+    return _replaced(function, nodes, groups, rows) if groups else function
 
 
 # Which nodes can be fused at all, and what they walk.
@@ -103,9 +103,7 @@ def _fits(shape: tuple[Size, ...], rows: Rows) -> bool:
 # Which of them go together.
 
 
-def _groups(
-    nodes: Sequence[Tensor], function: Function, rows: dict[Tensor, Rows]
-) -> list[list[Tensor]]:
+def _groups(nodes: Sequence[Tensor], function: Function, rows: dict[Tensor, Rows]) -> list[list[Tensor]]:
     """Connected nodes that walk the same rows at the same stage, in chunks of at most MOST_NODES.
 
     The stage of a node is how many times the longest way from it to a result leaves a group: along an
@@ -145,12 +143,20 @@ def _groups(
 
 
 def _is_joined(operand: Tensor, node: Tensor, rows: dict[Tensor, Rows]) -> bool:
-    return operand in rows and node in rows and rows[operand] == rows[node]
+    """Whether both walk the same rows, and a value a row of `operand` meets its own row in `node`.
+
+    A value of shape `outer` lines up with the last axes of a whole row's, as broadcasting does: with
+    other rows than its own, unless a view gave it a last axis of one element.
+    """
+    walked = rows.get(operand)
+    if walked is None or walked != rows.get(node):
+        return False
+    shape = operand.result.shape
+    lines_up = shape != walked.outer or not walked.outer or walked.inner == 1
+    return lines_up or node.result.shape in (walked.outer, (*walked.outer, 1))
 
 
-def _stages(
-    nodes: Sequence[Tensor], function: Function, rows: dict[Tensor, Rows]
-) -> dict[Tensor, int]:
+def _stages(nodes: Sequence[Tensor], function: Function, rows: dict[Tensor, Rows]) -> dict[Tensor, int]:
     stage = dict.fromkeys(nodes, 0)
     for node in reversed(nodes):
         for operand in node.inputs:
@@ -166,7 +172,12 @@ def _refuse(node: Tensor, operand: Tensor, reason: str) -> None:
 # Putting each group in one node.
 
 
-def _replaced(function: Function, nodes: Sequence[Tensor], groups: list[list[Tensor]]) -> Function:
+def _replaced(
+    function: Function,
+    nodes: Sequence[Tensor],
+    groups: list[list[Tensor]],
+    rows: dict[Tensor, Rows],
+) -> Function:
     group_of = {node: i for i, group in enumerate(groups) for node in group}
     wanted = {*function.outputs, *function.effects}
     for node in nodes:
@@ -176,9 +187,8 @@ def _replaced(function: Function, nodes: Sequence[Tensor], groups: list[list[Ten
     outputs = [[node for node in group if node in wanted] for group in groups]
     place = {node: (i, k) for i, out in enumerate(outputs) for k, node in enumerate(out)}
     operands = [_operands(group) for group in groups]
-    bodies = [
-        _body(group, given, out) for group, given, out in zip(groups, operands, outputs, strict=True)
-    ]
+    bodies = [_body(group, given, out) for group, given, out in zip(groups, operands, outputs, strict=True)]
+    walked = [(*rows[group[0]].outer, rows[group[0]].inner) for group in groups]
     made: dict[int, Tensor] = {}
     new: dict[Tensor, Tensor] = {node: node for node in function.inputs}
     order = _order(function, group_of, operands)
@@ -189,7 +199,7 @@ def _replaced(function: Function, nodes: Sequence[Tensor], groups: list[list[Ten
             types = TupleType(tuple(node.result for node in outputs[item]))
             last = group[-1]
             made[item] = Tensor(
-                fused, inputs, {"body": bodies[item]}, types, last.loc, None, last.owner
+                fused, inputs, {"body": bodies[item], "rows": walked[item]}, types, last.loc, None, last.owner
             )
             decide(Decision("fuse", fused.name, True, "rows", last.loc, {"nodes": len(group)}))
             for node in outputs[item]:

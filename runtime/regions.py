@@ -87,7 +87,7 @@ def _stack(values: Sequence[Array], type: TensorType, run: Run) -> Array:
 def _fused(node: Tensor, bodies: Mapping[str, Body]) -> Runner:
     """The body, step by step: what a backend without a kernel for it does."""
     body = bodies["body"]
-    return lambda run, *operands: tuple(body(operands, run))
+    return lambda run, *operands, **_: tuple(body(operands, run))
 
 
 RUNNERS: dict[str, Callable[[Tensor, Mapping[str, Body]], Runner]] = {"cond": _cond, "loop": _loop, "fused": _fused}

@@ -71,15 +71,17 @@ _cond.feeds_bodies(
 
 
 @op("region")
-def fused(*operands: Tensor, body: Function) -> TupleType:
+def fused(*operands: Tensor, body: Function, rows: Shape) -> TupleType:
     """The results of `body` on `operands`, computed together: what a backend makes one kernel of.
+
+    It walks the first axes of `rows` one row after another, and within a row the last axis.
 
     Shapes: ``... -> (...)``.
     """
     return TupleType(tuple(output.result for output in body.outputs))
 
 
-fused.feeds_bodies(lambda *operands, body: {"body": [operand.type for operand in operands]})
+fused.feeds_bodies(lambda *operands, body, rows: {"body": [operand.type for operand in operands]})
 fused.gradient(None)  # differentiation comes before fusion
 
 
@@ -89,9 +91,7 @@ def _cond_gradient(
     """Runs the gradient of the branch that ran; what the branch computed is computed again."""
     incoming = [(i, cotangent) for i, cotangent in enumerate(g) if cotangent is not None]
     floats = [i for i, tensor in enumerate(captured) if tensor.dtype.is_floating]
-    then, orelse = (
-        _branch_gradient(attrs[branch], incoming, floats) for branch in ("then", "orelse")
-    )
+    then, orelse = (_branch_gradient(attrs[branch], incoming, floats) for branch in ("then", "orelse"))
     made = _cond(
         *(predicate, *captured, *(cotangent for _, cotangent in incoming)),
         then=then,

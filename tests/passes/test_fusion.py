@@ -78,6 +78,14 @@ def test_other_rows_are_not_fused():
     assert ("mul with add", "rows") in {(d.subject, d.reason) for d in log.decisions if not d.accepted}
 
 
+def test_a_sum_of_rows_that_meets_columns_is_not_fused():
+    x = gc.placeholder("float32", (4, 4), name="x")
+    y = gc.exp(x)
+    after = checked([y - gc.sum(y, axis=1)], [x], [np.random.default_rng(0).random((4, 4), np.float32)])
+    (kernel,) = kernels(after)
+    assert {n.op.name for n in kernel.attrs["body"].nodes() if n.inputs} == {"exp", "sum"}
+
+
 def test_what_stands_between_keeps_apart():
     x = gc.placeholder("float32", (4, 4), name="x")
     y = gc.exp(x)
