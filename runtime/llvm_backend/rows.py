@@ -1,0 +1,214 @@
+"""Rows: what the kernel of a `fused` node does, before any text is written.
+
+A kernel walks rows along the outer sizes, and each row in *phases*: loops over the inner size, with
+reductions at their ends. A value of a whole row belongs to the phase after the last reduction that it
+depends on; one that a later phase reads again is kept in scratch memory, one row of it at a time. A
+value of one number a row is computed between the loops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+from graphc.function import Function
+from graphc.sizes import Size
+from graphc.tensor import Tensor
+from graphc.types import TupleType
+from passes.fusion import REDUCTIONS
+
+VIEWS = frozenset(("reshape", "broadcast_to", "expand_dims", "squeeze"))
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How rows lie in an operand or a result: along which outer sizes it varies, and whether along the row."""
+
+    outer: tuple[bool, ...]
+    inner: bool
+
+    @property
+    def is_number(self) -> bool:
+        """Whether it is one number for the whole kernel."""
+        return not self.inner and not any(self.outer)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it varies along everything that is walked."""
+        return self.inner and all(self.outer)
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """One loop over a row (`vectors`, in order), its `reductions`, then what is one `number` a row."""
+
+    vectors: tuple[Tensor, ...]
+    reductions: tuple[Tensor, ...]
+    numbers: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RowPlan:
+    """What a kernel reads, computes and writes.
+
+    Attributes:
+        body: the fused body.
+        outer: the sizes that rows run along, neighbours merged where all accesses allow it.
+        inner: the length of a row.
+        phases: in order.
+        reads: how operand number i of a node lies, where it is an input of the body.
+        writes: how each output lies.
+        kept: values of a row that a later phase reads again, other than outputs.
+        source: what each view in the body shows.
+    """
+
+    body: Function
+    outer: tuple[Size, ...]
+    inner: Size
+    phases: tuple[Phase, ...]
+    reads: Mapping[tuple[Tensor, int], Access]
+    writes: tuple[Access, ...]
+    kept: tuple[Tensor, ...]
+    source: Mapping[Tensor, Tensor]
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether nothing tells rows apart, so that all elements are one row."""
+        accesses = (*self.reads.values(), *self.writes)
+        return (
+            len(self.phases) == 1
+            and all(a.is_full or a.is_number for a in accesses)
+            and (not self.phases[0].reductions and not self.phases[0].numbers)
+        )
+
+    def is_row(self, node: Tensor) -> bool:
+        """Whether `node` of the body holds a number for every element of a row."""
+        return any(node in phase.vectors for phase in self.phases)
+
+
+def plan_rows(node: Tensor) -> RowPlan | None:
+    """The plan of a `fused` node, or None where an operand lies across its rows."""
+    body: Function = node.attrs["body"]
+    *outer, inner = node.attrs["rows"]
+    frame = _Frame(tuple(outer), inner)
+    given = set(body.inputs)
+    inside = [each for each in body.nodes() if each not in given]
+    source: dict[Tensor, Tensor] = {}
+    reads: dict[tuple[Tensor, int], Access] = {}
+    for each in inside:
+        if isinstance(each.type, TupleType):
+            return None
+        if each.op.name in VIEWS:
+            below = each.inputs[0]
+            source[each] = source.get(below, below)
+        for i, operand in enumerate(each.inputs):
+            if operand in given:
+                access = frame.access(operand, operand if each.op in REDUCTIONS else each)
+                if access is None:
+                    return None
+                reads[each, i] = access
+    writes = tuple(frame.access(output, output) for output in body.outputs)
+    if any(access is None for access in writes) or any(o in given or o in source for o in body.outputs):
+        return None
+    phases = _phases(inside, given, frame)
+    kept = _kept(phases, source)
+    whole = tuple(access for access in writes if access is not None)
+    return _merged(RowPlan(body, tuple(outer), inner, phases, reads, whole, kept, source))
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    outer: tuple[Size, ...]
+    inner: Size
+
+    def is_row(self, node: Tensor) -> bool:
+        """Whether `node` holds a number for every element of a row."""
+        return node.result.sizes == (*self.outer, self.inner) and (
+            node.op not in REDUCTIONS or node.result.sizes != (*self.outer, 1)
+        )
+
+    def access(self, operand: Tensor, user: Tensor) -> Access | None:
+        """How `operand` lies in the rows of `user`, to whose last axes its own line up."""
+        sizes, seen = operand.result.sizes, user.result.sizes
+        if len(sizes) > len(seen):
+            sizes, seen = _without_ones(sizes), _without_ones(seen)
+        if len(sizes) > len(seen):
+            return None
+        varies = [False] * (len(seen) - len(sizes))
+        for a, b in zip(sizes, seen[len(seen) - len(sizes) :], strict=True):
+            if a not in (1, b):
+                return None
+            varies.append(a != 1)
+        if seen == self.outer and seen != (*self.outer, self.inner):
+            return Access(tuple(varies), False)
+        return Access(tuple(varies[:-1]), varies[-1]) if len(varies) == len(self.outer) + 1 else None
+
+
+def _without_ones(sizes: tuple[Size, ...]) -> tuple[Size, ...]:
+    return tuple(size for size in sizes if size != 1)
+
+
+def _phases(inside: Sequence[Tensor], given: set[Tensor], frame: _Frame) -> tuple[Phase, ...]:
+    """The nodes by how many reductions they come after."""
+    depth: dict[Tensor, int] = dict.fromkeys(given, 0)
+    vectors: dict[int, list[Tensor]] = {}
+    reductions: dict[int, list[Tensor]] = {}
+    numbers: dict[int, list[Tensor]] = {}
+    for node in inside:
+        below = max((depth[i] for i in node.inputs), default=0)
+        if node.op in REDUCTIONS:
+            depth[node] = below + 1
+            reductions.setdefault(below, []).append(node)
+        elif frame.is_row(node):
+            depth[node] = below
+            vectors.setdefault(below, []).append(node)
+        else:
+            depth[node] = below
+            numbers.setdefault(below - 1, []).append(node)
+    last = max((*vectors, *reductions, *numbers), default=0)
+    first = -1 if -1 in numbers else 0  # numbers that come before any loop
+    return tuple(
+        Phase(*(tuple(table.get(p, ())) for table in (vectors, reductions, numbers)))
+        for p in range(first, last + 1)
+    )
+
+
+def _kept(phases: Sequence[Phase], source: Mapping[Tensor, Tensor]) -> tuple[Tensor, ...]:
+    """Values of a row that another phase than their own reads."""
+    phase_of = {node: i for i, phase in enumerate(phases) for node in (*phase.vectors, *phase.reductions)}
+    home = {node: i for i, phase in enumerate(phases) for node in phase.vectors}
+    read_later = {
+        operand
+        for node, i in phase_of.items()
+        for operand in (source.get(given, given) for given in node.inputs)
+        if operand in home and home[operand] < i
+    }
+    return tuple(node for node in home if node in read_later and node.op.name not in VIEWS)
+
+
+def _merged(plan: RowPlan) -> RowPlan:
+    """`plan` with neighbouring outer sizes made one where every access varies along both or neither."""
+    accesses = (*plan.reads.values(), *plan.writes)
+    groups: list[list[int]] = [[0]] if plan.outer else []
+    for a, b in pairwise(range(len(plan.outer))):
+        if all(access.outer[a] == access.outer[b] for access in accesses):
+            groups[-1].append(b)
+        else:
+            groups.append([b])
+
+    def merge(access: Access) -> Access:
+        return Access(tuple(access.outer[group[0]] for group in groups), access.inner)
+
+    outer = []
+    for group in groups:
+        size: Size = 1
+        for i in group:
+            size = size * plan.outer[i]
+        outer.append(size)
+    return replace(
+        plan,
+        outer=tuple(outer),
+        reads={key: merge(access) for key, access in plan.reads.items()},
+        writes=tuple(map(merge, plan.writes)),
+    )
