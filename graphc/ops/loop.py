@@ -1,4 +1,4 @@
-"""The loop: one op under `while_loop`, `scan` and `map_fn`; its gradient is a loop backwards."""
+"""The loop: one op under `while_loop`, `scan` and `map_fn`; its gradient is in `loop_gradient`."""
 
 from __future__ import annotations
 
@@ -7,17 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from graphc import sizes
-from graphc.errors import ArgumentError, DTypeError, GraphError, ShapeError
-from graphc.function import Function, topological
-from graphc.graph import graph_frame
+from graphc.errors import ArgumentError, DTypeError, ShapeError
+from graphc.function import Function
 from graphc.op import Shape, op
-from graphc.ops.elementwise import add, identity
-from graphc.ops.filling import zeros_like
-from graphc.ops.marker import gradients
-from graphc.ops.state import pick
 from graphc.sizes import Size, is_unknown, sole_symbol
 from graphc.tensor import Tensor
-from graphc.tracing import parameter, without_effects
 from graphc.types import BOOL, TensorType, TupleType, Type
 
 
@@ -191,181 +185,12 @@ def _formal_type(start: TensorType, formal: TensorType) -> TensorType:
 loop.feeds_bodies(_body_inputs)
 
 
-# The gradient: the steps again, remembering what each began with; then the steps backwards.
-
-
 def _loop_gradient(
-    g: Sequence[Tensor | None],
-    out: Tensor,
-    *operands: Tensor,
-    body: Function,
-    condition: Function | None,
-    carried: int,
-    scanned: int,
-    reverse: bool,
-    shape: tuple[Size, ...],
-    state: tuple[str, ...],
-    checkpoint: int,
+    g: Sequence[Tensor | None], out: Tensor, *operands: Tensor, **attrs: Any
 ) -> Sequence[Tensor | None]:
-    """A loop over the remembered steps, carrying the cotangents of what the forward loop carries.
+    from graphc.ops.loop_gradient import run_backwards  # it makes loops
 
-    With ``c', y = body(c, x, w)`` and cotangents ``dc'``, ``dy`` each step back gives ``dc``, ``dx``
-    and a share of ``dw``, which adds up.
-    """
-    if checkpoint and not shape:
-        return _segmented_gradient(g, operands, body, condition, carried, scanned, reverse, checkpoint)
-    parts = Parts.of(operands, carried, scanned)
-    formal = Parts.of(body.inputs, carried, scanned)
-    floats = [i for i, tensor in enumerate(parts.starts) if tensor.dtype.is_floating]
-    for i in floats:
-        if not formal.starts[i].type == body.outputs[i].type == parts.starts[i].type:
-            raise GraphError("a loop whose carried shapes change has no gradient")
-    step = _backward_step(g, body, carried, scanned, floats, parts)
-    remembered = [t for t in formal.starts if t in step.used]
-    traces = _remember(out, body, condition, carried, scanned, reverse, operands, remembered)
-    cotangents = [g[i] if g[i] is not None else zeros_like(pick(out, index=i)) for i in floats]
-    sums = [zeros_like(parts.captured[i]) for i in step.captured]
-    incoming = [cotangent for cotangent in g[carried:] if cotangent is not None]
-    slices = [a for a, x in zip(parts.slices, formal.slices, strict=True) if x in step.used]
-    walked = [*traces, *slices, *incoming]
-    if not walked:  # a body that neither remembers nor walks anything still has to be walked
-        raise GraphError("a loop whose steps depend on nothing has no gradient")
-    formals = (*step.cotangents, *step.sums, *remembered)
-    formals += tuple(x for x in formal.slices if x in step.used) + step.incoming + formal.captured
-    made = loop(
-        *(*cotangents, *sums, *walked, *parts.captured),
-        body=Function(formals, step.outputs),
-        carried=len(floats) + len(sums),
-        scanned=len(walked),
-        reverse=not reverse,
-    )
-    slopes: list[Tensor | None] = [None] * len(operands)
-    targets = [
-        *floats,
-        *(carried + scanned + i for i in step.captured),
-        *(carried + i for i in step.slices),
-    ]
-    for index, target in enumerate(targets):
-        slopes[target] = pick(made, index=index)
-    return slopes
+    return run_backwards(g, out, operands, attrs)
 
 
 loop.gradient(_loop_gradient)
-
-
-def _segmented_gradient(
-    g: Sequence[Tensor | None],
-    operands: Sequence[Tensor],
-    body: Function,
-    condition: Function | None,
-    carried: int,
-    scanned: int,
-    reverse: bool,
-    every: int,
-) -> Sequence[Tensor | None]:
-    """The gradient of the same steps as a loop over segments, which computes the same values again."""
-    from graphc.ops.checkpointing import segmented_scan, segmented_while  # they build loops
-
-    points = [identity(x) for x in operands]  # so that no path leads from one operand to another
-    parts, pure = Parts.of(points, carried, scanned), without_effects(body)
-    if condition is None:
-        again = segmented_scan(parts, pure, reverse, every)
-    else:
-        again = segmented_while(parts, pure, without_effects(condition), every)
-    pairs = [(y, cotangent) for y, cotangent in zip(again, g, strict=True) if cotangent is not None]
-    floats = [i for i, x in enumerate(points) if x.dtype.is_floating]
-    slopes = gradients([y for y, _ in pairs], [points[i] for i in floats], grad_ys=[c for _, c in pairs])
-    found = dict(zip(floats, slopes, strict=True))
-    return [found.get(i) for i in range(len(operands))]
-
-
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """One step backwards: its inputs, its outputs, which values of the forward step it uses."""
-
-    cotangents: tuple[Tensor, ...]
-    sums: tuple[Tensor, ...]
-    incoming: tuple[Tensor, ...]
-    captured: tuple[int, ...]  # those that a share of the gradient goes to
-    slices: tuple[int, ...]
-    outputs: tuple[Tensor, ...]
-    used: frozenset[Tensor]
-
-
-def _backward_step(
-    g: Sequence[Tensor | None],
-    body: Function,
-    carried: int,
-    scanned: int,
-    floats: Sequence[int],
-    parts: Parts,
-) -> _Step:
-    pure = without_effects(body)
-    formal = Parts.of(pure.inputs, carried, scanned)
-    owner = (body.outputs + body.inputs)[0].owner
-    captured = tuple(i for i, t in enumerate(parts.captured) if t.dtype.is_floating)
-    slices = tuple(i for i, t in enumerate(parts.slices) if t.dtype.is_floating)
-    cotangents = tuple(parameter(f"cotangent{i}", pure.outputs[i].result, owner) for i in floats)
-    sums = tuple(parameter(f"sum{i}", parts.captured[i].result, owner) for i in captured)
-    stacked = [i for i, cotangent in enumerate(g[carried:]) if cotangent is not None]
-    incoming = tuple(parameter(f"slice{i}", pure.outputs[carried + i].result, owner) for i in stacked)
-    with graph_frame(owner):
-        slopes = gradients(
-            [*(pure.outputs[i] for i in floats), *(pure.outputs[carried + i] for i in stacked)],
-            [
-                *(formal.starts[i] for i in floats),
-                *(formal.captured[i] for i in captured),
-                *(formal.slices[i] for i in slices),
-            ],
-            grad_ys=[*cotangents, *incoming],
-            unconnected="zero",
-        )
-        known = [slope for slope in slopes if slope is not None]
-        shares = known[len(floats) : len(floats) + len(captured)]
-        added = [add(total, share) for total, share in zip(sums, shares, strict=True)]
-    outputs = (*known[: len(floats)], *added, *known[len(floats) + len(captured) :])
-    used = frozenset(topological(outputs))
-    return _Step(cotangents, sums, incoming, captured, slices, outputs, used)
-
-
-def _remember(
-    out: Tensor,
-    body: Function,
-    condition: Function | None,
-    carried: int,
-    scanned: int,
-    reverse: bool,
-    operands: Sequence[Tensor],
-    remembered: Sequence[Tensor],
-) -> list[Tensor]:
-    """What each step began with, stacked: the forward loop once more, giving it step by step.
-
-    A pass merges the two loops, which differ only in what they stack.
-    """
-    if not remembered and condition is None:
-        return []
-    kept = tuple(remembered) or body.inputs[:1]  # the number of steps, where nothing else is needed
-    pure = without_effects(body)
-    again = loop(
-        *operands,
-        body=Function(pure.inputs, (*pure.outputs, *kept)),
-        condition=condition,
-        carried=carried,
-        scanned=scanned,
-        reverse=reverse,
-        shape=_bound_sizes(operands, body, condition, carried),
-    )
-    first = len(body.outputs)
-    return [pick(again, index=first + i) for i in range(len(kept))]
-
-
-def _bound_sizes(
-    operands: Sequence[Tensor], body: Function, condition: Function | None, carried: int
-) -> tuple[Size, ...]:
-    """New sizes for the number of steps and for every size of a carried value that may change."""
-    varying = sum(
-        varies(a, f)
-        for start, formal in zip(operands[:carried], body.inputs, strict=False)
-        for a, f in zip(start.result.shape or (), formal.result.shape or (), strict=False)
-    )
-    return tuple(sizes.unknown() for _ in range(varying + (condition is not None)))

@@ -73,8 +73,8 @@ def gradients(
     ancestors = topological(targets)
     reads = _reads(ancestors, [x for x in wanted if isinstance(x, Variable)])
     points = [reads.get(x, []) if isinstance(x, Variable) else [x] for x in wanted]
-    connected = _connected(ancestors, targets, set(sum(points, [])), set(stops))
-    asked = list(dict.fromkeys(p for group in points for p in group if p in connected))
+    reached = connected(ancestors, targets, set(sum(points, [])), set(stops))
+    asked = list(dict.fromkeys(p for group in points for p in group if p in reached))
     answers: dict[Tensor, Tensor] = {}
     if asked:
         new = bring_inside(targets, asked, ancestors)
@@ -134,7 +134,7 @@ def _reads(nodes: Sequence[Tensor], variables: Sequence[Variable]) -> dict[Varia
     return reads
 
 
-def _connected(
+def connected(
     nodes: Sequence[Tensor], ys: Sequence[Tensor], xs: set[Tensor], stops: set[Tensor]
 ) -> set[Tensor]:
     """Those of `xs` that a differentiable path leads to from some y."""
