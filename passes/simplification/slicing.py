@@ -240,8 +240,6 @@ def _joined(x: Tensor, y: Tensor, axis: int) -> Tensor | None:
     """The slice that `x` and `y`, one after the other, are."""
     if x.op is not ops.strided_slice or y.op is not ops.strided_slice or x.inputs != y.inputs:
         return None
-    if not (takes_inside(x) and takes_inside(y)):
-        return None
     first, then = x.attrs, y.attrs
     for i in range(len(first["starts"])):
         step = first["steps"][i]
@@ -250,6 +248,8 @@ def _joined(x: Tensor, y: Tensor, axis: int) -> Tensor | None:
             return None
         if i != axis and then["sizes"][i] != first["sizes"][i]:
             return None
+    if not (takes_inside(x) and takes_inside(y)):  # the costliest to know, so the last to be asked
+        return None
     counts = tuple(n + (then["sizes"][i] if i == axis else 0) for i, n in enumerate(first["sizes"]))
     return ops.strided_slice(x.inputs[0], starts=first["starts"], sizes=counts, steps=first["steps"])
 
