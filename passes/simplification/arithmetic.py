@@ -31,9 +31,12 @@ _COMMUTE = (
 def constants_right(match: Match) -> Tensor | None:
     """``c + x -> x + c``, and so for every op whose operands may change places."""
     x, y = match.inputs
-    if number(x) is not None and number(y) is None:
-        return alike(match, match.node.op(y, x))
-    return None
+    value = number(x)
+    if value is None or number(y) is not None:
+        return None
+    if value == 0 and x.dtype.is_floating and match.node.op in (ops.maximum, ops.minimum):
+        return None  # which zero is the larger one depends on their order
+    return alike(match, match.node.op(y, x))
 
 
 @rule(ops.add)

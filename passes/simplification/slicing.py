@@ -174,9 +174,7 @@ def slice_of_elementwise(match: Match) -> Tensor | None:
     if made.op.family != "elementwise" or made.op.fallible or not match.used_once(made):
         return None
     shape = made.result.sizes
-    if any(x.result.sizes not in ((), shape) for x in made.inputs):
-        return None
-    if not any(x.result.sizes for x in made.inputs):
+    if shape == match.node.result.sizes or any(x.result.sizes not in ((), shape) for x in made.inputs):
         return None
     parts = (ops.strided_slice(x, **match.attrs) if x.result.sizes else x for x in made.inputs)
     return made.op(*parts, **made.attrs)
