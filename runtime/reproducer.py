@@ -94,7 +94,7 @@ def reproduce(change: Change, before: Function, trial: Trial, finds: Finds) -> s
     assert change.before is not None
     nodes = set(before.nodes())
     roots = [change.before]
-    if change.after is not None and change.after in nodes:  # two nodes that became one
+    if change.after in nodes and change.after not in topological(roots):  # two nodes that became one
         roots.append(change.after)
     for depth in _DEPTHS:
         function, formal = cut_out(roots, depth)
@@ -128,7 +128,7 @@ def _made_up(node: Tensor) -> Array:
 def _script(function: Function, arrays: Sequence[Array], is_drawn: bool) -> str:
     text, data, _ = spell_function(function)
     names = [node.attrs["name"] for node in function.inputs]
-    lines = ["import numpy as np", "", "import graphc as gc", "", 'text = """', *text.splitlines(), '"""']
+    lines = ["import graphc as gc", "", 'text = """', *text.splitlines(), '"""']
     beside = ""
     if data:
         given = ", ".join(f"{key!r}: {_spelled(value)}" for key, value in data.items())
@@ -139,6 +139,8 @@ def _script(function: Function, arrays: Sequence[Array], is_drawn: bool) -> str:
     else:
         fed = ", ".join(f"{name!r}: {_spelled(array)}" for name, array in zip(names, arrays, strict=True))
         lines += [f"feeds = {{{fed}}}", "print(gc.check_passes(graph, feeds))"]
+    if data or not is_drawn:
+        lines[:0] = ["import numpy as np", ""]
     return "\n".join(lines) + "\n"
 
 
