@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from graphc.conversion import as_tensor
 from graphc.errors import ArgumentError, DTypeError, ShapeError
 from graphc.explanation import explains
-from graphc.function import topological
+from graphc.function import bodies, topological
 from graphc.op import op
 from graphc.ops.elementwise import add
 from graphc.ops.state import pick
@@ -155,8 +156,29 @@ def differentiable_operands(node: Tensor) -> list[Tensor]:
         return []
     if node.op.name == "override_gradient":
         return [node.inputs[i] for i in node.attrs["slopes"]]
+    if node.op.has_bodies:
+        return [x for i, x in enumerate(node.inputs) if i in _flowing(node)]
     blocked = node.op.nondifferentiable
     return [x for i, x in enumerate(node.inputs) if i not in blocked and carries_gradient(x)]
+
+
+_flows: WeakKeyDictionary[Tensor, frozenset[int]] = WeakKeyDictionary()  # asked often, and costly in nests
+
+
+def _flowing(region: Tensor) -> frozenset[int]:
+    """The numbers of the operands of a region that some result depends on, differentiably."""
+    known = _flows.get(region)
+    if known is None:
+        found = set(range(region.attrs.get("carried", 0)))  # what no step touches
+        for _, body in bodies(region):
+            ends = [y for y in body.outputs if carries_gradient(y)]
+            reached = connected(topological(ends), ends, set(body.inputs), set())
+            first = len(region.inputs) - len(body.inputs)  # behind the predicate of a cond
+            if first >= 0 and ends:
+                found.update(first + i for i, formal in enumerate(body.inputs) if formal in reached)
+        known = frozenset(i for i in found if carries_gradient(region.inputs[i]))
+        _flows[region] = known
+    return known
 
 
 def carries_gradient(tensor: Tensor) -> bool:

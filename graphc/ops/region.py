@@ -12,7 +12,7 @@ from graphc.explanation import explains
 from graphc.function import Function
 from graphc.graph import graph_frame
 from graphc.op import Shape, op
-from graphc.ops.marker import gradients
+from graphc.ops.marker import differentiable_operands, gradients
 from graphc.ops.state import after, group, pick
 from graphc.sizes import Size
 from graphc.tensor import Tensor
@@ -90,7 +90,8 @@ def _cond_gradient(
 ) -> Sequence[Tensor | None]:
     """Runs the gradient of the branch that ran; what the branch computed is computed again."""
     incoming = [(i, cotangent) for i, cotangent in enumerate(g) if cotangent is not None]
-    floats = [i for i, tensor in enumerate(captured) if tensor.dtype.is_floating]
+    flowing = set(differentiable_operands(out))
+    floats = [i for i, tensor in enumerate(captured) if tensor in flowing]
     then, orelse = (_branch_gradient(attrs[branch], incoming, floats) for branch in ("then", "orelse"))
     made = _cond(
         *(predicate, *captured, *(cotangent for _, cotangent in incoming)),

@@ -179,3 +179,11 @@ def test_cond_round_trips_as_text(flag):
     with gc.Session(graph=again, backend="numpy") as session:
         values = session.run(list(again.function.outputs), {"x": [1.0, 2.0], "flag": False})
     assert values[0].tolist() == [2, 4]
+
+
+def test_what_branches_do_not_use_differentiably_is_not_connected(flag):
+    x, z = gc.placeholder("float64", (), name="x"), gc.placeholder("float64", (), name="z")
+    y = gc.cond(flag, lambda: x * gc.stop_gradient(z), lambda: x)
+    assert gc.gradients(y, [z]) == [None]
+    y = gc.while_loop(lambda i, c: i < 3, lambda i, c: (i + 1, c * gc.stop_gradient(z)), (0, x))[1]
+    assert gc.gradients(y, [z]) == [None]
