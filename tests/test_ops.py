@@ -49,7 +49,9 @@ def drawn(operand, domain, rng):
     elif type.dtype.kind == "b":
         array = rng.random(type.shape) < 0.5
     else:
-        array = rng.integers(max(0, int(low)) if type.dtype.kind == "u" else int(low), int(high) + 1, type.shape)
+        array = rng.integers(
+            max(0, int(low)) if type.dtype.kind == "u" else int(low), int(high) + 1, type.shape
+        )
     return np.asarray(array).astype(type.dtype.numpy), type
 
 
@@ -95,14 +97,17 @@ def test_every_differentiable_op_is_checked_by_finite_differences():
     unchecked = [
         name
         for name, op in OPS.items()
-        if op.gradient_rule is not None and name not in ("cond", "loop", "override_gradient") and not any(is_smooth(e) for e in op.examples)
+        if op.gradient_rule is not None
+        and name not in ("cond", "loop", "override_gradient")
+        and not any(is_smooth(e) for e in op.examples)
     ]
     assert unchecked == ["assign"]  # the identity on its value, checked with the transactions
 
 
 @pytest.mark.parametrize("op", OPS.values(), ids=OPS)
 def test_docstring_gives_shapes(op):
-    assert op.__doc__ and re.search(r"Shapes: ", op.__doc__)
+    assert op.__doc__
+    assert re.search(r"Shapes: ", op.__doc__)
 
 
 @pytest.mark.parametrize(("op", "example"), CASES)
@@ -112,7 +117,9 @@ def test_type_rule_tells_the_truth(op, example):
         value = np.asarray(value)
         assert value.dtype == output.dtype.numpy
         assert len(value.shape) == len(output.shape)
-        assert all(not isinstance(size, int) or size == n for size, n in zip(output.shape, value.shape, strict=True))
+        assert all(
+            not isinstance(size, int) or size == n for size, n in zip(output.shape, value.shape, strict=True)
+        )
 
 
 @pytest.mark.parametrize(("op", "example"), [case for case in CASES if case.values[0].meaning is not None])
@@ -147,7 +154,9 @@ def test_text_round_trips(op, example):
     assert gc.show_with_data(again)[0] == text
     with gc.Session(graph=again) as session:
         feeds = {f"x{i}": array for i, array in enumerate(call.arrays) if f"%x{i}:" in text}
-        for a, b in zip(call.run(call.outputs), session.run(list(again.function.outputs), feeds), strict=True):
+        for a, b in zip(
+            call.run(call.outputs), session.run(list(again.function.outputs), feeds), strict=True
+        ):
             np.testing.assert_array_equal(a, b)
 
 
@@ -160,8 +169,14 @@ def test_backends_agree(op, example):
 
 
 def is_smooth(example):
-    floats = [o for o in example.operands if (o.startswith("f") if isinstance(o, str) else np.asarray(o).dtype.kind == "f")]
-    wide = all(o.startswith("f64") if isinstance(o, str) else np.asarray(o).dtype == np.float64 for o in floats)
+    floats = [
+        o
+        for o in example.operands
+        if (o.startswith("f") if isinstance(o, str) else np.asarray(o).dtype.kind == "f")
+    ]
+    wide = all(
+        o.startswith("f64") if isinstance(o, str) else np.asarray(o).dtype == np.float64 for o in floats
+    )
     return example.smooth and bool(floats) and wide
 
 

@@ -55,7 +55,9 @@ def test_names_used_twice(session):
     assert session.run(["c", "c_1"]) == [1, 2]
 
 
-@pytest.mark.parametrize("wrong", [None, 3, 1.5, {1, 2}, np.ones(2), b"x", lambda: 0, iter([])], ids=lambda v: type(v).__name__)
+@pytest.mark.parametrize(
+    "wrong", [None, 3, 1.5, {1, 2}, np.ones(2), b"x", lambda: 0, iter([])], ids=lambda v: type(v).__name__
+)
 def test_other_things_cannot_be_fetched(session, wrong):
     for fetches in (wrong, [wrong], {"k": (wrong,)}):
         with pytest.raises(gc.FetchError, match=f"of type {type(wrong).__name__} cannot be fetched"):
