@@ -23,7 +23,7 @@ VIEWS = frozenset(("reshape", "broadcast_to", "expand_dims", "squeeze"))
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How rows lie in an operand or a result: along which outer sizes it varies, and whether along the row."""
+    """How rows lie in an operand or a result: along which outer sizes it varies, and if along the row."""
 
     outer: tuple[bool, ...]
     inner: bool
