@@ -23,7 +23,7 @@ from graphc.variable import Variable
 
 
 @explains
-def jvp(ys: Any, xs: Any, tangents: Any) -> list[Tensor]:
+def jvp(ys: Any, xs: Any, tangents: Any) -> Any:
     """How `ys` change when `xs` move along `tangents`: ``dy = sum_x (dy/dx) tangent_x``.
 
     The pullback ``u -> gradients(ys, xs, u)`` is linear in u, and its own pullback is the product
@@ -34,11 +34,12 @@ def jvp(ys: Any, xs: Any, tangents: Any) -> list[Tensor]:
         xs: a tensor or Variable or a list of them.
         tangents: for each x a value of its shape (None: it does not move).
 
-    Returns: a list as long as `ys`, each of the type of its y; zeros where no x moves it.
+    Returns: one tensor for one y, a list for a list, each of the type of its y; zeros where no x moves it.
 
     Raises: ArgumentError, DTypeError, ShapeError where tangents do not fit xs.
     """
-    return _forward([as_tensor(y) for y in _listed(ys)], _listed(xs), _tangents("jvp", xs, tangents))
+    moved = _forward([as_tensor(y) for y in _listed(ys)], _listed(xs), _tangents("jvp", xs, tangents))
+    return _as_given(ys, moved)
 
 
 def _forward(
@@ -59,7 +60,7 @@ def _forward(
 
 
 @explains
-def hessian_vector_product(y: Any, xs: Any, vs: Any) -> list[Tensor]:
+def hessian_vector_product(y: Any, xs: Any, vs: Any) -> Any:
     """``sum_j (d2 y / dx_i dx_j) v_j`` for each x: the slope of ``<gradients(y, xs), vs>``.
 
     Two reverse sweeps, whatever the sizes are (Pearlmutter, Neural Computation 6, 1994).
@@ -69,12 +70,12 @@ def hessian_vector_product(y: Any, xs: Any, vs: Any) -> list[Tensor]:
         xs: a tensor or Variable or a list of them.
         vs: a value of its shape for each x.
 
-    Returns: a list as long as `xs`, each of the type of its x; zeros where y is linear.
+    Returns: one tensor for one x, a list for a list, each of the type of its x; zeros where y is linear.
 
     Raises: ShapeError unless y is a scalar; ArgumentError, DTypeError, ShapeError where vs do not fit.
     """
     scalar = _scalar("hessian_vector_product", y)
-    return _products(scalar, _listed(xs), _tangents("hessian_vector_product", xs, vs))
+    return _as_given(xs, _products(scalar, _listed(xs), _tangents("hessian_vector_product", xs, vs)))
 
 
 def _products(y: Tensor, xs: Sequence[Tensor | Variable], vs: Sequence[Tensor | None]) -> list[Tensor]:
@@ -90,20 +91,20 @@ def _products(y: Tensor, xs: Sequence[Tensor | Variable], vs: Sequence[Tensor | 
 
 
 @explains
-def hessian(y: Any, xs: Any) -> list[Tensor]:
+def hessian(y: Any, xs: Any) -> Any:
     """The second derivatives of the scalar `y` towards each of `xs`: ``d2 y / dx[i...] dx[j...]``.
 
     Row by row: a Hessian-vector product for every unit vector, in one loop, so the graph stays small
     and sizes may be known at the run only.
 
-    Returns: a list as long as `xs`, of each x's own block; zeros where y is linear.
+    Returns: one tensor for one x, a list of each x's own block for a list; zeros where y is linear.
 
     Shapes: ``[], x.shape -> [*x.shape, *x.shape]``.
 
     Raises: ShapeError unless y is a scalar; DTypeError unless y and xs are floats.
     """
     scalar = _scalar("hessian", y)
-    return [_hessian(scalar, x) for x in _listed(xs)]
+    return _as_given(xs, [_hessian(scalar, x) for x in _listed(xs)])
 
 
 def _hessian(y: Tensor, x: Tensor | Variable) -> Tensor:
@@ -130,6 +131,11 @@ _VALUES = (Tensor, Variable, np.ndarray)
 
 def _listed(given: Any) -> list[Any]:
     return list(given) if isinstance(given, list | tuple) else [given]
+
+
+def _as_given(given: Any, made: list[Tensor]) -> Any:
+    """A list where a list was given, else the one tensor."""
+    return made if isinstance(given, list | tuple) else made[0]
 
 
 def _scalar(what: str, y: Any) -> Tensor:
