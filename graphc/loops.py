@@ -54,7 +54,7 @@ def while_loop(
     Raises: ArgumentError, ShapeError, DTypeError where body and loop variables do not fit, naming both.
     """
     starts = [as_tensor(leaf) for leaf in nesting.flatten(loop_vars)]
-    invariants = _invariants(loop_vars, shape_invariants, starts)
+    invariants = _invariants(loop_vars, shape_invariants)
     types = [_formal(start, shape) for start, shape in zip(starts, invariants, strict=True)]
     arguments = loop_vars if isinstance(loop_vars, list | tuple) else (loop_vars,)
     step = trace(body, types, tuple(arguments))
@@ -259,15 +259,18 @@ def _checkpoint(what: str, every: Any) -> int:
     return every
 
 
-def _invariants(loop_vars: Any, given: Any, starts: Sequence[Tensor]) -> list[Any]:
+def _invariants(loop_vars: Any, given: Any) -> list[Any]:
+    """The shape given for each leaf of `loop_vars`, by the same nesting; None where none is."""
     if given is None:
-        return [None] * len(starts)
-    if len(starts) == 1 and not isinstance(loop_vars, list | tuple | dict):
+        return [None] * len(nesting.flatten(loop_vars))
+    if not isinstance(loop_vars, list | tuple | dict):
         return [given]
-    listed = list(given.values()) if isinstance(given, dict) else list(given)
-    if len(listed) != len(starts):
-        raise ArgumentError(f"while_loop: {len(starts)} loop variables and {len(listed)} shape_invariants")
-    return listed
+    keyed = isinstance(loop_vars, dict) and isinstance(given, dict)
+    parts = [given.get(key) for key in loop_vars] if keyed else list(given)
+    variables = list(loop_vars.values()) if isinstance(loop_vars, dict) else list(loop_vars)
+    if len(parts) != len(variables):
+        raise ArgumentError(f"while_loop: {len(variables)} loop variables and {len(parts)} shape_invariants")
+    return [shape for pair in zip(variables, parts, strict=True) for shape in _invariants(*pair)]
 
 
 def _formal(start: Tensor, invariant: Any) -> TensorType:

@@ -107,14 +107,13 @@ def place_of(function: Callable[..., Any]) -> str:
 
 def without_effects(body: Function) -> Function:
     """`body` as the values that it computes: what a gradient computes again must not act again."""
+
     def make(node: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
         if node.op in (after, assign, _check):
             return inputs[0]
         if node.op is variable and inputs:
             name = node.attrs["name"]
-            seen = [
-                n for n in topological(node.inputs) if n.op is assign and n.attrs["variable"] == name
-            ]
+            seen = [n for n in topological(node.inputs) if n.op is assign and n.attrs["variable"] == name]
             return new[seen[-1]] if seen else replace(node, inputs=())
         return node if inputs == node.inputs else replace(node, inputs=inputs)
 
@@ -127,9 +126,7 @@ def without_effects(body: Function) -> Function:
     return rebuild(Function(body.inputs, body.outputs), remember)[0]
 
 
-def bring_inside(
-    ys: Sequence[Tensor], xs: Sequence[Tensor], order: Sequence[Tensor]
-) -> dict[Tensor, Tensor]:
+def bring_inside(ys: Sequence[Tensor], xs: Sequence[Tensor], order: Sequence[Tensor]) -> dict[Tensor, Tensor]:
     """What nodes become so that the paths from `xs` to `ys` lie in the current body; empty if they do.
 
     A body takes tensors from around it as inputs of its own, which would cut a path that leads through

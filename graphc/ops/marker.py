@@ -74,7 +74,7 @@ def gradients(
     ancestors = topological(targets)
     reads = _reads(ancestors, [x for x in wanted if isinstance(x, Variable)])
     points = [reads.get(x, []) if isinstance(x, Variable) else [x] for x in wanted]
-    reached = connected(ancestors, targets, set(sum(points, [])), set(stops))
+    reached = connected(ancestors, targets, {p for group in points for p in group}, set(stops))
     asked = list(dict.fromkeys(p for group in points for p in group if p in reached))
     answers: dict[Tensor, Tensor] = {}
     if asked:
@@ -139,7 +139,7 @@ def connected(
     nodes: Sequence[Tensor], ys: Sequence[Tensor], xs: set[Tensor], stops: set[Tensor]
 ) -> set[Tensor]:
     """Those of `xs` that a differentiable path leads to from some y."""
-    reached = {y for y in ys}
+    reached = set(ys)
     for node in reversed(nodes):
         if node not in reached or (node in stops and node not in xs):
             continue

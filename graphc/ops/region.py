@@ -66,7 +66,7 @@ def _either(x: TensorType, y: TensorType, given: Iterator[Size]) -> TensorType:
 
 
 _cond.feeds_bodies(
-    lambda predicate, *captured, **_: dict.fromkeys(("then", "orelse"), [c.type for c in captured])
+    lambda predicate, *captured, **_: {name: [c.type for c in captured] for name in ("then", "orelse")}
 )
 
 

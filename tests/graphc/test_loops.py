@@ -141,6 +141,70 @@ def test_a_shape_may_grow_where_that_is_declared():
     assert run(gc.shape(grown)).tolist() == [5]
 
 
+def test_shape_invariants_nest_as_the_loop_variables_do():
+    def body(s, i):
+        return {"a": gc.concat([s["a"], [1.0]], 0), "b": [s["b"][0] + 1]}, i + 1
+
+    start = ({"a": gc.zeros(2), "b": [gc.zeros(3)]}, 0)
+    for invariants in [({"a": (None,), "b": [(3,)]}, ()), ({"a": (None,)}, None), ([(None,), None], None)]:
+        out, _ = gc.while_loop(lambda s, i: i < 3, body, start, shape_invariants=invariants)
+        values = run(out)
+        assert values["a"].tolist() == [0, 0, 1, 1, 1]
+        assert values["b"][0].tolist() == [3, 3, 3]
+    with pytest.raises(gc.ArgumentError, match="2 loop variables and 1 shape_invariants"):
+        gc.while_loop(lambda s, i: i < 3, body, start, shape_invariants=[None])
+    with pytest.raises(gc.ShapeError, match="does not fit"):
+        gc.while_loop(lambda s, i: i < 3, body, start, shape_invariants=({"a": (5,)}, None))
+
+
+def test_a_growing_value_has_no_gradient_and_does_not_hinder_others():
+    x = gc.placeholder("float64", (None,), name="x")
+    _, y, grown = gc.while_loop(
+        lambda i, y, h: i < 3,
+        lambda i, y, h: (i + 1, y * y, gc.concat([h, y], 0)),
+        (0, x, x),
+        shape_invariants=((), None, (None,)),
+    )
+    assert run(gc.gradients(y, [x])[0], {x: [1.0, 2.0]}).tolist() == [8, 1024]
+    with pytest.raises(gc.GraphError, match="loop variable 2 of every step, and its shape changes"):
+        run(gc.gradients(grown, [x])[0], {x: [1.0, 2.0]})
+
+
+def test_unknown_sizes_that_meet_in_a_body_are_taken_as_equal():
+    x, xs = gc.placeholder("float64", (None,), name="x"), gc.placeholder("float64", (None, None), name="xs")
+    y = gc.scan(lambda c, z: (z * c, None), x, xs)[0]
+    slopes = gc.gradients(y, [x, xs])
+    found = run(slopes, {x: [1.0, 2.0], xs: [[1.0, 2.0], [3.0, 4.0]]})
+    assert [v.tolist() for v in found] == [[3, 8], [[3, 8], [1, 4]]]
+    with pytest.raises(gc.ShapeError):
+        run(y, {x: [1.0, 2.0], xs: [[1.0, 2.0, 3.0]]})
+
+
+def test_steps_that_depend_on_nothing_have_gradients():
+    x = gc.placeholder("float64", (), name="x")
+    y = gc.scan(lambda c, z: (x * x, None), x, gc.zeros(3))[0]
+    z = gc.while_loop(lambda i, c: i < 3, lambda i, c: (i + 1, x * 2), (0, x))[1]
+    assert run(gc.gradients(y, [x]) + gc.gradients(z, [x]), {x: 3.0}) == [6, 2]
+
+
+def test_effects_happen_once_though_gradients_compute_again(capfd):
+    v = gc.Variable(np.float64(1.0), name="v")
+    x = gc.placeholder("float64", (), name="x")
+
+    def step(c, z):
+        gc.print(message="step")
+        gc.check(z < 9)
+        v.assign_add(c)
+        return c * x * v.value(), None
+
+    y = gc.scan(step, x, gc.zeros(3))[0]
+    (slope,) = gc.gradients(y, [x])
+    with gc.Session(backend="numpy") as session:
+        session.run(gc.global_variables_initializer())
+        session.run([y, slope], {x: 2.0})
+    assert capfd.readouterr().err.count("step") == 3
+
+
 def test_a_variable_assigned_in_a_step_is_read_in_the_next():
     v = gc.Variable(1.0, name="v")
 
