@@ -22,16 +22,20 @@ def deduplicate(function: Function, target: Target = Target()) -> Function:  # n
     Nodes are equal when op, operands and attributes are. Effects are never merged, nor reads of a
     variable with other dependencies, nor nodes that bind sizes of their own. Linear: one look-up a node.
     """
-    if any(node.op.has_bodies for node in function.nodes()):
+    nodes = function.nodes()
+    counters().nodes_visited += len(nodes)
+    if any(node.op.has_bodies for node in nodes):
         function = map_bodies(function, lambda body: deduplicate(body, target))
     first: dict[Hashable, Tensor] = {}
-    counters().nodes_visited += len(function.nodes())
 
     def make(node: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
         made = with_inputs(node, inputs)
-        if node.op is placeholder or has_effects(node):
+        op = node.op
+        if op is placeholder or op.effect or (op.has_bodies and has_effects(node)):
             return made
-        found = first.setdefault((node.op, inputs, attributes_key(node.attrs)), made)
+        # Numbers for objects, which `rebuild` keeps alive: the garbage collector need not walk the keys.
+        key = (id(op), *map(id, inputs), attributes_key(node.attrs))
+        found = first.setdefault(key, made)
         if found is not made and is_watched():
             merged = Decision("merge", node.op.name, True, "an equal call", node.loc)
             return found if decide(merged, made, found) else made
@@ -44,7 +48,7 @@ def attributes_key(attrs: Mapping[str, Any]) -> Hashable:
     """A key that equal attributes share: arrays by their bytes, bodies by their structure."""
     if not attrs:
         return ()
-    return tuple((name, _value_key(value)) for name, value in attrs.items())
+    return tuple([(name, _value_key(value)) for name, value in attrs.items()])
 
 
 def _value_key(value: Any) -> Hashable:
