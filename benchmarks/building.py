@@ -104,11 +104,11 @@ def main() -> None:
     """Prints the table."""
     n = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000
     columns = ("NumPy", "build", "beyond", "show", "parse", "differentiate", "plan", "run")
-    print(f"microseconds per node, graphs of about {n} nodes")  # noqa: T201  what the script is for
-    print(f"{'':18}" + "".join(f"{column:>14}" for column in columns))  # noqa: T201  likewise
+    print(f"microseconds per node, graphs of about {n} nodes")
+    print(f"{'':18}" + "".join(f"{column:>14}" for column in columns))
     for build in (chain_of_adds, chain_of_scalars, layers):
         row = "".join(f"{value:14.2f}" for value in measure(build, n))
-        print(f"{build.__name__.replace('_', ' '):18}{row}")  # noqa: T201  likewise
+        print(f"{build.__name__.replace('_', ' '):18}{row}")
 
 
 if __name__ == "__main__":
