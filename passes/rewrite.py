@@ -107,7 +107,6 @@ class _Sweep:
                 made = self.becomes[node]
                 if made in done:
                     done[node] = done[made]
-                    self.hand_on(node, done[made])
                     stack.pop()
                 else:
                     stack.append(made)
@@ -121,7 +120,16 @@ class _Sweep:
         """Makes the users of `node` users of `heir`."""
         if heir is not node:
             uses = self.around.uses
-            uses[heir] += uses[node]
+            uses[heir] += uses.pop(node, 0)
+
+    def release(self, operands: tuple[Tensor, ...]) -> None:
+        """Takes one use from each of `operands`, and from what only they used."""
+        uses, stack = self.around.uses, list(operands)
+        while stack:
+            node = stack.pop()
+            uses[node] -= 1
+            if uses[node] == 0:
+                stack.extend(node.inputs)
 
     def step(self, node: Tensor) -> None:
         """One attempt on `node`, its operands settled."""
@@ -138,6 +146,8 @@ class _Sweep:
         if self.steps[made] > _MOST_STEPS:
             raise VerificationError(f"rules undo one another at {node.op.name}\n  at {node.loc}")
         self.becomes[node] = made
+        self.hand_on(node, self.done.get(made, made))
+        self.release(ready.inputs)
 
     def count(self, made: Tensor) -> None:
         """Counts the operands of what a rule made."""

@@ -136,6 +136,37 @@ def negate_product(match: Match) -> Tensor | None:
     return None if value is None else alike(match, ops.mul(made.inputs[0], scalar(-value, made.dtype)))
 
 
+@rule(ops.neg)
+def negate_negative_factor(match: Match) -> Tensor | None:
+    """``-(x * (-y)) -> x * y``, and so for the other factor, and for quotients of floats."""
+    (made,) = match.inputs
+    if made.op not in (ops.mul, ops.div) or not match.used_once(made):
+        return None
+    x, y = made.inputs
+    if made.op is ops.div and not x.dtype.is_floating:
+        return None  # the lowest integer is its own negative
+    if y.op is ops.neg:
+        return made.op(x, y.inputs[0])
+    return made.op(x.inputs[0], y) if x.op is ops.neg else None
+
+
+@rule(ops.neg)
+def negate_factor_of_constant(match: Match) -> Tensor | None:
+    """``-(x * (y * c)) -> x * (y * (-c))``, and so for the other factor."""
+    (made,) = match.inputs
+    if made.op is not ops.mul or made.dtype.kind == "u" or not match.used_once(made):
+        return None
+    for i, factor in enumerate(made.inputs):
+        if factor.op is not ops.mul or not match.used_once(factor):
+            continue
+        value = constant_operand(factor)
+        if value is not None:
+            opposite = ops.mul(factor.inputs[0], scalar(-value, factor.dtype))
+            other = made.inputs[1 - i]
+            return alike(match, ops.mul(opposite, other) if i == 0 else ops.mul(other, opposite))
+    return None
+
+
 @rule(ops.div)
 def divide_by_power_of_two(match: Match) -> Tensor | None:
     """``x / c -> x * (1 / c)`` where c is a power of two, whose inverse is exact."""
@@ -254,8 +285,9 @@ def subtract_itself_fast(match: Match) -> Tensor | None:
 RULES: tuple[Rule, ...] = (
     *(constants_right, add_nothing, subtract_nothing, subtract_from_nothing, multiply_by_one),
     *(divide_by_one, multiply_by_minus_one, negate_twice, add_negative, subtract_negative),
-    *(negatives_cancel, negative_into_constant, negate_product, divide_by_power_of_two, divide_one),
-    *(multiply_by_itself, square_of_negative, guard_of_finite_slope, guard_of_nonzero),
+    *(negatives_cancel, negative_into_constant, negate_product, negate_negative_factor),
+    *(negate_factor_of_constant, divide_by_power_of_two, divide_one, multiply_by_itself),
+    *(square_of_negative, guard_of_finite_slope, guard_of_nonzero),
 )
 FAST_RULES: tuple[Rule, ...] = (
     *(negate_difference, add_nothing_fast, multiply_by_zero_fast, scale_twice_fast),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from graphc import ops
-from graphc.sizes import Size, maximum
+from graphc.sizes import Size, maximum, product
 from graphc.tensor import Tensor
 from passes.match import is_certain
 from passes.rewrite import Match, Rule, rule
@@ -17,10 +17,12 @@ from passes.simplification.vocabulary import (
     stack,
 )
 
+Sizes = tuple[Size, ...]
+_MEETINGS = frozenset((ops.strided_slice, concat, ops.embed))
+_MOST_PARTS = 64  # that are joined in one: a chain of joins would grow with the square of its length
 
-def is_inside(
-    whole: tuple[Size, ...], part: tuple[Size, ...], starts: tuple[Size, ...], steps: tuple[int, ...]
-) -> bool:
+
+def is_inside(whole: Sizes, part: Sizes, starts: Sizes, steps: tuple[int, ...]) -> bool:
     """Whether a slice of `whole` surely takes nothing that is not there."""
     return all(map(_is_inside, whole, part, starts, steps))
 
@@ -169,12 +171,19 @@ def slice_of_transpose(match: Match) -> Tensor | None:
 
 @rule(ops.strided_slice)
 def slice_of_elementwise(match: Match) -> Tensor | None:
-    """``f(x)[a:b] -> f(x[a:b])`` where f is elementwise: work that nobody asks for is not done."""
+    """``f(x)[a:b] -> f(x[a:b])`` where f is elementwise, and half of its work or more is not asked for.
+
+    Smaller slices go there only to meet another slice or a join: else each of a long chain would walk
+    down all of it.
+    """
     (made,) = match.inputs
     if made.op.family != "elementwise" or made.op.fallible or not match.used_once(made):
         return None
-    shape = made.result.sizes
-    if shape == match.node.result.sizes or any(x.result.sizes not in ((), shape) for x in made.inputs):
+    whole, part = made.result.sizes, match.node.result.sizes
+    if whole == part or any(x.result.sizes not in ((), whole) for x in made.inputs):
+        return None
+    meets = any(x.op in _MEETINGS for x in made.inputs)
+    if not meets and not is_at_least(product(whole), product(part) * 2):
         return None
     parts = (ops.strided_slice(x, **match.attrs) if x.result.sizes else x for x in made.inputs)
     return made.op(*parts, **made.attrs)
@@ -216,6 +225,8 @@ def join_in_turn(match: Match) -> Tensor | None:
     if not any(map(nests, match.inputs)) or not is_certain(match.node):
         return None
     flat = [part for x in match.inputs for part in (x.inputs if nests(x) else (x,))]
+    if len(flat) > _MOST_PARTS:
+        return None
     return concat(*flat, axis=axis)
 
 

@@ -418,17 +418,41 @@ def test_unknown_sizes_that_meet_are_still_checked():
     assert simplify(function) is function
 
 
-@pytest.mark.parametrize("length", [100, 2000])
-def test_the_work_is_linear(length):
-    with gc.Graph().as_default():
-        x = y = gc.placeholder("float32", ("n",), name="x")
-        for _ in range(length):
-            y = gc.negative(-(y * 1.0 + 0.5))
-    with recording() as log:
-        result = simplify(Function((x,), (y,)))
-    assert log.counters.rules_fired == 2 * length
-    assert log.counters.rules_tried < 90 * length
-    assert len(result.nodes()) == 1 + 2 * length
+def signs(x):
+    return gc.negative(-(x * 1.0 + 0.5))
+
+
+def parts(x):
+    return gc.exp(x)[1:]
+
+
+def turns(x):
+    return gc.transpose(gc.exp(x))
+
+
+def joins(x):
+    return gc.concat([x, gc.constant(np.ones((1, *x.shape[1:]), np.float32))], 0)
+
+
+def sums(x):
+    return (x + x) - x
+
+
+@pytest.mark.parametrize("link", [signs, parts, turns, joins, sums])
+def test_the_work_is_linear(link):
+    tried = {}
+    for length in (100, 400):
+        with gc.Graph().as_default():
+            x = y = gc.placeholder("float32", (1000, 3), name="x")
+            for _ in range(length):
+                y = link(y)
+        function = Function((x,), (y,))
+        with recording() as log:
+            result = simplify(function)
+        counted = log.counters
+        tried[length] = counted.rules_tried + counted.nodes_visited + counted.nodes_made
+        assert simplify(result) is result
+    assert tried[400] <= 4.5 * tried[100]
 
 
 def test_steps_are_bounded():
