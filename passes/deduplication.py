@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 from typing import Any
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import numpy as np
 
@@ -66,8 +67,29 @@ def _value_key(value: Any) -> Hashable:
     return key
 
 
-def structure_key(function: Function) -> Hashable:
-    """A key that functions share which compute the same in the same way, whatever they are named."""
+class Structure:
+    """Stands for how a function computes: functions that compute alike share one, compared by identity."""
+
+    __slots__ = ("__weakref__",)
+
+
+_known: WeakKeyDictionary[Function, Structure] = WeakKeyDictionary()
+_structures: WeakValueDictionary[Hashable, Structure] = WeakValueDictionary()
+
+
+def structure_key(function: Function) -> Structure:
+    """What functions share which compute the same in the same way, whatever they are named.
+
+    Each body is looked at once, however deep regions are nested.
+    """
+    found = _known.get(function)
+    if found is None:
+        found = _structures.setdefault(_spelled(function), Structure())
+        _known[function] = found
+    return found
+
+
+def _spelled(function: Function) -> Hashable:
     nodes = function.nodes()
     number = {node: i for i, node in enumerate(nodes)}
     given = set(function.inputs)
