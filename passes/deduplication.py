@@ -94,7 +94,7 @@ def _spelled(function: Function) -> Hashable:
     number = {node: i for i, node in enumerate(nodes)}
     given = set(function.inputs)
     rows = tuple(
-        str(node.type)
+        node.type
         if node in given
         else (node.op, tuple(number[i] for i in node.inputs), attributes_key(node.attrs))
         for node in nodes
