@@ -16,6 +16,7 @@ from passes.simplification import (
     contraction,
     indexing,
     integer,
+    joining,
     logic,
     movement,
     numeric,
@@ -28,7 +29,7 @@ from passes.target import Target
 
 _FAMILIES = (
     *(arithmetic, integer, numeric, logic, transcendental),
-    *(movement, slicing, reduction, contraction, indexing),
+    *(movement, slicing, joining, reduction, contraction, indexing),
     pushing,  # last: the rules above see operands before they are broadcast implicitly
 )
 

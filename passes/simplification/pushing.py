@@ -6,13 +6,12 @@ circles; transposes and reshapes stay where they are unless two of them meet (`m
 
 from __future__ import annotations
 
-from graphc import ops
 from graphc.op import OPS
 from graphc.tensor import Tensor
 from passes.match import is_certain
 from passes.rewrite import Match, Rule, rule
 from passes.simplification.matching import fits
-from passes.simplification.vocabulary import broadcast_to, concat, stack
+from passes.simplification.vocabulary import broadcast_to
 
 _ELEMENTWISE = tuple(op for op in OPS.values() if op.family == "elementwise" and op.operands)
 
@@ -49,23 +48,5 @@ def broadcast_later(match: Match) -> Tensor | None:
     return broadcast_to(made, shape=match.node.result.sizes)
 
 
-@rule(concat)
-def join_of_repeated(match: Match) -> Tensor | None:
-    """``concat(x, x, ...) -> broadcast_to(x, s)`` where x has size 1 along the axis."""
-    x, axis = match.inputs[0], match.attrs["axis"]
-    if len(match.inputs) < 2 or any(other is not x for other in match.inputs) or x.result.sizes[axis] != 1:
-        return None
-    return broadcast_to(x, shape=match.node.result.sizes)
-
-
-@rule(stack)
-def stack_of_repeated(match: Match) -> Tensor | None:
-    """``stack(x, x, ...) -> broadcast_to(expand_dims(x), s)``."""
-    x, axis = match.inputs[0], match.attrs["axis"]
-    if len(match.inputs) < 2 or any(other is not x for other in match.inputs):
-        return None
-    return broadcast_to(ops.expand_dims(x, axis), shape=match.node.result.sizes)
-
-
-RULES: tuple[Rule, ...] = (*(broadcast_is_implied, broadcast_later, join_of_repeated, stack_of_repeated),)
+RULES: tuple[Rule, ...] = (broadcast_is_implied, broadcast_later)
 FAST_RULES: tuple[Rule, ...] = ()
