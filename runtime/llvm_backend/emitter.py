@@ -1,86 +1,194 @@
-"""Emitter: an elementwise op as the text of an LLVM module.
+"""Kernels of elementwise expressions: a loop over whole vectors, then what is left.
 
-    void kernel(ptr out, ptr x, ptr y, i64 n)
+    void kernel(ptr out..., ptr in..., [ptr flag,] i64 n)
 
-runs one loop over eight elements at a time, then one over what is left. Arrays are contiguous and
-alike in shape; `n`, the number of elements, is known only at the run, so one kernel serves all sizes.
+The inputs are contiguous arrays of n elements, or single elements that meet all n. All inputs of a lane are
+read before an output of that lane is written, so an output may be the array of an input with elements of the
+same size. `n` is known only at the run: one kernel serves all sizes.
 """
 
 from __future__ import annotations
 
-from graphc.types import FLOAT32, FLOAT64, DType
-from runtime.llvm_backend.scalars import INTRINSICS, LINES
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from graphc.types import DType
+from runtime.llvm_backend.machine import host
+from runtime.llvm_backend.scalars import emit_op, may_fault
+from runtime.llvm_backend.text import Emitter, Module, Target, target_of
+from runtime.llvm_backend.values import load, load_single, register_bytes, store
 
 KERNEL = "kernel"
-_WIDTH = 8
-_TYPES = {FLOAT32: ("float", "f32"), FLOAT64: ("double", "f64")}
+# What `emit` gives: the ops that agree with NumPy to the last bit.
+_ALIKE = frozenset(
+    [
+        *("add", "sub", "mul", "div", "neg", "square", "sqrt", "abs", "floor", "ceil"),
+        *("maximum", "minimum"),
+    ]
+)
 
-_KERNEL_TEXT = """\
-define void @{kernel}(ptr %out.array, {parameters}, i64 %n) {{
-  %whole = and i64 %n, -{width}
-  call void @wide(ptr %out.array, {parameters}, i64 0, i64 %whole)
-  call void @narrow(ptr %out.array, {parameters}, i64 %whole, i64 %n)
-  ret void
-}}
-"""
 
-_LOOP_TEXT = """\
-define internal void @{name}(ptr %out.array, {parameters}, i64 %begin, i64 %end) {{
-entry:
-  %some = icmp ult i64 %begin, %end
-  br i1 %some, label %loop, label %done
-loop:
-  %i = phi i64 [%begin, %entry], [%next, %loop]
-{loads}
-{line}
-  %out.at = getelementptr {scalar}, ptr %out.array, i64 %i
-  store {type} %r, ptr %out.at, align {align}
-  %next = add i64 %i, {width}
-  %more = icmp ult i64 %next, %end
-  br i1 %more, label %loop, label %done
-done:
-  ret void
-}}
-"""
+@dataclass(frozen=True, slots=True)
+class Input:
+    """An operand of a kernel: an array of n elements, or a single element."""
+
+    dtype: DType
+    single: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One op of a body. `operands` count the inputs first, then the operations before this one."""
+
+    op: str
+    operands: tuple[int, ...]
+    dtype: DType
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """An elementwise expression with several results; `outputs` count as operands do."""
+
+    inputs: tuple[Input, ...]
+    operations: tuple[Operation, ...]
+    outputs: tuple[int, ...]
+
+    @property
+    def dtypes(self) -> tuple[DType, ...]:
+        """The dtypes of the inputs and of all operations."""
+        return (*(x.dtype for x in self.inputs), *(step.dtype for step in self.operations))
+
+    @property
+    def fallible(self) -> bool:
+        """Whether a lane may fail, and the kernel therefore takes a flag."""
+        dtypes = self.dtypes
+        return any(may_fault(step.op, [dtypes[i] for i in step.operands]) for step in self.operations)
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """The text of a kernel.
+
+    Attributes:
+        name: the function in it.
+        text: the LLVM module.
+        pointers: how many it takes: outputs, inputs, and a flag (an i32 that it sets where a lane fails, to
+            `integers.DIVISION` or `integers.NEGATIVE_POWER`) where `fallible`.
+        fallible: whether there is a flag.
+        width: the lanes of its main loop.
+    """
+
+    name: str
+    text: str
+    pointers: int
+    fallible: bool
+    width: int
+
+
+@cache
+def host_target() -> Target:
+    """The machine this runs on."""
+    return target_of(host())
+
+
+def kernel_width(body: Body, target: Target) -> int:
+    """As many lanes as the widest dtype of the body has in a register."""
+    widest = max((register_bytes(dtype) for dtype in body.dtypes), default=1)
+    return max(target.vector_bits // 8 // widest, 2)
+
+
+def emit_body(em: Emitter, body: Body, values: Sequence[str]) -> list[str]:
+    """Writes the operations of `body` on the `values` of its inputs; gives those of its outputs."""
+    known, dtypes = list(values), body.dtypes
+    for step in body.operations:
+        operands, given = [known[i] for i in step.operands], [dtypes[i] for i in step.operands]
+        known.append(emit_op(em, step.op, operands, given, step.dtype, step.attrs))
+    return [known[i] for i in body.outputs]
+
+
+def elementwise_kernel(body: Body, *, name: str = KERNEL, target: Target | None = None) -> Kernel:
+    """The kernel of `body` for `target` (default: the host)."""
+    target = target or host_target()
+    width = kernel_width(body, target)
+    module = Module(target)
+    outs = [f"%out{i}" for i in range(len(body.outputs))]
+    ins = [f"%in{i}" for i in range(len(body.inputs))]
+    flag = ["%flag"] if body.fallible else []
+    head = Emitter(module, width, prefix="e")
+    one = Emitter(module, 1, prefix="s")
+    main = Emitter(module, width, prefix="v")
+    tail = Emitter(module, width if target.masks else 1, prefix="t")
+    singles, single_tail = {}, {}
+    for i, given in enumerate(body.inputs):
+        if given.single:
+            singles[i] = load_single(head, given.dtype, ins[i])
+            single_tail[i] = singles[i] if target.masks else load_single(one, given.dtype, ins[i])
+    parameters = ", ".join(f"ptr {pointer}" for pointer in (*outs, *ins, *flag))
+    head.lines += one.lines
+    lines = [
+        f"define void @{name}({parameters}, i64 %n) nounwind {{",
+        *("entry:", *head.lines),
+        f"  %whole = and i64 %n, {-width}",
+        "  %some = icmp sgt i64 %whole, 0",
+        "  br i1 %some, label %main, label %check",
+        *("main:", "  %i = phi i64 [0, %entry], [%i.next, %main.end]"),
+        *_loop_body(main, body, singles, "%i", None),
+        *("  br label %main.end", "main.end:"),
+        f"  %i.next = add nuw nsw i64 %i, {width}",
+        "  %more = icmp slt i64 %i.next, %whole",
+        "  br i1 %more, label %main, label %check",
+        *("check:", "  %left = icmp slt i64 %whole, %n", "  br i1 %left, label %tail, label %done"),
+        "tail:",
+    ]
+    if target.masks:
+        mask = _tail_mask(tail)
+        lines += [*_loop_body(tail, body, single_tail, "%whole", mask), "  br label %done"]
+    else:
+        lines += [
+            "  %j = phi i64 [%whole, %check], [%j.next, %tail.end]",
+            *_loop_body(tail, body, single_tail, "%j", None),
+            *("  br label %tail.end", "tail.end:"),
+            "  %j.next = add nuw nsw i64 %j, 1",
+            "  %again = icmp slt i64 %j.next, %n",
+            "  br i1 %again, label %tail, label %done",
+        ]
+    lines += ["done:", "  ret void", "}"]
+    text = f"{module.text}\n" + "\n".join(lines) + "\n"
+    return Kernel(name, text, len(outs) + len(ins) + len(flag), body.fallible, width)
+
+
+def _tail_mask(em: Emitter) -> str:
+    """The lanes from `%whole` on that are below `%n`."""
+    width = em.width
+    left = em.let("sub i64 %n, %whole")
+    count = em.broadcast("i32", em.let(f"trunc i64 {left} to i32"))
+    places = ", ".join(f"i32 {k}" for k in range(width))
+    return em.let(f"icmp ugt <{width} x i32> {count}, <{places}>")
+
+
+def _loop_body(
+    em: Emitter, body: Body, singles: Mapping[int, str], index: str, mask: str | None
+) -> list[str]:
+    """One turn of a loop: all loads, the operations, all stores."""
+    em.active = mask
+    values = [
+        singles[i] if given.single else load(em, given.dtype, f"%in{i}", index, mask)
+        for i, given in enumerate(body.inputs)
+    ]
+    dtypes = body.dtypes
+    results = emit_body(em, body, values)
+    for i, (place, value) in enumerate(zip(body.outputs, results, strict=True)):
+        store(em, dtypes[place], value, f"%out{i}", index, mask)
+    em.raise_faults("%flag")
+    return em.lines
 
 
 def emit(op: str, operands: int, dtype: DType) -> str | None:
-    """The module for `op` on `operands` arrays of `dtype`; None where there is none."""
-    if op not in LINES or dtype not in _TYPES:
+    """The module for `op` on `operands` arrays of float32 or float64; None where there is none."""
+    if op not in _ALIKE or dtype.name not in ("float32", "float64"):
         return None
-    scalar, suffix = _TYPES[dtype]
-    wide, wide_suffix = f"<{_WIDTH} x {scalar}>", f"v{_WIDTH}{suffix}"
-    names = ("x", "y")[:operands]
-    parameters = ", ".join(f"ptr %{name}.array" for name in names)
-    parts = [
-        _KERNEL_TEXT.format(kernel=KERNEL, parameters=parameters, width=_WIDTH),
-        _loop("wide", op, names, scalar, wide, f"<{_WIDTH} x i1>", wide_suffix, _WIDTH),
-        _loop("narrow", op, names, scalar, scalar, "i1", suffix, 1),
-    ]
-    if op in INTRINSICS:
-        parts += [
-            f"declare {type} @llvm.{INTRINSICS[op]}.{of}({type})\n"
-            for type, of in ((wide, wide_suffix), (scalar, suffix))
-        ]
-    return "".join(parts)
-
-
-def _loop(
-    name: str, op: str, names: tuple[str, ...], scalar: str, type: str, bools: str, suffix: str, width: int
-) -> str:
-    align = 4 if scalar == "float" else 8
-    loads = "\n".join(
-        f"  %{x}.at = getelementptr {scalar}, ptr %{x}.array, i64 %i\n"
-        f"  %{x} = load {type}, ptr %{x}.at, align {align}"
-        for x in names
-    )
-    return _LOOP_TEXT.format(
-        name=name,
-        parameters=", ".join(f"ptr %{x}.array" for x in names),
-        loads=loads,
-        line=LINES[op].format(T=type, B=bools, S=suffix),
-        scalar=scalar,
-        type=type,
-        align=align,
-        width=width,
-    )
+    step = Operation(op, tuple(range(operands)), dtype)
+    return elementwise_kernel(Body((Input(dtype),) * operands, (step,), (operands,))).text

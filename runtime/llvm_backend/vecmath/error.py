@@ -1,0 +1,111 @@
+"""The error function and its complement."""
+
+from __future__ import annotations
+
+from runtime.llvm_backend.vecmath.exponential import exp_in_range, exponent, reduce, scale, significand
+from runtime.llvm_backend.vecmath.lanes import Lanes
+
+# erf(x) / x - 1 in x ** 2 on |x| <= 1.
+_NEAR_DOUBLE = (
+    0.1283791670955126,
+    -0.3761263890318375,
+    0.11283791670954879,
+    -0.026866170645076792,
+    0.0052239776248180145,
+    -0.000854832698083379,
+    0.0001205533111164271,
+    -1.4925595266831182e-05,
+    1.6461000484121368e-06,
+    -1.6350312701054695e-07,
+    1.4659775274047436e-08,
+    -1.1372848856791674e-09,
+    5.957176147748911e-11,
+)
+# (1 + 2 x) exp(x ** 2) erfc(x) in (x - 4) / (x + 4) on x >= 1/2, after Shepherd and Laframboise,
+# "Chebyshev approximation of (1 + 2x) exp(x^2) erfc x in 0 <= x < inf", Math. Comp. 36 (1981).
+_FAR_FIRST = (1.2329951186255526, -4.625318921008717e-17)
+_FAR = (
+    -0.1396211168405625,
+    0.01537965210262021,
+    0.06809705425468858,
+    -0.10103906603634742,
+    0.09373283499851863,
+    -0.06633036581087434,
+    0.03716751553423657,
+    -0.016197734077877748,
+    0.0050319700130714105,
+    -0.0007577731198845029,
+    -0.00019925692900828166,
+    0.0001506208125905374,
+    -2.4398198695781975e-05,
+    -1.1219239450968377e-05,
+    5.706822301859325e-06,
+    2.880833478272064e-07,
+    -8.199551611794782e-07,
+    8.187721285705348e-08,
+    1.0358588303681392e-07,
+    -2.30775672736564e-08,
+    -9.752941425191894e-09,
+    3.4238599655102397e-09,
+)
+# In float: erf(x) / x - 1 up to 0.92, and log(1 - erf(x)) / x + 1 up to 4.
+_NEAR_SINGLE = (
+    *(1.28379166e-1, -3.76125336e-1, 1.12819925e-1, -2.67681349e-2, 4.99119423e-3, -5.96761703e-4),
+)
+
+
+def erf(v: Lanes, x: str) -> str:
+    """The error function."""
+    return _erf_double(v, x) if v.double else _erf_single(v, x)
+
+
+def _erf_single(v: Lanes, x: str) -> str:
+    c = v.number
+    t = v.at_most(c(4.0), v.magnitude(x))
+    s = v.multiply(t, t)
+    r = v.muladd(c(-1.72853470e-5), t, c(3.83197126e-4))
+    u = v.muladd(c(-3.88396438e-3), t, c(2.42546219e-2))
+    r = v.muladd(r, s, u)
+    for coefficient in (-1.06777877e-1, -6.34846687e-1, -1.28717512e-1):
+        r = v.muladd(r, t, c(coefficient))
+    r = v.muladd(r, t, v.negate(t))
+    large = v.with_sign(v.subtract(c(1.0), exp_in_range(v, r)), x)
+    small = v.muladd(v.horner(_NEAR_SINGLE, s), x, x)
+    return v.select(v.compare("ogt", t, c(0.927734375)), large, small)
+
+
+def _erf_double(v: Lanes, x: str) -> str:
+    size = v.magnitude(x)
+    far = v.with_sign(v.subtract(v.number(1.0), _complement(v, v.at_most(v.number(6.0), size))), x)
+    return v.select(v.compare("ogt", size, v.number(1.0)), far, _near(v, x))
+
+
+def _near(v: Lanes, x: str) -> str:
+    return v.muladd(v.horner(_NEAR_DOUBLE, v.multiply(x, x)), x, x)
+
+
+def erfc(v: Lanes, x: str) -> str:
+    """``1 - erf(x)``, exact in the tail."""
+    if not v.double:
+        return v.narrow(erfc(v.widened(), v.widen(x)))
+    size = v.magnitude(x)
+    far = _complement(v, v.at_most(v.number(28.0), size))
+    far = v.select(v.compare("olt", x, v.number(0.0)), v.subtract(v.number(2.0), far), far)
+    near = v.subtract(v.number(1.0), _near(v, x))
+    return v.select(v.compare("ole", size, v.number(0.5)), near, far)
+
+
+def _complement(v: Lanes, x: str) -> str:
+    """Erfc of ``0.5 <= x <= 28``, or NaN: ``exp(-x ** 2)`` to the last bit, for its error would grow."""
+    square, low = v.exact_product(x, x)
+    parts = reduce(v, v.negate(square), v.negate(low))
+    four = v.number(4.0)
+    t = v.divide(v.subtract(x, four), v.add(x, four))
+    # The sum's low part is kept, and so is the product's.
+    first, first_low = map(v.number, _FAR_FIRST)
+    factor, factor_low = v.ordered_sum(first, v.muladd(v.horner(_FAR, t), t, first_low))
+    power = significand(v, parts)
+    decay, low = v.exact_product(power, factor)
+    low = v.muladd(power, factor_low, low)
+    bottom, bottom_low = v.exact_sum(v.add(x, x), v.number(1.0))
+    return scale(v, v.precise_ratio(decay, low, bottom, bottom_low), exponent(v, parts))
