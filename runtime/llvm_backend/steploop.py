@@ -195,6 +195,17 @@ store:
 }}
 """
 
+# Words belong to whoever turned BUSY from 0 to 1.
+_CLAIM = """
+define i32 @claim(ptr %words) {{
+  %busy.at = getelementptr i64, ptr %words, i64 {busy}
+  %pair = cmpxchg ptr %busy.at, i64 0, i64 1 acq_rel monotonic
+  %mine = extractvalue {{i64, i1}} %pair, 1
+  %result = zext i1 %mine to i32
+  ret i32 %result
+}}
+"""
+
 _OPERATION = """
 {name}:
   %{name}.a = load i64, ptr %a.word
@@ -234,7 +245,7 @@ ARITHMETIC = tuple(_LINES)
 
 
 def loop_text() -> str:
-    """The module of `run`."""
+    """The module of `run` and `claim`."""
     run = _RUN.format(
         position=POSITION,
         chunk=CHUNK,
@@ -250,12 +261,12 @@ def loop_text() -> str:
         PYTHON_STEP=PYTHON_STEP,
         REFUSED=REFUSED,
     )
-    return due_text() + run
+    return due_text() + run + _CLAIM.format(busy=BUSY)
 
 
 @cache
 def _library() -> Library:
-    return load([Module("step loop", loop_text(), ("run",), clock_imports())]).pin()
+    return load([Module("step loop", loop_text(), ("run", "claim"), clock_imports())]).pin()
 
 
 @cache
@@ -268,3 +279,9 @@ def run_address() -> int:
 def run_function() -> Callable[[int, int], int]:
     """The loop as a function of the addresses of words and steps; it releases the GIL."""
     return ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p)(run_address())
+
+
+@cache
+def claim_function() -> Callable[[int], int]:
+    """``claim(words)``: 1 where the words at that address were nobody's, and now are the caller's."""
+    return ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)(_library().address("step loop", "claim"))

@@ -6,7 +6,7 @@ addresses of buffers, sizes, counters, scalar arguments. The first `HEADER` belo
     0 FLAG       0, or why the run failed: set by a kernel that fails, once (`FAIL_TEXT`)
     1 VALUE      the offending value
     2 DETAIL     of a step that hands over to Python or refuses: its number or code
-    3 BUSY       a call is using these words (`call`)
+    3 BUSY       a run is using these words (`RunWords.claim`)
     4 POSITION   byte offset of the step to go on with
     5 CHUNK      the chunk to go on with, in a parallel step that was interrupted
     6 FORK       how to fork (`Pool.fork`); 0: parallel steps run on the calling thread alone
@@ -47,6 +47,7 @@ from runtime.llvm_backend import steploop
 from runtime.llvm_backend.polling import DEADLINE
 from runtime.llvm_backend.steploop import (
     ARITHMETIC,
+    BUSY,
     CHUNK,
     FLAG,
     FORK,
@@ -105,6 +106,14 @@ class RunWords:
         words = self.words
         words[FLAG] = words[CHUNK] = words[DEADLINE] = 0
         words[POSITION] = position
+
+    def claim(self) -> bool:
+        """Makes them the caller's, unless a run is using them."""
+        return bool(steploop.claim_function()(self.address))
+
+    def release(self) -> None:
+        """Gives them back after `claim`."""
+        self.words[BUSY] = 0
 
     def use_pool(self, fork: int, pool: int) -> None:
         """Parallel steps run by `fork` (`Pool.fork`) on `pool` (`Pool.state`)."""

@@ -1,0 +1,458 @@
+"""The builtin and its fallback in Python: what they take, what they refuse, and that nothing leaks."""
+
+import contextlib
+import gc
+import os
+import subprocess
+import sys
+import threading
+import weakref
+
+import numpy as np
+import pytest
+
+from graphc.errors import VerificationError
+from runtime.llvm_backend import builtin
+from runtime.llvm_backend.call import Call, Feed, Output, PortableFunction, Signature, reserve
+from runtime.llvm_backend.library import Module, load
+from runtime.llvm_backend.steploop import FAILED, FLAG, PYTHON_STEP, REFUSED
+from runtime.llvm_backend.steptable import TableBuilder, bits_of
+
+F8 = np.dtype("float64")
+
+# out[i] = x[i] + y[i] for i < n; the block: out, x, y, n
+ADD = """
+define void @kernel(ptr %block) {
+entry:
+  %x.at = getelementptr i64, ptr %block, i64 1
+  %y.at = getelementptr i64, ptr %block, i64 2
+  %n.at = getelementptr i64, ptr %block, i64 3
+  %out = load ptr, ptr %block
+  %x = load ptr, ptr %x.at
+  %y = load ptr, ptr %y.at
+  %n = load i64, ptr %n.at
+  br label %top
+top:
+  %i = phi i64 [0, %entry], [%next, %body]
+  %more = icmp slt i64 %i, %n
+  br i1 %more, label %body, label %done
+body:
+  %x.i = getelementptr double, ptr %x, i64 %i
+  %y.i = getelementptr double, ptr %y, i64 %i
+  %a = load double, ptr %x.i
+  %b = load double, ptr %y.i
+  %r = fadd double %a, %b
+  %out.i = getelementptr double, ptr %out, i64 %i
+  store double %r, ptr %out.i
+  %next = add i64 %i, 1
+  br label %top
+done:
+  ret void
+}
+"""
+
+NATIVE = pytest.mark.skipif(builtin.find_trouble() != "", reason="this interpreter has no builtins of ours")
+BOTH = [pytest.param(False, id="native", marks=NATIVE), pytest.param(True, id="python")]
+
+
+@pytest.fixture(scope="module")
+def kernels():
+    return load([Module("add", ADD)])
+
+
+def adding(kernels, between=None, outputs=1, form="single", states=1, **options):
+    """x f64[2, n] and y f64[2, n] to x + y; `outputs` times."""
+    builder = TableBuilder()
+    n, size, two = builder.word(), builder.word(), builder.constant(2)
+    blocks = [builder.block([0] * 4) for _ in range(outputs)]
+    hold = reserve(builder, outputs)
+    builder.mark("sizes")
+    builder.compute("mul", size, n, two)
+    for block in blocks:
+        builder.move(block + 3, size)
+    builder.at_most(size, builder.constant(10**7), 5)
+    builder.end()
+    builder.mark("main")
+    for block in blocks:
+        builder.kernel(kernels.address("add"), block)
+    if between is not None:
+        between(builder)
+    sizes = (2, (n,))
+    signature = Signature(
+        (
+            Feed(F8, sizes, tuple(block + 1 for block in blocks)),
+            Feed(F8, sizes, tuple(block + 2 for block in blocks)),
+        ),
+        tuple(Output(F8, sizes, (block,)) for block in blocks),
+        hold,
+        form,
+        "sizes",
+        "main",
+    )
+    call = Call(builder.build([kernels]), signature, **options)
+    for _ in range(states):
+        call.add_state()
+    return call
+
+
+@pytest.mark.parametrize("portable", BOTH)
+def test_any_size_runs(kernels, portable):
+    function = adding(kernels).function(portable)
+    for n in (0, 1, 3, 1000, 2):
+        x, y = np.random.default_rng(n).normal(size=(2, 2, n))
+        result = function(x.copy(), y.copy())
+        assert type(result) is np.ndarray
+        np.testing.assert_array_equal(result, x + y)
+        assert (result.dtype, result.flags.owndata, result.flags.writeable) == (F8, True, True)
+
+
+@pytest.mark.parametrize("portable", BOTH)
+@pytest.mark.parametrize(("form", "kind"), [("tuple", tuple), ("list", list)])
+def test_many_outputs(kernels, portable, form, kind):
+    function = adding(kernels, outputs=3, form=form).function(portable)
+    x = np.ones((2, 5))
+    result = function(x, x)
+    assert type(result) is kind
+    assert len({id(array) for array in result}) == 3
+    for array in result:
+        np.testing.assert_array_equal(array, x + x)
+    empty = adding(kernels, outputs=0, form=form)
+    assert empty.function(portable)(x, x) == kind()
+    with pytest.raises(VerificationError, match="single"):
+        adding(kernels, outputs=2)
+
+
+@pytest.mark.parametrize("portable", BOTH)
+def test_scalars_and_sizes_that_may_be_anything(portable):
+    builder = TableBuilder()
+    x, out, size = builder.word(), builder.word(), builder.word()
+    hold, value = reserve(builder, 1), builder.word()
+    builder.load(value, x)
+    builder.store(out, value)
+    signature = Signature(
+        (Feed(F8, (), (x,)), Feed(F8, ((), (size,)), ())), (Output(F8, (), (out,)),), hold, "single"
+    )
+    call = Call(builder.build(), signature)
+    call.add_state()
+    function = call.function(portable)
+    for shape in ((1, 4), (3, 2), (0, 0)):
+        result = function(np.array(2.5), np.zeros(shape))
+        assert (result.shape, result[()]) == ((), 2.5)
+        assert call.states[0].words[size] == shape[1]
+
+
+class Subclass(np.ndarray):
+    pass
+
+
+GOOD = np.ones((2, 3))
+BAD = {
+    "too few": (GOOD,),
+    "too many": (GOOD, GOOD, GOOD),
+    "a list": (GOOD, [[1.0] * 3] * 2),
+    "a number": (1.0, GOOD),
+    "None": (None, GOOD),
+    "a type": (GOOD, np.ndarray),
+    "a subclass": (GOOD, GOOD.view(Subclass)),
+    "another dtype": (GOOD, GOOD.astype("float32")),
+    "swapped bytes": (GOOD, GOOD.astype(">f8")),
+    "not contiguous": (GOOD, np.ones((2, 6))[:, ::2]),
+    "Fortran order": (GOOD, np.asfortranarray(GOOD)),
+    "not aligned": (GOOD, np.frombuffer(bytes(49), np.uint8)[1:].view(F8).reshape(2, 3)),
+    "another rank": (GOOD, np.ones(6)),
+    "another size": (np.ones((3, 3)), np.ones((3, 3))),
+    "unequal sizes": (GOOD, np.ones((2, 4))),
+    "refused by the prelude": (np.ones((2, 6_000_000)),) * 2,
+}
+
+
+@pytest.mark.parametrize("portable", BOTH)
+@pytest.mark.parametrize("why", BAD)
+def test_what_does_not_fit_goes_the_slow_way(kernels, portable, why):
+    call = adding(kernels)
+    function = call.function(portable)
+    assert function(*BAD[why]) is NotImplemented
+    np.testing.assert_array_equal(function(GOOD, GOOD), GOOD + GOOD)
+    given = []
+    slow = adding(kernels, slow=lambda *arrays: given.append(arrays) or "slowly").function(portable)
+    assert slow(*BAD[why]) == "slowly"
+    assert len(given[0]) == len(BAD[why])
+    assert all(a is b for a, b in zip(given[0], BAD[why], strict=True))
+
+
+@pytest.mark.parametrize("portable", BOTH)
+def test_the_slow_way_may_raise_and_may_convert(kernels, portable):
+    def refuse(*arrays):
+        raise TypeError("no such thing")
+
+    with pytest.raises(TypeError, match="no such thing"):
+        adding(kernels, slow=refuse).function(portable)(1)
+    inner = adding(kernels)
+    fast = inner.function(portable)
+    slow = adding(kernels, slow=lambda *given: fast(*(np.ascontiguousarray(x, F8) for x in given)))
+    np.testing.assert_array_equal(slow.function(portable)([[1], [2]], [[3], [4]]), [[4.0], [6.0]])
+
+
+@pytest.mark.parametrize("portable", BOTH)
+def test_steps_in_python(kernels, portable):
+    seen = []
+
+    def handler(status, number, detail):
+        seen.append((status, number, detail))
+        if len(seen) == 2:
+            raise KeyError("the second")
+
+    function = adding(kernels, lambda b: b.python(9), handler=handler).function(portable)
+    np.testing.assert_array_equal(function(GOOD, GOOD), GOOD + GOOD)
+    with pytest.raises(KeyError, match="the second"):
+        function(GOOD, GOOD)
+    np.testing.assert_array_equal(function(GOOD, GOOD), GOOD + GOOD)
+    assert seen == [(PYTHON_STEP, 0, 9)] * 3
+
+
+@pytest.mark.parametrize("portable", BOTH)
+def test_failures_are_raised_and_refusals_go_the_slow_way(kernels, portable):
+    def fails(builder):
+        builder.move(FLAG, builder.constant(7))
+
+    def refuses(builder):
+        builder.equal(builder.constant(1), builder.constant(2), 33)
+
+    calls = []
+
+    def handler(status, number, detail):
+        calls.append((status, detail))
+        if status == FAILED:
+            raise IndexError("as the words say")
+
+    function = adding(kernels, fails, handler=handler).function(portable)
+    for _ in range(2):
+        with pytest.raises(IndexError, match="words say"):
+            function(GOOD, GOOD)
+    function = adding(kernels, refuses, handler=handler).function(portable)
+    assert function(GOOD, GOOD) is NotImplemented
+    assert calls[-1] == (REFUSED, 33)
+    with pytest.raises(VerificationError, match="status"):
+        adding(kernels, fails).function(portable)(GOOD, GOOD)
+
+
+@pytest.mark.parametrize("portable", BOTH)
+def test_a_call_within_a_call_needs_words_of_its_own(kernels, portable):
+    results = []
+    call = adding(kernels, lambda b: b.python(0), handler=lambda *_: inner())
+    function = call.function(portable)
+
+    def inner():
+        if not results:
+            results.append(None)
+            results[0] = function(GOOD, GOOD)
+
+    function(GOOD, GOOD)
+    assert results[0] is NotImplemented
+    results.clear()
+    call.add_state()
+    function(GOOD, GOOD)
+    np.testing.assert_array_equal(results[0], GOOD + GOOD)
+    call.handler = None  # the cycle that Call warns of
+
+
+@pytest.mark.parametrize("portable", BOTH)
+def test_outputs_that_cannot_be_had(portable):
+    builder = TableBuilder()
+    n, hold = builder.word(), reserve(builder, 2)
+    signature = Signature(
+        (Feed(F8, ((n,),), ()),), (Output(F8, ((n,),), ()), Output(F8, (1 << 40, (n,), 1 << 18), ())), hold
+    )
+    call = Call(builder.build(), signature)
+    call.add_state()
+    function = call.function(portable)
+    for _ in range(3):
+        with pytest.raises((MemoryError, ValueError)):
+            function(np.ones(3))
+    assert [array.shape for array in function(np.ones(0))] == [(0,), (1 << 40, 0, 1 << 18)]
+
+
+@pytest.mark.parametrize("portable", BOTH)
+@pytest.mark.parametrize("states", [1, 4])
+def test_threads_call_at_once(kernels, portable, states):
+    function = adding(kernels, outputs=2, form="tuple", states=states).function(portable)
+    failures, done = [], []
+
+    def work(seed):
+        try:
+            x, y = np.random.default_rng(seed).normal(size=(2, 2, 100 + seed))
+            runs = 0
+            for _ in range(3000 if not portable else 200):
+                result = function(x, y)
+                if result is not NotImplemented:
+                    runs += 1
+                    for array in result:
+                        np.testing.assert_array_equal(array, x + y)
+            done.append(runs)
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert len(done) == 4
+    if states == 4:
+        assert done == [200 if portable else 3000] * 4
+
+
+def test_words_are_claimed_and_released(kernels):
+    call = adding(kernels, states=2)
+    first, second = call.claim_state(), call.claim_state()
+    assert {id(first), id(second)} == {id(state) for state in call.states}
+    assert call.claim_state() is None
+    assert call.function()(GOOD, GOOD) is NotImplemented
+    second.release()
+    np.testing.assert_array_equal(call.function()(GOOD, GOOD), GOOD + GOOD)
+    prepared = []
+    while call.add_state(prepared.append) is not None:
+        pass
+    assert len(prepared) == len(call.states) - 2 == 62
+
+
+@pytest.mark.parametrize("portable", BOTH)
+def test_what_a_function_needs_lives_as_long_as_it_does(kernels, portable):
+    call = adding(kernels, slow=lambda *arrays: "slowly")
+    dies, function = weakref.ref(call), call.function(portable)
+    del call
+    gc.collect()
+    np.testing.assert_array_equal(function(GOOD, GOOD), GOOD + GOOD)
+    assert function(3) == "slowly"
+    assert dies() is not None
+    del function
+    gc.collect()
+    assert dies() is None
+
+
+@pytest.mark.parametrize("portable", BOTH)
+def test_references_balance(kernels, portable):
+    turns = 10_000 if portable else 300_000
+
+    def size():
+        gc.collect()
+        if not sys.platform.startswith("linux"):
+            return 0
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * 4096
+
+    def handler(status, number, detail):
+        raise KeyError
+
+    single = adding(kernels).function(portable)
+    several = adding(kernels, outputs=2, form="list").function(portable)
+    raising = adding(kernels, lambda b: b.python(0), handler=handler).function(portable)
+    dropped = adding(kernels, slow=lambda *arrays: None).function(portable)
+    x, y, bad = np.ones((2, 30)), np.ones((2, 30)), np.ones(3)
+    things = (x, y, bad, F8, np.ndarray, handler, single, several, raising, NotImplemented)
+
+    def run(times):
+        for _ in range(times):
+            single(x, y)
+            several(x, y)
+            single(x, bad)
+            dropped(x, bad)
+        for _ in range(times // 10):
+            with contextlib.suppress(KeyError):
+                raising(x, y)
+
+    run(1000)
+    counts, before = [sys.getrefcount(thing) for thing in things], size()
+    run(turns)
+    after = [sys.getrefcount(thing) for thing in things]
+    assert all(abs(a - b) < 100 for a, b in zip(counts, after, strict=True))
+    assert size() - before < 4 << 20
+
+
+def test_where_there_are_no_builtins_python_does_it(kernels, monkeypatch):
+    monkeypatch.setattr(builtin, "find_trouble", lambda: "a reason")
+    function = adding(kernels).function()
+    assert type(function) is PortableFunction
+    np.testing.assert_array_equal(function(GOOD, GOOD), GOOD + GOOD)
+
+
+def test_a_layout_that_is_not_as_expected_is_seen(monkeypatch):
+    monkeypatch.setattr(builtin.arraycode, "AT_DTYPE", builtin.arraycode.AT_OWNER)
+    assert "fields" in builtin.find_trouble.__wrapped__()
+
+
+def test_a_dtype_must_be_the_one_that_arrays_have():
+    odd = np.dtype("float64", metadata={"mine": 1})
+    builder = TableBuilder()
+    signature = Signature((Feed(odd, (), ()),), (), reserve(builder, 0))
+    with pytest.raises(VerificationError, match="identity"):
+        Call(builder.build(), signature)
+
+
+SCRIPT = """
+import ctypes, os, signal, sys, threading, time, warnings
+import numpy as np
+warnings.simplefilter("ignore")
+from runtime.llvm_backend.call import Call, Feed, Output, Signature, reserve
+from runtime.llvm_backend.steptable import TableBuilder
+def endless(portable, trips=None):
+    builder = TableBuilder()
+    x, hold = builder.word(), reserve(builder, 1)
+    limit = builder.word(trips or 2**62)
+    with builder.counted(x, limit): pass
+    F8 = np.dtype("float64")
+    call = Call(builder.build(), Signature((Feed(F8, (2,), ()),), (Output(F8, (2,), ()),), hold, "single"))
+    call.add_state()
+    return call.function(portable)
+"""
+
+
+def run_python(code):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.run(
+        [sys.executable, "-c", SCRIPT + code], env=environment, capture_output=True, text=True, timeout=60
+    )
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
+@pytest.mark.parametrize("portable", BOTH)
+def test_ctrl_c_ends_a_call(portable):
+    done = run_python(
+        f"f = endless({portable})\n"
+        "threading.Thread(target=lambda: (time.sleep(0.3), os.kill(os.getpid(), signal.SIGINT))).start()\n"
+        "try: f(np.ones(2))\n"
+        "except KeyboardInterrupt: print('ended')\n"
+        f"print(endless({portable}, 10)(np.ones(2)).shape)"
+    )
+    assert done.stdout.split("\n")[:2] == ["ended", "(2,)"], done.stderr
+
+
+@pytest.mark.parametrize("portable", BOTH)
+def test_the_gil_is_free_during_a_call(portable):
+    done = run_python(
+        f"f = endless({portable}, 10**9)\n"
+        "thread = threading.Thread(target=f, args=(np.ones(2),), daemon=True)\n"
+        "thread.start(); time.sleep(0.05); start = time.monotonic(); print(thread.is_alive())\n"
+        "sys.exit(0)"
+    )
+    assert (done.stdout.strip(), done.returncode) == ("True", 0), done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+def test_processes_end_and_fork_with_functions_alive():
+    done = run_python(
+        "f, g = endless(False, 10), endless(True, 10)\n"
+        "cycle = [f, g]; cycle.append(cycle)\n"
+        "child = os.fork()\n"
+        "good = f(np.ones(2)).shape == g(np.ones(2)).shape == (2,)\n"
+        "if not child: sys.exit(0 if good else 1)\n"
+        "print(good, os.waitpid(child, 0)[1])"
+    )
+    assert done.stdout.split() == ["True", "0"], done.stderr
+
+
+def test_scalars_as_words():
+    assert np.array([bits_of(1.5)]).view(F8)[0] == 1.5
+    assert np.array([bits_of(-2.5)]).view(F8)[0] == -2.5
+    assert np.array([bits_of(-2.5, "f")]).view("f4")[0] == -2.5
