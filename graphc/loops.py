@@ -216,7 +216,7 @@ def _close(
     outputs = closed.outputs
     if not tests:
         one = replace(as_tensor(1, INT64), owner=traced.graph)
-        later = Tensor(add, (counter, one), {}, one.type, None, None, traced.graph)
+        later = Tensor(add, (counter, one), {}, one.type, counter.loc, None, traced.graph)
         outputs = (*outputs[:carried], later, *outputs[carried:])
     inputs = (*closed.inputs[:carried], counter, *closed.inputs[carried:])
     return Function(inputs, outputs, closed.effects)

@@ -12,6 +12,7 @@ from graphc.conversion import as_tensor
 from graphc.errors import ArgumentError
 from graphc.function import Function, rebuild, topological
 from graphc.graph import Graph, body_graph, current, has_effects
+from graphc.location import Location, here
 from graphc.ops.source import _placeholder, run_state
 from graphc.ops.state import _check, after, assign, pick, variable
 from graphc.tensor import Tensor
@@ -49,10 +50,10 @@ def _as_output(leaf: Any) -> Tensor:
     return tensor
 
 
-def parameter(name: str, type: TensorType, graph: Graph | None) -> Tensor:
-    """An input of a body."""
+def parameter(name: str, type: TensorType, graph: Graph | None, loc: Location | None = None) -> Tensor:
+    """An input of a body; it belongs to `loc`, else to the line that is at work."""
     attrs = {"name": name, "dtype": type.dtype, "shape": type.shape}
-    return Tensor(_placeholder, (), attrs, type, None, None, graph)
+    return Tensor(_placeholder, (), attrs, type, loc or here(), None, graph)
 
 
 def captures(traces: Sequence[Trace]) -> tuple[list[Tensor], list[Tensor]]:

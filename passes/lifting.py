@@ -162,7 +162,8 @@ class _Region:
 
     def _parameters(self, names: Sequence[str], body: Function) -> dict[str, Tensor]:
         owner = body.owner
-        return {name: parameter(name, self.samples[name].result, owner) for name in names}
+        samples = ((name, self.samples[name]) for name in names)
+        return {name: parameter(name, sample.result, owner, sample.loc) for name, sample in samples}
 
     def _remade(self, operands: tuple[Tensor, ...], attrs: Mapping[str, object]) -> Tensor:
         return replace(self.node, inputs=operands, attrs=attrs, type=self.node.op.infer(operands, attrs))

@@ -64,9 +64,7 @@ def _hoisted(node: Tensor, how: str) -> Tensor:
     for inner in body.nodes():
         if inner in movable or (inner.op is constant and inner not in outer):
             outer[inner] = move(inner, tuple(outer[i] for i in inner.inputs))
-    stands_for = {
-        inner: replace(parameter("moved", inner.result, inner.owner), loc=inner.loc) for inner in frontier
-    }
+    stands_for = {inner: parameter("moved", inner.result, inner.owner, inner.loc) for inner in frontier}
     smaller, _ = rebuild(body, with_inputs, stands_for)
     new_inputs = tuple(stands_for.values())
     new_operands = tuple(outer[inner] for inner in frontier)
@@ -74,7 +72,7 @@ def _hoisted(node: Tensor, how: str) -> Tensor:
         condition = node.attrs["condition"]
         attrs = {**node.attrs, "body": replace(smaller, inputs=(*body.inputs, *new_inputs))}
         if condition is not None:
-            unread = tuple(parameter("moved", t.result, t.owner) for t in new_inputs)
+            unread = tuple(parameter("moved", t.result, t.owner, t.loc) for t in new_inputs)
             attrs["condition"] = replace(condition, inputs=(*condition.inputs, *unread))
         inputs = (*node.inputs, *new_operands)
     else:
