@@ -1,0 +1,185 @@
+"""The mathematical functions against multiprecision: random bits of the whole range, and edges."""
+
+import ctypes
+
+import mpmath
+import numpy as np
+import pytest
+
+from graphc.op import OPS
+from graphc.types import FLOAT32, FLOAT64
+from runtime.llvm_backend import library
+from runtime.llvm_backend.emitter import Body, Input, Operation, elementwise_kernel
+from runtime.llvm_backend.text import Target
+
+BOUNDS = {FLOAT32: 2.5, FLOAT64: 2.0}
+SMALLEST = {FLOAT32: (24, -149), FLOAT64: (53, -1074)}  # bits, and the exponent of the last denormal
+# The function, where it is busy, and beyond which |x| or for which x only its NumPy meaning is asked.
+FUNCTIONS = {
+    "exp": (mpmath.exp, (-750, 720), lambda x: abs(x) > 5000),
+    "expm1": (mpmath.expm1, (-40, 720), lambda x: abs(x) > 5000 or x == 0),
+    "log": (mpmath.log, (0, 4), lambda x: x <= 0),
+    "log1p": (mpmath.log1p, (-1, 4), lambda x: x <= -1 or x == 0),
+    "tanh": (mpmath.tanh, (-3, 3), lambda x: abs(x) > 5000 or x == 0),
+    "sigmoid": (lambda x: 1 / (1 + mpmath.exp(-x)), (-40, 40), lambda x: abs(x) > 5000),
+    "softplus": (lambda x: mpmath.log1p(mpmath.exp(x)), (-50, 50), lambda x: abs(x) > 5000),
+    "erf": (mpmath.erf, (-4, 4), lambda x: abs(x) > 100 or x == 0),
+    "erfc": (mpmath.erfc, (-3, 27), lambda x: abs(x) > 100),
+    "sin": (mpmath.sin, (-20, 20), lambda x: x == 0),
+    "cos": (mpmath.cos, (-20, 20), lambda x: False),
+    "tan": (mpmath.tan, (-20, 20), lambda x: x == 0),
+    "asin": (mpmath.asin, (-1, 1), lambda x: abs(x) > 1 or x == 0),
+    "acos": (mpmath.acos, (-1, 1), lambda x: abs(x) > 1),
+    "atan": (mpmath.atan, (-6, 6), lambda x: x == 0),
+    "sinh": (mpmath.sinh, (-20, 20), lambda x: abs(x) > 5000 or x == 0),
+    "cosh": (mpmath.cosh, (-20, 20), lambda x: abs(x) > 5000),
+    "asinh": (mpmath.asinh, (-6, 6), lambda x: x == 0),
+    "acosh": (mpmath.acosh, (1, 6), lambda x: x < 1),
+    "atanh": (mpmath.atanh, (-1, 1), lambda x: abs(x) >= 1 or x == 0),
+    "sqrt": (mpmath.sqrt, (0, 9), lambda x: x <= 0),
+    "rsqrt": (lambda x: 1 / mpmath.sqrt(x), (0, 9), lambda x: x <= 0),
+    "reciprocal": (lambda x: 1 / x, (-9, 9), lambda x: x == 0),
+}
+EDGES = [
+    *(
+        0.0,
+        1.0,
+        0.5,
+        0.625,
+        2.0,
+        3.9999998,
+        4.0,
+        6.0,
+        28.0,
+        9.2,
+        10.05,
+        26.5,
+        27.2,
+        88.72283,
+        88.7229,
+        89.4,
+        89.5,
+    ),
+    *(87.3365, 103.97, 103.98, 104.0, 709.782712893384, 709.7827128933841, 710.4758600739439, 745.13, 745.14),
+    *(np.pi, np.pi / 2, 1e5, 100001.0, 1e6, 1000001.0, 1e10, 1e22, 1e30, 2.0**30, 2.0**60, 1e-5, 1e-9, 1e-20),
+    *(
+        np.inf,
+        np.nan,
+        6381956970095103 * 2.0**797,
+        1e300,
+        1 + 2.0**-23,
+        1 - 2.0**-24,
+        1 + 2.0**-52,
+        1 - 2.0**-53,
+    ),
+]
+OTHER = Target(vector_bits=128)  # no fused multiply-add: the other way to be exact
+
+
+def compiled(name, dtype, operands, target):
+    step = Operation(name, tuple(range(operands)), dtype)
+    kernel = elementwise_kernel(Body((Input(dtype),) * operands, (step,), (operands,)), target=target)
+    code = library.load([library.Module("k", kernel.text, (kernel.name,))])
+    signature = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * kernel.pointers, ctypes.c_int64)
+    function = signature(code.address("k", kernel.name))
+
+    def run(*arrays):
+        assert code  # holds what function points to
+        out = np.empty_like(arrays[0])
+        function(out.ctypes.data, *[x.ctypes.data for x in arrays], out.size)
+        return out
+
+    return run
+
+
+def edges_of(dtype):
+    info = np.finfo(dtype.numpy)
+    with np.errstate(over="ignore"):
+        edges = np.array([*EDGES, info.max, info.tiny, info.smallest_subnormal]).astype(dtype.numpy)
+    return np.concatenate([edges, -edges])
+
+
+def random_bits(dtype, size, rng):
+    return rng.integers(0, 256, (size, dtype.itemsize), np.uint8).view(dtype.numpy)[:, 0]
+
+
+def arguments(dtype, busy, rng):
+    low, high = (np.clip(limit, -104, 90) if dtype is FLOAT32 else limit for limit in busy)
+    near_zero = rng.uniform(-1, 1, 300) * 2.0 ** rng.uniform(-30, 1, 300)
+    parts = (rng.uniform(low, high, 400), rng.uniform(-1, 1, 300), near_zero)
+    parts = [part.astype(dtype.numpy) for part in parts]
+    return np.concatenate([random_bits(dtype, 500, rng), *parts, edges_of(dtype)])
+
+
+def precise(function, *x):
+    """With bits enough for what cancels: angles, and what is near 0."""
+    largest, least = max(map(abs, x)), min(map(abs, x))
+    spare = max(0, mpmath.mag(largest)) + 2 * max(0, -mpmath.mag(least) if least else 0)
+    with mpmath.workprec(150 + spare):
+        return mpmath.mpf(mpmath.re(function(*map(mpmath.mpf, x))))
+
+
+def distance(found, exact, dtype):
+    """In units of the last place; 0 where both are infinite."""
+    bits, last = SMALLEST[dtype]
+    limit = mpmath.mpf(float(np.finfo(dtype.numpy).max))
+    if np.isinf(found):
+        return 0.0 if abs(exact) > limit * (1 - mpmath.mpf(2) ** (1 - bits)) and found * exact > 0 else np.inf
+    if np.isnan(found):
+        return np.inf
+    unit = mpmath.mpf(2) ** max(mpmath.mag(exact) - bits if exact else last, last)
+    return float(abs(mpmath.mpf(float(found)) - exact) / unit)
+
+
+def same(found, expected):
+    return (np.isnan(found) and np.isnan(expected)) or (
+        found == expected and np.signbit(found) == np.signbit(expected)
+    )
+
+
+@pytest.mark.parametrize("target", [None, OTHER], ids=["host", "other"])
+@pytest.mark.parametrize("dtype", [FLOAT32, FLOAT64], ids=str)
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_are_accurate(name, dtype, target):
+    function, busy, left_out = FUNCTIONS[name]
+    x = arguments(dtype, busy, np.random.default_rng(0))
+    found = compiled(name, dtype, 1, target)(x)
+    with np.errstate(all="ignore"):
+        numpy = OPS[name].meaning(x)
+    for given, value, expected in zip(x, found, numpy, strict=True):
+        if not np.isfinite(given) or left_out(given):
+            assert same(value, expected), (name, given, value, expected)
+            continue
+        units = distance(value, precise(function, float(given)), dtype)
+        assert units <= BOUNDS[dtype], (name, given, value, units)
+
+
+@pytest.mark.parametrize("target", [None, OTHER], ids=["host", "other"])
+@pytest.mark.parametrize("dtype", [FLOAT32, FLOAT64], ids=str)
+@pytest.mark.parametrize("name", ["power", "atan2"])
+def test_functions_of_two_are_accurate(name, dtype, target):
+    rng = np.random.default_rng(0)
+    special = [0.0, 1.0, 0.5, 2.0, 3.0, np.inf, np.nan, np.finfo(dtype.numpy).max]
+    edges = np.array([*special, np.finfo(dtype.numpy).smallest_subnormal]).astype(dtype.numpy)
+    edges = np.concatenate([edges, -edges])
+    x, y = (part.ravel() for part in np.meshgrid(edges, edges))
+    near_one = 1 + rng.uniform(-1, 1, 400) * 2.0 ** -rng.uniform(1, 20, 400)
+    x = [x, random_bits(dtype, 400, rng), near_one, rng.uniform(0, 50, 400), -rng.uniform(0, 5, 200)]
+    large = rng.uniform(-1, 1, 400) * 2.0 ** rng.uniform(1, 20, 400)
+    y = [y, random_bits(dtype, 400, rng), large, rng.uniform(-60, 180, 400), rng.integers(-40, 40, 200)]
+    x, y = (np.concatenate([part.astype(dtype.numpy) for part in parts]) for parts in (x, y))
+    found = compiled(name, dtype, 2, target)(x, y)
+    with np.errstate(all="ignore"):
+        numpy = OPS[name].meaning(x, y)
+    for a, b, value, expected in zip(x, y, found, numpy, strict=True):
+        if name == "power":
+            odd = a == 0 or b == 0 or not np.isfinite(a) or not np.isfinite(b) or (a < 0 and b != np.rint(b))
+            odd = odd or abs(float(b) * float(mpmath.log(abs(float(a))))) > 2000
+        else:
+            odd = a == 0 or b == 0 or not np.isfinite(a) or not np.isfinite(b)
+        if odd:
+            assert same(value, expected), (name, a, b, value, expected)
+            continue
+        function = mpmath.power if name == "power" else mpmath.atan2
+        units = distance(value, precise(function, float(a), float(b)), dtype)
+        assert units <= BOUNDS[dtype], (name, a, b, value, units)
