@@ -78,21 +78,21 @@ def _rows_of(node: Tensor, rows: dict[Tensor, Rows]) -> Rows | None:
     if shape is None:
         return None
     if node.op in REDUCTIONS:
-        operand = node.inputs[0].result.sizes
-        if node.attrs["axis"] != (len(operand) - 1,) or not operand:
+        reduced = node.inputs[0].result.sizes
+        if node.attrs["axis"] != (len(reduced) - 1,) or not reduced:
             return None
-        return Rows(operand[:-1], operand[-1])
+        return Rows(reduced[:-1], reduced[-1])
     for operand in node.inputs:  # one value a row, where an operand is
         walked = rows.get(operand)
         if walked is not None and _fits(shape, walked):
             return walked
     if node.op in _VIEWS:
         return None if node.op is not OPS["broadcast_to"] or not shape else _own(shape)
-    return _own(shape) if shape else None
+    return _own(shape)
 
 
 def _own(shape: tuple[Size, ...]) -> Rows:
-    return Rows(shape[:-1], shape[-1])
+    return Rows(shape[:-1], shape[-1]) if shape else Rows((), 1)
 
 
 def _fits(shape: tuple[Size, ...], rows: Rows) -> bool:
@@ -137,7 +137,7 @@ def _groups(nodes: Sequence[Tensor], function: Function, rows: dict[Tensor, Rows
             chunk = group[begin : begin + MOST_NODES]
             if begin:
                 _refuse(chunk[0], group[begin - 1], "size")
-            if sum(node.op not in _VIEWS for node in chunk) > 1:
+            if any(node.op not in _VIEWS for node in chunk):
                 chunks.append(chunk)
     return chunks
 

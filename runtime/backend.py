@@ -24,6 +24,10 @@ class Backend(Protocol):
     def name(self) -> str:
         """What users call it: ``"numpy"``."""
 
+    @property
+    def fusible(self) -> frozenset[str]:
+        """The names of the ops that can go into one kernel with others."""
+
     def kernel(self, step: Step) -> Kernel | None:
         """What runs `step`: ``kernel(*operands) -> result``. None: the op's NumPy meaning does."""
 

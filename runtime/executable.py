@@ -22,13 +22,15 @@ from passes.program import Check, Program, plan
 from passes.target import Target
 from runtime.backend import Array, Backend
 from runtime.dumping import dumper
-from runtime.execution import BoundProgram, bind, spell
+from runtime.execution import BoundProgram, BoundStep, bind, spell
 from runtime.failure import operand_names
 from runtime.feeds import label, misfit
 from runtime.footprint import peak_bytes
 from runtime.regions import Run
 
 Sizes = dict[Symbol, int]
+
+_FREE = frozenset(("pick", "after", "group"))  # they say what is meant, and compute nothing
 
 
 class Mismatch(Exception):  # noqa: N818  not a failure: a session answers it by compiling for the sizes
@@ -85,6 +87,14 @@ class Executable:
         found = (step.kernel for bound in _bound_programs(self._bound) for step in bound.steps)
         return tuple(dict.fromkeys(kernel for kernel in found if kernel is not None))
 
+    def _kind(self, step: BoundStep) -> str:
+        """What runs `step`: the backend's kernel, its bodies, nothing but a name, or its op's meaning."""
+        if step.kernel is not None:
+            return self._backend
+        if step.bodies:
+            return "region"
+        return "view" if step.node.op.name in _FREE else "meaning"
+
     @cached_property
     def record(self) -> dict[str, Any]:
         """What was compiled, as data for JSON: for each step what runs it, and what each pass did.
@@ -98,7 +108,7 @@ class Executable:
                 "op": step.node.op.name,
                 "type": str(step.node.type),
                 "at": str(step.node.loc) if step.node.loc else None,
-                "kernel": self._backend if step.kernel else "region" if step.bodies else "meaning",
+                "kernel": self._kind(step),
             }
             for bound in _bound_programs(self._bound)
             for step in bound.steps
@@ -300,4 +310,6 @@ def _bound_programs(bound: BoundProgram) -> Iterator[BoundProgram]:
     while pending:
         current = pending.pop()
         yield current
-        pending.extend(body for step in current.steps for body in step.bodies.values())
+        pending.extend(
+            body for step in current.steps if step.kernel is None for body in step.bodies.values()
+        )

@@ -23,7 +23,7 @@ from graphc.types import BFLOAT16, TensorType, TupleType, Type
 from passes.program import Check, Program, Step
 from runtime.backend import Array, Backend, Kernel
 from runtime.failure import explain
-from runtime.regions import Body, Run, runner_of
+from runtime.regions import Body, Run, Runner, runner_of
 
 Values = list[Any]  # what the buffers hold
 _NO_BODIES: Mapping[str, BoundProgram] = MappingProxyType({})
@@ -158,7 +158,10 @@ def _bind_step(step: Step, backend: Backend, check_numerics: bool) -> BoundStep:
     if step.programs:
         bodies = {name: bind(p, backend, check_numerics) for name, p in step.programs.items()}
         runner = runner_of(node, {name: body.as_body() for name, body in bodies.items()})
-        return _BoundRegion(step, runner, None, bodies)
+        kernel = backend.kernel(step)
+        if kernel is not None:
+            runner = _kernel_first(kernel, runner)
+        return _BoundRegion(step, runner, kernel, bodies)
     kernel = backend.kernel(step)
     work = kernel
     if work is None:
@@ -171,6 +174,16 @@ def _bind_step(step: Step, backend: Backend, check_numerics: bool) -> BoundStep:
     if step.sized or step.checks or step.bindings:
         return _BoundSizedStep(step, work, kernel)
     return BoundStep(step, work, kernel)
+
+
+def _kernel_first(kernel: Kernel, runner: Runner) -> Runner:
+    """Runs the kernel; where it gives nothing, the bodies, which fail as their ops say."""
+
+    def run_kernel(run: Run, *operands: Any, **attrs: Any) -> Any:
+        result = kernel(*operands, **attrs)
+        return runner(run, *operands, **attrs) if result is None else result
+
+    return run_kernel
 
 
 class _BoundSizedStep(BoundStep):

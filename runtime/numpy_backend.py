@@ -10,6 +10,7 @@ class NumpyBackend:
     """Has no kernels of its own, so that every step runs by what its op means."""
 
     name = "numpy"
+    fusible: frozenset[str] = frozenset()
 
     def kernel(self, step: Step) -> Kernel | None:
         """None: the meaning runs."""

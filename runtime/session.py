@@ -76,13 +76,16 @@ class Session:
         self.graph: Graph = (graph if graph is not None else get_default_graph()).root
         self.backend: str = choose_backend(backend)
         self.threads: int = choose_threads(threads)
+        machine = BACKENDS[self.backend]()
         target = Target(
             self.backend,
             bool(fast_math),
+            # One by one where numbers are checked: the first op that gives a NaN is named.
+            frozenset() if check_numerics else machine.fusible,
             pipeline=choose_pipeline(pipeline),
             verify=choose_verify(verify),
         )
-        self._compilation = Compilation(BACKENDS[self.backend](), target, bool(check_numerics))
+        self._compilation = Compilation(machine, target, bool(check_numerics))
         self._seed, self._seed_is_given = (seed or 0) & _SEED_MASK, seed is not None
         self._state = _EMPTY
         self._closed = False

@@ -41,6 +41,7 @@ class _Witness:
     """A backend that has no kernels, and writes down what the effects are given instead of printing it."""
 
     name = "numpy"
+    fusible: frozenset[str] = frozenset()
 
     def __init__(self) -> None:
         self.seen: list[tuple[str, tuple[Array, ...]]] = []

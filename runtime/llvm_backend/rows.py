@@ -55,6 +55,7 @@ class RowPlan:
     Attributes:
         body: the fused body.
         outer: the sizes that rows run along, neighbours merged where all accesses allow it.
+        groups: which of the node's first sizes each of `outer` is the product of.
         inner: the length of a row.
         phases: in order.
         reads: how operand number i of a node lies, where it is an input of the body.
@@ -65,6 +66,7 @@ class RowPlan:
 
     body: Function
     outer: tuple[Size, ...]
+    groups: tuple[tuple[int, ...], ...]
     inner: Size
     phases: tuple[Phase, ...]
     reads: Mapping[tuple[Tensor, int], Access]
@@ -114,7 +116,8 @@ def plan_rows(node: Tensor) -> RowPlan | None:
     phases = _phases(inside, given, frame)
     kept = _kept(phases, source)
     whole = tuple(access for access in writes if access is not None)
-    return _merged(RowPlan(body, tuple(outer), inner, phases, reads, whole, kept, source))
+    groups = tuple((i,) for i in range(len(outer)))
+    return _merged(RowPlan(body, tuple(outer), groups, inner, phases, reads, whole, kept, source))
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +212,7 @@ def _merged(plan: RowPlan) -> RowPlan:
     return replace(
         plan,
         outer=tuple(outer),
+        groups=tuple(map(tuple, groups)),
         reads={key: merge(access) for key, access in plan.reads.items()},
         writes=tuple(map(merge, plan.writes)),
     )

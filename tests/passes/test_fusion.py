@@ -82,8 +82,8 @@ def test_a_sum_of_rows_that_meets_columns_is_not_fused():
     x = gc.placeholder("float32", (4, 4), name="x")
     y = gc.exp(x)
     after = checked([y - gc.sum(y, axis=1)], [x], [np.random.default_rng(0).random((4, 4), np.float32)])
-    (kernel,) = kernels(after)
-    assert {n.op.name for n in kernel.attrs["body"].nodes() if n.inputs} == {"exp", "sum"}
+    ops = [{n.op.name for n in kernel.attrs["body"].nodes() if n.inputs} for kernel in kernels(after)]
+    assert ops == [{"exp", "sum"}, {"sub"}]
 
 
 def test_what_stands_between_keeps_apart():
@@ -92,7 +92,7 @@ def test_what_stands_between_keeps_apart():
     z = gc.exp(y @ y) + y * 2.0  # the product is of y, and the sum is of the product: no single kernel
     with recording() as log:
         after = checked([z], [x], [np.eye(4, dtype=np.float32)])
-    assert len(kernels(after)) == 1
+    assert len(kernels(after)) == 2
     assert "order" in {d.reason for d in log.decisions if d.kind == "fuse" and not d.accepted}
 
 

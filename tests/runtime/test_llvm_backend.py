@@ -1,4 +1,4 @@
-"""The LLVM backend agrees with NumPy to the last bit, and says what it ran by meaning."""
+"""The LLVM backend agrees with NumPy, and says what it ran by meaning."""
 
 import subprocess
 import sys
@@ -54,7 +54,7 @@ def test_kernels_agree_with_numpy(graph, dtype):
     with gc.Session(backend="llvm") as session:
         executable = session.compile(fetches, [x, y])
         assert executable.record["fallbacks"] == {}
-        assert {kernel.name for kernel in executable.kernels} == {f"{name}.{dtype}" for name in fetches}
+        assert sorted(".".join(k.name for k in executable.kernels).split(".")) == sorted(fetches)
         assert "define void @kernel" in executable.kernels[0].text
 
 
@@ -74,23 +74,58 @@ def test_any_layout(graph):
 
 def test_what_has_no_kernel_runs_by_its_meaning_and_the_record_says_so(graph):
     x = gc.placeholder("float32", (2, 3), name="x")
-    y = gc.sum(gc.exp(x) * x + gc.constant([1.0, 2.0, 3.0]), axis=0)
+    y = gc.sum(gc.sort(gc.exp(x) * x), axis=0)
     found, expected = both(y, {x: np.ones((2, 3))})
-    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
     with gc.Session(backend="llvm") as session:
         record = session.compile(y, [x]).record
     kinds = {step["op"]: step["kernel"] for step in record["steps"]}
-    assert kinds["mul"] == "llvm"
-    assert kinds["sum"] == kinds["exp"] == "meaning"
-    assert record["fallbacks"] == {"exp": 1, "add": 1, "sum": 1}  # that add broadcasts
+    assert kinds["fused"] == "llvm"
+    assert kinds["sort"] == kinds["sum"] == "meaning"  # that sum is not of rows
+    assert record["fallbacks"] == {"sort": 1, "sum": 1}
 
 
-def test_a_kernel_is_compiled_once_in_a_process(graph):
+def test_equal_kernels_share_their_code(graph):
     x = gc.placeholder("float32", ("n",), name="x")
-    with gc.Session(backend="llvm") as one, gc.Session(backend="llvm") as two:
-        (first,) = one.compile(x + x, [x]).kernels
-        (second,) = two.compile((x + x) + x, [x]).kernels
-    assert first is second
+    y = gc.placeholder("float32", ("m", 3), name="y")
+    with gc.Session(backend="llvm") as session:
+        kernels = session.compile([gc.exp(x) * 2.0, gc.exp(y) * 3.0], [x, y]).kernels
+    assert len(kernels) == 2
+    assert kernels[0].address == kernels[1].address  # rank, sizes and constants are no part of it
+
+
+def test_a_failing_op_in_a_kernel_says_how(graph):
+    x = gc.placeholder("int32", ("n",), name="x")
+    y = (x + 7) // (x - 2)
+    with gc.Session(backend="llvm") as session:
+        assert session.run(y, {x: [3, 0]}).tolist() == [10, -4]
+        with pytest.raises(gc.DivisionError, match=r"floor_divide(.|\n)*test_llvm_backend.py"):
+            session.run(y, {x: [3, 2]})
+
+
+@pytest.mark.parametrize("n", [0, 1, 5, 15, 16, 17, 33, 1000])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
+def test_rows_of_every_length(graph, n, dtype):
+    x = gc.placeholder(dtype, ("m", "n"), name="x")
+    shift = gc.placeholder(dtype, ("n",), name="shift")
+    y = x * shift + gc.mean(gc.abs(x), axis=-1, keepdims=True)
+    z = gc.sum(gc.exp(y), axis=-1), gc.sum(y * y, axis=-1, keepdims=True) - y
+    random = np.random.default_rng(n)
+    feeds = {x: random.uniform(-1, 1, (3, n)), shift: random.uniform(-1, 1, n)}
+    tolerance = {"float32": 1e-6, "float64": 1e-12, "float16": 2e-3, "bfloat16": 2e-2}[dtype]
+    for found, expected in zip(*both([y, *z], feeds), strict=True):
+        assert found.dtype == expected.dtype
+        np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
+
+
+def test_masks_that_repeat_over_some_axes(graph):
+    x = gc.placeholder("float32", ("b", "h", "t", "t"), name="x")
+    mask = gc.placeholder("bool", ("b", 1, "t", "t"), name="mask")
+    y = gc.nn.softmax(gc.where(mask, x, -1e9))
+    random = np.random.default_rng(0)
+    feeds = {x: random.normal(size=(2, 3, 5, 5)), mask: random.random((2, 1, 5, 5)) < 0.5}
+    found, expected = both(y, feeds)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 def test_bodies_use_kernels_too(graph):

@@ -1,0 +1,387 @@
+"""Row kernel: the LLVM text of what a `RowPlan` says.
+
+    void kernel(ptr block, i64 chunk)
+
+walks the rows ``chunk * per .. (chunk + 1) * per`` (a flat kernel: the elements) as the words of `block`
+say:
+
+    0 rows    how many rows there are (flat: elements)      1 per     how many of them a chunk has
+    2 inner   the length of a row                           3 flag    where a failing op tells its kind
+    4 scratch for each chunk, `scratch_rows` rows of 8 bytes an element
+    5 ...     the arrays of the operands, those of the results, then the outer sizes where there are several
+
+Sizes are known only at the run, so one kernel serves them all. Arrays are contiguous.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from graphc.tensor import Tensor
+from graphc.types import BFLOAT16, BOOL, FLOAT32, DType
+from passes.fusion import REDUCTIONS
+from runtime.llvm_backend.row_offsets import row_offsets
+from runtime.llvm_backend.rows import VIEWS, Access, Phase, RowPlan
+from runtime.llvm_backend.scalars import emit_op, has_code
+from runtime.llvm_backend.text import Emitter, Module, Target
+from runtime.llvm_backend.totals import Total, across, as_total, finish, total_of
+from runtime.llvm_backend.values import load, load_single, register_bytes, register_scalar, store
+
+ROWS, PER, INNER, FLAG, SCRATCH, ARRAYS = range(6)
+SCRATCH_BYTES = 8  # an element of a kept row, whatever its dtype
+
+
+def fusible_ops() -> frozenset[str]:
+    """The ops that row kernels can hold."""
+    from graphc.op import OPS  # asked once, when a session is made
+
+    code = frozenset(name for name, op in OPS.items() if op.family == "elementwise" and has_code(name))
+    return code | VIEWS | {op.name for op in REDUCTIONS}
+
+
+def write_rows(plan: RowPlan, target: Target) -> str | None:
+    """The module of `plan`'s kernel; None where a dtype or an op of it has no code."""
+    given = set(plan.body.inputs)
+    nodes = plan.body.nodes()
+    if any(n not in given and n.op.name not in VIEWS and not _has_code(n) for n in nodes):
+        return None
+    return _RowWriter(plan, target, nodes).text()
+
+
+def _has_code(node: Tensor) -> bool:
+    if node.op not in REDUCTIONS:
+        return has_code(node.op.name)
+    dtype = node.inputs[0].dtype
+    if node.op.name in ("max", "min"):
+        return dtype is not BOOL
+    return dtype.is_floating or (dtype is node.dtype and dtype is not BOOL and node.op.name == "sum")
+
+
+def _memory(dtype: DType) -> DType:
+    """How arrays hold it: bfloat16 as float32, as NumPy does."""
+    return FLOAT32 if dtype is BFLOAT16 else dtype
+
+
+class _RowWriter:
+    """Writes one kernel. `wide` and `one` write to the same lines: vectors, and numbers."""
+
+    def __init__(self, plan: RowPlan, target: Target, nodes: Sequence[Tensor]) -> None:
+        self.plan = plan
+        self.module = Module(target)
+        bytes_a_lane = max(register_bytes(node.dtype) for node in nodes)
+        self.width = max(target.vector_bits // 8 // bytes_a_lane, 1)
+        self.one = Emitter(self.module, 1, prefix="s")
+        self.wide = Emitter(self.module, self.width, prefix="v") if self.width > 1 else self.one
+        self.wide.lines = self.one.lines
+        self.inputs = {node: i for i, node in enumerate(plan.body.inputs)}
+        self.written = {node: i for i, node in enumerate(plan.body.outputs)}
+        self.slots = {node: i for i, node in enumerate(plan.kept) if node not in self.written}
+        self.numbers: dict[Tensor, str] = {}  # one a row, in a register
+        self.spread: dict[object, str] = {}  # numbers in all lanes
+        self.offsets: dict[Access, str] = {}  # where the row begins, in elements
+
+    # The function.
+
+    def text(self) -> str:
+        """The whole module."""
+        one, plan = self.one, self.plan
+        rows, per, self.inner = (self.word(i) for i in (ROWS, PER, INNER))
+        self.flag = self.word(FLAG, "ptr")
+        first = one.let(f"mul i64 %chunk, {per}")
+        last = one.let(f"add i64 {first}, {per}")
+        over = one.let(f"icmp slt i64 {rows}, {last}")
+        end = one.let(f"select i1 {over}, i64 {rows}, i64 {last}")
+        count = len(plan.body.inputs)
+        self.arrays = [self.word(ARRAYS + i, "ptr") for i in range(count)]
+        self.results = [self.word(ARRAYS + count + i, "ptr") for i in range(len(plan.body.outputs))]
+        self.sizes = (
+            [self.word(ARRAYS + count + len(self.results) + i) for i in range(len(plan.outer))]
+            if len(plan.outer) > 1
+            else []
+        )
+        if self.slots:
+            scratch = self.word(SCRATCH, "ptr")
+            bytes_a_row = one.let(f"mul i64 {self.inner}, {SCRATCH_BYTES}")
+            own = one.let(f"mul i64 %chunk, {one.let(f'mul i64 {bytes_a_row}, {len(self.slots)}')}")
+            self.kept = [
+                one.let(
+                    f"getelementptr i8, ptr {scratch}, i64 "
+                    + one.let(f"add i64 {own}, {one.let(f'mul i64 {bytes_a_row}, {i}')}")
+                )
+                for i in range(len(self.slots))
+            ]
+        self.load_numbers()
+        if plan.is_flat:
+            self.offsets = dict.fromkeys((*plan.reads.values(), *plan.writes), "0")
+            self.loop(plan.phases[0], first, end)
+        else:
+            self.each_row(first, end)
+        one.do("ret void")
+        body = "\n".join(one.lines)
+        self.module.define(
+            "kernel", lambda: f"define void @kernel(ptr %block, i64 %chunk) {{\nentry:\n{body}\n}}"
+        )
+        return self.module.text
+
+    def word(self, number: int, type: str = "i64") -> str:
+        """What a word of the block says."""
+        at = self.one.let(f"getelementptr i64, ptr %block, i64 {number}")
+        return self.one.let(f"load {type}, ptr {at}, align 8")
+
+    def load_numbers(self) -> None:
+        """Operands that are one number for the whole kernel."""
+        for (user, i), access in self.plan.reads.items():
+            operand = user.inputs[i]
+            if access.is_number and operand not in self.numbers:
+                array = self.arrays[self.inputs[operand]]
+                self.numbers[operand] = load_single(self.one, _memory(operand.dtype), array)
+
+    def each_row(self, first: str, end: str) -> None:
+        """The loop over rows."""
+        one = self.one
+        row, after = one.name(), one.name()
+        head, done = one.fresh_label("row"), one.fresh_label("rows.done")
+        some = one.let(f"icmp slt i64 {first}, {end}")
+        before = one.label
+        one.do(f"br i1 {some}, label %{head}, label %{done}")
+        self.begin(head)
+        latch = one.fresh_label("row.next")
+        one.do(f"{row} = phi i64 [{first}, %{before}], [{after}, %{latch}]")
+        accesses = dict.fromkeys((*self.plan.reads.values(), *self.plan.writes))
+        self.offsets = row_offsets(one, accesses, row, self.inner, self.sizes)
+        fixed = dict(self.spread)
+        for phase in self.plan.phases:
+            self.run_phase(phase, row)
+        self.spread = fixed
+        one.do(f"br label %{latch}")
+        self.begin(latch)
+        one.do(f"{after} = add i64 {row}, 1")
+        more = one.let(f"icmp slt i64 {after}, {end}")
+        one.do(f"br i1 {more}, label %{head}, label %{done}")
+        self.begin(done)
+
+    def begin(self, label: str) -> None:
+        """Begins a block, for both emitters."""
+        self.one.begin(label)
+        self.wide.label = label
+
+    # One phase.
+
+    def run_phase(self, phase: Phase, row: str) -> None:
+        if phase.vectors or phase.reductions:
+            totals = self.loop(phase, "0", self.inner)
+            for node, total in zip(phase.reductions, totals, strict=True):
+                self.numbers[node] = finish(self.one, node, total, self.inner)
+                self.write_number(node)
+        for node in phase.numbers:
+            if node.op.name in VIEWS:
+                continue
+            operands = [self.number(node, i) for i in range(len(node.inputs))]
+            dtypes = [operand.dtype for operand in node.inputs]
+            self.numbers[node] = emit_op(self.one, node.op.name, operands, dtypes, node.dtype, node.attrs)
+            self.one.raise_faults(self.flag)
+            self.wide.label = self.one.label
+            self.write_number(node)
+
+    def write_number(self, node: Tensor) -> None:
+        place = self.written.get(node)
+        if place is not None:
+            offset = self.offsets[self.plan.writes[place]]
+            store(self.one, _memory(node.dtype), self.numbers[node], self.results[place], offset)
+
+    def number(self, user: Tensor, i: int) -> str:
+        """Operand number i of `user`, which is one number a row."""
+        operand = user.inputs[i]
+        below = self.plan.source.get(operand, operand)
+        if below in self.inputs and below not in self.numbers:
+            access = self.access(user, i)
+            array = self.arrays[self.inputs[below]]
+            return load(self.one, _memory(below.dtype), array, self.offsets[access])
+        return self.numbers[below]
+
+    def access(self, user: Tensor, i: int) -> Access:
+        """How operand number i of `user` lies, a view having been looked through."""
+        operand = user.inputs[i]
+        if operand in self.plan.source:
+            return self.access(operand, 0)
+        return self.plan.reads[user, i]
+
+    # The loop over a row.
+
+    def loop(self, phase: Phase, begin: str, end: str) -> list[str]:
+        """Whole vectors, then what is left; gives the totals of the reductions, each a number."""
+        one, wide = self.one, self.wide
+        totals = [total_of(self.one, node) for node in phase.reductions]
+        spread = self.spread_numbers(phase)
+        if self.width == 1:
+            return self.walk(one, phase, totals, begin, end, [t.start for t in totals], spread)
+        length = one.let(f"sub i64 {end}, {begin}")
+        left = one.let(f"urem i64 {length}, {self.width}")
+        main = one.let(f"sub i64 {end}, {left}")
+        starts = [wide.broadcast(register_scalar(t.dtype), t.start) for t in totals]
+        sums = self.walk(wide, phase, totals, begin, main, starts, spread)
+        if self.module.target.masks:
+            sums = self.masked(phase, totals, main, left, sums, spread)
+            return [across(self.one, self.width, t, x) for t, x in zip(totals, sums, strict=True)]
+        numbers = [across(self.one, self.width, t, x) for t, x in zip(totals, sums, strict=True)]
+        return self.walk(one, phase, totals, main, end, numbers, {})
+
+    def walk(
+        self,
+        em: Emitter,
+        phase: Phase,
+        totals: Sequence[Total],
+        begin: str,
+        end: str,
+        starts: Sequence[str],
+        spread: Mapping[object, str],
+    ) -> list[str]:
+        """A loop of whole vectors (or single elements) from `begin` to `end`."""
+        one = self.one
+        before = one.label
+        head, done = one.fresh_label("loop"), one.fresh_label("loop.done")
+        some = one.let(f"icmp slt i64 {begin}, {end}")
+        one.do(f"br i1 {some}, label %{head}, label %{done}")
+        latch = one.fresh_label("loop.next")
+        self.begin(head)
+        j, after = one.name(), one.name()
+        one.do(f"{j} = phi i64 [{begin}, %{before}], [{after}, %{latch}]")
+        types = [em.type(register_scalar(t.dtype)) for t in totals]
+        inside = [one.name() for _ in totals]
+        here = len(one.lines)  # where the totals' phis go, once it is known what they become
+        sums = self.elements(em, phase, totals, j, None, inside, spread)
+        one.lines[here:here] = [
+            f"  {name} = phi {type} [{start}, %{before}], [{x}, %{latch}]"
+            for name, type, start, x in zip(inside, types, starts, sums, strict=True)
+        ]
+        one.do(f"br label %{latch}")
+        self.begin(latch)
+        one.do(f"{after} = add i64 {j}, {em.width}")
+        more = one.let(f"icmp slt i64 {after}, {end}")
+        one.do(f"br i1 {more}, label %{head}, label %{done}")
+        self.begin(done)
+        return [
+            one.let(f"phi {type} [{start}, %{before}], [{x}, %{latch}]")
+            for type, start, x in zip(types, starts, sums, strict=True)
+        ]
+
+    def masked(
+        self,
+        phase: Phase,
+        totals: Sequence[Total],
+        begin: str,
+        left: str,
+        starts: Sequence[str],
+        spread: Mapping[object, str],
+    ) -> list[str]:
+        """The last elements, fewer than a vector."""
+        one, wide = self.one, self.wide
+        before = one.label
+        tail, done = one.fresh_label("tail"), one.fresh_label("tail.done")
+        some = one.let(f"icmp ne i64 {left}, 0")
+        one.do(f"br i1 {some}, label %{tail}, label %{done}")
+        self.begin(tail)
+        lanes = ", ".join(f"i64 {i}" for i in range(self.width))
+        mask = wide.let(f"icmp ult <{self.width} x i64> <{lanes}>, {wide.broadcast('i64', left)}")
+        wide.active = mask
+        sums = self.elements(wide, phase, totals, begin, mask, starts, spread)
+        wide.active = None
+        kept = [
+            wide.select(mask, register_scalar(t.dtype), x, start)
+            for t, x, start in zip(totals, sums, starts, strict=True)
+        ]
+        after = one.label
+        one.do(f"br label %{done}")
+        self.begin(done)
+        return [
+            one.let(f"phi {wide.type(register_scalar(t.dtype))} [{start}, %{before}], [{x}, %{after}]")
+            for t, start, x in zip(totals, starts, kept, strict=True)
+        ]
+
+    def spread_numbers(self, phase: Phase) -> dict[object, str]:
+        """What is one number and used by the loop's vectors, in all lanes, once before the loop."""
+        if self.width == 1:
+            return {}
+        found: dict[object, str] = {}
+        for user in (*phase.vectors, *phase.reductions):
+            for i, operand in enumerate(user.inputs):
+                below = self.plan.source.get(operand, operand)
+                key = self.number_key(user, i)
+                if key is None or key in found:
+                    continue
+                value = self.number(user, i)
+                found[key] = self.wide.broadcast(register_scalar(below.dtype), value)
+        return found
+
+    def number_key(self, user: Tensor, i: int) -> object | None:
+        """What tells the number that is operand i of `user`; None where it is a whole row."""
+        operand = user.inputs[i]
+        below = self.plan.source.get(operand, operand)
+        if below in self.inputs:
+            access = self.access(user, i)
+            return None if access.inner else (below, access)
+        return below if below in self.numbers else None
+
+    def elements(
+        self,
+        em: Emitter,
+        phase: Phase,
+        totals: Sequence[Total],
+        j: str,
+        mask: str | None,
+        sums: Sequence[str],
+        spread: Mapping[object, str],
+    ) -> list[str]:
+        """The values of the phase at the elements from `j` on, and the reductions' next totals."""
+        values: dict[object, str] = {}
+
+        def operand_value(user: Tensor, i: int) -> str:
+            operand = user.inputs[i]
+            below = self.plan.source.get(operand, operand)
+            key = self.number_key(user, i)
+            if key is not None:
+                return spread[key] if em.width > 1 else self.number(user, i)
+            if below in self.inputs:
+                access = self.access(user, i)
+                if (below, access) not in values:
+                    at = em.let(f"add i64 {self.offsets[access]}, {j}")
+                    array = self.arrays[self.inputs[below]]
+                    values[below, access] = load(em, _memory(below.dtype), array, at, mask)
+                return values[below, access]
+            if below not in values:  # of an earlier phase
+                values[below] = self.load_kept(em, below, j, mask)
+            return values[below]
+
+        for node in phase.vectors:
+            if node.op.name in VIEWS:
+                continue
+            operands = [operand_value(node, i) for i in range(len(node.inputs))]
+            dtypes = [operand.dtype for operand in node.inputs]
+            values[node] = emit_op(em, node.op.name, operands, dtypes, node.dtype, node.attrs)
+        stored = [node for node in phase.vectors if node in self.written or node in self.slots]
+        for node in stored:
+            self.store_row(em, node, values[node], j, mask)
+        result = []
+        for node, total, x in zip(phase.reductions, totals, sums, strict=True):
+            value = operand_value(node, 0)
+            value = as_total(em, total, node.inputs[0].dtype, value)
+            result.append(emit_op(em, total.meet, [x, value], [total.dtype] * 2, total.dtype, {}))
+        em.raise_faults(self.flag)
+        self.one.label = self.wide.label = em.label
+        return result
+
+    def store_row(self, em: Emitter, node: Tensor, value: str, j: str, mask: str | None) -> None:
+        if node in self.written:
+            place = self.written[node]
+            at = em.let(f"add i64 {self.offsets[self.plan.writes[place]]}, {j}")
+            store(em, _memory(node.dtype), value, self.results[place], at, mask)
+        else:
+            store(em, _memory(node.dtype), value, self.kept[self.slots[node]], j, mask)
+
+    def load_kept(self, em: Emitter, node: Tensor, j: str, mask: str | None) -> str:
+        """A row's values that an earlier phase computed: from the result, or from scratch."""
+        if node in self.written:
+            place = self.written[node]
+            at = em.let(f"add i64 {self.offsets[self.plan.writes[place]]}, {j}")
+            return load(em, _memory(node.dtype), self.results[place], at, mask)
+        return load(em, _memory(node.dtype), self.kept[self.slots[node]], j, mask)
