@@ -53,6 +53,20 @@ def test_custom_op():
     np.testing.assert_allclose(values["slope"], [0.6, 1])
 
 
+def test_custom_pass(capsys):
+    assert load("05_custom_pass").main()["cosh"] >= 1
+    out = capsys.readouterr().out
+    rows = [
+        line.split("[")[1]
+        for line in out.splitlines()
+        if line.startswith(("as it is", "ours", "no simplify"))
+    ]
+    assert len(rows) == 3
+    assert len(set(rows)) == 1  # to the digits that are shown
+    assert "cosh(%x)" in out
+    assert "passes give what the graph as defined gives" in out
+
+
 @pytest.mark.parametrize(("model", "epochs", "suffix"), [("conv", 2, ".npz"), ("mlp", 6, ".safetensors")])
 def test_digits(model, epochs, suffix, tmp_path, capsys):
     path = tmp_path / f"digits{suffix}"
