@@ -21,7 +21,10 @@ from passes.target import Target
 
 @rule(ops.sub)
 def one_minus_squared_tanh(match: Match) -> gc.Tensor | None:
-    """``1 - tanh(x)**2 -> 1 / cosh(x)**2``: a rule is a function of a match, its docstring the equation."""
+    """``1 - tanh(x)**2 -> 1 / cosh(x)**2``: its docstring is the equation.
+
+    It may differ in the last bit; the rules of the package that may are in `FAST_RULES`.
+    """
     one, square = match.inputs
     if square.op is ops.square and square.inputs[0].op is ops.tanh and one.attrs.get("value") == 1:
         (x,) = square.inputs[0].inputs

@@ -53,7 +53,7 @@ def fuse(function: Function, target: Target = Target()) -> Function:  # noqa: B0
         nodes = function.nodes()
     counters().nodes_visited += len(nodes)
     rows = _rows(nodes, function, target)
-    groups = _groups(nodes, function, rows)
+    groups = [group for group in _groups(nodes, function, rows) if _accept(group)]
     return _replaced(function, nodes, groups, rows) if groups else function
 
 
@@ -165,6 +165,11 @@ def _stages(nodes: Sequence[Tensor], function: Function, rows: dict[Tensor, Rows
     return stage
 
 
+def _accept(group: Sequence[Tensor]) -> bool:
+    last = group[-1]
+    return decide(Decision("fuse", fused.name, True, "rows", last.loc, {"nodes": len(group)}), last)
+
+
 def _refuse(node: Tensor, operand: Tensor, reason: str) -> None:
     decide(Decision("fuse", f"{operand.op.name} with {node.op.name}", False, reason, node.loc))
 
@@ -201,7 +206,6 @@ def _replaced(
             made[item] = Tensor(
                 fused, inputs, {"body": bodies[item], "rows": walked[item]}, types, last.loc, None, last.owner
             )
-            decide(Decision("fuse", fused.name, True, "rows", last.loc, {"nodes": len(group)}))
             for node in outputs[item]:
                 index = place[node][1]
                 new[node] = Tensor(

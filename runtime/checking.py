@@ -15,7 +15,7 @@ from passes.pipeline import DEFINED, PIPELINE, REQUIRED, Request, define
 from passes.record import Change, Decision, recording, rewrite_limit
 from passes.running import Pass, Repeated, choose_pipeline, name_of, verify_result, walk
 from passes.target import Target
-from runtime.backend import Array
+from runtime.backend import BACKENDS, Array, choose_backend
 from runtime.reproducer import excerpt, reproduce
 from runtime.trial import TRUSTED, Trial, difference, thread_plainly
 from runtime.values import feed_arrays, variable_arrays
@@ -81,6 +81,7 @@ def check_passes(
     variables: Mapping[str, Any] | None = None,
     pipeline: Sequence[Pass] | None = None,
     fast_math: bool = False,
+    backend: str | None = None,
     rtol: float | None = None,
 ) -> Report:
     """Runs `fetches` after each pass by the meanings of the ops; says which pass changed a result.
@@ -95,6 +96,7 @@ def check_passes(
         variables: from names to values when the run begins; others begin as the graph says.
         pipeline: the passes to check in place of `passes.pipeline.PIPELINE`.
         fast_math: whether rewrites may change the last bits of floats.
+        backend: whose pipeline is checked, as for a session; what runs are the meanings in any case.
         rtol: by how much floats may differ, relative to the largest of an array; None is 64 units in
             the last place (under `fast_math`: a hundredth).
 
@@ -109,7 +111,9 @@ def check_passes(
     request, arrays, fed = feed_arrays(request, graph, feeds)
     trial = Trial.of(request, arrays, variable_arrays(request, graph, {**(variables or {}), **fed}))
     passes = PIPELINE if pipeline is None else choose_pipeline(pipeline) or ()
-    return _Check(trial, passes, Target(fast_math=bool(fast_math), verify=True), rtol).run()
+    name = choose_backend(backend)
+    target = Target(name, bool(fast_math), BACKENDS[name]().fusible, verify=True)
+    return _Check(trial, passes, target, rtol).run()
 
 
 def _graph_of(fetches: Sequence[Tensor]) -> Graph:

@@ -79,6 +79,17 @@ def test_passes_change_no_bit(data):
 
 @EFFORT
 @given(st.data())
+def test_check_passes_finds_nothing(data):
+    """Also with what the passes do for the other backend, which fuses."""
+    with gc.Graph(seed=0).as_default():
+        fetches, feeds = drawn(data)
+        for backend in gc.backends():
+            report = gc.check_passes(fetches, feeds, backend=backend)
+            assert report.ok, f"{report}\n{gc.show(fetches)}"
+
+
+@EFFORT
+@given(st.data())
 def test_texts_round_trip_after_each_pass(data):
     with gc.Graph(seed=0).as_default():
         fetches, _ = drawn(data)
