@@ -1,0 +1,203 @@
+"""The kernel IR: every kernel is a contraction of strided accesses.
+
+    Access   = (buffer, offset, {dim: stride}, dtype)    element offset + sum(index[d] * stride[d])
+    Dim      = (name, size)                              a size is an int, or known at the run
+    Contract = (dims, ins, out, combine, prologue, epilogue)
+    Block    = (outer dims, [Contract ...], scratch)     contracts that share outer dims
+
+The algebra: let O be the dims of `out` and R all others. A contract means
+
+    out[o] = epilogue( combine over r in R of  product of prologue_i(in_i[o, r]) )     for every o in O
+
+Strides of an input may overlap (windows), be 0 (broadcast) or negative (flip); so transposes, slices,
+broadcasts, convolution windows and flipped filters are accesses, never kernels. Without reduced dims a
+contract is elementwise; with one input it is a reduction; with two a matrix product, a convolution or
+either of its gradients. Tiling is splitting a dim: ``k -> (ko, ki)`` with strides ``(n s, s)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from graphc.errors import ArgumentError
+from graphc.sizes import Size
+from graphc.types import BFLOAT16, BOOL, FLOAT16, FLOAT32, DType
+
+Combine = Literal["multiply_add", "add", "max", "min"]
+
+_INPUTS: Mapping[Combine, int] = {"multiply_add": 2, "add": 1, "max": 1, "min": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Dim:
+    """An index of a contract and how far it runs."""
+
+    name: str
+    size: Size
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Elements of a buffer: ``offset + sum(index * stride)``. A dim that is not named has stride 0.
+
+    In `Contract.out` the named dims are the output dims: naming a dim there makes it one.
+    """
+
+    buffer: str
+    offset: Size
+    strides: Mapping[str, Size]
+    dtype: DType = FLOAT32
+
+    def stride(self, dim: str) -> Size:
+        """How far one step of `dim` moves, in elements."""
+        return self.strides.get(dim, 0)
+
+    def __hash__(self) -> int:
+        return hash((self.buffer, self.offset, tuple(self.strides.items()), self.dtype))
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One elementwise op of an `Expression`; operands count its values; `dtype` is the result's."""
+
+    op: str
+    operands: tuple[int, ...]
+    dtype: DType
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """Elementwise ops on one value: value 0 is given, then come the reads, then the steps' results.
+
+    The last value is the result, and without steps value 0 is.
+    """
+
+    reads: tuple[Access, ...] = ()
+    steps: tuple[Step, ...] = ()
+
+    def result_dtype(self, given: DType) -> DType:
+        """The dtype of the result where value 0 is of dtype `given`."""
+        return self.steps[-1].dtype if self.steps else given
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """A contraction: see the module's equation.
+
+    `prologue` has one expression for each input, or is empty; its reads move along dims that move the
+    input. The `epilogue` runs once on each finished element; its reads use output dims.
+    Raises: ArgumentError where the parts do not fit.
+    """
+
+    dims: tuple[Dim, ...]
+    ins: tuple[Access, ...]
+    out: Access
+    combine: Combine = "multiply_add"
+    prologue: tuple[Expression, ...] = ()
+    epilogue: Expression = Expression()
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    @property
+    def output_dims(self) -> tuple[Dim, ...]:
+        """The dims of `out`."""
+        return tuple(dim for dim in self.dims if dim.name in self.out.strides)
+
+    @property
+    def reduced_dims(self) -> tuple[Dim, ...]:
+        """The dims that are combined away."""
+        return tuple(dim for dim in self.dims if dim.name not in self.out.strides)
+
+    @property
+    def accumulator(self) -> DType:
+        """The dtype that is combined in: float32 for the 16-bit floats, else that of the inputs."""
+        dtype = self.input_expression(0).result_dtype(self.ins[0].dtype)
+        return FLOAT32 if dtype in (FLOAT16, BFLOAT16) else dtype
+
+    def input_expression(self, index: int) -> Expression:
+        """The prologue of one input."""
+        return self.prologue[index] if self.prologue else Expression()
+
+    @property
+    def accesses(self) -> tuple[Access, ...]:
+        """Out, the inputs, the reads of the prologues and of the epilogue: the order of operands."""
+        reads = (access for expression in self.prologue for access in expression.reads)
+        return (self.out, *self.ins, *reads, *self.epilogue.reads)
+
+
+@dataclass(frozen=True, slots=True)
+class Scratch:
+    """A buffer that lives within one iteration of a `Block`."""
+
+    buffer: str
+    size: Size
+    dtype: DType
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Contracts run one after another for each index of the outer dims: softmax, attention.
+
+    An access of a member may use the outer dims; what members hand each other lies in scratch.
+    Raises: ArgumentError where a member redefines an outer dim or reads scratch nobody has written.
+    """
+
+    outer: tuple[Dim, ...]
+    contracts: tuple[Contract, ...]
+    scratch: tuple[Scratch, ...] = ()
+
+    def __post_init__(self) -> None:
+        outer = {dim.name for dim in self.outer}
+        unwritten = {scratch.buffer for scratch in self.scratch}
+        for contract in self.contracts:
+            if not outer <= set(contract.out.strides) | {dim.name for dim in contract.dims}:
+                raise ArgumentError("every contract of a block has the outer dims among its own")
+            for access in contract.accesses[1:]:
+                if access.buffer in unwritten:
+                    raise ArgumentError(f"scratch {access.buffer!r} is read before it is written")
+            unwritten.discard(contract.out.buffer)
+
+
+def _check(contract: Contract) -> None:
+    names = [dim.name for dim in contract.dims]
+    if len(set(names)) != len(names):
+        raise ArgumentError(f"dims {names} are not distinct")
+    for dim in contract.dims:
+        if isinstance(dim.size, int) and dim.size < 0:
+            raise ArgumentError(f"dim {dim.name!r} has the size {dim.size}")
+    if len(contract.ins) != _INPUTS.get(contract.combine, 0):
+        raise ArgumentError(f"{contract.combine!r} does not combine {len(contract.ins)} inputs")
+    if contract.prologue and len(contract.prologue) != len(contract.ins):
+        raise ArgumentError("there is one prologue for each input, or none at all")
+    for access in contract.accesses:
+        if unknown := set(access.strides) - set(names):
+            raise ArgumentError(f"{access.buffer!r} has strides for {sorted(unknown)}, which are no dims")
+        if access.dtype == BOOL:
+            raise ArgumentError(f"{access.buffer!r} is bool, which is not combined")
+    empty = any(dim.size == 0 for dim in contract.output_dims)
+    for dim in contract.output_dims:
+        if contract.out.stride(dim.name) == 0 and dim.size != 1 and not empty:
+            raise ArgumentError(f"every {dim.name!r} of the output has the same address")
+    for access in contract.epilogue.reads:
+        if set(access.strides) - set(contract.out.strides):
+            raise ArgumentError(f"the epilogue reads {access.buffer!r} along a reduced dim")
+    for access, expression in zip(contract.ins, contract.prologue, strict=False):
+        for read in expression.reads:
+            if any(read.stride(name) != 0 and access.stride(name) == 0 for name in names):
+                raise ArgumentError(f"{read.buffer!r} moves along a dim that {access.buffer!r} does not")
+    for given, expression in _expressions(contract):
+        values = 1 + len(expression.reads)
+        for number, step in enumerate(expression.steps):
+            if not step.operands or not all(0 <= i < values + number for i in step.operands):
+                raise ArgumentError(f"step {step.op!r} has operands {step.operands}, not yet computed")
+        if expression.reads and not expression.steps:
+            raise ArgumentError(f"reads of an expression on {given} without a step")
+
+
+def _expressions(contract: Contract) -> Iterable[tuple[str, Expression]]:
+    yield contract.out.buffer, contract.epilogue
+    for access, expression in zip(contract.ins, contract.prologue, strict=False):
+        yield access.buffer, expression

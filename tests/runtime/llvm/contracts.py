@@ -1,0 +1,174 @@
+"""Runs kernels of contracts in tests: loads them, calls their chunks, compares with the reference."""
+
+import ctypes
+import itertools
+from functools import cache
+
+import llvmlite.binding as llvm
+import numpy as np
+
+from graphc import sizes
+from graphc.types import BFLOAT16
+from runtime.llvm_backend.contraction import Contract
+from runtime.llvm_backend.driver import PARTIALS
+from runtime.llvm_backend.kernel import emit_contraction
+from runtime.llvm_backend.reference import evaluate
+from runtime.llvm_backend.registers import AVX2, AVX512, SSE, Machine
+
+_serial = itertools.count()
+_kept = []
+
+
+@cache
+def features():
+    return llvm.get_host_cpu_features()
+
+
+def host() -> Machine:
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    return AVX512 if features().get("avx512f") else AVX2 if features().get("avx2") else SSE
+
+
+@cache
+def target_machine():
+    host()
+    return llvm.Target.from_default_triple().create_target_machine(
+        cpu=llvm.get_host_cpu_name(),
+        features=features().flatten() + ",-prefer-256-bit",
+        opt=2,
+        reloc="pic",
+        codemodel="small",
+        jit=True,
+    )
+
+
+@cache
+def _linker():
+    return llvm.create_lljit_compiler(target_machine(), use_jit_link=True)
+
+
+def parse(text):
+    module = llvm.parse_assembly(text)
+    module.verify()
+    return module
+
+
+class Loaded:
+    """A kernel in this process."""
+
+    def __init__(self, contract: Contract, machine: Machine | None = None) -> None:
+        self.contract = contract
+        self.kernel = emit_contraction(contract, machine or host())
+        image = target_machine().emit_object(parse(self.kernel.text))
+        builder = llvm.JITLibraryBuilder().add_object_img(image).add_current_process()
+        for name in self.kernel.functions:
+            builder.export_symbol(name)
+        self._tracker = builder.link(_linker(), f"test{next(_serial)}")
+        _kept.append(self._tracker)
+        run = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
+        count = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)
+        self.run = [run(self._tracker[phase.name]) for phase in self.kernel.phases]
+        self.count = [count(self._tracker[f"{phase.name}.chunks"]) for phase in self.kernel.phases]
+
+    def block(self, buffers, values=None):
+        """The argument block, and what must live as long as it does."""
+        values = values or {}
+        shared = np.zeros(self.kernel.shared_bytes(values) + 64, np.uint8)
+        held = {**buffers, PARTIALS: shared}
+        words = [held[name].ctypes.data for name in self.kernel.buffers]
+        words += [sizes.substitute(word, values) for word in self.kernel.words]
+        scratch = np.full(self.kernel.scratch_bytes(values) + 64, 255, np.uint8)
+        return np.array(words or [0], np.int64), shared, scratch
+
+    def __call__(self, buffers, values=None, order=lambda chunks: chunks):
+        block, _shared, scratch = self.block(buffers, values)
+        place = (scratch.ctypes.data + 63) // 64 * 64
+        counts = self.kernel.chunks(values or {})
+        for run, count, expected in zip(self.run, self.count, counts, strict=True):
+            assert count(block.ctypes.data) == expected
+            for chunk in order(range(expected)):
+                run(block.ctypes.data, place, chunk)
+
+
+def number(size, values):
+    return sizes.substitute(size, values or {})
+
+
+def extent(contract, access, values=None):
+    """The lowest and highest element that an access touches."""
+    low = high = number(access.offset, values)
+    if any(number(dim.size, values) == 0 for dim in contract.dims if dim.name in access.strides):
+        return 0, -1
+    for dim in contract.dims:
+        far = (number(dim.size, values) - 1) * number(access.stride(dim.name), values)
+        low, high = low + min(far, 0), high + max(far, 0)
+    return low, high
+
+
+def make_buffers(contract, values=None, seed=0):
+    """Random inputs, and an output of NaN (or -7) with a guard on either side."""
+    random = np.random.default_rng(seed)
+    found = {}
+    for access in contract.accesses:
+        low, high = extent(contract, access, values)
+        assert low >= 0, access.buffer
+        size = max(high + 1, 0, found[access.buffer].size if access.buffer in found else 0)
+        if access.dtype.is_floating:
+            data = random.standard_normal(size).astype(np.float32)
+            data = narrow(data) if access.dtype == BFLOAT16 else data.astype(access.dtype.numpy)
+        else:
+            data = random.integers(0 if access.dtype.kind == "u" else -9, 9, size).astype(access.dtype.numpy)
+        found[access.buffer] = data if size else np.zeros(1, data.dtype)[:0]
+    out = contract.out
+    high = max(extent(contract, out, values)[1] + 1, 0)
+    filler = 0x7FC0 if out.dtype == BFLOAT16 else np.nan if out.dtype.is_floating else -7
+    kind = np.uint16 if out.dtype == BFLOAT16 else out.dtype.numpy
+    found[out.buffer] = np.full(high, filler).astype(kind)
+    return found
+
+
+def narrow(x):
+    """float32 to the bits of bfloat16, ties to even."""
+    bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
+    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
+
+
+def widen(bits):
+    return (bits.astype(np.uint32) << 16).view(np.float32)
+
+
+def view(contract, buffer, values=None):
+    """The output, shaped as its dims."""
+    out = contract.out
+    shape = [number(dim.size, values) for dim in contract.output_dims]
+    strides = [number(out.stride(dim.name), values) * buffer.itemsize for dim in contract.output_dims]
+    start = number(out.offset, values)
+    if 0 in shape:
+        return np.zeros(shape, buffer.dtype)
+    return np.lib.stride_tricks.as_strided(buffer[start:], shape, strides)
+
+
+def check(contract, loaded=None, values=None, machine=None, seed=0, tolerance=None):
+    """Runs a contract and compares it with the reference; gives the kernel."""
+    loaded = loaded or Loaded(contract, machine)
+    buffers = make_buffers(contract, values, seed)
+    wide = {name: widen(x) if x.dtype == np.uint16 else x for name, x in buffers.items() if name != "out"}
+    expected = evaluate(contract, wide, values)
+    untouched = np.ones(buffers["out"].size, bool)
+    view(contract, untouched, values)[...] = False
+    before = buffers["out"].copy()
+    loaded(buffers, values)
+    found = view(contract, buffers["out"], values)
+    if found.dtype == np.uint16:
+        found = widen(np.ascontiguousarray(found))
+    if contract.out.dtype.is_floating:
+        steps = np.prod([float(number(dim.size, values)) for dim in contract.reduced_dims])
+        unit = {2: 2**-8, 4: 2**-23, 8: 2**-52}[contract.out.dtype.itemsize]
+        scale = max(1.0, float(np.abs(expected).max(initial=0)))
+        limit = tolerance or unit * scale * (4 + steps**0.5)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=limit)
+    else:
+        np.testing.assert_array_equal(found, expected.astype(found.dtype))
+    np.testing.assert_array_equal(buffers["out"][untouched], before[untouched])
+    return loaded

@@ -1,0 +1,113 @@
+"""Roles are derived from strides alone."""
+
+import pytest
+
+from graphc.sizes import named
+from graphc.types import BFLOAT16, FLOAT16, FLOAT64
+from runtime.llvm_backend.frontends import (
+    Convolution,
+    convolve,
+    convolve_filter_gradient,
+    einsum,
+    matmul,
+    pool,
+    reduction,
+)
+from runtime.llvm_backend.registers import AVX2, AVX512, NEON, SSE, choose_tile, even_part
+from runtime.llvm_backend.schedule import OUT, A, B, plan
+
+
+def scheduled(contract, machine=AVX512):
+    return plan(contract, machine)
+
+
+def test_the_vector_dim_is_contiguous_in_the_output():
+    schedule = scheduled(matmul(65, 130, 70))
+    assert (schedule.form, schedule.column.size, schedule.column.strides[OUT]) == ("outer", 130, 1)
+    assert [loop.size for loop in schedule.rows] == [65]
+    assert schedule.operands[B].buffer == "y"
+    turned = scheduled(einsum("ij,jk->ki", {"i": 300, "j": 40, "k": 500}))
+    assert turned.operands[B].buffer == "x"
+    assert turned.column.size == 300
+
+
+def test_neighbouring_dims_merge():
+    rows = scheduled(einsum("btk,kn->btn", {"b": named("b"), "t": named("t"), "k": 20, "n": 40})).rows
+    assert [loop.size for loop in rows] == [named("b") * named("t")]
+    conv = scheduled(convolve(Convolution(2, 10, 12, 8, 32)))
+    assert [loop.size for loop in conv.reduction] == [3, 24]  # kw and ci are one run
+    assert len(scheduled(convolve(Convolution(2, 10, 12, 8, 32, dilation=(2, 2)))).reduction) == 3
+    assert scheduled(convolve(Convolution(2, 8, 8, 32, 64, kernel=(1, 1)))).rows[0].size == 128
+
+
+def test_batch_moves_both_operands():
+    schedule = scheduled(matmul(9, 33, 20, batch=[(2, True, False), (3, True, True)]))
+    assert [loop.size for loop in schedule.batch] == [3]
+    assert [loop.size for loop in schedule.rows] == [2, 9]
+    grouped = scheduled(convolve(Convolution(2, 10, 12, 32, 64, groups=4)))
+    assert [loop.size for loop in grouped.batch] == [4]
+
+
+def test_b_is_packed_where_its_lanes_are_apart_or_it_is_used_much():
+    assert not scheduled(matmul(64, 64, 64)).pack
+    assert scheduled(matmul(512, 512, 512)).pack
+    assert scheduled(matmul(512, 512, 512, transpose_y=True)).transposed
+    assert scheduled(matmul(32, 32, 32, dtype=FLOAT16)).pack
+    assert not scheduled(matmul(32, 32, 32, dtype=BFLOAT16)).pack
+    assert scheduled(matmul(named("m"), 512, 512)).adaptive
+
+
+def test_a_is_copied_only_where_its_steps_fall_in_one_cache_set():
+    assert scheduled(matmul(1024, 1024, 1024, transpose_x=True)).copy
+    assert not scheduled(matmul(1000, 1000, 1000, transpose_x=True)).copy
+    assert not scheduled(matmul(1024, 1024, 1024)).copy
+
+
+def test_lanes_are_steps_where_only_the_reduction_is_contiguous():
+    assert scheduled(matmul(8, 512, 512, transpose_y=True)).form == "dot"
+    assert scheduled(matmul(512, 512, 512, transpose_y=True)).form == "outer"
+    assert scheduled(matmul(200, 1, 512)).form == "dot"
+    assert scheduled(reduction({"a": 50, "b": 60}, "a", "add")).form == "dot"
+    assert scheduled(reduction({"a": 50, "b": 60}, "b", "add")).form == "outer"
+
+
+def test_short_rows_are_tiled_with_those_above():
+    schedule = scheduled(convolve(Convolution(8, 9, 9, 64, 64)))
+    assert schedule.pair * schedule.height > 4
+    assert schedule.rows[-1].size == 7
+
+
+def test_a_long_reduction_is_blocked_and_a_very_long_one_cut():
+    assert scheduled(matmul(64, 64, 1024)).block is None
+    assert 1000 <= scheduled(matmul(64, 64, 4096)).block <= 1200
+    assert not scheduled(matmul(64, 64, 65_536)).cut
+    assert scheduled(matmul(64, 64, 65_537)).cut
+    gradient = scheduled(convolve_filter_gradient(Convolution(64, 28, 28, 1, 32)))
+    assert gradient.block is not None
+    assert not gradient.cut
+
+
+def test_depthwise_and_pooling_have_lanes_in_both_operands():
+    for contract in (
+        convolve(Convolution(2, 10, 12, 40, 40, groups=40)),
+        pool(Convolution(2, 9, 9, 40, 40), "max"),
+    ):
+        schedule = scheduled(contract)
+        assert schedule.lanes_in_a
+        assert not schedule.pack
+    assert scheduled(convolve(Convolution(2, 10, 12, 40, 40))).column.strides[A] == 0
+
+
+@pytest.mark.parametrize("machine", [AVX512, AVX2, NEON, SSE])
+def test_tiles_leave_registers_free(machine):
+    for rows in (1, 2, 3, 5, 7, 8, 13, 64, 100, 1000):
+        for vectors in (1, 2, 3, 4, 5, 8, 64):
+            height, across = choose_tile(rows, vectors, machine.registers)
+            assert height * across + across + max(2, machine.registers // 8) <= machine.registers
+            assert height <= rows
+            assert across <= vectors
+    assert scheduled(matmul(64, 64, 64, dtype=FLOAT64), machine).width == machine.vector // 8
+
+
+def test_even_parts():
+    assert [even_part(128, 12), even_part(12, 12), even_part(13, 12), even_part(1, 8)] == [12, 12, 7, 1]
