@@ -16,8 +16,8 @@ class Machine:
     l2: int = 256 << 10
 
     def width(self, itemsize: int) -> int:
-        """Lanes of elements of that size."""
-        return max(1, self.vector // itemsize)
+        """Lanes of elements of that size; LLVM makes scalars of two where there is no register for them."""
+        return max(2, self.vector // itemsize)
 
 
 AVX512 = Machine(64, 32, 48 << 10, 1 << 20)

@@ -1,0 +1,386 @@
+"""Generated contractions agree with the reference, whatever their sizes, strides, dtypes and chunks."""
+
+import itertools
+import random
+import re
+import subprocess
+import sys
+
+import llvmlite.binding as llvm
+import numpy as np
+import pytest
+
+from graphc.sizes import Symbol, named
+from graphc.types import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, INT32, INT64, UINT32
+from runtime.llvm_backend.contraction import Access, Contract, Dim, Expression, Step
+from runtime.llvm_backend.frontends import (
+    Convolution,
+    convolve,
+    convolve_filter_gradient,
+    convolve_input_gradient,
+    einsum,
+    matmul,
+    pool,
+    reduction,
+)
+from runtime.llvm_backend.kernel import emit_contraction
+from runtime.llvm_backend.registers import AVX2, AVX512, NEON, SSE, Machine
+from tests.runtime.llvm.contracts import Loaded, check, features, host, make_buffers, parse, target_machine
+
+LAYER = Convolution
+M, N, K, B = (named(name) for name in "MNKB")
+
+
+def values(**sizes):
+    return {Symbol(name): size for name, size in sizes.items()}
+
+
+def bias_relu_residual(n, dtype=FLOAT32):
+    """``relu(acc + bias[n]) + residual[m, n]``."""
+    reads = (Access("bias", 0, {"n": 1}, dtype), Access("residual", 0, {"m": n, "n": 1}, dtype))
+    return Expression(
+        reads, (Step("add", (0, 1), dtype), Step("relu", (3,), dtype), Step("add", (4, 2), dtype))
+    )
+
+
+TRANSPOSES = list(itertools.product((False, True), repeat=2))
+SHAPES = [(1, 1, 1), (1, 7, 5), (7, 1, 5), (7, 5, 1), (1, 1, 9), (65, 130, 70), (31, 37, 41), (1, 512, 300)]
+SHAPES += [
+    (8, 512, 64),
+    (3, 2, 1500),
+    (200, 200, 1500),
+    (31, 64, 5000),
+    (2, 3, 140_000),
+    (0, 4, 3),
+    (4, 3, 0),
+]
+
+CONTRACTS = {
+    **{f"matmul {shape}": matmul(*shape) for shape in SHAPES},
+    "few rows of another's rows": matmul(8, 130, 300, transpose_y=True),
+    "copied": matmul(256, 200, 300, transpose_x=True),
+    "copied, transposed": matmul(512, 330, 70, transpose_x=True, transpose_y=True),
+    "broadcast batch": matmul(9, 33, 20, batch=[(2, True, False), (3, False, True)]),
+    "epilogue": matmul(33, 200, 40, epilogue=bias_relu_residual(200)),
+    "epilogue of blocks": matmul(33, 200, 4000, epilogue=bias_relu_residual(200)),
+    "epilogue of parts": matmul(33, 200, 140_000, epilogue=bias_relu_residual(200)),
+    "epilogue of a dot": matmul(5, 40, 300, transpose_y=True, epilogue=bias_relu_residual(40)),
+    "blocks in half": matmul(9, 20, 3000, dtype=FLOAT16),
+    "parts in bfloat16": matmul(3, 20, 70_000, dtype=BFLOAT16),
+    "convolution": convolve(LAYER(2, 10, 12, 5, 40)),
+    "strided, dilated": convolve(LAYER(2, 15, 17, 5, 32, stride=(2, 2), dilation=(2, 2))),
+    "short rows": convolve(LAYER(2, 9, 9, 64, 64)),
+    "first layer": convolve(LAYER(2, 28, 28, 1, 32)),
+    "1 x 1": convolve(LAYER(2, 8, 8, 32, 64, kernel=(1, 1))),
+    "grouped": convolve(LAYER(2, 10, 12, 32, 64, groups=4)),
+    "depthwise": convolve(LAYER(2, 10, 12, 40, 40, groups=40)),
+    "one filter": convolve(LAYER(2, 10, 12, 16, 1)),
+    "filter gradient": convolve_filter_gradient(LAYER(2, 10, 12, 5, 48)),
+    "strided filter gradient": convolve_filter_gradient(LAYER(2, 15, 17, 32, 64, stride=(2, 2))),
+    "depthwise filter gradient": convolve_filter_gradient(LAYER(2, 10, 12, 40, 40, groups=40)),
+    "filter gradient of blocks": convolve_filter_gradient(LAYER(8, 30, 30, 16, 32)),
+    "filter gradient of parts": convolve_filter_gradient(LAYER(100, 30, 30, 1, 32)),
+    **{
+        f"input gradient {number}.{phase}": contract
+        for number, conv in enumerate(
+            (
+                LAYER(2, 9, 11, 5, 20),
+                LAYER(2, 9, 11, 5, 20, stride=(2, 2)),
+                LAYER(1, 13, 14, 5, 20, stride=(3, 2), dilation=(2, 1)),
+                LAYER(2, 9, 11, 1, 20),
+                LAYER(2, 9, 11, 6, 8, groups=2),
+                LAYER(1, 9, 9, 3, 8, kernel=(1, 1), stride=(2, 2)),
+            )
+        )
+        for phase, contract in enumerate(convolve_input_gradient(conv))
+    },
+    **{
+        f"{combine} {dtype}": pool(LAYER(2, 9, 9, 40, 40, stride=(2, 2), dtype=dtype), combine)
+        for combine in ("add", "max", "min")
+        for dtype in (FLOAT32, FLOAT64, INT32, UINT32)
+    },
+    **{
+        f"{combine} kept {kept!r}": reduction({"a": 7, "b": 33, "c": 50}, kept, combine)
+        for combine in ("add", "max")
+        for kept in ("", "a", "b", "c", "ab", "bc", "ac", "abc")
+    },
+    "sum of all": reduction({"a": 300_000}, "", "add"),
+    "long row sums": reduction({"a": 3, "b": 100_000}, "a", "add"),
+    "long column maxima": reduction({"a": 100_000, "b": 3}, "b", "max"),
+    "outer product": einsum("i,j->ij", {"i": 30, "j": 40}),
+    "inner product": einsum("i,i->", {"i": 1000}),
+    "trace": einsum("ii->", {"i": 30}),
+    "diagonal": einsum("ii->i", {"i": 30}),
+    "result turned": einsum("ij,jk->ki", {"i": 30, "j": 40, "k": 50}),
+    "two reduced": einsum("abc,cbd->da", {"a": 5, "b": 6, "c": 7, "d": 20}),
+    "all kinds of dims": einsum("ijk,ilm->iljkm", {"i": 3, "j": 4, "k": 5, "l": 2, "m": 6}),
+    "reduced in one": einsum("ij,ik->", {"i": 30, "j": 4, "k": 5}),
+    "elementwise": einsum("ij,ij->ij", {"i": 30, "j": 45}),
+    "transpose": einsum("ij->ji", {"i": 30, "j": 45}),
+    "heads": einsum("btk,khd->bhtd", {"b": 2, "t": 9, "k": 33, "h": 3, "d": 20}),
+}
+
+
+@pytest.mark.parametrize("name", CONTRACTS)
+def test_agrees_with_the_reference(name):
+    check(CONTRACTS[name])
+
+
+@pytest.mark.parametrize("dtype", [FLOAT32, FLOAT64, FLOAT16, BFLOAT16, INT32, INT64])
+def test_dtypes_and_transposes(dtype):
+    for x, y in TRANSPOSES:
+        check(matmul(17, 31, 29, transpose_x=x, transpose_y=y, dtype=dtype))
+        check(matmul(33, 40, 50, batch=[(2, True, True)], transpose_x=x, transpose_y=y, dtype=dtype))
+    check(matmul(17, 31, 29, dtype=BFLOAT16, out_dtype=FLOAT32))
+
+
+SYMBOLIC = {
+    "rows": (matmul(M, 70, 33), [{"M": m} for m in (0, 1, 2, 3, 4, 5, 7, 8, 9, 13, 16, 100, 257)]),
+    "rows, epilogue": (
+        matmul(M, 70, 300, epilogue=bias_relu_residual(70)),
+        [{"M": m} for m in (1, 3, 6, 7, 50, 200)],
+    ),
+    "rows, transposed": (matmul(M, 70, 33, transpose_y=True), [{"M": m} for m in (1, 2, 5, 8, 100)]),
+    "rows, packed or not": (matmul(M, 200, 400), [{"M": m} for m in (1, 5, 47, 48, 49, 300)]),
+    "all": (
+        matmul(M, N, K),
+        [
+            {"M": m, "N": n, "K": k}
+            for m, n, k in ((1, 1, 1), (5, 7, 9), (65, 130, 70), (100, 64, 2000), (3, 1, 0), (4, 5, 70_000))
+        ],
+    ),
+    "all transposed": (
+        matmul(M, N, K, transpose_x=True, transpose_y=True),
+        [{"M": m, "N": n, "K": k} for m, n, k in ((1, 1, 1), (5, 7, 9), (65, 130, 70), (4, 5, 70_000))],
+    ),
+    "batch": (
+        matmul(M, N, K, batch=[(B, True, True)]),
+        [
+            {"B": b, "M": m, "N": n, "K": k}
+            for b, m, n, k in ((1, 1, 1, 1), (3, 5, 7, 9), (2, 65, 130, 70), (0, 3, 3, 3))
+        ],
+    ),
+    "reduced batch": (matmul(33, 70, K, transpose_x=True), [{"K": k} for k in (0, 1, 64, 3000, 100_000)]),
+    "reduced batch, epilogue": (
+        matmul(33, 70, K, transpose_x=True, epilogue=bias_relu_residual(70)),
+        [{"K": k} for k in (1, 100, 100_000)],
+    ),
+    "images": (convolve(LAYER(B, 10, 12, 5, 40)), [{"B": b} for b in (1, 2, 7)]),
+    "image sizes": (
+        convolve(LAYER(2, M, N, 5, 40)),
+        [{"M": m, "N": n} for m, n in ((3, 3), (10, 12), (9, 30))],
+    ),
+    "reduced images": (convolve_filter_gradient(LAYER(B, 10, 12, 5, 40)), [{"B": b} for b in (1, 2, 1200)]),
+    "row sums": (
+        reduction({"a": M, "b": N}, "a", "add"),
+        [{"M": m, "N": n} for m, n in ((1, 1), (5, 100), (3, 100_000))],
+    ),
+    "column maxima": (
+        reduction({"a": M, "b": N}, "b", "max"),
+        [{"M": m, "N": n} for m, n in ((1, 1), (5, 100), (3, 1000), (100_000, 3))],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SYMBOLIC)
+def test_one_kernel_serves_all_sizes(name):
+    contract, sizes = SYMBOLIC[name]
+    loaded = Loaded(contract)
+    for size in sizes:
+        check(contract, loaded, values(**size))
+
+
+def test_a_prologue_runs_on_each_element_once():
+    half = Expression((), (Step("cast", (0,), FLOAT32), Step("relu", (1,), FLOAT32)))
+    scale = Expression(
+        (Access("scale", 0, {"n": 1}),), (Step("cast", (0,), FLOAT32), Step("mul", (2, 1), FLOAT32))
+    )
+    for x, y in TRANSPOSES:
+        for dtype in (FLOAT16, FLOAT32, INT32):
+            contract = matmul(
+                40,
+                50,
+                60,
+                transpose_x=x,
+                transpose_y=y,
+                dtype=dtype,
+                out_dtype=FLOAT32,
+                prologue=(half, scale),
+            )
+            check(contract)
+    conv = convolve(LAYER(2, 9, 9, 8, 20))
+    relu = Expression((), (Step("relu", (0,), FLOAT32),))
+    check(Contract(conv.dims, conv.ins, conv.out, prologue=(relu, Expression())))
+    square = Expression((Access("x", 0, {"a": 50, "b": 1}),), (Step("mul", (0, 1), FLOAT32),))
+    sums = reduction({"a": 9, "b": 50}, "a", "add")
+    check(Contract(sums.dims, sums.ins, sums.out, "add", (square,)))
+
+
+@pytest.mark.parametrize(
+    "contract",
+    [
+        matmul(300, 200, 500),
+        matmul(70, 100, 200_000),
+        matmul(8, 600, 512, transpose_y=True),
+        convolve(LAYER(8, 20, 20, 16, 40)),
+        reduction({"a": 400_000}, "", "add"),
+    ],
+    ids=["matmul", "cut", "dot", "convolution", "sum"],
+)
+def test_chunks_in_any_order_give_the_same_bits(contract):
+    loaded = Loaded(contract)
+    assert max(loaded.kernel.chunks({})) > 1
+    found = []
+    for order in (
+        lambda chunks: chunks,
+        reversed,
+        lambda chunks: random.Random(0).sample(chunks, len(chunks)),
+    ):
+        buffers = make_buffers(contract)
+        loaded(buffers, order=order)
+        found.append(buffers["out"].tobytes())
+    assert len(set(found)) == 1
+
+
+def test_bits_do_not_depend_on_the_other_rows():
+    """A row's result is the same whichever rows are computed with it, and in whichever tile it falls."""
+    contract = matmul(M, 150, 300)
+    loaded = Loaded(contract)
+    whole = make_buffers(contract, values(M=64))
+    loaded(whole, values(M=64))
+    rows = whole["out"].reshape(64, 150)
+    for first, last in ((0, 1), (3, 8), (10, 23), (1, 64)):
+        part = {"x": whole["x"][first * 300 : last * 300].copy(), "y": whole["y"]}
+        part["out"] = np.zeros((last - first) * 150, np.float32)
+        loaded(part, values(M=last - first))
+        np.testing.assert_array_equal(part["out"].reshape(-1, 150), rows[first:last])
+
+
+def test_nan_and_infinities_come_through():
+    contract = matmul(5, 20, 9)
+    buffers = make_buffers(contract)
+    buffers["x"][4], buffers["x"][20] = np.nan, np.inf
+    with np.errstate(invalid="ignore"):
+        expected = buffers["x"].reshape(5, 9) @ buffers["y"].reshape(9, 20)
+    Loaded(contract)(buffers)
+    found = buffers["out"].reshape(5, 20)
+    np.testing.assert_array_equal(np.isnan(found), np.isnan(expected))
+    for combine in ("max", "min"):
+        for kept in ("a", "b"):
+            contract = reduction({"a": 20, "b": 30}, kept, combine)
+            buffers = make_buffers(contract)
+            buffers["x"][77] = np.nan
+            Loaded(contract)(buffers)
+            assert np.isnan(buffers["out"]).sum() == 1
+
+
+@pytest.mark.parametrize(
+    "machine", [AVX512, AVX2, NEON, SSE, Machine(4, 16)], ids=["512", "256", "neon", "sse", "1"]
+)
+def test_any_width_is_right(machine):
+    for name in ("matmul (65, 130, 70)", "copied", "epilogue", "convolution", "depthwise", "max kept 'a'"):
+        check(CONTRACTS[name], machine=machine)
+    check(matmul(9, 33, 40, transpose_y=True), machine=machine)
+
+
+SHIPPED = {
+    "square": matmul(512, 512, 512),
+    "any size": matmul(M, N, K),
+    "layer": matmul(128, 512, 784),
+    "few rows": matmul(8, 512, 512),
+    "turned": matmul(256, 256, 256, transpose_y=True),
+    "convolution": convolve(LAYER(8, 58, 58, 64, 64)),
+    "short rows": convolve(LAYER(8, 16, 16, 256, 256)),
+    "filter gradient": convolve_filter_gradient(LAYER(8, 58, 58, 64, 64)),
+    "double": matmul(512, 512, 512, dtype=FLOAT64),
+}
+
+
+def inner_loops(assembly):
+    """The blocks of each micro-kernel that jump back to themselves."""
+    for function in re.split(r"\n(?=(?!\.L)[\w.$]+:)", assembly):
+        name = function.split(":", 1)[0]
+        if ".tile." not in name:
+            continue
+        for block in re.split(r"\n(?=\.LBB)", function):
+            label = re.match(r"(\.LBB\w+):", block)
+            if label and re.search(rf"\tj\w+\t{re.escape(label[1])}\b", block):
+                yield name, block
+
+
+@pytest.mark.skipif(not llvm.get_process_triple().startswith("x86_64"), reason="reads x86 assembly")
+@pytest.mark.parametrize("name", SHIPPED)
+def test_no_inner_loop_spills(name):
+    if not features().get("fma"):
+        pytest.skip("the tiles are for machines with fused multiply-adds")
+    kernel = emit_contraction(SHIPPED[name], host())
+    loops = list(inner_loops(target_machine().emit_assembly(parse(kernel.text))))
+    assert loops
+    for function, block in loops:
+        stores = [line for line in block.splitlines() if re.search(r"v?mov\w+\t%[xyz]mm\d+, .*%rsp", line)]
+        assert not stores, (function, stores)
+        assert "call" not in block
+
+
+def test_equal_contracts_give_equal_text():
+    assert (
+        emit_contraction(matmul(M, 70, 33), AVX512).text == emit_contraction(matmul(M, 70, 33), AVX512).text
+    )
+    first = emit_contraction(matmul(named("m"), named("n"), named("k")), AVX512)
+    assert first.text == emit_contraction(matmul(M, N, K), AVX512).text  # names are no part of it
+
+
+FUZZ = """
+import sys
+from tests.runtime.llvm.test_gemm import run_random_contracts
+run_random_contracts(int(sys.argv[1]), int(sys.argv[2]))
+"""
+
+
+def random_contract(random):
+    """One or two operands over up to five dims with strides of every kind: overlapping, 0, negative."""
+    names = "abcde"[: random.randint(1, 5)]
+    sizes = {name: random.choice((1, 1, 2, 3, 4, 5, 8, 13, 16, 17, 33, 40)) for name in names}
+    kept = [name for name in names if random.random() < 0.6]
+    random.shuffle(kept)
+    strides, step = {}, 1
+    for name in kept:
+        strides[name] = step
+        step *= sizes[name] + random.choice((0, 0, 1, 3))
+    accesses = []
+    dtype = random.choice((FLOAT32, FLOAT32, FLOAT64, INT32, FLOAT16, BFLOAT16))
+    operands = random.choice((1, 2, 2, 2))
+    for number in range(operands):
+        own = {name: random.choice((0, 1, 1, 2, 3, sizes[names[0]], 40, -1, -7)) for name in names}
+        low = sum(min((sizes[name] - 1) * stride, 0) for name, stride in own.items())
+        accesses.append(Access("xy"[number], -low, {name: s for name, s in own.items() if s}, dtype))
+    combine = "multiply_add" if operands == 2 else random.choice(("add", "max", "min"))
+    epilogue = Expression()
+    if random.random() < 0.4:
+        total = FLOAT32 if dtype in (FLOAT16, BFLOAT16) else dtype
+        read = Access("r", 0, {name: random.choice((0, 1, 5)) for name in kept}, total)
+        epilogue = Expression((read,), (Step(random.choice(("add", "mul")), (0, 1), total),))
+    return Contract(
+        tuple(Dim(name, size) for name, size in sizes.items()),
+        tuple(accesses),
+        Access("out", 0, strides, dtype),
+        combine,
+        (),
+        epilogue,
+    )
+
+
+def run_random_contracts(seed, many):
+    chooser = random.Random(seed)
+    for number in range(many):
+        contract = random_contract(chooser)
+        print(number, contract, flush=True)  # noqa: T201 - the last one is to blame where the process dies
+        machine = chooser.choice((AVX512, AVX2, SSE))
+        check(contract, machine=machine, seed=number)
+
+
+def test_random_contracts_in_a_process_of_their_own():
+    done = subprocess.run(
+        [sys.executable, "-c", FUZZ, "7", "40"], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stdout.splitlines()[-1:] + done.stderr.splitlines()[-12:]
