@@ -8,7 +8,10 @@ by functions of Python's. A capsule owns, as its context, the Python object that
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from runtime.llvm_backend.arraycode import array_text
+from runtime.llvm_backend.objects import Module
 from runtime.llvm_backend.polling import DEADLINE
 from runtime.llvm_backend.steploop import BUSY, CHUNK, DETAIL, DONE, PAUSED, POSITION, PYTHON_STEP
 
@@ -205,8 +208,8 @@ sentinel:
 """
 
 
-def call_text() -> str:
-    """The module of `call` and `destroy`."""
+def call_module(imports: Mapping[str, int]) -> Module:
+    """The module of `call` and `destroy`; `imports` are the functions of Python and NumPy, and `run`."""
     fields = "\n".join(
         f"  %{name.upper()}.at = getelementptr i64, ptr %tables, i64 {i}\n"
         f"  %{name.upper()} = load {'ptr' if name in _ADDRESSES else 'i64'}, ptr %{name.upper()}.at"
@@ -225,4 +228,4 @@ def call_text() -> str:
         TUPLE=TUPLE,
         LIST=LIST,
     )
-    return call + array_text()
+    return Module("call", call + array_text(), ("call", "destroy"), imports)

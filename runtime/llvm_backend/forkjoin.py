@@ -16,11 +16,15 @@ A caller that finds the pool at work, perhaps its own, runs its chunks alone.
 
 from __future__ import annotations
 
+import ctypes
 import platform
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 from runtime.llvm_backend.machine import host
-from runtime.llvm_backend.polling import due_text
+from runtime.llvm_backend.objects import Module
+from runtime.llvm_backend.polling import address_of, clock_imports, due_text
 
 # A pool's state, in bytes; what different threads write stands on different cache lines.
 TICKET, FUNCTION, CONTEXT, BASE, FINISHED, SLEEPERS, STOP, BUSY, WORKERS, SPIN = (
@@ -249,7 +253,7 @@ unlock:
 """
 
 # The entry for other native code: void parallel(ptr fn, ptr ctx, i64 chunks).
-PARALLEL_TEXT = """
+_PARALLEL = """
 @pool = external global i8
 declare i64 @fork(ptr, ptr, ptr, i64, i64, ptr)
 define void @parallel(ptr %fn, ptr %ctx, i64 %chunks) {
@@ -259,10 +263,11 @@ define void @parallel(ptr %fn, ptr %ctx, i64 %chunks) {
 """
 
 
-def fork_text() -> str:
+def fork_module() -> Module:
     """The module of `fork` and, where workers can be, of `worker` and `stop`."""
+    imports = clock_imports()
     if not workers_can_be():
-        return due_text() + _ALONE + _SERIAL
+        return Module("fork join", due_text() + _ALONE + _SERIAL, ("fork",), imports)
     pause, declaration = _PAUSE.get(host().architecture, ("", ""))
     values = {
         "FUNCTION": FUNCTION,
@@ -281,4 +286,12 @@ def fork_text() -> str:
         "most": MOST_CHUNKS,
     }
     declared = "declare i64 @syscall(i64, ...)\ndeclare i32 @sched_yield()\n" + declaration
-    return declared + due_text() + _ALONE + (_WORKER + _FORK).format(**values)
+    libc: Any = ctypes.CDLL(None)
+    imports |= {name: address_of(getattr(libc, name)) for name in ("syscall", "sched_yield")}
+    text = declared + due_text() + _ALONE + (_WORKER + _FORK).format(**values)
+    return Module("fork join", text, ("fork", "worker", "stop"), imports)
+
+
+def parallel_module(imports: Mapping[str, int]) -> Module:
+    """The module of ``void parallel(ptr fn, ptr ctx, i64 chunks)``; `imports` are `fork` and its `pool`."""
+    return Module("parallel", _PARALLEL, ("parallel",), imports)

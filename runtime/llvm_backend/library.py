@@ -11,34 +11,18 @@ import ctypes
 import itertools
 import weakref
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import llvmlite.binding as llvm
 
 from graphc.errors import VerificationError
+from runtime.llvm_backend.compiler import lock
 from runtime.llvm_backend.machine import open_target_machine
-from runtime.llvm_backend.objects import key_of, lock, make_object, symbol_of
+from runtime.llvm_backend.objects import ENTRY, Module, make_objects, symbol_of
 
-ENTRY = "kernel"
+__all__ = ["ENTRY", "Library", "Module", "load"]
+
 _LIBRARIES = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Module:
-    """The text of an LLVM module.
-
-    Attributes:
-        name: what messages call it. It is no part of what is compiled: equal texts are one.
-        text: it calls nothing but intrinsics and what `imports` name.
-        functions: those that it hands out. They are external; all else in it is internal or private.
-        imports: the address of each symbol that it declares only.
-    """
-
-    name: str
-    text: str
-    functions: tuple[str, ...] = (ENTRY,)
-    imports: Mapping[str, int] = field(default_factory=dict)
 
 
 class Library:
@@ -74,7 +58,7 @@ def load(modules: Iterable[Module]) -> Library:
     for module in modules:
         if known.setdefault(module.name, module) != module:
             raise VerificationError(f"two kernels are called {module.name}")
-    keys = {name: key_of(module.text) for name, module in known.items()}
+    keys = {name: module.key() for name, module in known.items()}
     with lock:
         _clear_up()
         images: dict[str, tuple[_Image, str]] = {}
@@ -177,8 +161,9 @@ def _clear_up() -> None:
 
 def _link(group: Mapping[_Identity, Module]) -> _Image:
     builder = llvm.JITLibraryBuilder()
-    for (key, functions, imports), module in group.items():
-        builder.add_object_img(make_object(module.name, module.text))
+    images = make_objects(group.values())
+    for key, functions, imports in group:
+        builder.add_object_img(images[key])
         for function in functions:
             builder.export_symbol(symbol_of(function, key))
         for name, address in imports:

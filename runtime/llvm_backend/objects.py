@@ -1,4 +1,4 @@
-"""Objects: from the text of an LLVM module to object code, which is kept by what it was made of.
+"""Objects: from the text of LLVM modules to object code, which is kept by what it was made of.
 
 The key of an object is the hash of its text, the machine and the versions, so it never is out of date.
 Functions that a module hands out bear its key in the object (``kernel`` becomes ``kernel.<key>``): many
@@ -8,31 +8,42 @@ objects fit into one library without a clash of names.
 from __future__ import annotations
 
 import hashlib
-import os
-import threading
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-import llvmlite.binding as llvm
-
-from graphc.errors import VerificationError
 from runtime.llvm_backend.cache import ByteCache, locate
-from runtime.llvm_backend.machine import host, open_target_machine
+from runtime.llvm_backend.compiler import compile_modules
+from runtime.llvm_backend.machine import host
 
-_FORMAT = "graphc object 1"  # raise it where the way from text to object changes
-
-# LLVM itself is not safe after a fork in the midst of it: a fork waits until nobody is in there.
-lock = threading.RLock()
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)
+ENTRY = "kernel"
+_FORMAT = "graphc object 2"  # raise it where the way from text to object changes
 
 
-def key_of(text: str) -> str:
-    """The name of the object of `text` on this machine: 40 hexadecimal digits."""
-    digest = _begun().copy()
-    digest.update(text.encode())
-    key: str = digest.hexdigest()[:40]
-    return key
+@dataclass(frozen=True, slots=True)
+class Module:
+    """The text of an LLVM module.
+
+    Attributes:
+        name: what messages call it. It is no part of what is compiled: equal texts are one.
+        text: it calls nothing but intrinsics and what `imports` name.
+        functions: those that it hands out. They are external; all else in it is internal or private.
+        imports: the address of each symbol that it declares only.
+    """
+
+    name: str
+    text: str
+    functions: tuple[str, ...] = (ENTRY,)
+    imports: Mapping[str, int] = field(default_factory=dict)
+
+    def key(self) -> str:
+        """The name of its object on this machine: 40 hexadecimal digits."""
+        digest = _begun().copy()
+        digest.update("\n".join((*self.functions, "", self.text)).encode())
+        key: str = digest.hexdigest()[:40]
+        return key
 
 
 def symbol_of(function: str, key: str) -> str:
@@ -45,32 +56,33 @@ def objects() -> ByteCache:
     return _cache_in(locate())
 
 
-def make_object(name: str, text: str) -> bytes:
-    """The object code of the module `text`, compiled unless the cache has it.
+def make_objects(modules: Iterable[Module]) -> dict[str, bytes]:
+    """The object code of `modules` by key: from the cache, or compiled, on all cores if there are many.
 
-    Raises: VerificationError naming `name` where the text is no valid LLVM module.
+    Raises: VerificationError naming a module whose text is not valid.
     """
-    key = key_of(text)
     kept = objects()
-    found = kept.get(key)
-    if found is None:
-        found = _compile(name, text, key)
-        kept.put(key, found)
+    found: dict[str, bytes] = {}
+    missing: dict[str, Module] = {}
+    for module in modules:
+        key = module.key()
+        if key not in found and key not in missing:
+            image = kept.get(key)
+            if image is None:
+                missing[key] = module
+            else:
+                found[key] = image
+    texts = [(module.name, _rename(module, key)) for key, module in missing.items()]
+    for key, image in zip(missing, compile_modules(texts), strict=True):
+        kept.put(key, image)
+        found[key] = image
     return found
 
 
-def _compile(name: str, text: str, key: str) -> bytes:
-    with lock:
-        try:
-            module = llvm.parse_assembly(text)
-            module.verify()
-        except RuntimeError as error:
-            raise VerificationError(f"kernel {name}: its LLVM text is not valid: {error}") from None
-        for function in module.functions:
-            if not function.is_declaration and function.linkage is llvm.Linkage.external:
-                function.name = symbol_of(function.name, key)
-        image: bytes = _target_machine().emit_object(module)
-        return image
+def _rename(module: Module, key: str) -> str:
+    """The text with its functions under the names that the object gives them."""
+    names = "|".join(map(re.escape, module.functions))
+    return re.sub(rf"@({names})(?![\w.$-])", rf"@\1.{key}", module.text)
 
 
 @cache
@@ -81,8 +93,3 @@ def _begun() -> Any:
 @cache
 def _cache_in(folder: str | None) -> ByteCache:
     return ByteCache(folder)
-
-
-@cache
-def _target_machine() -> Any:
-    return open_target_machine()

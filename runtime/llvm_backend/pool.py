@@ -12,11 +12,9 @@ import os
 import threading
 from collections.abc import Callable
 from functools import cache
-from typing import Any
 
 from runtime.llvm_backend import forkjoin
-from runtime.llvm_backend.library import Library, Module, load
-from runtime.llvm_backend.polling import address_of, clock_imports
+from runtime.llvm_backend.library import Library, load
 
 SPIN = 2000  # pauses before a worker sleeps: some 30 us. Two pools that spin longer ruin one another
 _WORDS = forkjoin.STATE_BYTES // 8
@@ -57,7 +55,7 @@ class Pool:
         self._workers: list[threading.Thread] = []
         self.fork = _code().address("fork join", "fork")
         imports = {"pool": self.state, "fork": self.fork}
-        entry = load([Module("parallel", forkjoin.PARALLEL_TEXT, ("parallel",), imports)])
+        entry = load([forkjoin.parallel_module(imports)])
         self.parallel = entry.pin().address("parallel", "parallel")
         self._run = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)(self.parallel)
 
@@ -109,13 +107,7 @@ class Pool:
 
 @cache
 def _code() -> Library:
-    functions: tuple[str, ...] = ("fork",)
-    imports = clock_imports()
-    if forkjoin.workers_can_be():
-        libc: Any = ctypes.CDLL(None)
-        functions += ("worker", "stop")
-        imports |= {name: address_of(getattr(libc, name)) for name in ("syscall", "sched_yield")}
-    return load([Module("fork join", forkjoin.fork_text(), functions, imports)]).pin()
+    return load([forkjoin.fork_module()]).pin()
 
 
 @cache

@@ -244,7 +244,7 @@ _LINES = {
 ARITHMETIC = tuple(_LINES)
 
 
-def loop_text() -> str:
+def loop_module() -> Module:
     """The module of `run` and `claim`."""
     run = _RUN.format(
         position=POSITION,
@@ -261,12 +261,13 @@ def loop_text() -> str:
         PYTHON_STEP=PYTHON_STEP,
         REFUSED=REFUSED,
     )
-    return due_text() + run + _CLAIM.format(busy=BUSY)
+    text = due_text() + run + _CLAIM.format(busy=BUSY)
+    return Module("step loop", text, ("run", "claim"), clock_imports())
 
 
 @cache
 def _library() -> Library:
-    return load([Module("step loop", loop_text(), ("run", "claim"), clock_imports())]).pin()
+    return load([loop_module()]).pin()
 
 
 @cache

@@ -10,7 +10,8 @@ import threading
 import pytest
 
 from graphc.errors import VerificationError
-from runtime.llvm_backend import cache, library, objects
+from runtime.llvm_backend import cache, compiler, library, objects
+from runtime.llvm_backend.engine import prepare
 from runtime.llvm_backend.library import Module, load
 
 ADDS = """
@@ -21,6 +22,11 @@ define void @kernel(ptr %table) {{
   ret void
 }}
 """
+
+
+def make_object(name, text):
+    module = Module(name, text)
+    return objects.make_objects([module])[module.key()]
 
 
 def adding(value, name=None):
@@ -55,13 +61,13 @@ def test_many_kernels_in_one_library(folder):
 
 def test_an_object_comes_from_memory_then_from_the_disk(folder):
     text = ADDS.format(77)
-    image = objects.make_object("first", text)
+    image = make_object("first", text)
     record = objects.objects().record
     assert (record.absent, record.in_memory, record.on_disk, record.written) == (1, 0, 0, 1)
-    assert objects.make_object("second", text) == image
+    assert make_object("second", text) == image
     assert record.in_memory == 1
     objects.objects().forget()
-    assert objects.make_object("third", text) == image
+    assert make_object("third", text) == image
     assert (record.absent, record.on_disk) == (1, 1)
 
 
@@ -71,12 +77,12 @@ def test_an_object_comes_from_memory_then_from_the_disk(folder):
 )
 def test_a_damaged_entry_is_made_anew(folder, damage):
     text = ADDS.format(78)
-    image = objects.make_object("k", text)
+    image = make_object("k", text)
     (path,) = entries(folder)
     good = path.read_bytes()
     path.write_bytes(damage(good))
     objects.objects().forget()
-    assert objects.make_object("k", text) == image
+    assert make_object("k", text) == image
     assert path.read_bytes() == good
     assert objects.objects().record.damaged == 1
 
@@ -95,7 +101,7 @@ def test_a_folder_that_cannot_be_is_no_error(tmp_path, monkeypatch):
 def test_no_code_is_taken_from_a_folder_that_everybody_writes(folder):
     folder.mkdir()
     folder.chmod(0o777)
-    objects.make_object("k", ADDS.format(81))
+    make_object("k", ADDS.format(81))
     assert not entries(folder)
     assert "everybody" in objects.objects().record.trouble
 
@@ -116,6 +122,39 @@ def test_what_was_not_used_for_longest_is_removed(tmp_path):
     assert "k1.object" not in names
     assert {path.name for path in tmp_path.iterdir()} == {*names, "mine.txt"}
     assert kept.get("k1") is None
+
+
+@pytest.mark.parametrize("locked", [False, True])
+def test_many_are_compiled_at_once(monkeypatch, locked):
+    monkeypatch.setenv("GRAPHC_CACHE", "")
+    if locked:
+        monkeypatch.setattr(compiler, "_functions", lambda: None)
+    start = 50_000 + 100 * locked
+    made = load([adding(start + i) for i in range(40)])
+    assert [call(made.address(f"adds {start + i}")) for i in range(40)] == [start + i for i in range(40)]
+    wrong = [adding(start + 60), Module("the wrong one", "nothing"), adding(start + 61)]
+    with pytest.raises(VerificationError, match="kernel the wrong one"):
+        load(wrong)
+
+
+def test_an_engine_is_prepared_with_the_kernels(folder):
+    prepare([adding(60_000)])
+    assert len(entries(folder)) in (4, 5)
+    absent = objects.objects().record.absent
+    load([adding(60_000)])
+    prepare([])
+    assert objects.objects().record.absent == absent
+
+
+def test_only_whole_names_are_renamed():
+    text = (
+        "define internal void @kernel.inner(ptr %t) {\n  store i64 3, ptr %t\n  ret void\n}\n"
+        "define internal void @kernel_2(ptr %t) {\n  call void @kernel.inner(ptr %t)\n  ret void\n}\n"
+        "define void @kernel(ptr %t) {\n  call void @kernel_2(ptr %t)\n  ret void\n}\n"
+        "define void @other(ptr %t) {\n  call void @kernel(ptr %t)\n  ret void\n}\n"
+    )
+    made = load([Module("names", text, ("kernel", "other"))])
+    assert call(made.address("names")) == call(made.address("names", "other")) == 3
 
 
 @pytest.mark.parametrize("text", ["not IR", ADDS.format("%none"), ADDS.format("3.5")])
@@ -157,7 +196,7 @@ def test_equal_kernels_are_one_while_anybody_holds_them():
     second = load([adding(100, "b"), adding(102)])
     address = first.address("a")
     assert second.address("b") == address
-    key = objects.key_of(ADDS.format(100))
+    key = adding(100).key()
     assert [identity[0] for identity in library._loaded].count(key) == 1
     del first
     gc.collect()
