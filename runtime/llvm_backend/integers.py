@@ -11,7 +11,7 @@ from runtime.llvm_backend.values import register_scalar
 DIVISION, NEGATIVE_POWER = 1, 2  # kinds of failure in the flag
 
 
-def divide(em: Emitter, x: str, y: str, dtype: DType) -> tuple[str, str]:
+def divide(em: Emitter, dtype: DType, x: str, y: str) -> tuple[str, str]:
     """The quotient rounded to 0 and the remainder; where y is 0 a fault, and 0 for both."""
     scalar = register_scalar(dtype)
     zero, one = em.integer(scalar, 0), em.integer(scalar, 1)
@@ -23,12 +23,12 @@ def divide(em: Emitter, x: str, y: str, dtype: DType) -> tuple[str, str]:
         least = em.compare("eq", scalar, x, em.integer(scalar, int(np.iinfo(dtype.numpy).min)))
         minus = em.compare("eq", scalar, y, em.integer(scalar, -1))
         divisor = em.select(em.both(least, minus), scalar, one, divisor)
-    quotient = _quotient(em, x, divisor, dtype)
+    quotient = _quotient(em, dtype, x, divisor)
     rest = em.binary("sub", scalar, x, em.binary("mul", scalar, quotient, divisor))
     return em.select(bad, scalar, zero, quotient), em.select(bad, scalar, zero, rest)
 
 
-def _quotient(em: Emitter, x: str, y: str, dtype: DType) -> str:
+def _quotient(em: Emitter, dtype: DType, x: str, y: str) -> str:
     """Up to 32 bits by a division of floats, whose truncation is exact and which vectors can do."""
     scalar, signed = register_scalar(dtype), dtype.kind == "i"
     if dtype.itemsize == 8:
@@ -41,9 +41,9 @@ def _quotient(em: Emitter, x: str, y: str, dtype: DType) -> str:
     return em.convert("trunc", "i32", scalar, em.convert("fptosi", real, "i32", ratio))
 
 
-def floored(em: Emitter, x: str, y: str, dtype: DType) -> tuple[str, str]:
+def floored(em: Emitter, dtype: DType, x: str, y: str) -> tuple[str, str]:
     """The quotient rounded down and the remainder with the sign of y."""
-    quotient, rest = divide(em, x, y, dtype)
+    quotient, rest = divide(em, dtype, x, y)
     if dtype.kind == "u":
         return quotient, rest
     scalar = register_scalar(dtype)
@@ -55,7 +55,7 @@ def floored(em: Emitter, x: str, y: str, dtype: DType) -> tuple[str, str]:
     return em.select(adjust, scalar, less, quotient), em.select(adjust, scalar, more, rest)
 
 
-def left_shift(em: Emitter, x: str, y: str, dtype: DType) -> str:
+def left_shift(em: Emitter, dtype: DType, x: str, y: str) -> str:
     """``x << y``; 0 past the width and for negative y."""
     scalar = register_scalar(dtype)
     zero = em.integer(scalar, 0)
@@ -64,7 +64,7 @@ def left_shift(em: Emitter, x: str, y: str, dtype: DType) -> str:
     return em.select(inside, scalar, shifted, zero)
 
 
-def right_shift(em: Emitter, x: str, y: str, dtype: DType) -> str:
+def right_shift(em: Emitter, dtype: DType, x: str, y: str) -> str:
     """``x >> y``; past the width and for negative y all bits are that of the sign."""
     scalar, last = register_scalar(dtype), 8 * dtype.itemsize - 1
     inside = em.compare("ule", scalar, y, em.integer(scalar, last))
@@ -75,7 +75,7 @@ def right_shift(em: Emitter, x: str, y: str, dtype: DType) -> str:
     return em.select(inside, scalar, shifted, zero)
 
 
-def power(em: Emitter, x: str, y: str, dtype: DType) -> str:
+def power(em: Emitter, dtype: DType, x: str, y: str) -> str:
     """``x ** y`` by squaring; a negative y is a fault that yields 0."""
     scalar = register_scalar(dtype)
     of = em.type(scalar)

@@ -142,7 +142,7 @@ def _divided(
     def emit(call: Call) -> str:
         if call.dtype.is_floating:
             return of_floats(call.lanes, *call.operands)
-        return of_integers(call.em, *call.operands, call.dtype)[part]
+        return of_integers(call.em, call.dtype, *call.operands)[part]
 
     return emit
 
@@ -244,11 +244,11 @@ def _opposite(call: Call) -> str:
 def _power(call: Call) -> str:
     if call.dtype.is_floating:
         return power(call.lanes, *call.operands)
-    return integers.power(call.em, *call.operands, call.dtype)
+    return integers.power(call.em, call.dtype, *call.operands)
 
 
-def _shift(function: Callable[[Emitter, str, str, DType], str]) -> Emission:
-    return lambda call: function(call.em, *call.operands, call.dtype)
+def _shift(function: Callable[..., str]) -> Emission:
+    return lambda call: function(call.em, call.dtype, *call.operands)
 
 
 _TABLE: dict[str, Emission] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runtime.llvm_backend.vecmath.exponential import exp_in_range, exponent, reduce, scale, significand
+from runtime.llvm_backend.vecmath.exponential import exp_in_range, reduce, scale, significand
 from runtime.llvm_backend.vecmath.lanes import Lanes
 
 # erf(x) / x - 1 in x ** 2 on |x| <= 1.
@@ -108,4 +108,5 @@ def _complement(v: Lanes, x: str) -> str:
     decay, low = v.exact_product(power, factor)
     low = v.muladd(power, factor_low, low)
     bottom, bottom_low = v.exact_sum(v.add(x, x), v.number(1.0))
-    return scale(v, v.precise_ratio(decay, low, bottom, bottom_low), exponent(v, parts))
+    ratio = v.precise_ratio(decay, low, bottom, bottom_low)
+    return scale(v, ratio, parts.n, parts.shifted)

@@ -47,10 +47,14 @@ _SINH_SINGLE = (0.1666666716337204, 0.008333339355885983, 0.00019838102161884308
 
 @dataclass(frozen=True, slots=True)
 class Reduced:
-    """``e ** x = 2 ** n * (1 + rest + tail)``; `shifted` is n plus the magic number."""
+    """``e ** x = 2 ** n * (1 + rest + tail)``; `shifted` is n plus the magic number.
+
+    In float `rest` holds the tail too, and `tail` is 0.
+    """
 
     rest: str
     tail: str
+    n: str
     shifted: str
 
 
@@ -62,23 +66,20 @@ def reduce(v: Lanes, x: str, low: str | None = None) -> Reduced:
     near = v.muladd(n, v.number(-ln2[0]), x)
     if not v.double:
         rest = v.muladd(n, v.number(-ln2[1]), near)
-        square = v.multiply(rest, rest)
-        return Reduced(rest, v.multiply(v.horner(_EXP_SINGLE, rest), square), shifted)
+        grown = v.muladd(v.horner(_EXP_SINGLE, rest), v.multiply(rest, rest), rest)
+        return Reduced(grown, v.number(0.0), n, shifted)
     correction = v.multiply(n, v.number(ln2[1]))
     if low is not None:
         correction = v.subtract(correction, low)
     rest = v.subtract(near, correction)
     error = v.subtract(v.subtract(near, rest), correction)
     square = v.multiply(rest, rest)
-    return Reduced(rest, v.muladd(v.horner(_EXP_DOUBLE, rest), square, error), shifted)
+    return Reduced(rest, v.muladd(v.horner(_EXP_DOUBLE, rest), square, error), n, shifted)
 
 
 def significand(v: Lanes, parts: Reduced) -> str:
     """``1 + rest + tail``."""
-    one = v.number(1.0)
-    if not v.double:
-        return v.add(v.add(parts.rest, parts.tail), one)
-    high, low = v.ordered_sum(one, parts.rest)
+    high, low = v.ordered_sum(v.number(1.0), parts.rest)
     return v.add(high, v.add(low, parts.tail))
 
 
@@ -87,7 +88,14 @@ def exponent(v: Lanes, parts: Reduced, offset: int = 0) -> str:
     return v.on_bits("sub", v.bits(parts.shifted), v.magic_bits - offset)
 
 
-def scale(v: Lanes, x: str, n: str) -> str:
+def scale(v: Lanes, x: str, n: str, shifted: str, offset: int = 0) -> str:
+    """``x * 2 ** (n + offset)`` rounded once, n as `Reduced` has it."""
+    if v.scales:
+        return v.scaled(x, v.add(n, v.number(offset)) if offset else n)
+    return scale_by(v, x, v.on_bits("sub", v.bits(shifted), v.magic_bits - offset))
+
+
+def scale_by(v: Lanes, x: str, n: str) -> str:
     """``x * 2 ** n`` rounded once, for n in twice the range of exponents."""
     first = v.on_bits("ashr", n, 1)
     return v.multiply(v.multiply(x, v.power_of_two(first)), v.power_of_two(v.on_bits("sub", n, first)))
@@ -103,45 +111,61 @@ def exp(v: Lanes, x: str, *, low: str | None = None, offset: int = 0) -> str:
     if not v.double and low is None:
         return _exp_single(v, x, offset)
     parts = reduce(v, limited(v, x), low)
-    return scale(v, significand(v, parts), exponent(v, parts, offset))
+    return scale(v, significand(v, parts), parts.n, parts.shifted, offset)
 
 
 def _exp_single(v: Lanes, x: str, offset: int) -> str:
-    shifted, p = _horner_single(v, limited(v, x))
-    return scale(v, p, v.on_bits("sub", v.bits(shifted), v.magic_bits - offset))
+    n, shifted, p = _horner_single(v, limited(v, x))
+    return scale(v, p, n, shifted, offset)
 
 
-def _horner_single(v: Lanes, x: str) -> tuple[str, str]:
+def _horner_single(v: Lanes, x: str) -> tuple[str, str, str]:
     shifted = v.muladd(x, v.number(_LOG2_E), v.number(v.magic))
     n = v.subtract(shifted, v.number(v.magic))
     rest = v.muladd(n, v.number(-_LN2_SINGLE[0]), x)
     rest = v.muladd(n, v.number(-_LN2_SINGLE[1]), rest)
-    return shifted, v.horner((1.0, 1.0, *_EXP_SINGLE), rest)
+    return n, shifted, v.horner((1.0, 1.0, *_EXP_SINGLE), rest)
 
 
 def exp_in_range(v: Lanes, x: str) -> str:
     """``e ** x`` for an x whose exponential is normal and finite, or NaN."""
     if v.double:
         parts = reduce(v, x)
-        shifted, p = parts.shifted, significand(v, parts)
+        n, shifted, p = parts.n, parts.shifted, significand(v, parts)
     else:
-        shifted, p = _horner_single(v, x)
+        n, shifted, p = _horner_single(v, x)
+    if v.scales:
+        return v.scaled(p, n)
     return v.multiply(p, v.power_of_two(v.on_bits("sub", v.bits(shifted), v.magic_bits)))
 
 
 def expm1(v: Lanes, x: str) -> str:
     """``e ** x - 1 = 2 ** n (rest + tail) + (2 ** n - 1)``, which for n = 0 is exact near 0."""
     parts = reduce(v, v.at_least(v.pick(-60.0, -40.0), v.at_most(v.pick(710.0, 89.0), x)))
-    half = v.power_of_two(exponent(v, parts, -1))  # 2 ** n itself may overflow
+    half = _half_power(v, parts)
     less_one = v.subtract(half, v.number(0.5))
     if v.double:
         high, low = v.exact_sum(less_one, v.multiply(half, parts.rest))
         total = v.add(high, v.muladd(half, parts.tail, low))
     else:
-        total = v.muladd(half, v.add(parts.rest, parts.tail), less_one)
+        total = v.muladd(half, parts.rest, less_one)
     result = v.multiply(total, v.number(2.0))
     tiny = v.compare("olt", v.magnitude(x), v.number(v.tiny * 2.0**60))  # keeps -0 and denormals
     return v.select(tiny, x, result)
+
+
+def half_expm1(v: Lanes, x: str) -> str:
+    """``(e ** x - 1) / 2`` of a float in ``[0, 20]``, or NaN."""
+    parts = reduce(v, x)
+    half = _half_power(v, parts)
+    return v.muladd(half, parts.rest, v.subtract(half, v.number(0.5)))
+
+
+def _half_power(v: Lanes, parts: Reduced) -> str:
+    """``2 ** (n - 1)``, for ``2 ** n`` itself may overflow."""
+    if v.scales:
+        return v.scaled(v.number(0.5), parts.n)
+    return v.power_of_two(exponent(v, parts, -1))
 
 
 def sigmoid(v: Lanes, x: str) -> str:

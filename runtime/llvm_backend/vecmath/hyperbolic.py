@@ -1,8 +1,8 @@
-"""The hyperbolic tangent: a polynomial up to 0.625, beyond it ``1 - 2 / (exp(2 |x|) + 1)``."""
+"""The hyperbolic tangent."""
 
 from __future__ import annotations
 
-from runtime.llvm_backend.vecmath.exponential import exp_in_range
+from runtime.llvm_backend.vecmath.exponential import exp_in_range, half_expm1
 from runtime.llvm_backend.vecmath.lanes import Lanes
 
 # (tanh(x) / x - 1) / x ** 2 in x ** 2.
@@ -20,15 +20,21 @@ _TANH_DOUBLE = (
     -3.12011014257974e-05,
     6.485163482793113e-06,
 )
-_TANH_SINGLE = (-3.33332819422e-1, 1.33314422036e-1, -5.37397155531e-2, 2.06390887954e-2, -5.70498872745e-3)
 
 
 def tanh(v: Lanes, x: str) -> str:
-    """The hyperbolic tangent."""
-    size, square = v.magnitude(x), v.multiply(x, x)
-    series = v.multiply(v.polynomial(_TANH_DOUBLE, _TANH_SINGLE, square), square)
+    """In float ``t / (t + 1)`` with ``t = (exp(2 |x|) - 1) / 2``.
+
+    In double a polynomial up to 0.625, beyond it ``1 - 2 / (exp(2 |x|) + 1)``.
+    """
+    size = v.magnitude(x)
+    if not v.double:
+        t = half_expm1(v, v.at_most(v.number(20.0), v.add(size, size)))
+        return v.with_sign(v.divide(t, v.add(t, v.number(1.0))), x)
+    square = v.multiply(x, x)
+    series = v.multiply(v.horner(_TANH_DOUBLE, square), square)
     small = v.muladd(series, size, size)
-    grown = exp_in_range(v, v.at_most(v.pick(40.0, 20.0), v.add(size, size)))
+    grown = exp_in_range(v, v.at_most(v.number(40.0), v.add(size, size)))
     one = v.number(1.0)
     large = v.subtract(one, v.divide(v.number(2.0), v.add(grown, one)))
     return v.with_sign(v.select(v.compare("olt", size, v.number(0.625)), small, large), x)

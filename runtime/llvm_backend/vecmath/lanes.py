@@ -174,6 +174,24 @@ class Lanes:
         high = self.from_bits(self.on_bits("and", self.bits(x), kept))
         return high, self.subtract(x, high)
 
+    @property
+    def scales(self) -> bool:
+        """Whether `scaled` is one instruction: AVX-512 on whole registers."""
+        em = self.emitter
+        size = em.width * (8 if self.double else 4)
+        return em.target.masks and size in (32, 64)
+
+    def scaled(self, x: str, n: str) -> str:
+        """``x * 2 ** n`` for a whole number n, rounded once; where `scales` holds."""
+        em, of = self.emitter, self.emitter.type(self.scalar)
+        whole_register = em.width * (8 if self.double else 4) == 64
+        kind = f"{'pd' if self.double else 'ps'}.{512 if whole_register else 256}"
+        mask = f"i{max(em.width, 8)}"
+        more, rounding = (", i32", ", i32 4") if whole_register else ("", "")
+        name = f"@llvm.x86.avx512.mask.scalef.{kind}"
+        em.module.declare(name, f"declare {of} {name}({of}, {of}, {of}, {mask}{more})")
+        return em.let(f"call {of} {name}({of} {x}, {of} {n}, {of} {x}, {mask} -1{rounding})")
+
     def power_of_two(self, exponent: str) -> str:
         """``2 ** exponent`` for an integer of type `whole` in the normal range."""
         return self.from_bits(self.on_bits("shl", self.on_bits("add", exponent, self.bias), self.mantissa))

@@ -151,8 +151,12 @@ def log1p(v: Lanes, x: str) -> str:
 
 def softplus(v: Lanes, x: str) -> str:
     """``max(x, 0) + log1p(exp(-|x|))``."""
-    tail = log1p(v, exp(v, v.negate(v.magnitude(x))))
-    return v.add(v.at_least(v.number(0.0), x), tail)
+    small = exp(v, v.negate(v.magnitude(x)))
+    zero, one, half = v.number(0.0), v.number(1.0), v.number(0.5)
+    high = v.compare("ogt", small, v.pick(0.4142135, 0.3333333))  # then 1 + small is 2 (1 + f)
+    f = v.select(high, v.muladd(small, half, v.number(-0.5)), small)
+    tail = of_parts(v, v.select(high, one, zero), f)
+    return v.add(v.at_least(zero, x), tail)
 
 
 def atanh(v: Lanes, x: str) -> str:

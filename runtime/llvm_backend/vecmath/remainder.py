@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import inf
 
 from runtime.llvm_backend.text import Emitter
-from runtime.llvm_backend.vecmath.exponential import scale
+from runtime.llvm_backend.vecmath.exponential import scale_by
 from runtime.llvm_backend.vecmath.lanes import Lanes
 
 
@@ -107,7 +107,7 @@ def _scalar(em: Emitter) -> str:
     em.do("br label %loop")
     em.begin("done")
     number = em.convert("uitofp", "i64", "double", "%rest")
-    result = v.with_sign(scale(v, number, v.on_bits("sub", f, 1075)), "%x")
+    result = v.with_sign(scale_by(v, number, v.on_bits("sub", f, 1075)), "%x")
     em.do(f"ret double {result}")
     head = "define internal double @vecmath.fmod(double %x, double %y) noinline cold nounwind {"
     return "\n".join([head, "entry:", *em.lines, "}"])

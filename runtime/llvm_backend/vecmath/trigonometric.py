@@ -24,6 +24,12 @@ _COS_DOUBLE = (
 _SIN_SINGLE = (-1.66666672e-1, 8.33338592e-3, -1.98559923e-4, 2.86567956e-6)
 _COS_SINGLE = (1.0, -0.5, 4.16666567e-2, -1.38877297e-3, 2.44677067e-5)
 
+# (tan(x) / x - 1) / x ** 2 in x ** 2 on |x| <= pi/4.
+_TAN_SINGLE = (
+    *(0.3333333432674408, 0.133332297205925, 0.05399463325738907, 0.021619806066155434),
+    *(0.009966779500246048, 0.0011779251508414745, 0.0038475263863801956),
+)
+
 # (atan(x) / x - 1) / x ** 2 in x ** 2 on |x| <= 1/2, and the same of asin.
 _ATAN_DOUBLE = (
     -0.3333333333333333,
@@ -132,10 +138,13 @@ def cos(v: Lanes, x: str) -> str:
 
 
 def tan(v: Lanes, x: str) -> str:
-    """``sin / cos``, or ``-cos / sin`` in the odd quadrants."""
-    if not v.double:
-        return v.narrow(tan(v.widened(), v.widen(x)))
+    """``sin / cos``, or ``-cos / sin`` in the odd quadrants; in float ``t`` or ``-1 / t``, a polynomial."""
     turned = reduce(v, x)
+    if not v.double:
+        angle, z = turned.angle, v.multiply(turned.angle, turned.angle)
+        t = v.muladd(v.horner(_TAN_SINGLE, z), v.multiply(angle, z), angle)
+        result = v.select(_odd(v, turned.quadrant), v.divide(v.number(-1.0), t), t)
+        return v.select(v.compare("oeq", x, v.number(0.0)), x, result)
     sine = v.ordered_sum(*_sine(v, turned.angle, turned.low))
     cosine = v.ordered_sum(*_cosine(v, turned.angle, turned.low))
     odd = _odd(v, turned.quadrant)

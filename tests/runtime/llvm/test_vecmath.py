@@ -9,7 +9,7 @@ import pytest
 from graphc.op import OPS
 from graphc.types import FLOAT32, FLOAT64
 from runtime.llvm_backend import library
-from runtime.llvm_backend.emitter import Body, Input, Operation, elementwise_kernel
+from runtime.llvm_backend.emitter import Body, Input, Operation, elementwise_kernel, host_target
 from runtime.llvm_backend.text import Target
 
 BOUNDS = {FLOAT32: 2.5, FLOAT64: 2.0}
@@ -73,7 +73,9 @@ EDGES = [
         1 - 2.0**-53,
     ),
 ]
-OTHER = Target(vector_bits=128)  # no fused multiply-add: the other way to be exact
+TARGETS = {"host": None, "plain": Target(vector_bits=128)}  # without fused multiply-add, exact in other ways
+if host_target().masks:  # and scaled by an instruction, of either width
+    TARGETS["256"] = Target(vector_bits=256, fma=True, half=True, masks=True)
 
 
 def compiled(name, dtype, operands, target):
@@ -137,13 +139,13 @@ def same(found, expected):
     )
 
 
-@pytest.mark.parametrize("target", [None, OTHER], ids=["host", "other"])
+@pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("dtype", [FLOAT32, FLOAT64], ids=str)
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_functions_are_accurate(name, dtype, target):
     function, busy, left_out = FUNCTIONS[name]
     x = arguments(dtype, busy, np.random.default_rng(0))
-    found = compiled(name, dtype, 1, target)(x)
+    found = compiled(name, dtype, 1, TARGETS[target])(x)
     with np.errstate(all="ignore"):
         numpy = OPS[name].meaning(x)
     for given, value, expected in zip(x, found, numpy, strict=True):
@@ -154,7 +156,7 @@ def test_functions_are_accurate(name, dtype, target):
         assert units <= BOUNDS[dtype], (name, given, value, units)
 
 
-@pytest.mark.parametrize("target", [None, OTHER], ids=["host", "other"])
+@pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("dtype", [FLOAT32, FLOAT64], ids=str)
 @pytest.mark.parametrize("name", ["power", "atan2"])
 def test_functions_of_two_are_accurate(name, dtype, target):
@@ -168,7 +170,7 @@ def test_functions_of_two_are_accurate(name, dtype, target):
     large = rng.uniform(-1, 1, 400) * 2.0 ** rng.uniform(1, 20, 400)
     y = [y, random_bits(dtype, 400, rng), large, rng.uniform(-60, 180, 400), rng.integers(-40, 40, 200)]
     x, y = (np.concatenate([part.astype(dtype.numpy) for part in parts]) for parts in (x, y))
-    found = compiled(name, dtype, 2, target)(x, y)
+    found = compiled(name, dtype, 2, TARGETS[target])(x, y)
     with np.errstate(all="ignore"):
         numpy = OPS[name].meaning(x, y)
     for a, b, value, expected in zip(x, y, found, numpy, strict=True):
