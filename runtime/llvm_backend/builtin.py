@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from runtime.llvm_backend import arraycode, callcode, steploop
-from runtime.llvm_backend.library import load
+from runtime.llvm_backend.library import keep_for_ever, load
 from runtime.llvm_backend.polling import address_of
 
 _FASTCALL = 0x80
@@ -124,7 +124,7 @@ def _native() -> tuple[_MethodDef, int]:
     imports["not_implemented"], imports["run"] = id(NotImplemented), steploop.run_address()
     code = load([callcode.call_module(imports)]).pin()
     definition = _MethodDef(b"run", code.address("call", "call"), _FASTCALL, b"Runs an executable on arrays.")
-    _python(None, "Py_IncRef", ctypes.py_object)(definition)  # builtins may outlive this module
+    keep_for_ever(definition)  # builtins may outlive this module
     return definition, code.address("call", "destroy")
 
 

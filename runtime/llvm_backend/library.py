@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import sys
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -104,6 +105,17 @@ def _compatible(missing: Mapping[_Identity, Module]) -> list[dict[_Identity, Mod
     return [group for group, _ in groups]
 
 
+def keep_for_ever(thing: object) -> None:
+    """Lets nothing free `thing`, not even the end: module globals are cleared before the last thread stops."""
+    if hasattr(ctypes, "pythonapi"):
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
+    else:
+        _kept.append(thing)
+
+
+_kept: list[object] = []  # on PyPy, which frees nothing when it ends
+
+
 class _Linker:
     """An LLJIT; it closes when the last image in it is gone."""
 
@@ -111,8 +123,9 @@ class _Linker:
         self.jit = llvm.create_lljit_compiler(open_target_machine(), use_jit_link=True, suppress_errors=True)
         self.libraries = 0
 
-    def __del__(self) -> None:
-        self.jit.close()
+    def __del__(self, is_ending: Callable[[], bool] = sys.is_finalizing) -> None:
+        if not is_ending():  # then the process gives all of it back, and LLVM may be half gone
+            self.jit.close()
 
 
 _linker: _Linker | None = None
@@ -137,10 +150,11 @@ class _Image:
         return found
 
     def pin(self) -> None:
-        # A reference that nothing gives back: module globals are cleared before the last thread stops.
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self))
+        keep_for_ever(self)
 
-    def __del__(self) -> None:
+    def __del__(self, is_ending: Callable[[], bool] = sys.is_finalizing) -> None:
+        if is_ending():
+            return
         _dropped.append((self._tracker, self._linker))
         # Whoever is in LLVM now may be waiting for this very thread: then the next load clears up.
         if lock.acquire(blocking=False):

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import cache
 
 from runtime.llvm_backend import forkjoin
-from runtime.llvm_backend.library import Library, load
+from runtime.llvm_backend.library import Library, keep_for_ever, load
 
 SPIN = 2000  # pauses before a worker sleeps: some 30 us. Two pools that spin longer ruin one another
 _WORDS = forkjoin.STATE_BYTES // 8
@@ -47,8 +47,7 @@ class Pool:
     def __init__(self, threads: int, spin: int = SPIN) -> None:
         self.threads = threads
         self._holder = (ctypes.c_int64 * (_WORDS + 8))()
-        # Threads and tables hold this address to the very end of the process.
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._holder))
+        keep_for_ever(self._holder)  # threads and tables hold its address
         self.state = (ctypes.addressof(self._holder) + 63) & ~63
         self._words = (ctypes.c_int64 * _WORDS).from_address(self.state)
         self._words[forkjoin.SPIN // 8] = spin
