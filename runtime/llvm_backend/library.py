@@ -106,7 +106,7 @@ def _compatible(missing: Mapping[_Identity, Module]) -> list[dict[_Identity, Mod
 
 
 def keep_for_ever(thing: object) -> None:
-    """Lets nothing free `thing`, not even the end: module globals are cleared before the last thread stops."""
+    """Lets nothing free `thing`: as all ends, module globals are cleared before the last thread stops."""
     if hasattr(ctypes, "pythonapi"):
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
     else:
