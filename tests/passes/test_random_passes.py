@@ -47,6 +47,10 @@ def drawn(data):
         )
         fetches.append(last)
         fetches.append(gc.cond(gc.constant(bool(steps)), lambda: last * 2.0, lambda: last - 1.0))
+    floats = [tensor for tensor in fetches if tensor.dtype in ("float64", "float32")]
+    if floats and data.draw(st.booleans()):
+        total = gc.add_n([gc.sum(gc.cast(gc.sin(tensor), "float64")) for tensor in floats])
+        fetches += gc.gradients(total, [p for p in d.feeds if p.dtype != "bool"], unconnected="zero")
     return fetches, d.feeds
 
 
