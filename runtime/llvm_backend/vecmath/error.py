@@ -48,6 +48,12 @@ _FAR = (
     -9.752941425191894e-09,
     3.4238599655102397e-09,
 )
+# The same for float, where x <= 10.2: to 6e-9, evaluated in double.
+_FAR_SINGLE = (
+    *(1.2329951188322252, -0.13962110977360076, 0.015379650937917638, 0.06809610182729198),
+    *(-0.10104005872292991, 0.09375423134297613, -0.06630142400769598, 0.03701383168672842),
+    *(-0.016460511830946687, 0.0053453565202260245),
+)
 # In float: erf(x) / x - 1 up to 0.92, and log(1 - erf(x)) / x + 1 up to 4.
 _NEAR_SINGLE = (
     *(1.28379166e-1, -3.76125336e-1, 1.12819925e-1, -2.67681349e-2, 4.99119423e-3, -5.96761703e-4),
@@ -86,12 +92,14 @@ def _near(v: Lanes, x: str) -> str:
 
 def erfc(v: Lanes, x: str) -> str:
     """``1 - erf(x)``, exact in the tail."""
-    if not v.double:
-        return v.narrow(erfc(v.widened(), v.widen(x)))
     size = v.magnitude(x)
-    far = _complement(v, v.at_most(v.number(28.0), size))
+    if v.double:
+        far, near = _complement(v, v.at_most(v.number(28.0), size)), _near(v, x)
+    else:
+        far = _complement_single(v, v.at_most(v.number(10.2), size))
+        near = v.muladd(v.horner(_NEAR_SINGLE, v.multiply(x, x)), x, x)
     far = v.select(v.compare("olt", x, v.number(0.0)), v.subtract(v.number(2.0), far), far)
-    near = v.subtract(v.number(1.0), _near(v, x))
+    near = v.subtract(v.number(1.0), near)
     return v.select(v.compare("ole", size, v.number(0.5)), near, far)
 
 
@@ -110,3 +118,11 @@ def _complement(v: Lanes, x: str) -> str:
     bottom, bottom_low = v.exact_sum(v.add(x, x), v.number(1.0))
     ratio = v.precise_ratio(decay, low, bottom, bottom_low)
     return scale(v, ratio, parts.n, parts.shifted)
+
+
+def _complement_single(v: Lanes, x: str) -> str:
+    """Erfc of a float, ``0.5 <= x <= 10.2`` or NaN, in double, where ``x * x`` is exact."""
+    w, long, four = v.widened(), v.widen(x), v.widened().number(4.0)
+    t = w.divide(w.subtract(long, four), w.add(long, four))
+    decay = w.multiply(exp_in_range(w, w.negate(w.multiply(long, long))), w.horner(_FAR_SINGLE, t))
+    return v.narrow(w.divide(decay, w.muladd(long, w.number(2.0), w.number(1.0))))

@@ -6,8 +6,9 @@ import mpmath
 import numpy as np
 import pytest
 
+from graphc.conversion import round_to_bfloat16
 from graphc.op import OPS
-from graphc.types import FLOAT32, FLOAT64
+from graphc.types import BFLOAT16, FLOAT16, FLOAT32, FLOAT64
 from runtime.llvm_backend import library
 from runtime.llvm_backend.emitter import Body, Input, Operation, elementwise_kernel, host_target
 from runtime.llvm_backend.text import Target
@@ -185,3 +186,29 @@ def test_functions_of_two_are_accurate(name, dtype, target):
         function = mpmath.power if name == "power" else mpmath.atan2
         units = distance(value, precise(function, float(a), float(b)), dtype)
         assert units <= BOUNDS[dtype], (name, a, b, value, units)
+
+
+@pytest.mark.parametrize("dtype", [FLOAT16, BFLOAT16], ids=str)
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_half_precision_is_right_for_every_number(name, dtype):
+    """All 65,536 of them; the meaning in float64 is the reference. NumPy rounds a float16's root twice."""
+    stored = np.arange(65536).astype(np.uint16)
+    found = compiled(name, dtype, 1, None)(stored)
+    if dtype is FLOAT16:
+        x, value, unit = stored.view(np.float16), found.view(np.float16), np.finfo(np.float16)
+    else:
+        x, value, unit = widened(stored), widened(found), np.finfo(np.float32)
+    with np.errstate(all="ignore"):
+        exact = OPS[name].meaning(x.astype(np.float64))
+        rounded = exact.astype(np.float16) if dtype is FLOAT16 else round_to_bfloat16(exact)
+        spacing = 1 if dtype is FLOAT16 else 2.0**16
+        below = np.nextafter(unit.max, unit.dtype.type(0))  # there is no number after the largest
+        step = np.spacing(np.minimum(np.abs(rounded), below)).astype(np.float64) * spacing
+        error = np.abs(value.astype(np.float64) - exact) / step
+    finite = np.isfinite(rounded) & np.isfinite(value)
+    np.testing.assert_array_equal(value[~finite], rounded[~finite])
+    assert error[finite].max() <= (1.5 if name == "rsqrt" else 0.51)
+
+
+def widened(stored):
+    return (stored.astype(np.uint32) << 16).view(np.float32)
