@@ -53,20 +53,20 @@ def load(em: Emitter, dtype: DType, array: str, index: str, mask: str | None = N
         held = em.let(
             f"call {of} {name}(ptr {at}, i32 {_align(dtype)}, {masks} {mask}, {of} zeroinitializer)"
         )
-    return _to_register(em, dtype, held)
+    return to_register(em, dtype, held)
 
 
 def load_single(em: Emitter, dtype: DType, array: str) -> str:
     """The first element of `array`, in all lanes."""
     scalar = memory_scalar(dtype)
     held = em.let(f"load {scalar}, ptr {array}, align {_align(dtype)}")
-    return _to_register(em, dtype, em.broadcast(scalar, held))
+    return to_register(em, dtype, em.broadcast(scalar, held))
 
 
 def store(em: Emitter, dtype: DType, value: str, array: str, index: str, mask: str | None = None) -> None:
     """Stores the lanes of `value`, or those in `mask`, in `array` from `index` on."""
     scalar = memory_scalar(dtype)
-    held = _to_memory(em, dtype, value)
+    held = to_memory(em, dtype, value)
     at = em.let(f"getelementptr {scalar}, ptr {array}, i64 {index}")
     of = em.type(scalar)
     if mask is None:
@@ -82,7 +82,8 @@ def _align(dtype: DType) -> int:
     return dtype.itemsize
 
 
-def _to_register(em: Emitter, dtype: DType, held: str) -> str:
+def to_register(em: Emitter, dtype: DType, held: str) -> str:
+    """What memory holds, as ops work on it."""
     if dtype is BOOL:
         return em.compare("ne", "i8", held, em.integer("i8", 0))
     if dtype is BFLOAT16:
@@ -93,7 +94,8 @@ def _to_register(em: Emitter, dtype: DType, held: str) -> str:
     return held
 
 
-def _to_memory(em: Emitter, dtype: DType, value: str) -> str:
+def to_memory(em: Emitter, dtype: DType, value: str) -> str:
+    """A value of `dtype` as memory holds it."""
     if dtype is BOOL:
         return em.convert("zext", "i1", "i8", value)
     if dtype is BFLOAT16:
