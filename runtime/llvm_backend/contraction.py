@@ -175,8 +175,8 @@ def _check(contract: Contract) -> None:
     for access in contract.accesses:
         if unknown := set(access.strides) - set(names):
             raise ArgumentError(f"{access.buffer!r} has strides for {sorted(unknown)}, which are no dims")
-        if access.dtype == BOOL:
-            raise ArgumentError(f"{access.buffer!r} is bool, which is not combined")
+    if contract.accumulator == BOOL:
+        raise ArgumentError(f"{contract.ins[0].buffer!r} is bool, which is not combined")
     empty = any(dim.size == 0 for dim in contract.output_dims)
     for dim in contract.output_dims:
         if contract.out.stride(dim.name) == 0 and dim.size != 1 and not empty:

@@ -19,7 +19,7 @@ class DotTile(TileWriter):
     def write(self) -> None:
         """Writes the body of the function."""
         w, frame, tile = self.w, self.frame, self.tile
-        self.width = frame.machine.width(max(self.dtype.itemsize, frame.dtypes[A].itemsize))
+        self.width = frame.schedule.width
         self.type = lanes.vector_type(self.dtype, self.width)
         self.columns = self._columns()
         pairs = len(self.rows) * tile.across

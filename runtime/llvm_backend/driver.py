@@ -21,10 +21,10 @@ from runtime.llvm_backend.packing import (
     write_copy,
     write_pack,
 )
-from runtime.llvm_backend.registers import Machine
+from runtime.llvm_backend.registers import VectorUnit
 from runtime.llvm_backend.schedule import OUT, A, B, Loop, Schedule
 from runtime.llvm_backend.tile import (
-    EmitOp,
+    EmitStep,
     Frame,
     Masks,
     Tile,
@@ -47,7 +47,9 @@ class Phase:
     count: Callable[[Mapping[Symbol, int]], int]
 
 
-def make_frame(contract: Contract, schedule: Schedule, machine: Machine, name: str, emit_op: EmitOp) -> Frame:
+def make_frame(
+    contract: Contract, schedule: Schedule, machine: VectorUnit, name: str, emit_step: EmitStep
+) -> Frame:
     """What the parts of the kernel share."""
     total = contract.accumulator
     flagged = schedule.cut or schedule.block is not None or schedule.outer > 0
@@ -66,7 +68,7 @@ def make_frame(contract: Contract, schedule: Schedule, machine: Machine, name: s
         contract=contract,
         schedule=schedule,
         machine=machine,
-        emit_op=emit_op,
+        emit_step=emit_step,
         flagged=flagged,
         direct=direct,
         counted=schedule.block is not None,

@@ -21,9 +21,10 @@ from runtime.llvm_backend.contraction import Contract
 from runtime.llvm_backend.driver import PARTIALS, Phase, make_frame, span_of, write_main
 from runtime.llvm_backend.packing import copy_elements, panel_elements
 from runtime.llvm_backend.partials import write_finish, write_tree
-from runtime.llvm_backend.registers import Machine
+from runtime.llvm_backend.registers import VectorUnit
 from runtime.llvm_backend.schedule import LONG_REDUCTION, Schedule, plan
-from runtime.llvm_backend.tile import EmitOp, emit_plain
+from runtime.llvm_backend.text import Target
+from runtime.llvm_backend.tile import EmitStep, emit_scalar_step
 from runtime.llvm_backend.writer import Writer
 
 
@@ -68,15 +69,23 @@ class Kernel:
 
 
 def emit_contraction(
-    contract: Contract, machine: Machine, name: str = "kernel", emit_op: EmitOp = emit_plain
+    contract: Contract,
+    machine: VectorUnit,
+    name: str = "kernel",
+    *,
+    target: Target | None = None,
+    emit_step: EmitStep = emit_scalar_step,
 ) -> Kernel:
-    """The kernel of `contract` for `machine`; `emit_op` writes the ops of prologues and epilogue."""
+    """The kernel of `contract` for `machine`; `emit_step` writes the steps of its expressions.
+
+    `machine` says how wide vectors are; `target` which instructions the steps may rest on.
+    """
     schedule = plan(contract, machine)
-    frame = make_frame(contract, schedule, machine, name, emit_op)
+    frame = make_frame(contract, schedule, machine, name, emit_step)
     split = schedule.cut or (frame.flagged and not frame.direct)
     buffers = tuple(dict.fromkeys(access.buffer for access in contract.accesses))
     buffers += (PARTIALS,) if split else ()
-    w = Writer(len(buffers))
+    w = Writer(len(buffers), target or Target())
     slots = {buffer: slot for slot, buffer in enumerate(buffers)}
     span, shift = span_of(contract)
     phases = [write_main(w, frame, slots, span, shift)]

@@ -10,26 +10,32 @@ import math
 import struct
 from collections.abc import Sequence
 
-from graphc.types import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, DType
+from graphc.types import FLOAT32, DType
+from runtime.llvm_backend.casts import cast
 from runtime.llvm_backend.contraction import Combine
+from runtime.llvm_backend.values import memory_scalar, register_scalar, to_memory, to_register
 from runtime.llvm_backend.writer import Value, Writer
 
-_FLOATS = {FLOAT16: "half", BFLOAT16: "bfloat", FLOAT32: "float", FLOAT64: "double"}
+
+def is_itself(dtype: DType) -> bool:
+    """Whether registers hold what memory holds."""
+    return register_scalar(dtype) == memory_scalar(dtype)
 
 
 def scalar_type(dtype: DType) -> str:
-    """LLVM's name of a dtype."""
-    return _FLOATS.get(dtype) or f"i{8 * dtype.itemsize}"
+    """LLVM's type of an element in memory."""
+    return memory_scalar(dtype)
 
 
 def vector_type(dtype: DType, width: int) -> str:
-    """`width` lanes of a dtype; a scalar where that is 1."""
+    """`width` lanes in memory; a scalar where that is 1."""
     return scalar_type(dtype) if width == 1 else f"<{width} x {scalar_type(dtype)}>"
 
 
 def suffix(dtype: DType, width: int) -> str:
     """How intrinsics spell the type."""
-    name = "bf16" if dtype == BFLOAT16 else f"{'f' if dtype.is_floating else 'i'}{8 * dtype.itemsize}"
+    type = scalar_type(dtype)
+    name = {"float": "f32", "double": "f64"}.get(type, type)
     return name if width == 1 else f"v{width}{name}"
 
 
@@ -69,7 +75,22 @@ def mask_lanes(w: Writer, count: Value, width: int) -> str:
 def load(
     w: Writer, pointer: str, dtype: DType, width: int, stride: Value = 1, mask: str | None = None
 ) -> str:
-    """Lanes at `pointer`, `stride` elements apart; lanes outside the mask are 0 and never touched."""
+    """Lanes at `pointer`, `stride` elements apart, in registers; those outside the mask are 0."""
+    held = _load(w, pointer, dtype, width, stride, mask)
+    return held if is_itself(dtype) else w.emit(width, lambda em: to_register(em, dtype, held))
+
+
+def store(
+    w: Writer, x: str, pointer: str, dtype: DType, width: int, stride: Value = 1, mask: str | None = None
+) -> None:
+    """The lanes of `x`, a register of `dtype`, to `pointer`, `stride` elements apart."""
+    held = x if is_itself(dtype) else w.emit(width, lambda em: to_memory(em, dtype, x))
+    _store(w, held, pointer, dtype, width, stride, mask)
+
+
+def _load(
+    w: Writer, pointer: str, dtype: DType, width: int, stride: Value = 1, mask: str | None = None
+) -> str:
     type, vector = scalar_type(dtype), vector_type(dtype, width)
     if stride == 0 or width == 1:
         return broadcast(w, w.value(f"load {type}, ptr {pointer}, align {dtype.itemsize}"), type, width)
@@ -91,10 +112,9 @@ def load(
     )
 
 
-def store(
+def _store(
     w: Writer, x: str, pointer: str, dtype: DType, width: int, stride: Value = 1, mask: str | None = None
 ) -> None:
-    """The lanes of `x` to `pointer`, `stride` elements apart."""
     type, vector = scalar_type(dtype), vector_type(dtype, width)
     if width == 1 or (stride == 1 and mask is None):
         w.do(f"store {vector} {x}, ptr {pointer}, align {dtype.itemsize}")
@@ -126,29 +146,8 @@ def _places(w: Writer, pointer: str, type: str, width: int, stride: Value) -> st
 
 
 def convert(w: Writer, x: str, source: DType, target: DType, width: int) -> str:
-    """`x` in another dtype, by value."""
-    if source == target:
-        return x
-    if source.is_floating and target.is_floating:
-        if source.itemsize == target.itemsize:  # the two 16-bit floats
-            x = w.value(f"fpext {vector_type(source, width)} {x} to {vector_type(FLOAT32, width)}")
-            source = FLOAT32
-        op = "fpext" if source.itemsize < target.itemsize else "fptrunc"
-    elif source.is_floating:
-        name = "fptosi.sat" if target.kind == "i" else "fptoui.sat"
-        types = vector_type(target, width), vector_type(source, width)
-        full = f"@llvm.{name}.{suffix(target, width)}.{suffix(source, width)}"
-        w.declare(f"{types[0]} {full}({types[1]})")
-        return w.value(f"call {types[0]} {full}({types[1]} {x})")
-    elif target.is_floating:
-        op = "sitofp" if source.kind == "i" else "uitofp"
-    elif source.itemsize == target.itemsize:
-        return x
-    elif source.itemsize > target.itemsize:
-        op = "trunc"
-    else:
-        op = "sext" if source.kind == "i" else "zext"
-    return w.value(f"{op} {vector_type(source, width)} {x} to {vector_type(target, width)}")
+    """`x` in another dtype, as `graphc.cast` means it."""
+    return x if source is target else w.emit(width, lambda em: cast(em, x, source, target))
 
 
 def identity(combine: Combine, dtype: DType, width: int) -> str:
@@ -203,9 +202,9 @@ def reduce_lanes(w: Writer, combine: Combine, x: str, dtype: DType, width: int) 
 
 
 def transpose(w: Writer, rows: Sequence[str], dtype: DType) -> list[str]:
-    """A square of lanes transposed in registers: log2(width) rounds of perfect shuffles."""
+    """A square of lanes of registers transposed in registers: log2(width) rounds of perfect shuffles."""
     width, found = len(rows), list(rows)
-    type, half = vector_type(dtype, width), width // 2
+    type, half = f"<{width} x {register_scalar(dtype)}>", width // 2
     pairs = [i for k in range(width) for i in (k, width + k)]
     sides = [", ".join(f"i32 {i}" for i in part) for part in (pairs[:width], pairs[width:])]
     for _ in range(int(math.log2(width))):

@@ -11,7 +11,7 @@ from runtime.llvm_backend.schedule import OUT, A, B
 from runtime.llvm_backend.tile import apply
 from runtime.llvm_backend.writer import Value
 
-_UNROLL = 4
+_UNROLL = 2
 
 
 class OuterTile(TileWriter):

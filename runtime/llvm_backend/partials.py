@@ -74,7 +74,7 @@ def write_finish(w: Writer, frame: Frame, slots: Mapping[str, int], shift: Size)
         epilogue=contract.epilogue,
     )
     schedule = plan(finish, frame.machine)
-    last = make_frame(finish, schedule, frame.machine, f"{frame.name}.finish", frame.emit_op)
+    last = make_frame(finish, schedule, frame.machine, f"{frame.name}.finish", frame.emit_step)
 
     def gate(w: Writer, chunks: Value) -> Value:
         if not frame.direct:

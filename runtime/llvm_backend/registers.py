@@ -4,26 +4,37 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
+
+
+class VectorUnit(Protocol):
+    """What a schedule asks of a machine: `runtime.llvm_backend.machine.Machine` has it."""
+
+    @property
+    def vector_bytes(self) -> int:
+        """Bytes in a vector."""
+        ...
+
+    @property
+    def vector_registers(self) -> int:
+        """How many vectors the registers hold."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
-    """What a schedule asks of a CPU: bytes in a vector, vector registers, bytes of its caches."""
+class Vectors:
+    """The vector unit of a machine that is not this one."""
 
-    vector: int = 16
-    registers: int = 16
-    l1: int = 32 << 10
-    l2: int = 256 << 10
-
-    def width(self, itemsize: int) -> int:
-        """Lanes of elements of that size; LLVM makes scalars of two where there is no register for them."""
-        return max(2, self.vector // itemsize)
+    vector_bytes: int = 16
+    vector_registers: int = 16
 
 
-AVX512 = Machine(64, 32, 48 << 10, 1 << 20)
-AVX2 = Machine(32, 16)
-NEON = Machine(16, 32, 64 << 10, 1 << 20)
-SSE = Machine()
+AVX512, AVX2, NEON, SSE = Vectors(64, 32), Vectors(32, 16), Vectors(16, 32), Vectors()
+
+
+def count_lanes(unit: VectorUnit, itemsize: int) -> int:
+    """Lanes of elements of that size; at least two, which LLVM splits where no register has them."""
+    return max(2, unit.vector_bytes // itemsize)
 
 
 def even_part(total: int, most: int) -> int:

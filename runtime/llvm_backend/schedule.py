@@ -23,7 +23,7 @@ from typing import Literal
 from graphc.sizes import Size, product, substitute, symbols
 from graphc.types import FLOAT16
 from runtime.llvm_backend.contraction import Access, Contract, Dim
-from runtime.llvm_backend.registers import Machine, choose_tile, even_part
+from runtime.llvm_backend.registers import VectorUnit, choose_tile, count_lanes, even_part
 
 A, B, OUT = 0, 1, 2  # the first operands of every loop; then come the reads
 LONG_REDUCTION = 65_536  # steps per output beyond which a reduction is cut, by its size alone
@@ -106,9 +106,9 @@ def estimate(size: Size) -> int:
     return number if isinstance(number, int) else _HINT
 
 
-def plan(contract: Contract, machine: Machine) -> Schedule:
+def plan(contract: Contract, machine: VectorUnit) -> Schedule:
     """The schedule of a contract on a machine."""
-    width = machine.width(contract.accumulator.itemsize)
+    width = count_lanes(machine, contract.accumulator.itemsize)
     dims = [dim for dim in contract.dims if dim.size != 1]
     kept = [dim for dim in dims if dim.name in contract.out.strides]
     reduced = [dim for dim in dims if dim.name not in contract.out.strides]
@@ -180,7 +180,7 @@ def _is_dot(contract: Contract, kept: Sequence[Dim], reduced: Sequence[Dim]) -> 
 
 
 def _plan_outer(
-    contract: Contract, kept: Sequence[Dim], reduced: Sequence[Dim], machine: Machine, width: int
+    contract: Contract, kept: Sequence[Dim], reduced: Sequence[Dim], machine: VectorUnit, width: int
 ) -> Schedule:
     lane = _lane_dim(contract, kept)
     name = lane.name if lane else ""
@@ -208,7 +208,7 @@ def _plan_outer(
         height = min(4 if len(contract.ins) == 1 else 3, estimate(last.size))
         vectors = min(4, vectors_in_all)
     else:
-        height, vectors = choose_tile(estimate(last.size), vectors_in_all, machine.registers)
+        height, vectors = choose_tile(estimate(last.size), vectors_in_all, machine.vector_registers)
     if isinstance(column.size, int):
         vectors = even_part(vectors_in_all, vectors)
     if isinstance(last.size, int):
@@ -217,7 +217,11 @@ def _plan_outer(
     if len(rows) > 1 and isinstance(last.size, int) and last.size <= height and not lanes_in_a:
         above = rows[-2].size
         if isinstance(above, int):
-            fits = (machine.registers - max(2, machine.registers // 8) - vectors) // vectors // height
+            fits = (
+                (machine.vector_registers - max(2, machine.vector_registers // 8) - vectors)
+                // vectors
+                // height
+            )
             pair = even_part(above, max(1, min(above, fits)))
     outer, block = _split_reduction(reduction, contract, _OUTER_BLOCK)
     inner = math.prod(estimate(loop.size) for loop in reduction[outer + 1 :])

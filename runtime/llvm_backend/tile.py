@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from graphc.types import DType
-from runtime.llvm_backend.contraction import Access, Contract, Expression
-from runtime.llvm_backend.lanes import constant, convert, merge, scalar_type, vector_type
-from runtime.llvm_backend.registers import Machine
+from runtime.llvm_backend.contraction import Access, Contract, Expression, Step
+from runtime.llvm_backend.lanes import scalar_type
+from runtime.llvm_backend.registers import VectorUnit
+from runtime.llvm_backend.scalars import emit_op
 from runtime.llvm_backend.schedule import A, B, Loop, Schedule
 from runtime.llvm_backend.writer import Value, Writer
 
@@ -22,11 +23,13 @@ REST = 4  # rows of the tiles that follow the full ones
 Masks = Literal["none", "last", "all"]
 
 
-class EmitOp(Protocol):
-    """Writes one elementwise op; `dtype` is that of its operands. Gives the result's name."""
+class EmitStep(Protocol):
+    """Writes a step of an expression; operands are registers of their dtypes. Gives the result's name."""
 
-    def __call__(self, w: Writer, op: str, operands: Sequence[str], dtype: DType, width: int) -> str:
-        """Writes the op into the function that `w` is writing."""
+    def __call__(
+        self, w: Writer, step: Step, operands: Sequence[str], dtypes: Sequence[DType], width: int
+    ) -> str:
+        """Writes the step into the function that `w` is writing."""
         ...
 
 
@@ -64,8 +67,8 @@ class Frame:
     name: str
     contract: Contract
     schedule: Schedule
-    machine: Machine
-    emit_op: EmitOp
+    machine: VectorUnit
+    emit_step: EmitStep
     flagged: bool
     direct: bool
     counted: bool
@@ -263,35 +266,16 @@ def apply(
     reads: Sequence[str],
     width: int,
 ) -> tuple[str, DType]:
-    """The value of an expression, and its dtype. A step computes in the dtype of its first operand."""
+    """The value of an expression, and its dtype."""
     values = [given, *((x, access.dtype) for x, access in zip(reads, expression.reads, strict=True))]
     for step in expression.steps:
-        names = [values[i][0] for i in step.operands]
-        dtypes = [values[i][1] for i in step.operands]
-        if step.op == "cast":
-            values.append((convert(w, names[0], dtypes[0], step.dtype, width), step.dtype))
-            continue
-        names = [convert(w, x, dtype, dtypes[0], width) for x, dtype in zip(names, dtypes, strict=True)]
-        values.append((frame.emit_op(w, step.op, names, dtypes[0], width), step.dtype))
+        operands, dtypes = zip(*(values[i] for i in step.operands), strict=True)
+        values.append((frame.emit_step(w, step, operands, dtypes, width), step.dtype))
     return values[-1]
 
 
-def emit_plain(w: Writer, op: str, operands: Sequence[str], dtype: DType, width: int) -> str:
-    """The ops that need nothing but an instruction."""
-    type = vector_type(dtype, width)
-    x = operands[0]
-    if op in ("add", "sub", "mul"):
-        return w.value(f"{'f' if dtype.is_floating else ''}{op} {type} {x}, {operands[1]}")
-    if op == "div" and dtype.is_floating:
-        return w.value(f"fdiv {type} {x}, {operands[1]}")
-    if op == "neg":
-        return w.value(
-            f"fneg {type} {x}" if dtype.is_floating else f"sub {type} {constant(0, dtype, width)}, {x}"
-        )
-    if op in ("maximum", "minimum"):
-        return merge(w, "max" if op == "maximum" else "min", x, operands[1], dtype, width)
-    if op == "relu":  # NaN is not below zero and stays: one instruction
-        zero, bits = constant(0, dtype, width), "i1" if width == 1 else f"<{width} x i1>"
-        below = w.value(f"{'fcmp olt' if dtype.is_floating else 'icmp slt'} {type} {x}, {zero}")
-        return w.value(f"select {bits} {below}, {type} {zero}, {type} {x}")
-    raise KeyError(op)
+def emit_scalar_step(
+    w: Writer, step: Step, operands: Sequence[str], dtypes: Sequence[DType], width: int
+) -> str:
+    """Any op of `runtime.llvm_backend.scalars` that cannot fail at the run."""
+    return w.emit(width, lambda em: emit_op(em, step.op, operands, dtypes, step.dtype))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from graphc.sizes import Size, SizeExpr, Symbol, substitute
+from runtime.llvm_backend.text import Emitter, Module, Target
 
 Value = int | str
 Carried = Sequence[tuple[str, str]]  # the types and first values of what a loop carries
@@ -22,10 +23,10 @@ class Writer:
     the argument block; they are the only state that functions share.
     """
 
-    def __init__(self, first_word: int = 0) -> None:
+    def __init__(self, first_word: int = 0, target: Target = Target()) -> None:  # noqa: B008 - it is immutable
+        self.module = Module(target)
         self.words: dict[SizeExpr, int] = {}
         self._first_word = first_word
-        self._declarations: set[str] = set()
         self._lines: list[str] = []
         self._done: list[str] = []
         self._count = 0
@@ -49,23 +50,18 @@ class Writer:
         """An instruction without a result."""
         self._lines.append("  " + instruction)
 
-    def adopt(self, lines: Sequence[str], label: str | None = None) -> None:
-        """Lines that another emitter wrote for this function; `label` is the block they end in."""
-        self._lines += lines
-        self._label = label or self._label
-
-    @property
-    def block(self) -> str:
-        """The block that is written now."""
-        return self._label
-
-    def define(self, text: str) -> None:
-        """A whole function written elsewhere."""
-        self._done.append(text)
+    def emit(self, width: int, write: Callable[[Emitter], str]) -> str:
+        """The value that `write` gives with an emitter of this function."""
+        self._count += 1
+        emitter = Emitter(self.module, width, prefix=f"e{self._count}.", label=self._label)
+        value = write(emitter)
+        self._lines += emitter.lines
+        self._label = emitter.label
+        return value
 
     def declare(self, declaration: str) -> None:
         """A function of LLVM's, declared once however often it is called."""
-        self._declarations.add(f"declare {declaration}")
+        self.module.declare("@" + declaration.partition("@")[2].partition("(")[0], f"declare {declaration}")
 
     def begin(self, signature: str) -> None:
         """Opens ``define <signature>``; where words are used it has a parameter ``ptr %block``."""
@@ -85,7 +81,7 @@ class Writer:
 
     def text(self) -> str:
         """The whole module."""
-        return "\n".join([*sorted(self._declarations), *self._done]) + "\n"
+        return "\n".join([self.module.text, *self._done, ""])
 
     # ---- integers --------------------------------------------------------------------------------
 

@@ -8,39 +8,27 @@ import llvmlite.binding as llvm
 import numpy as np
 
 from graphc import sizes
-from graphc.types import BFLOAT16
+from graphc.types import BFLOAT16, BOOL
 from runtime.llvm_backend.contraction import Contract
 from runtime.llvm_backend.driver import PARTIALS
 from runtime.llvm_backend.kernel import emit_contraction
+from runtime.llvm_backend.machine import host as this_machine
+from runtime.llvm_backend.machine import open_target_machine
 from runtime.llvm_backend.reference import evaluate
-from runtime.llvm_backend.registers import AVX2, AVX512, SSE, Machine
+from runtime.llvm_backend.registers import VectorUnit
+from runtime.llvm_backend.text import target_of
 
 _serial = itertools.count()
 _kept = []
 
 
-@cache
-def features():
-    return llvm.get_host_cpu_features()
-
-
-def host() -> Machine:
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    return AVX512 if features().get("avx512f") else AVX2 if features().get("avx2") else SSE
+def host() -> VectorUnit:
+    return this_machine()
 
 
 @cache
 def target_machine():
-    host()
-    return llvm.Target.from_default_triple().create_target_machine(
-        cpu=llvm.get_host_cpu_name(),
-        features=features().flatten() + ",-prefer-256-bit",
-        opt=2,
-        reloc="pic",
-        codemodel="small",
-        jit=True,
-    )
+    return open_target_machine()
 
 
 @cache
@@ -57,9 +45,9 @@ def parse(text):
 class Loaded:
     """A kernel in this process."""
 
-    def __init__(self, contract: Contract, machine: Machine | None = None) -> None:
+    def __init__(self, contract: Contract, machine: VectorUnit | None = None) -> None:
         self.contract = contract
-        self.kernel = emit_contraction(contract, machine or host())
+        self.kernel = emit_contraction(contract, machine or host(), target=target_of(this_machine()))
         image = target_machine().emit_object(parse(self.kernel.text))
         builder = llvm.JITLibraryBuilder().add_object_img(image).add_current_process()
         for name in self.kernel.functions:
@@ -114,7 +102,9 @@ def make_buffers(contract, values=None, seed=0):
         low, high = extent(contract, access, values)
         assert low >= 0, access.buffer
         size = max(high + 1, 0, found[access.buffer].size if access.buffer in found else 0)
-        if access.dtype.is_floating:
+        if access.dtype == BOOL:
+            data = random.random(size) < 0.5
+        elif access.dtype.is_floating:
             data = random.standard_normal(size).astype(np.float32)
             data = narrow(data) if access.dtype == BFLOAT16 else data.astype(access.dtype.numpy)
         else:

@@ -37,7 +37,7 @@ def test_what_does_not_fit_is_refused():
     refused("same address", (M, N, K), (X, Y), Access("out", 0, {"m": 0, "n": 1}))
     refused("one prologue", (M, N, K), (X, Y), OUT, prologue=(Expression(),))
     refused("has the size", (M, N, Dim("k", -1)), (X, Y), OUT)
-    refused("bool", (M, N, K), (X, Access("y", 0, {"k": 4}, BOOL)), OUT)
+    refused("bool", (M, K), (Access("x", 0, {"m": 5, "k": 1}, BOOL),), Access("out", 0, {"m": 1}), "max")
     refused("reduced dim", (M, N, K), (X, Y), OUT, epilogue=Expression((X,), (Step("add", (0, 1), FLOAT32),)))
     refused("not yet", (M, N, K), (X, Y), OUT, epilogue=Expression((), (Step("add", (0, 1), FLOAT32),)))
     refused("without a step", (M, N, K), (X, Y), OUT, epilogue=Expression((OUT,)))

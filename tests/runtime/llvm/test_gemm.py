@@ -24,8 +24,8 @@ from runtime.llvm_backend.frontends import (
     reduction,
 )
 from runtime.llvm_backend.kernel import emit_contraction
-from runtime.llvm_backend.registers import AVX2, AVX512, NEON, SSE, Machine
-from tests.runtime.llvm.contracts import Loaded, check, features, host, make_buffers, parse, target_machine
+from runtime.llvm_backend.registers import AVX2, AVX512, NEON, SSE, Vectors
+from tests.runtime.llvm.contracts import Loaded, check, host, make_buffers, parse, target_machine
 
 LAYER = Convolution
 M, N, K, B = (named(name) for name in "MNKB")
@@ -275,7 +275,7 @@ def test_nan_and_infinities_come_through():
 
 
 @pytest.mark.parametrize(
-    "machine", [AVX512, AVX2, NEON, SSE, Machine(4, 16)], ids=["512", "256", "neon", "sse", "1"]
+    "machine", [AVX512, AVX2, NEON, SSE, Vectors(4, 16)], ids=["512", "256", "neon", "sse", "1"]
 )
 def test_any_width_is_right(machine):
     for name in ("matmul (65, 130, 70)", "copied", "epilogue", "convolution", "depthwise", "max kept 'a'"):
@@ -311,7 +311,7 @@ def inner_loops(assembly):
 @pytest.mark.skipif(not llvm.get_process_triple().startswith("x86_64"), reason="reads x86 assembly")
 @pytest.mark.parametrize("name", SHIPPED)
 def test_no_inner_loop_spills(name):
-    if not features().get("fma"):
+    if not host().fma:
         pytest.skip("the tiles are for machines with fused multiply-adds")
     kernel = emit_contraction(SHIPPED[name], host())
     loops = list(inner_loops(target_machine().emit_assembly(parse(kernel.text))))

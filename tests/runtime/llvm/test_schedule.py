@@ -102,11 +102,13 @@ def test_depthwise_and_pooling_have_lanes_in_both_operands():
 def test_tiles_leave_registers_free(machine):
     for rows in (1, 2, 3, 5, 7, 8, 13, 64, 100, 1000):
         for vectors in (1, 2, 3, 4, 5, 8, 64):
-            height, across = choose_tile(rows, vectors, machine.registers)
-            assert height * across + across + max(2, machine.registers // 8) <= machine.registers
+            height, across = choose_tile(rows, vectors, machine.vector_registers)
+            assert (
+                height * across + across + max(2, machine.vector_registers // 8) <= machine.vector_registers
+            )
             assert height <= rows
             assert across <= vectors
-    assert scheduled(matmul(64, 64, 64, dtype=FLOAT64), machine).width == machine.vector // 8
+    assert scheduled(matmul(64, 64, 64, dtype=FLOAT64), machine).width == machine.vector_bytes // 8
 
 
 def test_even_parts():
