@@ -35,6 +35,17 @@ def _refuse_unfed(function: Function) -> None:
     given = set(function.inputs)
     for node in function.nodes():
         if node.op is placeholder and node not in given:
-            raise FeedError(f"{describe(node)} must be fed: {node.type}\n  made at {node.loc}")
+            raise _unfed(node)
         for _, body in bodies(node):
             _refuse_unfed(body)
+
+
+def refuse_unranked(function: Function, feeds: Sequence[Tensor], cause: Exception) -> None:
+    """Raises FeedError for a placeholder of unknown rank that is none of `feeds`."""
+    for node in function.nodes():
+        if node.op is placeholder and node.result.shape is None and node not in feeds:
+            raise _unfed(node) from cause
+
+
+def _unfed(node: Tensor) -> FeedError:
+    return FeedError(f"{describe(node)} must be fed: {node.type}\n  made at {node.loc}")

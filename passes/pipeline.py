@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from graphc.errors import ShapeError
 from graphc.function import Function, topological
 from graphc.sizes import Symbol
 from graphc.tensor import Tensor
@@ -12,7 +13,7 @@ from graphc.types import OPERATION, TensorType
 from graphc.verification import verify
 from passes.branches import resolve_branches
 from passes.constant_folding import fold_constants
-from passes.cutting import cut_feeds
+from passes.cutting import cut_feeds, refuse_unranked
 from passes.dead_results import drop_dead_results
 from passes.deduplication import deduplicate
 from passes.differentiation import differentiate
@@ -105,7 +106,11 @@ def define(request: Request, target: Target, tell: AfterEach, passes: tuple[Pass
     tell("define", function)
     function, _ = specialise(function, request.types, request.sizes)
     tell("specialise", function)
-    function = run(passes, function, replace(target, verify=False), tell)  # not yet of its inputs
+    try:
+        function = run(passes, function, replace(target, verify=False), tell)  # not yet of its inputs
+    except ShapeError as error:  # a gradient needs ranks
+        refuse_unranked(function, feeds, error)
+        raise
     outputs = function.outputs
     wanted, fed = outputs[: len(fetches)], outputs[len(fetches) : len(fetches) + len(feeds)]
     binding = outputs[len(fetches) + len(feeds) :]

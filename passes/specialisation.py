@@ -11,6 +11,8 @@ from graphc.errors import GraphError
 from graphc.function import Function, rebuild, with_inputs
 from graphc.location import on_behalf_of
 from graphc.op import explain
+from graphc.ops.movement import state_rank
+from graphc.ops.source import _placeholder as placeholder
 from graphc.sizes import Size, SizeExpr, Symbol
 from graphc.tensor import Tensor
 from graphc.types import TensorType, TupleType, Type
@@ -21,7 +23,9 @@ def specialise(
     types: Mapping[Tensor, TensorType],
     values: Mapping[Symbol, Size],
 ) -> tuple[Function, dict[Tensor, Tensor]]:
-    """`function` with the sources in `types` retyped and the symbols in `values` replaced.
+    """`function` with the nodes in `types` of these types and the symbols in `values` replaced.
+
+    A node that infers its own rank from its operands keeps to that.
 
     Returns it with what became of each node. The very same Function comes back when nothing changed.
 
@@ -31,10 +35,15 @@ def specialise(
         return function, {}
 
     def make(node: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
-        attrs = _substituted(node.attrs, values, _grown(node, inputs, values))
         if node in types:
             shape = tuple(sizes.substitute(size, values) for size in types[node].sizes)
-            attrs = {**attrs, "shape": shape}
+            if node.op is not placeholder:
+                return _of_rank(shape, infer_again(node, inputs))
+            return _remade(node, inputs, {**node.attrs, "shape": shape})
+        return infer_again(node, inputs)
+
+    def infer_again(node: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
+        attrs = _substituted(node.attrs, values, _grown(node, inputs, values))
         if attrs is node.attrs and inputs == node.inputs:
             return node
         if node.op.body_inputs is not None:
@@ -55,6 +64,14 @@ def _remade(node: Tensor, inputs: tuple[Tensor, ...], attrs: Mapping[str, Any]) 
     except GraphError as error:
         explain(error, node.op, inputs, node.loc)
         raise
+
+
+def _of_rank(shape: tuple[Size, ...], node: Tensor) -> Tensor:
+    """`node`, stated to be of `shape` where its rank is still unknown."""
+    if node.result.shape is not None:
+        return node
+    type = TensorType(node.dtype, shape)
+    return Tensor(state_rank, (node,), {"shape": shape}, type, node.loc, node.name, node.owner)
 
 
 def _retyped(node: Tensor, types: Mapping[Tensor, TensorType], values: Mapping[Symbol, Size]) -> Tensor:
