@@ -54,8 +54,11 @@ def _constant(array: np.ndarray[Any, Any], dtype: DType) -> Tensor:
 
 
 def _holds_tensor(value: Any) -> bool:
-    if isinstance(value, list | tuple):
-        return any(_holds_tensor(item) for item in value)
+    try:
+        if isinstance(value, list | tuple):
+            return any(_holds_tensor(item) for item in value)
+    except RecursionError:
+        return False  # nested deeper than any array: NumPy refuses it
     return isinstance(value, Tensor | Variable)
 
 
@@ -184,7 +187,10 @@ def round_to_bfloat16(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 def _brief(value: Any) -> str:
     if isinstance(value, np.ndarray):
         return f"an array of {value.dtype}{list(value.shape)}"
-    text = repr(value)
+    try:
+        text = repr(value)
+    except RecursionError:
+        return f"a deep {type(value).__name__}"
     return text if len(text) <= 60 else text[:57] + "..."
 
 

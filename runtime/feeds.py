@@ -189,7 +189,10 @@ def _at(tensor: Tensor) -> str:
 def _brief(value: Any) -> str:
     if isinstance(value, np.ndarray):
         return f"an array of {value.dtype}{list(value.shape)}"
-    text = repr(value)
+    try:
+        text = repr(value)
+    except RecursionError:
+        return f"a deep {type(value).__name__}"
     text = text if len(text) <= 60 else text[:57] + "..."
     return text if isinstance(value, int | float | complex | str | bytes | list | None) else (
         f"{text} of type {type(value).__name__}"

@@ -27,7 +27,10 @@ class Fetches:
         """`values`, one for each leaf, in the nesting of the fetches."""
         if self.nest.__class__ is Tensor:
             return values[0]
-        return _arranged(self.nest, iter(values))
+        try:
+            return _arranged(self.nest, iter(values))
+        except RecursionError:
+            raise _too_deep() from None
 
 
 def resolve_fetches(graph: Graph, fetches: Any, read: Read) -> Fetches:
@@ -37,9 +40,16 @@ def resolve_fetches(graph: Graph, fetches: Any, read: Read) -> Fetches:
     """
     if fetches.__class__ is Tensor:
         return Fetches(fetches, (_checked(graph, fetches),), (0,))
-    leaves = [_tensor(graph, leaf, read) for leaf in _leaves(fetches)]
+    try:
+        leaves = [_tensor(graph, leaf, read) for leaf in _leaves(fetches)]
+    except RecursionError:
+        raise _too_deep() from None
     number = {tensor: i for i, tensor in enumerate(dict.fromkeys(leaves))}
     return Fetches(fetches, tuple(number), tuple(number[leaf] for leaf in leaves))
+
+
+def _too_deep() -> FetchError:
+    return FetchError("the fetches are nested too deeply, or contain themselves")
 
 
 def _tensor(graph: Graph, leaf: Any, read: Read) -> Tensor:

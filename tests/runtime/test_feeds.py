@@ -29,6 +29,7 @@ REFUSED = [
     ("uint8", (), -1, "-1 is out of range"),
     ("int32", (), 2**31, "out of range"),
     ("float32", (), 16777217, "not exact as float32"),
+    ("float32", (), np.uint64(2**64 - 1), "not exact as float32"),
     ("float16", (), 1e6, "too large for float16"),
     ("float32", (), 10**400, "too large for any dtype"),
     ("bool", (), 1, "is not bool"),

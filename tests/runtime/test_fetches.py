@@ -89,3 +89,28 @@ def test_what_is_made_inside_a_body_stays_there(session):
         session.run(inside[0])
     with pytest.raises(gc.FeedError, match="inside a body"):
         session.run(result, {inside[0]: 1.0})
+
+
+def test_fetches_without_an_end(session):
+    endless = []
+    endless.append(endless)
+    deep = gc.constant(1.0)
+    for _ in range(30_000):
+        deep = [deep]
+    for wrong in (endless, deep, {"a": endless}):
+        with pytest.raises(gc.FetchError, match="nested too deeply, or contain themselves"):
+            session.run(wrong)
+
+
+def test_a_value_without_an_end_is_no_array(session):
+    endless = []
+    endless.append(endless)
+    deep = 1.0
+    for _ in range(30_000):
+        deep = [deep]
+    x = gc.placeholder("float32", ())
+    for wrong in (endless, deep):
+        with pytest.raises(gc.FeedError, match="it is no array"):
+            session.run(x, {x: wrong})
+        with pytest.raises(gc.ArgumentError, match="is no array"):
+            gc.add(x, wrong)
