@@ -14,7 +14,8 @@ import os
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -180,7 +181,7 @@ def read_checkpoint(path: str | os.PathLike[str], wanted: Mapping[str, TensorTyp
 
 
 def _read_npz(path: str | os.PathLike[str], wanted: Mapping[str, TensorType]) -> Checkpoint:
-    with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
+    with open(path, "rb") as file, _archive(file) as archive:
         members = [info.filename for info in archive.infolist()]
         if _MANIFEST not in members:
             raise FormatError(f"it is no checkpoint of graphc: there is no {_MANIFEST} in it")
@@ -195,6 +196,16 @@ def _read_npz(path: str | os.PathLike[str], wanted: Mapping[str, TensorType]) ->
             return _parse_array(archive.read(info), entry)
 
         return _select(archive.read(_MANIFEST), wanted, fetch)
+
+
+@contextmanager
+def _archive(file: BinaryIO) -> Iterator[zipfile.ZipFile]:
+    """`file` as an archive; offsets that lead out of it are damage, not an error of the system."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            yield archive
+    except OSError as error:
+        raise FormatError(f"it is damaged, or cannot be read: {error}") from error
 
 
 def _parse_array(data: bytes, entry: _Entry) -> Array:

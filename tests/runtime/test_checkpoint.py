@@ -234,3 +234,18 @@ def test_a_failing_write_leaves_the_old_file(tmp_path, monkeypatch, suffix):
         session.save(path)
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == [path.name]
+
+
+def test_offsets_that_lead_out_of_the_file(tmp_path):
+    path = tmp_path / "c.npz"
+    session = opened(build())
+    session.save(path)
+    whole = path.read_bytes()
+    found = whole.rindex(b"PK\x05\x06")  # the end of the directory: its size and its offset follow
+    for place in range(found + 12, found + 20):
+        for bit in range(8):
+            damaged = bytearray(whole)
+            damaged[place] ^= 1 << bit
+            path.write_bytes(damaged)
+            with pytest.raises(gc.FormatError):
+                session.restore(path)

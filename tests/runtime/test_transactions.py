@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -166,3 +167,34 @@ def test_cond_runs_one_branch_and_commits_what_it_assigns(session):
     assert session.run(result, {flag: True}) == 2.0
     assert session.run(result, {flag: False}) == 100.0
     assert session.run(w) == 100.0
+
+
+def test_what_a_run_stored_is_not_handed_out(session):
+    v = gc.Variable(np.zeros(3, np.float32))
+    session.run(v.initializer)
+    for fetch in (v.assign_add(np.ones(3, np.float32)), v, v.value()):
+        session.run(fetch)[:] = 7
+    np.testing.assert_array_equal(session.run(v), [1, 1, 1])
+
+
+def test_a_run_that_waited_for_another_sees_what_it_committed(session):
+    v = gc.Variable(0.0)
+    begun, waiting = threading.Event(), threading.Event()
+
+    def slow(x):
+        begun.set()
+        waiting.wait(10)
+        time.sleep(0.05)  # the other run reaches the lock
+        return x
+
+    first = v.assign(v + gc.py_func(slow, [gc.constant(1.0)], ("float32", ())))
+    second = v.assign_add(10.0)
+    session.run(v.initializer)
+    session.compile(second)
+    other = threading.Thread(target=session.run, args=(first,))
+    other.start()
+    begun.wait(10)
+    waiting.set()
+    session.run(second)
+    other.join()
+    assert session.run(v) == 11
