@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+import graphc.ops  # noqa: F401 - it fills OPS
+from graphc.op import OPS
 from graphc.sizes import Size, Symbol, substitute
-from graphc.types import BFLOAT16, DType
-from runtime.llvm_backend.contraction import Access, Contract, Expression
+from runtime.llvm_backend.contraction import Access, Contract, Expression, Step
 
 Array = npt.NDArray[Any]
-
-OPS: dict[str, Callable[..., Array]] = {
-    "add": np.add,
-    "sub": np.subtract,
-    "mul": np.multiply,
-    "div": np.divide,
-    "maximum": np.maximum,
-    "minimum": np.minimum,
-    "relu": lambda x: np.maximum(x, x.dtype.type(0)),
-    "neg": np.negative,
-    "cast": lambda x: x,
-}
 
 
 def evaluate(
@@ -50,8 +39,7 @@ def evaluate(
     def apply(expression: Expression, value: Array, dims: list[str]) -> Array:
         found = [value, *(read(access, dims) for access in expression.reads)]
         for step in expression.steps:
-            result = OPS[step.op](*(found[i] for i in step.operands))
-            found.append(result if result.dtype == np.float64 else _round(result, step.dtype))
+            found.append(_step(step, [found[i] for i in step.operands]))
         return found[-1]
 
     inputs = []
@@ -85,9 +73,16 @@ def _number(size: Size, values: Mapping[Symbol, int]) -> int:
     return number
 
 
+def _step(step: Step, operands: Sequence[Array]) -> Array:
+    """What the op means; floats stay float64."""
+    if step.op == "cast":
+        result = operands[0]
+    else:
+        meaning = OPS[step.op].meaning
+        assert meaning is not None  # every op of the elementwise family has one
+        result = np.asarray(meaning(*operands))
+    return result if result.dtype == np.float64 else result.astype(step.dtype.numpy)
+
+
 def _widen(value: Array) -> Array:
     return value.astype(np.float64) if value.dtype.kind == "f" else value
-
-
-def _round(value: Array, dtype: DType) -> Array:
-    return value if dtype == BFLOAT16 else value.astype(dtype.numpy, copy=False)

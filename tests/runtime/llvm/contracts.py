@@ -95,7 +95,7 @@ def extent(contract, access, values=None):
 
 
 def make_buffers(contract, values=None, seed=0):
-    """Random inputs, and an output of NaN (or -7) with a guard on either side."""
+    """Random inputs, and an output of NaN (or 77) with a guard on either side."""
     random = np.random.default_rng(seed)
     found = {}
     for access in contract.accesses:
@@ -112,7 +112,7 @@ def make_buffers(contract, values=None, seed=0):
         found[access.buffer] = data if size else np.zeros(1, data.dtype)[:0]
     out = contract.out
     high = max(extent(contract, out, values)[1] + 1, 0)
-    filler = 0x7FC0 if out.dtype == BFLOAT16 else np.nan if out.dtype.is_floating else -7
+    filler = 0x7FC0 if out.dtype == BFLOAT16 else np.nan if out.dtype.is_floating else 77
     kind = np.uint16 if out.dtype == BFLOAT16 else out.dtype.numpy
     found[out.buffer] = np.full(high, filler).astype(kind)
     return found

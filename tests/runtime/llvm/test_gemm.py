@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from graphc.sizes import Symbol, named
-from graphc.types import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, INT32, INT64, UINT32
+from graphc.types import BFLOAT16, BOOL, FLOAT16, FLOAT32, FLOAT64, INT32, INT64, UINT32
 from runtime.llvm_backend.contraction import Access, Contract, Dim, Expression, Step
 from runtime.llvm_backend.frontends import (
     Convolution,
@@ -214,6 +214,32 @@ def test_a_prologue_runs_on_each_element_once():
     square = Expression((Access("x", 0, {"a": 50, "b": 1}),), (Step("mul", (0, 1), FLOAT32),))
     sums = reduction({"a": 9, "b": 50}, "a", "add")
     check(Contract(sums.dims, sums.ins, sums.out, "add", (square,)))
+
+
+def test_an_epilogue_is_any_elementwise_ops():
+    n = 70
+    reads = (
+        Access("bias", 0, {"n": 1}),
+        Access("keep", 0, {"m": n, "n": 1}, BOOL),
+        Access("scale", 0, {}),
+        Access("row", 0, {"m": 1}, FLOAT16),
+    )
+    steps = (
+        *(Step("add", (0, 1), FLOAT32), Step("tanh", (5,), FLOAT32), Step("mul", (6, 3), FLOAT32)),
+        *(Step("cast", (4,), FLOAT32), Step("sigmoid", (8,), FLOAT32), Step("add", (7, 9), FLOAT32)),
+        *(Step("where", (2, 10, 3), FLOAT32), Step("exp", (11,), FLOAT32)),
+    )
+    epilogue = Expression(reads, steps)
+    for k in (20, 5000, 70_000):
+        check(matmul(33, n, k, epilogue=epilogue), tolerance=2e-2)
+    check(matmul(5, n, 300, transpose_y=True, epilogue=epilogue), tolerance=2e-2)
+    loaded = Loaded(matmul(M, n, K, epilogue=epilogue))
+    for m, k in ((1, 3), (7, 300), (50, 70_000)):
+        check(loaded.contract, loaded, values(M=m, K=k), tolerance=2e-2)
+    positive = Expression((Access("zero", 0, {}),), (Step("greater", (0, 1), BOOL),))
+    check(matmul(9, 40, 30, out_dtype=BOOL, epilogue=positive))
+    narrow = Expression((), (Step("erf", (0,), FLOAT32), Step("cast", (1,), BFLOAT16)))
+    check(matmul(9, 40, 30, out_dtype=BFLOAT16, epilogue=narrow))
 
 
 @pytest.mark.parametrize(
