@@ -198,3 +198,16 @@ def test_a_run_that_waited_for_another_sees_what_it_committed(session):
     session.run(second)
     other.join()
     assert session.run(v) == 11
+
+
+def test_equal_effects_each_happen(session, capsys):
+    x, calls = gc.constant(2.0), []
+
+    def count(value):
+        calls.append(value)
+        return value
+
+    steps = [gc.py_func(count, [x], ("float32", ())) for _ in range(2)]
+    session.run([steps, [gc.print(x, "twice") for _ in range(2)]])
+    assert len(calls) == 2
+    assert "".join(capsys.readouterr()).count("twice") == 2
