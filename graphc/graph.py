@@ -41,6 +41,7 @@ class Graph:
         self.seed: int = seed
         self.variables: dict[str, Variable] = {}
         self.effects: list[Tensor] = []  # in order of definition; a body runs all of its own
+        self.reads: set[Tensor] = set()  # of variables, that a body takes from around it to read them anew
         self.function: Function | None = None
         self._named: dict[str, Tensor] = {}
         self._next_suffix: dict[str, int] = {}

@@ -19,7 +19,7 @@ from graphc.ops.source import run_state
 from graphc.ops.state import after, pick
 from graphc.sizes import Size
 from graphc.tensor import Tensor
-from graphc.tracing import Trace, captures, close, parameter, place_of, trace
+from graphc.tracing import Trace, as_values, captures, close, parameter, place_of, trace
 from graphc.types import INT64, TensorType, as_shape
 
 
@@ -157,7 +157,7 @@ def _loop(
         condition = _bounded(condition, len(starts), captured.index(bound))
     if counted:
         starts = [*starts, as_tensor(0, INT64)]
-    first, *rest = (*starts, *arrays, *captured)
+    first, *rest = (*starts, *arrays, *as_values(captured, [step] if test is None else [test, step]))
     if operations:
         first = after(first, *operations)
     try:

@@ -13,6 +13,7 @@ from graphc.errors import ArgumentError
 from graphc.function import Function, rebuild, topological
 from graphc.graph import Graph, body_graph, current, has_effects
 from graphc.location import Location, here
+from graphc.ops.elementwise import identity
 from graphc.ops.source import _placeholder, run_state
 from graphc.ops.state import _check, after, assign, pick, variable
 from graphc.tensor import Tensor
@@ -98,6 +99,15 @@ def close(
     return replace(closed, inputs=(*traced.inputs, *formals))
 
 
+def as_values(captured: Sequence[Tensor], traces: Sequence[Trace]) -> list[Tensor]:
+    """`captured`, the reads among them that the user made outside being values that stay as they are.
+
+    A variable used in a body is a read too, and is captured; a step sees it as the one before left it.
+    """
+    reads = {read for each in traces for read in each.graph.reads}
+    return [identity(node) if node.op is variable and node not in reads else node for node in captured]
+
+
 def place_of(function: Callable[..., Any]) -> str:
     """Where `function` is defined, for a message."""
     code = getattr(function, "__code__", None)
@@ -115,7 +125,7 @@ def without_effects(body: Function) -> Function:
         if node.op is variable and inputs:
             name = node.attrs["name"]
             seen = [n for n in topological(node.inputs) if n.op is assign and n.attrs["variable"] == name]
-            return new[seen[-1]] if seen else replace(node, inputs=())
+            return new[seen[-1]] if seen else inputs[0]
         return node if inputs == node.inputs else replace(node, inputs=inputs)
 
     new: dict[Tensor, Tensor] = {}

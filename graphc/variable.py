@@ -100,14 +100,31 @@ class Variable(Operators):
         return len(self.type.sizes)
 
     def value(self) -> Tensor:
-        """A new read, which sees the assignments among the current control dependencies."""
+        """A new read, which sees the assignments among the current control dependencies.
+
+        A body captures the read that is made outside of it, which is what gradients towards the
+        variable are of; what it depends on in the body stands behind that.
+        """
+        graph, outer = current().graph, frame_of(self.graph)
+        inner = []  # the bodies that we are in, the innermost first
+        while graph.parent is not None and graph is not self.graph:
+            inner.append(frame_of(graph))
+            graph = graph.parent
+        if graph is not self.graph or not inner:
+            return self._read(outer.dependencies, outer.graph)
+        ordered = next((frame for frame in inner if frame.dependencies), None)
+        behind = () if ordered is None else ordered.dependencies
+        read = self._read((*outer.dependencies, *(d for d in behind if d.owner is graph)), graph)
+        seen = read if ordered is None else self._read((read, *behind), ordered.graph)
+        for frame in inner:
+            frame.graph.reads.update((read, seen))
+        return seen
+
+    def _read(self, after: tuple[Tensor, ...], graph: Graph) -> Tensor:
         from graphc.ops.state import variable  # ops build on variables
 
-        frame = current()
-        if not frame.dependencies or not frame.graph.holds(self.graph):
-            frame = frame_of(self.graph)  # in a body: the read belongs outside, and the body captures it
         attrs = {"name": self.name, "dtype": self.type.dtype, "shape": self.type.shape}
-        return Tensor(variable, frame.dependencies, attrs, self.type, self.loc, None, frame.graph)
+        return Tensor(variable, after, attrs, self.type, self.loc, None, graph)
 
     @explains
     def assign(self, value: Any) -> Tensor:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from graphc.errors import StateError
-from graphc.function import Function, bodies, rebuild, with_inputs
+from graphc.function import Function, bodies, rebuild, topological, with_inputs
 from graphc.graph import graph_frame
 from graphc.location import on_behalf_of
 from graphc.ops.loop import loop
@@ -19,7 +19,7 @@ from graphc.ops.override import override_gradient
 from graphc.ops.state import after, assign, pick, variable
 from graphc.tensor import Tensor
 from graphc.tracing import parameter
-from passes.state import latest_assignment, refuse_unordered, visible_assignments
+from passes.state import latest_assignment, lifted_value, refuse_unordered, visible_assignments
 from passes.target import Target
 
 
@@ -28,8 +28,15 @@ def lift_assignments(function: Function, target: Target = Target()) -> Function:
 
     Raises: StateError where two assignments in one body have no order, or a condition assigns.
     """
-    named = assigned_variables(function)
-    if not named or not any(node.op.has_bodies for node in function.nodes()):
+    return _lifted(function, assigned_variables(function), {})
+
+
+def _lifted(function: Function, named: set[str], reads: Mapping[Tensor, str]) -> Function:
+    """`function` without assignments in its regions.
+
+    `named` are the variables that are assigned anywhere, `reads` the inputs that are variables.
+    """
+    if not any(node.op.has_bodies for node in function.nodes()):
         return function
     effects: list[Tensor] = []
     moved: dict[Tensor, tuple[int, int]] = {}  # of lifted loops: results from where on moved, how far
@@ -41,7 +48,7 @@ def lift_assignments(function: Function, target: Target = Target()) -> Function:
             return replace(node, inputs=inputs, attrs={"index": index + by if index >= first else index})
         if not node.op.has_bodies or node.op is override_gradient:  # whose body never runs as such
             return with_inputs(node, inputs)
-        region = _Region.of(with_inputs(node, inputs), named)
+        region = _Region.of(with_inputs(node, inputs), named, reads)
         if region is None:
             return with_inputs(node, inputs)
         made, first = region.lift()
@@ -74,7 +81,8 @@ class _Region:
     """A region, its bodies lifted already, and the variables that come out of it and go into it.
 
     `assigned` come out; `read` go in beside them, since an assignment elsewhere may change them;
-    `samples` holds one read or assignment of each, for its type.
+    `samples` holds one read or assignment of each, for its type; `captured` names the variables among
+    the operands that the bodies see, by the operand.
     """
 
     node: Tensor
@@ -82,13 +90,22 @@ class _Region:
     assigned: tuple[str, ...]
     read: tuple[str, ...]
     samples: Mapping[str, Tensor]
+    captured: Mapping[Tensor, str]
 
     @classmethod
-    def of(cls, node: Tensor, named: set[str]) -> _Region | None:
-        """None where no variable that anything assigns is used in the bodies of `node`."""
-        lifted = {name: lift_assignments(body) for name, body in bodies(node)}
+    def of(cls, node: Tensor, named: set[str], reads: Mapping[Tensor, str]) -> _Region | None:
+        """None where nothing in the bodies of `node` depends on the order of reads and assignments."""
+        own = node.attrs["carried"] + node.attrs["scanned"] if node.op is loop else 1
+        captured = {x: x.attrs["name"] if x.op is variable else reads.get(x) for x in node.inputs[own:]}
+        names = {x: name for x, name in captured.items() if name is not None}
+        lifted = {}
+        for kind, body in bodies(node):
+            formals = body.inputs[len(body.inputs) - len(node.inputs) + own :]
+            pairs = zip(formals, node.inputs[own:], strict=True)
+            lifted[kind] = _lifted(body, named, {formal: names[x] for formal, x in pairs if x in names})
         samples: dict[str, Tensor] = {}
         assigned: set[str] = set()
+        ordered = False
         for name, body in lifted.items():
             for inner in body.nodes():
                 if inner.op is assign:
@@ -96,12 +113,14 @@ class _Region:
                         raise StateError(f"the condition of a loop assigns a variable\n  at {inner.loc}")
                     assigned.add(inner.attrs["variable"])
                     samples[inner.attrs["variable"]] = inner
-                elif inner.op is variable and inner.attrs["name"] in named:
-                    samples.setdefault(inner.attrs["name"], inner)
-        if not samples:
+                elif inner.op is variable:
+                    ordered = True
+                    if inner.attrs["name"] in named:
+                        samples.setdefault(inner.attrs["name"], inner)
+        if not samples and not ordered and all(lifted[kind] is body for kind, body in bodies(node)):
             return None
         read = tuple(sorted(set(samples) - assigned))
-        return cls(node, lifted, tuple(sorted(assigned)), read, samples)
+        return cls(node, lifted, tuple(sorted(assigned)), read, samples, names)
 
     def lift(self) -> tuple[Tensor, int]:
         """The region with its variables as operands and results, and the number of the first of them."""
@@ -127,9 +146,9 @@ class _Region:
             walked = scanned if name == "body" else 0
             entering = self._parameters((*self.assigned, *self.read), body)
             outer = {
-                formal: entering[tensor.attrs["name"]]
+                formal: entering[self.captured[tensor]]
                 for formal, tensor in zip(body.inputs[carried + walked :], captured, strict=True)
-                if tensor.op is variable and tensor.attrs["name"] in self.assigned
+                if self.captured.get(tensor) in self.assigned
             }
             made = _pure(body, entering, self.assigned if name == "body" else (), outer)
             state = tuple(entering[v] for v in self.assigned)
@@ -152,13 +171,13 @@ class _Region:
 
     def _start(self, name: str) -> Tensor:
         """The value of a variable when the region begins: a read that sees what the operands see."""
-        for operand in self.node.inputs:
-            if operand.op is variable and operand.attrs["name"] == name:
-                return operand
+        node = self.node
+        read = next((operand for operand, other in self.captured.items() if other == name), None)
+        if read is not None and not _assigns_before(node, name):
+            return read
         type = self.samples[name].result
         attrs = {"name": name, "dtype": type.dtype, "shape": type.shape}
-        node = self.node
-        return Tensor(variable, node.inputs[:1], attrs, type, node.loc, None, node.owner)
+        return Tensor(variable, node.inputs, attrs, type, node.loc, None, node.owner)
 
     def _parameters(self, names: Sequence[str], body: Function) -> dict[str, Tensor]:
         owner = body.owner
@@ -205,10 +224,30 @@ def _as_value(
 ) -> Tensor:
     if node.op is assign:  # its value goes out with the body
         return inputs[0]
-    if node.op is not variable or node.attrs["name"] not in entering:
+    if node.op is not variable:
         return with_inputs(node, inputs)
-    assignment = latest()
-    value = new[assignment] if assignment is not None else entering[node.attrs["name"]]
+    if node.attrs["name"] in entering:
+        value = _value_of(latest(), new, entering[node.attrs["name"]])
+    elif inputs:  # nothing assigns it: it is what it was around the body
+        value, inputs = inputs[0], inputs[1:]
+    else:
+        return node
     if not inputs:
         return value
     return Tensor(after, (value, *inputs), {}, value.type, node.loc, None, node.owner)
+
+
+def _value_of(assignment: Tensor | None, new: Mapping[Tensor, Tensor], entering: Tensor) -> Tensor:
+    if assignment is None:
+        return entering
+    return new[assignment] if assignment in new else lifted_value(assignment, new)
+
+
+def _assigns_before(node: Tensor, name: str) -> bool:
+    """Whether an operand of `node` depends on an assignment of the variable `name`."""
+    return any(
+        name == earlier.attrs.get("variable")
+        if earlier.op is assign
+        else name in earlier.attrs.get("state", ())
+        for earlier in topological(node.inputs)
+    )

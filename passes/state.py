@@ -6,7 +6,7 @@ value that is committed when the run ends.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from graphc.errors import StateError
@@ -35,7 +35,7 @@ def thread_state(function: Function, target: Target = Target()) -> Function:  # 
         if node.op is variable and inputs:
             latest = latest_assignment(node, seen)
             if latest is not None:
-                value = new[latest] if latest in new else _lifted_value(latest, new)
+                value = new[latest] if latest in new else lifted_value(latest, new)
                 new[node] = Tensor(after, (value, *inputs), {}, value.type, node.loc, node.name, node.owner)
         return new[node]
 
@@ -102,7 +102,7 @@ def _lifted_from(node: Tensor) -> Iterable[Tensor]:
         yield value.inputs[0]
 
 
-def _lifted_value(assignment: Tensor, new: dict[Tensor, Tensor]) -> Tensor:
+def lifted_value(assignment: Tensor, new: Mapping[Tensor, Tensor]) -> Tensor:
     """What an assignment lifted out of a region assigns, where the region is rebuilt and it is not."""
     picked = assignment.inputs[0]
     return with_inputs(picked, (new[picked.inputs[0]],))

@@ -16,7 +16,7 @@ from graphc.ops.marker import differentiable_operands, gradients
 from graphc.ops.state import after, group, pick
 from graphc.sizes import Size
 from graphc.tensor import Tensor
-from graphc.tracing import captures, close, parameter, place_of, trace, without_effects
+from graphc.tracing import as_values, captures, close, parameter, place_of, trace, without_effects
 from graphc.types import BOOL, OPERATION, TensorType, TupleType
 
 
@@ -173,7 +173,7 @@ def cond(
         test = after(test, *operations)
     try:
         made = _cond(
-            *(test, *captured),
+            *(test, *as_values(captured, traces)),
             then=bodies[0],
             orelse=bodies[1],
             shape=_differences(then.outputs, orelse.outputs),

@@ -25,7 +25,8 @@ def variable(*after: Tensor, name: str, dtype: DType, shape: Shape) -> TensorTyp
     return TensorType(dtype, shape)
 
 
-variable.gradient(None)
+# No slope of its own: what an assignment made of it comes in when passes put values in place of reads.
+variable.gradient(lambda g, out, *after, **_: (None,) * len(after))
 
 
 @op("state", effect=True)

@@ -1,0 +1,168 @@
+"""Variables in bodies: assigned in nests, read behind dependencies, and differentiated."""
+
+import numpy as np
+import pytest
+
+import graphc as gc
+
+
+@pytest.fixture(autouse=True)
+def graph():
+    with gc.Graph(seed=0).as_default():
+        yield
+
+
+def run(fetches, *variables, feeds=None, **options):
+    """What `fetches` and then, in the next run, `variables` are; the same with passes and without."""
+    found = []
+    for pipeline in ((), None):
+        with gc.Session(backend="numpy", pipeline=pipeline, **options) as session:
+            session.run(gc.global_variables_initializer())
+            found.append((session.run(fetches, feeds), session.run(list(variables))))
+    plain, optimised = found
+    np.testing.assert_equal(optimised, plain)
+    return plain
+
+
+def repeat(times, step, start):
+    """``start = step(start)`` so many times, by a while_loop."""
+    return gc.while_loop(lambda i, y: i < times, lambda i, y: (i + 1, step(y)), (0, start))[1]
+
+
+def test_a_variable_assigned_in_an_inner_loop_goes_on_from_step_to_step():
+    total, step = gc.Variable(10.0, name="total"), gc.Variable(1.0, name="step")
+
+    def outer(y):
+        doubled = step.assign(step * 2.0)
+
+        def inner(z):
+            with gc.control_dependencies([total.assign_add(doubled)]):
+                return z + total
+
+        return repeat(2, inner, y)
+
+    value, size, right = 10.0, 1.0, 0.0
+    for _ in range(3):
+        size *= 2
+        for _ in range(2):
+            value += size
+            right += value
+    assert run(repeat(3, outer, 0.0), step, total) == (right, [size, value])
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_nests_of_loops_and_branches_count(depth):
+    v = gc.Variable(0, name="v")
+
+    def nest(depth, y):
+        if depth == 0:
+            return gc.cond(y >= 0, lambda: v.assign_add(1), lambda: y)
+        return repeat(2, lambda z: nest(depth - 1, z), y)
+
+    assert run(nest(depth, 0), v) == (2**depth, [2**depth])
+
+
+def test_a_read_made_outside_is_a_value():
+    v = gc.Variable(1.0, name="v")
+    before = v.value()
+
+    def step(y):
+        with gc.control_dependencies([v.assign_add(1.0)]):
+            return y + before * 10.0 + v
+
+    assert run(repeat(3, step, 0.0), v) == (30 + 2 + 3 + 4, [4])
+    both = gc.cond(before > 0, lambda: v.assign(v + before), lambda: before)
+    assert run(both, v) == (2, [2])
+
+
+@pytest.mark.parametrize("kind", ["cond", "while_loop", "scan"])
+def test_a_region_in_a_body_sees_what_the_body_has_assigned_before_it(kind):
+    v = gc.Variable(2.0, name="v")
+
+    def reads(y):
+        if kind == "cond":
+            return gc.cond(y >= 0, lambda: y + v, lambda: y)
+        if kind == "while_loop":
+            return repeat(1, lambda z: z + v, y)
+        return gc.scan(lambda c, z: (c + v * z, None), y, gc.ones(1))[0]
+
+    def step(y):
+        with gc.control_dependencies([v.assign_add(1.0)]):
+            return reads(y)
+
+    assert run(repeat(3, step, 0.0), v) == (3 + 4 + 5, [5])
+
+
+def test_a_read_behind_a_branch_that_assigns():
+    v = gc.Variable(1.0, name="v")
+
+    def step(c, z):
+        new = gc.cond(z > 1.5, lambda: v.assign_add(z), lambda: v * 1.0)
+        with gc.control_dependencies([new]):
+            return c + v, new
+
+    (carry, ys), last = run(gc.scan(step, 0.0, gc.constant([1.0, 2.0, 3.0])), v)
+    assert (carry, ys.tolist(), last) == (10, [1, 3, 6], [6])
+
+
+def test_a_read_in_a_body_behind_an_assignment_outside():
+    v = gc.Variable(1.0, name="v")
+    new = v.assign(5.0)
+
+    def step(y):
+        with gc.control_dependencies([new]):
+            return y + v
+
+    assert run(repeat(2, step, 0.0), v) == (10, [5])
+
+
+def test_gradients_reach_reads_that_have_dependencies():
+    v = gc.Variable(2.0, name="v")
+
+    def step(y):
+        with gc.control_dependencies([gc.check(y > 0, "positive")]):
+            return y * v
+
+    y = repeat(3, step, 1.0)
+    (slope,) = gc.gradients(y, [v])
+    (curve,) = gc.gradients(slope, [v])
+    assert run([y, slope, curve]) == ([8, 12, 12], [])
+
+
+def test_gradients_through_assignments_that_inner_bodies_read():
+    v, x = gc.Variable(2.0, name="v"), gc.placeholder("float32", (), name="x")
+
+    def step(y):
+        with gc.control_dependencies([v.assign(v * x)]):
+            return gc.scan(lambda c, z: (c + v * z, None), y, gc.constant([1.0, 2.0]))[0]
+
+    y = repeat(2, step, 0.0)  # 3 v x + 3 v x x
+    assert run([y, *gc.gradients(y, [v, x])], v, feeds={x: 3.0}) == ([72, 36, 42], [18])
+
+
+def test_a_failure_in_an_inner_loop_commits_nothing():
+    v = gc.Variable(0, name="v")
+
+    def inner(y):
+        with gc.control_dependencies([gc.check(v.assign_add(1) < 5, "too many")]):
+            return y + 1
+
+    y = repeat(3, lambda y: repeat(2, inner, y), 0)
+    with gc.Session(backend="numpy") as session:
+        session.run(gc.global_variables_initializer())
+        with pytest.raises(gc.CheckError) as caught:
+            session.run(y)
+        assert "in step 0 of the loop" in str(caught.value)
+        assert "in step 2 of the loop" in str(caught.value)
+        assert session.run(v) == 0
+
+
+@pytest.mark.parametrize("kind", ["cond", "while_loop"])
+def test_a_region_that_assigns_nothing_this_time_keeps_what_came_before_it(kind):
+    v = gc.Variable(1.0, name="v")
+    new = v.assign(5.0)
+    if kind == "cond":
+        y = gc.cond(new < 0, lambda: v.assign_add(1.0), lambda: new * 1.0)
+    else:
+        y = gc.while_loop(lambda y: y < 0, lambda y: v.assign_add(y), new)
+    assert run(y, v) == (5, [5])
