@@ -50,6 +50,7 @@ def test_stopped_tensors_count_as_constants():
     past, here = gc.gradients(b * b, [a, b], stop_gradients=[b])
     assert past is None
     assert run(here) == 12
+    assert run(gc.gradients(b * b + a, [a, b], stop_gradients=[b])) == [1, 12]
     assert run(gc.gradients(b * gc.stop_gradient(b), [a])) == [18]
 
 

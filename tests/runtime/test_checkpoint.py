@@ -249,3 +249,13 @@ def test_offsets_that_lead_out_of_the_file(tmp_path):
             path.write_bytes(damaged)
             with pytest.raises(gc.FormatError):
                 session.restore(path)
+
+
+def test_an_entry_that_occurs_twice(tmp_path):
+    path = tmp_path / "c.npz"
+    session = opened(build())
+    session.save(path)
+    with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
+        archive.writestr("w.npy", archive.read("v.npy"))
+    with pytest.raises(gc.FormatError, match="an entry occurs twice"):
+        session.restore(path)
