@@ -53,16 +53,18 @@ def attributes_key(attrs: Mapping[str, Any]) -> Hashable:
 
 
 def _value_key(value: Any) -> Hashable:
+    if value.__class__ is int or value.__class__ is str:
+        return value  # by far the most frequent
     if isinstance(value, np.ndarray):
         return (value.dtype.str, value.shape, value.tobytes())
     if isinstance(value, Function):
         return structure_key(value)
     if isinstance(value, float):
-        return (float, value.hex())  # -0.0 is not 0.0
+        return ("float", value.hex())  # -0.0 is not 0.0
     if isinstance(value, bool | int):
-        return (type(value), value)
+        return (type(value).__name__, value)  # True is not 1
     if isinstance(value, tuple):
-        return tuple(_value_key(item) for item in value)
+        return tuple([_value_key(item) for item in value])
     key: Hashable = value
     return key
 

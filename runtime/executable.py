@@ -69,7 +69,7 @@ class Executable:
         self._bound: BoundProgram = bind(self.program, backend, check_numerics)
         self._seconds = time.perf_counter() - begin
         self._layouts = [_Layout.of(node) for node in self.function.inputs]
-        self._assigns = [node for node in self.function.nodes() if node.op.name == "assign"]
+        self._assigns = {n.attrs["variable"]: n for n in self.function.nodes() if n.op.name == "assign"}
 
     @property
     def assigns(self) -> bool:
@@ -236,8 +236,8 @@ class Executable:
         with np.errstate(all="ignore"):
             values = self._bound.run(arrays, run)
         assigned = {}
-        for node, (name, buffer) in zip(self._assigns, self.program.assignments, strict=True):
-            _refuse_other_shape(node, values[buffer], run.sizes)
+        for name, buffer in self.program.assignments:
+            _refuse_other_shape(self._assigns[name], values[buffer], run.sizes)
             assigned[name] = values[buffer]
         return [values[i] for i in self.program.outputs], assigned
 
