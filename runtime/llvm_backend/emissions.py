@@ -53,6 +53,8 @@ def instruction(of_float: str, of_integer: str, of_bool: str = "") -> Emission:
 
 
 def compared(of_float: str, of_integer: str) -> Emission:
+    """A comparison; NaN compares as nothing but different."""
+
     def emit(call: Call) -> str:
         if call.dtype.is_floating:
             return call.em.compare(of_float, call.scalar, *call.operands)
@@ -119,9 +121,10 @@ maximum, minimum = _extremum(True), _extremum(False)
 
 
 def clip(call: Call) -> str:
+    """``minimum(maximum(x, low), high)``."""
     x, low, high = call.operands
-    raised = maximum(Call(call.em, (x, low), call.dtype, call.result))
-    return minimum(Call(call.em, (raised, high), call.dtype, call.result))
+    above = maximum(Call(call.em, (x, low), call.dtype, call.result))
+    return minimum(Call(call.em, (above, high), call.dtype, call.result))
 
 
 def relu(call: Call) -> str:
@@ -132,12 +135,14 @@ def relu(call: Call) -> str:
 
 
 def negative(call: Call) -> str:
+    """``-x``; integers wrap."""
     if call.dtype.is_floating:
         return call.lanes.negate(call.operands[0])
     return call.em.binary("sub", call.scalar, call.zero(), call.operands[0])
 
 
 def magnitude(call: Call) -> str:
+    """``|x|``; the lowest integer wraps to itself."""
     x = call.operands[0]
     if call.dtype.is_floating:
         return call.lanes.magnitude(x)
@@ -148,6 +153,7 @@ def magnitude(call: Call) -> str:
 
 
 def signed_unit(call: Call) -> str:
+    """-1, 0 or 1; NaN of NaN."""
     em, x, scalar, zero = call.em, call.operands[0], call.scalar, call.zero()
     if call.dtype.is_floating:
         v = call.lanes
@@ -162,11 +168,13 @@ def signed_unit(call: Call) -> str:
 
 
 def squared(call: Call) -> str:
+    """``x * x``."""
     x = call.operands[0]
     return call.em.binary("fmul" if call.dtype.is_floating else "mul", call.scalar, x, x)
 
 
 def reciprocal(v: Lanes, x: str) -> str:
+    """``1 / x``."""
     return v.divide(v.number(1.0), x)
 
 
@@ -186,20 +194,24 @@ def guarded_multiply(v: Lanes, x: str, slope: str) -> str:
 
 
 def chosen(call: Call) -> str:
+    """One of two, by a condition."""
     condition, x, y = call.operands
     return call.em.select(condition, register_scalar(call.result), x, y)
 
 
 def opposite(call: Call) -> str:
+    """All bits turned."""
     minus = 1 if call.dtype is BOOL else -1
     return call.em.binary("xor", call.scalar, call.operands[0], call.em.integer(call.scalar, minus))
 
 
 def raised(call: Call) -> str:
+    """``x ** y``."""
     if call.dtype.is_floating:
         return power(call.lanes, *call.operands)
     return integers.power(call.em, call.dtype, *call.operands)
 
 
 def shifted(function: Callable[..., str]) -> Emission:
+    """A function of integers."""
     return lambda call: function(call.em, call.dtype, *call.operands)

@@ -43,9 +43,12 @@ class Turned:
     quadrant: str
 
 
-def reduce(v: Lanes, x: str) -> Turned:
-    """The angle of `x` in its quadrant; where a lane is large, by `_large` for that lane."""
-    near = _reduce_double(v, x) if v.double else _reduce_single(v, x)
+def reduce(v: Lanes, x: str, *, exact: bool = True) -> Turned:
+    """The angle of `x` in its quadrant; where a lane is large, by `_large` for that lane.
+
+    Where it need not be `exact`, a float's angle is rounded and `low` is 0.
+    """
+    near = _reduce_double(v, x) if v.double else _reduce_single(v, x, exact)
     size = v.magnitude(x)
     limit = v.pick(_LIMIT_DOUBLE, _LIMIT_SINGLE)
     large = v.emitter.both(v.compare("ogt", size, limit), v.compare("olt", size, v.number(inf)))
@@ -64,7 +67,7 @@ def _reduce_double(v: Lanes, x: str) -> Turned:
     return Turned(angle, low, v.bits(shifted))
 
 
-def _reduce_single(v: Lanes, x: str) -> Turned:
+def _reduce_single(v: Lanes, x: str, exact: bool) -> Turned:
     if not v.emitter.target.fma:
         wide = v.widened()
         long = wide.widen(v.widen(x))
@@ -73,12 +76,18 @@ def _reduce_single(v: Lanes, x: str) -> Turned:
         long = wide.subtract(long, wide.multiply(n, wide.number(_PARTS_DOUBLE[0])))
         long = wide.subtract(long, wide.multiply(n, wide.number(_PARTS_DOUBLE[1])))
         quadrant = v.emitter.convert("trunc", "i64", "i32", wide.bits(shifted))
-        return Turned(v.narrow(long), v.number(0.0), quadrant)
+        angle = v.narrow(long)
+        return Turned(angle, v.narrow(wide.subtract(long, v.widen(angle))), quadrant)
     shifted = v.muladd(x, v.number(_TWO_OVER_PI), v.number(v.magic))
     n = v.subtract(shifted, v.number(v.magic))
-    for part in _PARTS_SINGLE:
-        x = v.muladd(n, v.number(-part), x)
-    return Turned(x, v.number(0.0), v.bits(shifted))
+    first, second, third = (v.number(-part) for part in _PARTS_SINGLE)
+    rest = v.muladd(n, first, x)
+    if not exact:
+        angle = v.muladd(n, third, v.muladd(n, second, rest))
+        return Turned(angle, v.number(0.0), v.bits(shifted))
+    product, error = v.exact_product(n, second)
+    angle, low = v.exact_sum(rest, product)
+    return Turned(angle, v.muladd(n, third, v.add(low, error)), v.bits(shifted))
 
 
 def _merge_large(v: Lanes, x: str, large: str, near: Turned) -> Turned:
@@ -153,7 +162,9 @@ def _turn_lane(
     far = text.let(f"call {parts} @vecmath.turn(double {one.widen(x)})")
     angle, low, quadrant = (text.let(f"extractvalue {parts} {far}, {i}") for i in range(3))
     if not v.double:
-        angle, low = one.narrow(angle), one.number(0.0)
+        long = angle
+        angle = one.narrow(long)
+        low = one.narrow(one.widened().subtract(long, one.widen(angle)))
         quadrant = text.let(f"trunc i64 {quadrant} to i32")
     found = [angle, low, quadrant]
     if em.width > 1:

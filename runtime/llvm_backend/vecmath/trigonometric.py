@@ -112,7 +112,7 @@ def _odd(v: Lanes, quadrant: str) -> str:
 
 def _in_quadrant(v: Lanes, x: str, ahead: int) -> str:
     """``sin(x + ahead * pi/2)``."""
-    turned = reduce(v, x)
+    turned = reduce(v, x, exact=v.double)
     quadrant = v.on_bits("add", turned.quadrant, ahead) if ahead else turned.quadrant
     if v.double:
         sine = v.add(*_sine(v, turned.angle, turned.low))
@@ -142,7 +142,8 @@ def tan(v: Lanes, x: str) -> str:
     turned = reduce(v, x)
     if not v.double:
         angle, z = turned.angle, v.multiply(turned.angle, turned.angle)
-        t = v.muladd(v.horner(_TAN_SINGLE, z), v.multiply(angle, z), angle)
+        low = v.muladd(turned.low, z, turned.low)
+        t = v.add(v.muladd(v.horner(_TAN_SINGLE, z), v.multiply(angle, z), low), angle)
         result = v.select(_odd(v, turned.quadrant), v.divide(v.number(-1.0), t), t)
         return v.select(v.compare("oeq", x, v.number(0.0)), x, result)
     sine = v.ordered_sum(*_sine(v, turned.angle, turned.low))

@@ -62,7 +62,23 @@ EDGES = [
         89.5,
     ),
     *(87.3365, 103.97, 103.98, 104.0, 709.782712893384, 709.7827128933841, 710.4758600739439, 745.13, 745.14),
-    *(np.pi, np.pi / 2, 1e5, 100001.0, 1e6, 1000001.0, 1e10, 1e22, 1e30, 2.0**30, 2.0**60, 1e-5, 1e-9, 1e-20),
+    *(
+        np.pi,
+        np.pi / 2,
+        1e5,
+        96079.33,
+        100001.0,
+        1e6,
+        1000001.0,
+        1e10,
+        1e22,
+        1e30,
+        2.0**30,
+        2.0**60,
+        1e-5,
+        1e-9,
+        1e-20,
+    ),
     *(
         np.inf,
         np.nan,
@@ -109,7 +125,8 @@ def random_bits(dtype, size, rng):
 def arguments(dtype, busy, rng):
     low, high = (np.clip(limit, -104, 90) if dtype is FLOAT32 else limit for limit in busy)
     near_zero = rng.uniform(-1, 1, 300) * 2.0 ** rng.uniform(-30, 1, 300)
-    parts = (rng.uniform(low, high, 400), rng.uniform(-1, 1, 300), near_zero)
+    turns = np.rint(rng.uniform(-7e5, 7e5, 300)) * np.pi / 2  # where angles cancel
+    parts = (rng.uniform(low, high, 400), rng.uniform(-1, 1, 300), near_zero, turns, turns / 10)
     parts = [part.astype(dtype.numpy) for part in parts]
     return np.concatenate([random_bits(dtype, 500, rng), *parts, edges_of(dtype)])
 
