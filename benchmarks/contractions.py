@@ -29,7 +29,7 @@ def prepare(
     buffers = make_buffers(contract, values)
     aligned = {name: _align(x) for name, x in buffers.items()}
     block, shared, scratch = loaded.block(aligned, values)
-    place, address = (scratch.ctypes.data + 63) // 64 * 64, block.ctypes.data
+    address = block.ctypes.data
     plan = list(zip(loaded.run, loaded.kernel.chunks(values or {}), strict=True))
     many = 2.0
     for dim in contract.dims:
@@ -39,7 +39,7 @@ def prepare(
         for _ in range(times):
             for phase, chunks in plan:
                 for chunk in range(chunks):
-                    phase(address, place, chunk)
+                    phase(address, chunk)
 
     return run, many
 

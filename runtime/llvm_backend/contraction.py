@@ -42,6 +42,8 @@ class Dim:
 class Access:
     """Elements of a buffer: ``offset + sum(index * stride)``. A dim that is not named has stride 0.
 
+    A stride known only at the run is not negative.
+
     In `Contract.out` the named dims are the output dims: naming a dim there makes it one.
     """
 

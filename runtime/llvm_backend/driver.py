@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 
-from graphc.sizes import Size, Symbol
+from graphc.sizes import Size
 from graphc.types import DType
 from runtime.llvm_backend import lanes
 from runtime.llvm_backend.contraction import Contract
@@ -15,6 +14,7 @@ from runtime.llvm_backend.microkernel import write_tile
 from runtime.llvm_backend.packing import (
     COPY,
     PACK,
+    copy_elements,
     packed_loops,
     panel_elements,
     row_stride,
@@ -23,6 +23,7 @@ from runtime.llvm_backend.packing import (
 )
 from runtime.llvm_backend.registers import VectorUnit
 from runtime.llvm_backend.schedule import OUT, A, B, Loop, Schedule
+from runtime.llvm_backend.scratch import part_bytes, write_claiming
 from runtime.llvm_backend.tile import (
     EmitStep,
     Frame,
@@ -34,17 +35,18 @@ from runtime.llvm_backend.tile import (
     visit_panel,
     visit_tile,
 )
-from runtime.llvm_backend.writer import Evaluator, Value, Writer
+from runtime.llvm_backend.writer import Value, Writer
 
 PARTIALS = "partials"  # the buffer of partial sums, which all threads share
+SCRATCH = "scratch"  # the slot of the memory that chunks have while they run
 
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """A function of a kernel; the formula of its chunks is native too, as ``<name>.chunks``."""
+    """A function ``void name(ptr block, i64 chunk)`` of a kernel, and the formula of its chunks."""
 
     name: str
-    count: Callable[[Mapping[Symbol, int]], int]
+    count: Callable[[Writer], Value]
 
 
 def make_frame(
@@ -108,17 +110,6 @@ def pointer_of(w: Writer, slots: Mapping[str, int], buffer: str, offset: Size, d
     return w.address(w.value(f"load ptr, ptr {slot}, align 8"), w.word(offset), lanes.scalar_type(dtype))
 
 
-def write_count(w: Writer, name: str, count: Callable[[Writer], Value]) -> Phase:
-    """The native formula of a phase's chunks, and the same as a Python function."""
-    w.begin(f"i64 @{name}.chunks(ptr %block) nounwind")
-    w.end(f"i64 {count(w)}")
-    return Phase(name, partial(_evaluate, count))
-
-
-def _evaluate(count: Callable[[Writer], Value], values: Mapping[Symbol, int]) -> int:
-    return int(count(Evaluator(values)))
-
-
 def write_main(
     w: Writer,
     frame: Frame,
@@ -128,17 +119,24 @@ def write_main(
     gate: Callable[[Writer, Value], Value] = lambda w, chunks: chunks,
 ) -> Phase:
     """The phase that computes the contract of `frame`; `gate` may keep it from being run."""
-    w.begin(f"void @{frame.name}(ptr %block, ptr %scratch, i64 %chunk) nounwind")
+    schedule = frame.schedule
+    size = part_bytes(panel_elements(schedule) + copy_elements(schedule), frame.accumulator.itemsize)
+    if size == 0:
+        w.begin(f"void @{frame.name}(ptr %block, i64 %chunk) nounwind")
+    else:
+        w.begin(f"internal void @{frame.name}.within(ptr %block, ptr %scratch, i64 %chunk) noinline nounwind")
     driver = Driver(w, frame, slots, span, shift)
     driver.write()
     w.end()
+    if size != 0:
+        write_claiming(w, frame.name, f"{frame.name}.within", slots[SCRATCH], size)
     for tile in driver.tiles:
         write_tile(w, frame, tile)
     if frame.schedule.pack:
         write_pack(w, frame)
     if frame.schedule.copy:
         write_copy(w, frame)
-    return write_count(w, frame.name, lambda w: gate(w, lay_out(w, frame).chunks))
+    return Phase(frame.name, lambda w: gate(w, lay_out(w, frame).chunks))
 
 
 class Driver:

@@ -1,14 +1,21 @@
-"""Kernel: a contract as machine code to be, and how it is called.
+"""Kernel: a contract as the text of a module, and how it is called.
 
-    void name(ptr block, ptr scratch, i64 chunk)       computes one chunk of the outputs
-    i64  name.chunks(ptr block)                        how many chunks there are
+    void name.plan(ptr block)                  writes how many chunks each phase has, into the block
+    void name(ptr block, i64 chunk)            computes one chunk: the first phase
+    void name.tree(ptr block, i64 chunk)       further phases of a long reduction: its parts are added up
+    void name.finish(ptr block, i64 chunk)     and the epilogue runs
 
-`block` is an array of 8-byte words that nobody writes during a run: a pointer for each of
-`Kernel.buffers`, then the values of `Kernel.words`. `scratch` is the thread's own, 64-byte aligned,
-of `Kernel.scratch_size` bytes. Chunks may run in any order on any thread; phases run one after another,
-each when all chunks of the one before are done; none has more chunks than it needs, and one may have 0.
-How many there are depends on sizes alone, so the bits of the result do not depend on the threads. Inputs
-may share memory; the output shares with nothing.
+`block` is an array of 8-byte words. In the order of `Kernel`'s attributes:
+
+    a pointer for each of `buffers`; the elements of an access lie from there
+    scratch      a pointer to `scratch_size` bytes for each thread that may run chunks, on a cache line
+    claims       0 at the start, and again when no chunk runs
+    counts       a word for each phase: what `plan` writes
+    words        the values of `words`
+
+Phases run one after another, each when all chunks of the one before are done; a phase may have no chunk.
+Chunks of a phase run in any order on any threads. How many there are depends on sizes alone, so the bits of
+the result do not depend on the threads. Inputs may share memory; the output shares with nothing.
 """
 
 from __future__ import annotations
@@ -16,16 +23,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from graphc.sizes import Size, SizeExpr, Symbol, product, substitute
+from graphc.sizes import Size, SizeExpr, Symbol, product
 from runtime.llvm_backend.contraction import Contract
-from runtime.llvm_backend.driver import PARTIALS, Phase, make_frame, span_of, write_main
+from runtime.llvm_backend.driver import PARTIALS, SCRATCH, Phase, make_frame, span_of, write_main
 from runtime.llvm_backend.packing import copy_elements, panel_elements
 from runtime.llvm_backend.partials import write_finish, write_tree
 from runtime.llvm_backend.registers import VectorUnit
 from runtime.llvm_backend.schedule import LONG_REDUCTION, Schedule, plan
+from runtime.llvm_backend.scratch import part_bytes
 from runtime.llvm_backend.text import Target
 from runtime.llvm_backend.tile import EmitStep, emit_scalar_step
-from runtime.llvm_backend.writer import Writer
+from runtime.llvm_backend.writer import Evaluator, Writer
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +42,11 @@ class Kernel:
 
     Attributes:
         name, text: the module's name, and the module. It hands out `functions`.
-        buffers: whose pointers the argument block begins with; `PARTIALS` is among them where it is used.
-        words: the sizes that follow them.
+        buffers: whose pointers the block begins with; `PARTIALS` is the last of them where it is used.
+        words: the sizes that the block ends with.
         phases: what is run, in order.
-        scratch_size, shared_size: bytes of a thread's own scratch, and of `PARTIALS`.
+        scratch_size: bytes of scratch for each thread; 0 where none is used.
+        shared_size: bytes of the buffer `PARTIALS`.
         schedule: how it was planned.
     """
 
@@ -52,20 +61,27 @@ class Kernel:
 
     @property
     def functions(self) -> tuple[str, ...]:
-        """The names that are handed out."""
-        return tuple(f"{phase.name}{end}" for phase in self.phases for end in ("", ".chunks"))
+        """The names that are handed out: `plan`, then the phases."""
+        return (f"{self.name}.plan", *(phase.name for phase in self.phases))
 
-    def scratch_bytes(self, values: Mapping[Symbol, int]) -> int:
-        """Bytes of scratch that each thread has for itself."""
-        return _number(self.scratch_size, values)
+    @property
+    def scratch_word(self) -> int:
+        """The word of the block that points to scratch; the next one is `claims`."""
+        return len(self.buffers)
 
-    def shared_bytes(self, values: Mapping[Symbol, int]) -> int:
-        """Bytes of `PARTIALS`."""
-        return _number(self.shared_size, values)
+    @property
+    def first_count(self) -> int:
+        """The word of the block with the first phase's chunks."""
+        return len(self.buffers) + 2
+
+    @property
+    def first_word(self) -> int:
+        """The word of the block that the first of `words` is in."""
+        return self.first_count + len(self.phases)
 
     def chunks(self, values: Mapping[Symbol, int]) -> tuple[int, ...]:
-        """How many chunks each phase has."""
-        return tuple(phase.count(values) for phase in self.phases)
+        """How many chunks each phase has, where sizes are known: what `plan` writes."""
+        return tuple(int(phase.count(Evaluator(values))) for phase in self.phases)
 
 
 def emit_contraction(
@@ -85,13 +101,18 @@ def emit_contraction(
     split = schedule.cut or (frame.flagged and not frame.direct)
     buffers = tuple(dict.fromkeys(access.buffer for access in contract.accesses))
     buffers += (PARTIALS,) if split else ()
-    w = Writer(len(buffers), target or Target())
-    slots = {buffer: slot for slot, buffer in enumerate(buffers)}
+    counts = len(buffers) + 2
+    w = Writer(counts + (3 if split else 1), target or Target())
+    slots = {buffer: slot for slot, buffer in enumerate((*buffers, SCRATCH))}
     span, shift = span_of(contract)
     phases = [write_main(w, frame, slots, span, shift)]
     if split:
         phases.append(write_tree(w, frame, slots, span))
         phases.append(write_finish(w, frame, slots, shift))
+    w.begin(f"void @{name}.plan(ptr %block) nounwind")
+    for number, phase in enumerate(phases):
+        w.do(f"store i64 {phase.count(w)}, ptr {w.address('%block', counts + number, 'i64')}, align 8")
+    w.end()
     itemsize = contract.accumulator.itemsize
     steps = product(loop.size for loop in schedule.reduction)
     cuts = (steps + LONG_REDUCTION - 1) // LONG_REDUCTION + 1 if schedule.cut else 1
@@ -101,14 +122,7 @@ def emit_contraction(
         buffers=buffers,
         words=tuple(w.words),
         phases=tuple(phases),
-        scratch_size=(panel_elements(schedule) + copy_elements(schedule) + 32) * itemsize,
+        scratch_size=part_bytes(panel_elements(schedule) + copy_elements(schedule), itemsize),
         shared_size=cuts * span * itemsize if split else 0,
         schedule=schedule,
     )
-
-
-def _number(size: Size, values: Mapping[Symbol, int]) -> int:
-    number = substitute(size, dict(values))
-    if not isinstance(number, int):
-        raise KeyError(f"no value for {number}")
-    return number

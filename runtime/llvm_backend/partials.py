@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from graphc.sizes import Size
 from runtime.llvm_backend import lanes
 from runtime.llvm_backend.contraction import Access, Contract, Expression
-from runtime.llvm_backend.driver import PARTIALS, Phase, make_frame, pointer_of, write_count, write_main
+from runtime.llvm_backend.driver import PARTIALS, Phase, make_frame, pointer_of, write_main
 from runtime.llvm_backend.grid import lay_out
 from runtime.llvm_backend.schedule import LONG_REDUCTION, plan
 from runtime.llvm_backend.tile import Frame
@@ -28,7 +28,7 @@ def write_tree(w: Writer, frame: Frame, slots: Mapping[str, int], span: Size) ->
         wanted = w.max(1, w.min(64, w.div(w.mul(cuts, w.word(span)), LONG_REDUCTION)))
         return w.select(w.compare("eq", cuts, 1), 0, wanted)
 
-    w.begin(f"void @{name}(ptr %block, ptr %scratch, i64 %chunk) nounwind")
+    w.begin(f"void @{name}(ptr %block, i64 %chunk) nounwind")
     cuts, size, chunks = lay_out(w, frame).cuts, w.word(span), count(w)
     parts = pointer_of(w, slots, PARTIALS, 0, dtype)
     first = w.div(w.mul("%chunk", size), chunks)
@@ -59,7 +59,7 @@ def write_tree(w: Writer, frame: Frame, slots: Mapping[str, int], span: Size) ->
 
     w.loop(rounds, tier)
     w.end()
-    return write_count(w, name, count)
+    return Phase(name, count)
 
 
 def write_finish(w: Writer, frame: Frame, slots: Mapping[str, int], shift: Size) -> Phase:

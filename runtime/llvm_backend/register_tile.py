@@ -85,7 +85,9 @@ class TileWriter:
 
     def store(self, write: Callable[[bool], None]) -> None:
         """Stores finished values, or partial ones where the reduction goes on in another call."""
-        if not self.frame.flagged:
+        contract = self.frame.contract
+        alike = contract.out.dtype == self.dtype and not contract.epilogue.steps
+        if not self.frame.flagged or alike:
             write(True)
         elif not self.frame.direct:
             write(False)

@@ -230,7 +230,7 @@ def _plan_outer(
     b = operands[B]
     heavy = steps * vectors * width * contract.accumulator.itemsize > 16 << 10
     whole = vectors_in_all <= vectors and column.size == vectors * width
-    pack = b is not None and not lanes_in_a
+    pack = b is not None and not lanes_in_a and steps > 0
     widened = b is not None and b.dtype == FLOAT16
     prepared = len(contract.ins) == 2 and bool(contract.input_expression(1 - a).steps)
     pack = pack and (apart or widened or prepared or (heavy and reuse >= 8 and not whole))
@@ -271,7 +271,13 @@ def _copies_a(
 ) -> bool:
     """Whether A is copied: all steps of a column of it fall in one cache set, or it is float16."""
     a = operands[A]
-    if lanes_in_a or len(rows) > 1 or a is None or any(loop.strides[A] == 0 for loop in (*rows, *inner)):
+    if (
+        lanes_in_a
+        or len(rows) > 1
+        or a is None
+        or inner[-1].size == 0
+        or any(loop.strides[A] == 0 for loop in (*rows, *inner))
+    ):
         return False
     if a.dtype == FLOAT16:
         return True

@@ -54,29 +54,32 @@ class Loaded:
             builder.export_symbol(name)
         self._tracker = builder.link(_linker(), f"test{next(_serial)}")
         _kept.append(self._tracker)
-        run = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
-        count = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)
+        run = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)
         self.run = [run(self._tracker[phase.name]) for phase in self.kernel.phases]
-        self.count = [count(self._tracker[f"{phase.name}.chunks"]) for phase in self.kernel.phases]
+        self.plan = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self._tracker[f"{self.kernel.name}.plan"])
 
-    def block(self, buffers, values=None):
+    def block(self, buffers, values=None, threads=1):
         """The argument block, and what must live as long as it does."""
-        values = values or {}
-        shared = np.zeros(self.kernel.shared_bytes(values) + 64, np.uint8)
+        values, kernel = values or {}, self.kernel
+        shared = np.zeros(number(kernel.shared_size, values) + 64, np.uint8)
+        scratch = np.full(threads * number(kernel.scratch_size, values) + 64, 255, np.uint8)
         held = {**buffers, PARTIALS: shared}
-        words = [held[name].ctypes.data for name in self.kernel.buffers]
-        words += [sizes.substitute(word, values) for word in self.kernel.words]
-        scratch = np.full(self.kernel.scratch_bytes(values) + 64, 255, np.uint8)
-        return np.array(words or [0], np.int64), shared, scratch
+        words = [held[name].ctypes.data for name in kernel.buffers]
+        words += [-(-scratch.ctypes.data // 64) * 64, 0, *[-1] * len(kernel.phases)]
+        assert len(words) == kernel.first_word
+        words += [number(word, values) for word in kernel.words]
+        return np.array(words, np.int64), shared, scratch
 
     def __call__(self, buffers, values=None, order=lambda chunks: chunks):
-        block, _shared, scratch = self.block(buffers, values)
-        place = (scratch.ctypes.data + 63) // 64 * 64
-        counts = self.kernel.chunks(values or {})
-        for run, count, expected in zip(self.run, self.count, counts, strict=True):
-            assert count(block.ctypes.data) == expected
-            for chunk in order(range(expected)):
-                run(block.ctypes.data, place, chunk)
+        block, _shared, _scratch = self.block(buffers, values)
+        kernel, address = self.kernel, block.ctypes.data
+        self.plan(address)
+        counts = block[kernel.first_count : kernel.first_word].tolist()
+        assert tuple(counts) == kernel.chunks(values or {})
+        for run, count in zip(self.run, counts, strict=True):
+            for chunk in order(range(count)):
+                run(address, chunk)
+        assert block[kernel.scratch_word + 1] == 0
 
 
 def number(size, values):

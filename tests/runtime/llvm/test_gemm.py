@@ -5,6 +5,8 @@ import random
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import llvmlite.binding as llvm
 import numpy as np
@@ -25,7 +27,7 @@ from runtime.llvm_backend.frontends import (
 )
 from runtime.llvm_backend.kernel import emit_contraction
 from runtime.llvm_backend.registers import AVX2, AVX512, NEON, SSE, Vectors
-from tests.runtime.llvm.contracts import Loaded, check, host, make_buffers, parse, target_machine
+from tests.runtime.llvm.contracts import Loaded, check, host, make_buffers, number, parse, target_machine
 
 LAYER = Convolution
 M, N, K, B = (named(name) for name in "MNKB")
@@ -268,6 +270,22 @@ def test_chunks_in_any_order_give_the_same_bits(contract):
     assert len(set(found)) == 1
 
 
+def test_threads_share_scratch_without_a_clash():
+    contract = matmul(300, 200, 500, transpose_y=True)
+    loaded = Loaded(contract)
+    expected = make_buffers(contract)
+    loaded(expected)
+    assert number(loaded.kernel.scratch_size, {}) > 0
+    for _ in range(5):
+        buffers = make_buffers(contract)
+        block, _shared, _scratch = loaded.block(buffers, threads=4)
+        loaded.plan(block.ctypes.data)
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(partial(loaded.run[0], block.ctypes.data), range(loaded.kernel.chunks({})[0])))
+        assert buffers["out"].tobytes() == expected["out"].tobytes()
+        assert block[loaded.kernel.scratch_word + 1] == 0
+
+
 def test_bits_do_not_depend_on_the_other_rows():
     """A row's result is the same whichever rows are computed with it, and in whichever tile it falls."""
     contract = matmul(M, 150, 300)
@@ -376,10 +394,10 @@ def random_contract(random):
     accesses = []
     dtype = random.choice((FLOAT32, FLOAT32, FLOAT64, INT32, FLOAT16, BFLOAT16))
     operands = random.choice((1, 2, 2, 2))
-    for number in range(operands):
+    for operand in range(operands):
         own = {name: random.choice((0, 1, 1, 2, 3, sizes[names[0]], 40, -1, -7)) for name in names}
         low = sum(min((sizes[name] - 1) * stride, 0) for name, stride in own.items())
-        accesses.append(Access("xy"[number], -low, {name: s for name, s in own.items() if s}, dtype))
+        accesses.append(Access("xy"[operand], -low, {name: s for name, s in own.items() if s}, dtype))
     combine = "multiply_add" if operands == 2 else random.choice(("add", "max", "min"))
     epilogue = Expression()
     if random.random() < 0.4:
@@ -398,11 +416,11 @@ def random_contract(random):
 
 def run_random_contracts(seed, many):
     chooser = random.Random(seed)
-    for number in range(many):
+    for count in range(many):
         contract = random_contract(chooser)
-        print(number, contract, flush=True)  # noqa: T201 - the last one is to blame where the process dies
+        print(count, contract, flush=True)  # noqa: T201 - the last one is to blame where the process dies
         machine = chooser.choice((AVX512, AVX2, SSE))
-        check(contract, machine=machine, seed=number)
+        check(contract, machine=machine, seed=count)
 
 
 def test_random_contracts_in_a_process_of_their_own():
