@@ -75,7 +75,8 @@ class _RowWriter:
         self.wide.lines = self.one.lines
         self.inputs = {node: i for i, node in enumerate(plan.body.inputs)}
         self.written = {node: i for i, node in enumerate(plan.body.outputs)}
-        self.slots = {node: i for i, node in enumerate(plan.kept) if node not in self.written}
+        own = (node for node in plan.kept if node not in self.written)
+        self.slots = {node: i for i, node in enumerate(own)}
         self.numbers: dict[Tensor, str] = {}  # one a row, in a register
         self.spread: dict[object, str] = {}  # numbers in all lanes
         self.offsets: dict[Access, str] = {}  # where the row begins, in elements

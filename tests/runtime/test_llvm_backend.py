@@ -118,6 +118,18 @@ def test_rows_of_every_length(graph, n, dtype):
         np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
 
 
+def test_a_row_kept_for_later_beside_one_that_is_a_result(graph):
+    x = gc.placeholder("float32", ("batch", 4), name="x")
+    labels = gc.placeholder("int64", ("batch",), name="labels")
+    h = gc.tanh(x)
+    loss = gc.mean(gc.losses.sparse_softmax_cross_entropy(labels=labels, logits=h))
+    feeds = {x: np.random.default_rng(0).normal(size=(3, 4)), labels: [0, 3, 1]}
+    slope = gc.gradients(loss, [x])[0]
+    for fetches in ([slope, loss], [slope, h], [slope, h * 2.0, loss]):
+        for found, expected in zip(*both(fetches, feeds), strict=True):
+            np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-7)
+
+
 def test_masks_that_repeat_over_some_axes(graph):
     x = gc.placeholder("float32", ("b", "h", "t", "t"), name="x")
     mask = gc.placeholder("bool", ("b", 1, "t", "t"), name="mask")
