@@ -14,6 +14,7 @@ from graphc.function import Function, bodies
 from graphc.sizes import Size, SizeExpr, Symbol, sole_symbol, symbols
 from graphc.tensor import Tensor
 from graphc.types import TensorType, TupleType
+from passes.scheduling import schedule
 
 _CONSTANT, _VARIABLE, _RUN_STATE, _ASSIGN = "constant", "variable", "run_state", "assign"
 
@@ -57,7 +58,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """`function` as steps over `buffers` numbered buffers.
+    """`function` as steps over `buffers` numbered buffers; buffer i holds the value of `nodes[i]`.
 
     Before the steps run, `inputs` hold what is fed, `constants` their arrays, `variables` the values
     as of the beginning of the run, `run_states` the session's seed and run count. Afterwards
@@ -66,6 +67,7 @@ class Program:
     """
 
     function: Function
+    nodes: tuple[Tensor, ...]
     steps: tuple[Step, ...]
     buffers: int
     inputs: tuple[int, ...]
@@ -89,7 +91,7 @@ def plan(
     `guards` are what `size_guards` found before the passes; without them they are found here.
     `known` are the symbols bound around a body.
     """
-    nodes = function.nodes()
+    nodes = schedule(function)
     number = {node: i for i, node in enumerate(nodes)}
     bound = set(known)
     bindings = tuple(
@@ -139,6 +141,7 @@ def plan(
     _refuse_unbound(steps, bound)
     return Program(
         function,
+        tuple(nodes),
         tuple(steps),
         len(nodes),
         tuple(number[node] for node in function.inputs),

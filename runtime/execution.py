@@ -144,7 +144,7 @@ def bind(program: Program, backend: Backend, check_numerics: bool) -> BoundProgr
         constant = np.asarray(value).view()
         constant.flags.writeable = False
         blank[buffer] = constant
-    by_buffer = dict(enumerate(program.function.nodes()))
+    by_buffer = program.nodes
     return BoundProgram(
         program,
         tuple(_bind_step(step, backend, check_numerics) for step in program.steps),

@@ -23,7 +23,7 @@ def peak_bytes(program: Program, feeds: Sequence[Tensor], given: Mapping[str, An
     """
     known = _known(program, feeds, given)
     late = _late(program)
-    nodes = program.function.nodes()
+    nodes = program.nodes
     held = sum(_bytes(node.type, known, late) for node in program.function.inputs)
     held += sum(value.nbytes for _, value in program.constants)
     held += sum(_bytes(nodes[buffer].type, known, late) for _, buffer, _ in program.variables)

@@ -1,0 +1,224 @@
+"""Memory: which values share which part of one arena, decided by lifetimes when a program is made.
+
+A *cell* is one value of a program: a buffer, or one result of a buffer that holds several. Cells whose
+lifetimes do not meet may share a *slot*; a slot is as large as its largest cell. Slots lie one after
+another, so an offset is a prefix sum in the symbolic sizes, evaluated once for the sizes that are fed.
+
+Cells are packed greedily, each into the free slot that wastes least, in several orders of which the
+best result is taken; the first is that of Pisarchyk and Lee, "Efficient memory management for deep
+neural net inference", 2020. Programs of more than `MANY` cells are packed step by step alone, which is
+linear. Where sizes are symbols, a guess stands for them in that choice, and only there.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from heapq import heappop, heappush
+
+from graphc.sizes import Size, Symbol, evaluate
+from passes.program import Program, Step
+from passes.weight import bytes_of, guess_bytes, parts_of
+
+ALIGNMENT = 64  # bytes: a line of the cache, and the widest vector
+MANY = 4096
+
+Cell = tuple[int, int]  # a buffer, and which of its results
+Views = Callable[[Step], Mapping[int, Cell]]  # which results of a step are the memory of which cells
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A part of the arena: `sizes` are the bytes of the cells that lie there one after another."""
+
+    sizes: tuple[Size, ...]
+
+    def bytes(self, known: Mapping[Symbol, int]) -> int:
+        """How large it is, rounded up to whole lines."""
+        largest = max(evaluate(size, known) for size in self.sizes)
+        return -(-largest // ALIGNMENT) * ALIGNMENT
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPlan:
+    """Where the values of a program lie.
+
+    Attributes:
+        slots: the parts of the arena, in order.
+        slot_of: the slot of each cell that is in the arena and has memory of its own.
+        roots: for each cell that is the memory of another (a view): that one.
+        outside: cells with memory elsewhere: what is fed, constants, variables, what is given back,
+            and values whose size only their own step knows.
+    """
+
+    slots: tuple[Slot, ...]
+    slot_of: Mapping[Cell, int]
+    roots: Mapping[Cell, Cell]
+    outside: frozenset[Cell]
+
+    def offsets(self, known: Mapping[Symbol, int]) -> list[int]:
+        """Where each slot begins, in bytes, and at the end the size of the arena."""
+        result = [0]
+        for slot in self.slots:
+            result.append(result[-1] + slot.bytes(known))
+        return result
+
+
+def plan_memory(program: Program, views: Views) -> MemoryPlan:
+    """The plan of `program`; ``views(step)`` says which of its results need no memory of their own."""
+    roots = _roots(program, views)
+    outside = _outside(program, roots)
+    dies = _last_uses(program, roots)
+    cells: list[_Life] = []
+    born: dict[Cell, int] = {}
+    for number, step in enumerate(program.steps):
+        for part in range(len(parts_of(step.node.type))):
+            cell = (step.output, part)
+            if cell not in roots and cell not in outside:
+                born[cell] = number
+        for cell in dies.get(number, ()):
+            if cell in born:
+                type = parts_of(program.steps[born[cell]].node.type)[cell[1]]
+                cells.append(_Life(cell, bytes_of(type), born[cell], number))
+    packed = [_in_order(cells)]
+    if len(cells) <= MANY:
+        packed += [_pack(sorted(cells, key=order)) for order in _ORDERS]
+    slots, slot_of = min(packed, key=lambda found: _guessed_total(found[0]))
+    return MemoryPlan(slots, slot_of, roots, frozenset(outside))
+
+
+def _roots(program: Program, views: Views) -> dict[Cell, Cell]:
+    roots: dict[Cell, Cell] = {}
+    for step in program.steps:
+        for part, cell in views(step).items():
+            roots[step.output, part] = roots.get(cell, cell)
+    return roots
+
+
+def _outside(program: Program, roots: Mapping[Cell, Cell]) -> set[Cell]:
+    given = (
+        *program.inputs,
+        *(buffer for buffer, _ in program.constants),
+        *(buffer for _, buffer, _ in program.variables),
+        *program.run_states,
+    )
+    kept = (*program.outputs, *(buffer for _, buffer in program.assignments))
+    outside = {(buffer, 0) for buffer in (*given, *kept)}
+    outside.update(roots.get((buffer, 0), (buffer, 0)) for buffer in kept)
+    for step in program.steps:
+        if step.bindings or any(type.shape is None for type in parts_of(step.node.type)):
+            outside.update((step.output, part) for part in range(len(parts_of(step.node.type))))
+    return outside
+
+
+def _last_uses(program: Program, roots: Mapping[Cell, Cell]) -> dict[int, list[Cell]]:
+    """The cells with memory of their own, by the number of the last step that touches them."""
+    parts = {step.output: len(parts_of(step.node.type)) for step in program.steps}
+    last: dict[Cell, int] = {}
+    for number, step in enumerate(program.steps):
+        for buffer in (step.output, *step.inputs):
+            for part in range(parts.get(buffer, 1)):
+                cell = (buffer, part)
+                last[roots.get(cell, cell)] = number
+    result: dict[int, list[Cell]] = {}
+    for cell, number in last.items():
+        result.setdefault(number, []).append(cell)
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class _Life:
+    """A cell, its bytes, and the steps from which and up to which it is alive."""
+
+    cell: Cell
+    size: Size
+    first: int
+    last: int
+
+    @property
+    def guess(self) -> int:
+        """Its bytes, with a guess for each symbol."""
+        return guess_bytes(self.size)
+
+
+_ORDERS: tuple[Callable[[_Life], tuple[int, ...]], ...] = (
+    lambda life: (-life.guess, life.first),  # the largest first
+    lambda life: (-life.guess, -life.last),
+    lambda life: (-life.guess * (life.last - life.first + 1),),  # what takes most room for longest
+    lambda life: (-life.last, -life.guess),  # backwards in time
+)
+
+
+def _pack(order: Sequence[_Life]) -> tuple[tuple[Slot, ...], dict[Cell, int]]:
+    slot_of: dict[Cell, int] = {}
+    lives: list[list[tuple[int, int]]] = []  # of each slot, in order of time
+    sizes: list[dict[Size, None]] = []
+    guesses: list[int] = []
+    for life in order:
+        guess = life.guess
+        fitting = [slot for slot in range(len(lives)) if _is_free(lives[slot], life)]
+        if fitting:
+            slot = min(fitting, key=lambda slot: (max(guess - guesses[slot], 0), guesses[slot]))
+            guesses[slot] = max(guesses[slot], guess)
+        else:
+            slot = len(lives)
+            lives.append([])
+            sizes.append({})
+            guesses.append(guess)
+        insort(lives[slot], (life.first, life.last))
+        sizes[slot][life.size] = None
+        slot_of[life.cell] = slot
+    return tuple(Slot(tuple(each)) for each in sizes), slot_of
+
+
+def _guessed_total(slots: Sequence[Slot]) -> int:
+    return sum(max(map(guess_bytes, slot.sizes)) for slot in slots)
+
+
+def _is_free(lives: Sequence[tuple[int, int]], life: _Life) -> bool:
+    at = bisect_right(lives, (life.first, life.last))
+    before = at == 0 or lives[at - 1][1] < life.first
+    return before and (at == len(lives) or lives[at][0] > life.last)
+
+
+def _in_order(cells: Sequence[_Life]) -> tuple[tuple[Slot, ...], dict[Cell, int]]:
+    """Step by step, the smallest free slot that is large enough, else the largest free one, which grows."""
+    slot_of: dict[Cell, int] = {}
+    sizes: list[dict[Size, None]] = []
+    guesses: list[int] = []
+    free: list[tuple[int, int]] = []  # by guessed size
+    ending: list[tuple[int, int]] = []  # a heap of slots in use, by the step after which they are free
+    for life in sorted(cells, key=lambda life: life.first):
+        while ending and ending[0][0] < life.first:
+            slot = heappop(ending)[1]
+            insort(free, (guesses[slot], slot))
+        guess = life.guess
+        if free:
+            slot = free.pop(min(bisect_left(free, (guess, -1)), len(free) - 1))[1]
+        else:
+            slot = len(sizes)
+            sizes.append({})
+            guesses.append(0)
+        sizes[slot][life.size] = None
+        guesses[slot] = max(guesses[slot], guess)
+        slot_of[life.cell] = slot
+        heappush(ending, (life.last, slot))
+    return tuple(Slot(tuple(each)) for each in sizes), slot_of
+
+
+def peak_of_live(program: Program, plan: MemoryPlan, known: Mapping[Symbol, int]) -> int:
+    """The most bytes of the arena's cells that are alive at once: what no plan can go below."""
+    dies = _last_uses(program, plan.roots)
+    alive = peak = 0
+    held: dict[Cell, int] = {}
+    for number, step in enumerate(program.steps):
+        for part, type in enumerate(parts_of(step.node.type)):
+            if (step.output, part) in plan.slot_of:
+                size = -(-evaluate(bytes_of(type), known) // ALIGNMENT) * ALIGNMENT
+                held[step.output, part] = size
+                alive += size
+        peak = max(peak, alive)
+        for cell in dies.get(number, ()):
+            alive -= held.pop(cell, 0)
+    return peak

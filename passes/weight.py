@@ -1,0 +1,23 @@
+"""Weight: how many bytes values take, as NumPy holds them."""
+
+from __future__ import annotations
+
+from graphc.sizes import Size, evaluate, product, symbols
+from graphc.types import TensorType, TupleType, Type
+
+GUESS = 32  # stands for a symbolic size where one choice must be made for all sizes
+
+
+def parts_of(type: Type) -> tuple[TensorType, ...]:
+    """The types of the results of an op: one, or those of its tuple."""
+    return type.elements if isinstance(type, TupleType) else (type,)
+
+
+def bytes_of(type: TensorType) -> Size:
+    """The bytes of a value. Raises: ShapeError where its rank is unknown."""
+    return product(type.sizes) * type.dtype.numpy.itemsize
+
+
+def guess_bytes(size: Size) -> int:
+    """`size` with a guess for each of its symbols."""
+    return evaluate(size, dict.fromkeys(symbols(size), GUESS))

@@ -1,0 +1,143 @@
+"""The memory plan: no value is overwritten while it is needed, and the arena is hardly too large."""
+
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import graphc as gc
+from graphc import nesting
+from graphc.conversion import as_tensor
+from graphc.function import Function, topological
+from graphc.op import OPS
+from graphc.ops.source import _placeholder
+from graphc.sizes import evaluate, symbols
+from passes.memory import peak_of_live, plan_memory
+from passes.pipeline import Request, prepare
+from passes.program import plan
+from passes.scheduling import schedule
+from passes.target import Target
+from passes.weight import bytes_of, parts_of
+
+ROWS = {"sum", "max", "min", "mean", "reshape", "broadcast_to", "expand_dims", "squeeze"}
+FUSING = Target("llvm", False, frozenset(n for n, op in OPS.items() if op.family == "elementwise") | ROWS)
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+SAME_MEMORY = {"reshape", "expand_dims", "squeeze", "identity", "after"}
+
+
+def views(step):
+    node = step.node
+    if node.op.name == "pick":
+        return {0: (step.inputs[0], node.attrs["index"])}
+    return {0: (step.inputs[0], 0)} if node.op.name in SAME_MEMORY else {}
+
+
+def program_of(fetches):
+    outputs = tuple(as_tensor(leaf) for leaf in nesting.flatten(fetches))
+    feeds = tuple(node for node in topological(outputs) if node.op is _placeholder)
+    prepared = prepare(Request(outputs, feeds), FUSING)
+    return plan(prepared.function, prepared.guards)
+
+
+def sizes_of(program, size):
+    return dict.fromkeys(
+        {
+            symbol
+            for node in program.nodes
+            for type in parts_of(node.type)
+            for each in type.sizes
+            for symbol in symbols(each)
+        },
+        size,
+    )
+
+
+def simulate(program, memory, known):
+    """Stamps every value on its bytes of the arena, and looks for the stamp wherever it is read."""
+    *offsets, total = memory.offsets(known)
+    arena = np.zeros(total, np.int64)
+    counts = {step.output: len(parts_of(step.node.type)) for step in program.steps}
+
+    def place(cell):
+        root = memory.roots.get(cell, cell)
+        return root, None if root in memory.outside else offsets[memory.slot_of[root]]
+
+    sizes = {}
+    for step in program.steps:
+        for buffer in step.inputs:
+            for part in range(counts.get(buffer, 1)):
+                root, begin = place((buffer, part))
+                if begin is not None:
+                    stamp = 1 + root[0] * 100 + root[1]
+                    assert (arena[begin : begin + sizes[root]] == stamp).all(), f"{step.node} reads rubbish"
+        for part, type in enumerate(parts_of(step.node.type)):
+            cell = (step.output, part)
+            if cell in memory.slot_of:
+                begin = offsets[memory.slot_of[cell]]
+                sizes[cell] = evaluate(bytes_of(type), known)
+                assert begin + sizes[cell] <= total
+                arena[begin : begin + sizes[cell]] = 1 + cell[0] * 100 + part
+
+
+def training():
+    x = gc.placeholder("float32", ("batch", 12), name="x")
+    h = x
+    for i in range(4):
+        w = gc.Variable(np.eye(12, dtype=np.float32), name=f"w{i}")
+        h = gc.nn.layer_norm(gc.tanh(h @ w) + gc.nn.softmax(h))
+    loss = gc.mean(h * h)
+    return loss, gc.train.Adam(0.01).minimize(loss)
+
+
+@pytest.mark.parametrize("size", [1, 3, 64, 200])
+def test_no_value_is_overwritten_before_its_last_use(size):
+    program = program_of(training())
+    simulate(program, plan_memory(program, views), sizes_of(program, size))
+
+
+def test_a_plan_that_forgets_a_use_is_found():
+    program = program_of(training())
+    memory = plan_memory(program, lambda step: {})  # views without a lifetime of their own
+    forgetful = type(memory)(memory.slots[:1], dict.fromkeys(memory.slot_of, 0), memory.roots, memory.outside)
+    with pytest.raises(AssertionError, match="reads rubbish"):
+        simulate(program, forgetful, sizes_of(program, 8))
+
+
+@pytest.mark.parametrize("example", ["digits", "char_lstm", "newton", "02_gradients"])
+def test_the_arena_of_every_example_is_close_to_what_is_alive(example):
+    with gc.Graph(seed=0).as_default():
+        fetches = runpy.run_path(str(EXAMPLES / f"{example}.py"))["build"]()
+    program = program_of(fetches)
+    memory = plan_memory(program, views)
+    known = sizes_of(program, 32)
+    simulate(program, memory, known)
+    live = peak_of_live(program, memory, known)
+    assert memory.offsets(known)[-1] <= 1.15 * live
+
+
+def test_long_programs_are_planned_too():
+    x = gc.placeholder("float32", ("n",), name="x")
+    y = x
+    for _ in range(6000):
+        y = gc.tanh(y)
+    program = program_of(gc.gradients(gc.sum(y), [x]))  # all 6,000 are alive before the first is needed
+    memory = plan_memory(program, views)
+    assert len(memory.slots) > 100
+    simulate(program, memory, sizes_of(program, 4))
+
+
+def test_the_schedule_keeps_less_alive():
+    x = gc.placeholder("float32", (1000,), name="x")
+    wide = [gc.tanh(x * float(i + 1)) for i in range(20)]
+    total = gc.zeros((), "float32")
+    for each in wide:  # defined so that a walk from the result meets all of `wide` on the left first
+        total = gc.sum(each) + total
+    function = Function((x,), (total,))
+    order = schedule(function)
+    assert sorted(map(id, order)) == sorted(map(id, function.nodes()))
+    place = {node: i for i, node in enumerate(order)}
+    assert all(place[i] < place[node] for node in order for i in node.inputs)
+    sums = [place[node] for node in order if node.op.name == "sum"]
+    tanhs = [place[node] for node in order if node.op.name == "tanh"]
+    assert all(s == t + 1 for s, t in zip(sorted(sums), sorted(tanhs), strict=True))
