@@ -12,6 +12,7 @@ from graphc.graph import graph_frame
 from graphc.location import backward_of, on_behalf_of
 from graphc.ops.elementwise import identity
 from graphc.ops.marker import differentiable_operands, gradient_request
+from graphc.ops.movement import _ensure_shape as ensure_shape
 from graphc.ops.override import override_gradient
 from graphc.ops.state import pick
 from graphc.tensor import Tensor, describe
@@ -105,7 +106,13 @@ def _answer(request: Tensor, operands: tuple[Tensor, ...]) -> list[Tensor]:
         results = [found[x] if x in found else ops.zeros_like(x) for x in points]
     while any(node.op is gradient_request for node in topological(results)):  # a rule has asked itself
         results = list(_answer_once(Function((), tuple(results)), in_bodies=False).outputs)
-    return results
+    with on_behalf_of(backward_of(request.loc)):
+        return [_stated(result, x.result) for result, x in zip(results, points, strict=True)]
+
+
+def _stated(x: Tensor, type: TensorType) -> Tensor:
+    """`x` as `type`, where a size of the one is a number, or a symbol, that met that of the other."""
+    return x if x.type == type or type.shape is None else ensure_shape(x, shape=type.shape)
 
 
 def _sweep(
