@@ -113,7 +113,7 @@ def main() -> None:
 
 def row(name: str, contract: Contract, found: dict[str, list[float]]) -> None:
     """Prints one row."""
-    schedule = Loaded(contract).kernel.schedule
+    schedule = Loaded(contract).kernel.schedules[0]
     tile = f"{schedule.pair * schedule.height}x{schedule.vectors}{'p' * schedule.pack}{'c' * schedule.copy}"
     median = {key: statistics.median(values) for key, values in found.items()}
     text = f"{name:34s} {tile:9s} {median['graphc']:8.1f} {max(found['graphc']):6.0f}"

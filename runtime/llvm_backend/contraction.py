@@ -143,7 +143,8 @@ class Scratch:
 class Block:
     """Contracts run one after another for each index of the outer dims: softmax, attention.
 
-    An access of a member may use the outer dims; what members hand each other lies in scratch.
+    An access of a member may use the outer dims, which no member reduces; what members hand each other
+    lies in scratch.
     Raises: ArgumentError where a member redefines an outer dim or reads scratch nobody has written.
     """
 

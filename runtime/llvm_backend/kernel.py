@@ -21,7 +21,7 @@ the result do not depend on the threads. Inputs may share memory; the output sha
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from graphc.sizes import Size, SizeExpr, Symbol, product
 from runtime.llvm_backend.contraction import Contract
@@ -31,7 +31,7 @@ from runtime.llvm_backend.partials import write_finish, write_tree
 from runtime.llvm_backend.registers import VectorUnit
 from runtime.llvm_backend.schedule import LONG_REDUCTION, Schedule, plan
 from runtime.llvm_backend.scratch import part_bytes
-from runtime.llvm_backend.text import Target
+from runtime.llvm_backend.text import Module, Target
 from runtime.llvm_backend.tile import EmitStep, emit_scalar_step
 from runtime.llvm_backend.writer import Evaluator, Writer
 
@@ -47,7 +47,7 @@ class Kernel:
         phases: what is run, in order.
         scratch_size: bytes of scratch for each thread; 0 where none is used.
         shared_size: bytes of the buffer `PARTIALS`.
-        schedule: how it was planned.
+        schedules: how it was planned, for each contract in it.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Kernel:
     phases: tuple[Phase, ...]
     scratch_size: Size
     shared_size: Size
-    schedule: Schedule
+    schedules: tuple[Schedule, ...]
 
     @property
     def functions(self) -> tuple[str, ...]:
@@ -96,13 +96,22 @@ def emit_contraction(
 
     `machine` says how wide vectors are; `target` which instructions the steps may rest on.
     """
+    module = Module(target or Target())
+    kernel = write_contraction(contract, machine, name, module, emit_step)
+    return replace(kernel, text=f"{module.text}\n{kernel.text}")
+
+
+def write_contraction(
+    contract: Contract, machine: VectorUnit, name: str, module: Module, emit_step: EmitStep
+) -> Kernel:
+    """The kernel with the text of its functions alone: `module` has the declarations."""
     schedule = plan(contract, machine)
     frame = make_frame(contract, schedule, machine, name, emit_step)
     split = schedule.cut or (frame.flagged and not frame.direct)
     buffers = tuple(dict.fromkeys(access.buffer for access in contract.accesses))
     buffers += (PARTIALS,) if split else ()
     counts = len(buffers) + 2
-    w = Writer(counts + (3 if split else 1), target or Target())
+    w = Writer(counts + (3 if split else 1), module)
     slots = {buffer: slot for slot, buffer in enumerate((*buffers, SCRATCH))}
     span, shift = span_of(contract)
     phases = [write_main(w, frame, slots, span, shift)]
@@ -118,11 +127,11 @@ def emit_contraction(
     cuts = (steps + LONG_REDUCTION - 1) // LONG_REDUCTION + 1 if schedule.cut else 1
     return Kernel(
         name=name,
-        text=w.text(),
+        text=w.functions(),
         buffers=buffers,
         words=tuple(w.words),
         phases=tuple(phases),
         scratch_size=part_bytes(panel_elements(schedule) + copy_elements(schedule), itemsize),
         shared_size=cuts * span * itemsize if split else 0,
-        schedule=schedule,
+        schedules=(schedule,),
     )

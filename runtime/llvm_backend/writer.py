@@ -23,8 +23,8 @@ class Writer:
     the argument block; they are the only state that functions share.
     """
 
-    def __init__(self, first_word: int = 0, target: Target = Target()) -> None:  # noqa: B008 - it is immutable
-        self.module = Module(target)
+    def __init__(self, first_word: int = 0, module: Module | None = None) -> None:
+        self.module = module or Module(Target())
         self.words: dict[SizeExpr, int] = {}
         self._first_word = first_word
         self._lines: list[str] = []
@@ -79,9 +79,9 @@ class Writer:
             loads.append(f"  {name} = load i64, ptr {name}.at, align 8")
         self._done.append("\n".join([self._head, *loads, *self._lines, "}"]))
 
-    def text(self) -> str:
-        """The whole module."""
-        return "\n".join([self.module.text, *self._done, ""])
+    def functions(self) -> str:
+        """The text of the functions; what they call is declared by `module`."""
+        return "\n".join([*self._done, ""])
 
     # ---- integers --------------------------------------------------------------------------------
 

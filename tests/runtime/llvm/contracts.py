@@ -9,7 +9,8 @@ import numpy as np
 
 from graphc import sizes
 from graphc.types import BFLOAT16, BOOL
-from runtime.llvm_backend.contraction import Contract
+from runtime.llvm_backend.block_kernel import emit_block
+from runtime.llvm_backend.contraction import Block, Contract
 from runtime.llvm_backend.driver import PARTIALS
 from runtime.llvm_backend.kernel import emit_contraction
 from runtime.llvm_backend.machine import host as this_machine
@@ -45,9 +46,10 @@ def parse(text):
 class Loaded:
     """A kernel in this process."""
 
-    def __init__(self, contract: Contract, machine: VectorUnit | None = None) -> None:
+    def __init__(self, contract: Contract | Block, machine: VectorUnit | None = None) -> None:
         self.contract = contract
-        self.kernel = emit_contraction(contract, machine or host(), target=target_of(this_machine()))
+        emit = emit_block if isinstance(contract, Block) else emit_contraction
+        self.kernel = emit(contract, machine or host(), target=target_of(this_machine()))
         image = target_machine().emit_object(parse(self.kernel.text))
         builder = llvm.JITLibraryBuilder().add_object_img(image).add_current_process()
         for name in self.kernel.functions:
