@@ -1,8 +1,9 @@
 """Runs kernels of contracts in tests: loads them, calls their chunks, compares with the reference."""
 
 import ctypes
-import itertools
+import os
 from functools import cache
+from unittest.mock import patch
 
 import llvmlite.binding as llvm
 import numpy as np
@@ -13,14 +14,12 @@ from runtime.llvm_backend.block_kernel import emit_block
 from runtime.llvm_backend.contraction import Block, Contract
 from runtime.llvm_backend.driver import PARTIALS
 from runtime.llvm_backend.kernel import emit_contraction
+from runtime.llvm_backend.library import Module, load
 from runtime.llvm_backend.machine import host as this_machine
 from runtime.llvm_backend.machine import open_target_machine
 from runtime.llvm_backend.reference import evaluate
 from runtime.llvm_backend.registers import VectorUnit
 from runtime.llvm_backend.text import target_of
-
-_serial = itertools.count()
-_kept = []
 
 
 def host() -> VectorUnit:
@@ -30,11 +29,6 @@ def host() -> VectorUnit:
 @cache
 def target_machine():
     return open_target_machine()
-
-
-@cache
-def _linker():
-    return llvm.create_lljit_compiler(target_machine(), use_jit_link=True)
 
 
 def parse(text):
@@ -50,15 +44,13 @@ class Loaded:
         self.contract = contract
         emit = emit_block if isinstance(contract, Block) else emit_contraction
         self.kernel = emit(contract, machine or host(), target=target_of(this_machine()))
-        image = target_machine().emit_object(parse(self.kernel.text))
-        builder = llvm.JITLibraryBuilder().add_object_img(image).add_current_process()
-        for name in self.kernel.functions:
-            builder.export_symbol(name)
-        self._tracker = builder.link(_linker(), f"test{next(_serial)}")
-        _kept.append(self._tracker)
+        module = Module("contract", self.kernel.text, self.kernel.functions)
+        with patch.dict(os.environ, GRAPHC_CACHE=""):  # nothing is left on the disk
+            self.library = load([module])  # code lives as long as this
+        addresses = {name: self.library.address("contract", name) for name in self.kernel.functions}
         run = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)
-        self.run = [run(self._tracker[phase.name]) for phase in self.kernel.phases]
-        self.plan = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self._tracker[f"{self.kernel.name}.plan"])
+        self.run = [run(addresses[phase.name]) for phase in self.kernel.phases]
+        self.plan = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(addresses[f"{self.kernel.name}.plan"])
 
     def block(self, buffers, values=None, threads=1):
         """The argument block, and what must live as long as it does."""
