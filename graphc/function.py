@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,10 +22,15 @@ class Function:
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     effects: tuple[Tensor, ...] = ()
+    _order: tuple[Tensor, ...] | None = field(default=None, init=False)  # what `nodes` found
 
-    def nodes(self) -> list[Tensor]:
+    def nodes(self) -> tuple[Tensor, ...]:
         """Every node that outputs and effects reach, operands before users; inputs come first."""
-        return topological(self.outputs + self.effects, first=self.inputs)
+        if self._order is None:  # walked once: a function never changes, and every pass asks
+            order = tuple(topological(self.outputs + self.effects, first=self.inputs))
+            object.__setattr__(self, "_order", order)
+            return order
+        return self._order
 
     @property
     def owner(self) -> Graph | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -215,7 +215,7 @@ def _sized(node: Tensor, own: tuple[Binding, ...]) -> Iterator[str]:
             yield name
 
 
-def _last_uses(function: Function, nodes: list[Tensor]) -> dict[Tensor, list[Tensor]]:
+def _last_uses(function: Function, nodes: Sequence[Tensor]) -> dict[Tensor, list[Tensor]]:
     """For each node that is the last to read some others: those. What is kept is in none."""
     kept = {*function.outputs, *function.effects}
     last: dict[Tensor, Tensor] = {}

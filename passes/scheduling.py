@@ -14,7 +14,7 @@ from graphc.tensor import Tensor
 from passes.weight import bytes_of, guess_bytes, parts_of
 
 
-def schedule(function: Function) -> list[Tensor]:
+def schedule(function: Function) -> Sequence[Tensor]:
     """The nodes of `function` in the order in which they are to run; its inputs come first."""
     defined = function.nodes()
     size = {node: _guessed_bytes(node) for node in defined}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -75,7 +75,7 @@ def variable_arrays(
 
 def _variables(request: Request) -> Iterator[tuple[str, Tensor]]:
     """The variables that `request` reads or assigns, bodies included, each once."""
-    pending = [topological((*request.fetches, *request.feeds))]
+    pending: list[Sequence[Tensor]] = [topological((*request.fetches, *request.feeds))]
     seen: set[str] = set()
     while pending:
         for node in pending.pop():
