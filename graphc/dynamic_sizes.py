@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from graphc.function import topological
 from graphc.ops.state import after, extent
 from graphc.sizes import Size, SizeExpr
 from graphc.tensor import Tensor
-from graphc.types import as_size
+from graphc.types import TensorType, as_size
 from graphc.variable import Variable
 
 Sizes = tuple[Size, ...]
@@ -59,7 +60,7 @@ def as_bound_size(item: Any) -> tuple[Size, Witnesses]:
         if not item.dtype.is_integer:
             raise DTypeError(f"a size is a whole number, not {item.type}")
         known = symbolic_value(item)
-        if known is not None and known.shape == ():
+        if known is not None and known.shape == () and not _may_grow(item, [known.item()]):
             return known.item(), _binding(item, [known.item()])
         size, witness = bind(item)
         return size, (witness,)
@@ -74,6 +75,26 @@ def _binding(source: Tensor, listed: Sequence[Any]) -> Witnesses:
     """`source`, where a result that it is made of binds an unknown size among `listed`."""
     unknown = any(isinstance(size, SizeExpr) and sizes.is_unknown(size) for size in listed)
     return (source,) if unknown and any(node.op.binds for node in topological((source,))) else ()
+
+
+def _may_grow(source: Tensor, listed: Sequence[Any]) -> bool:
+    """Whether sizes in `listed` are of results that are larger than their symbols say.
+
+    ``[?0] + [?1]`` is ``[?0]``; where a run feeds 1 for ``?0`` its size is ``?1``, and only the run tells.
+    """
+    if not any(isinstance(size, SizeExpr) and sizes.is_unknown(size) for size in listed):
+        return False
+    return any(_meets_unknown(node.inputs) for node in topological((source,)) if len(node.inputs) > 1)
+
+
+def _meets_unknown(operands: Sequence[Tensor]) -> bool:
+    """Whether axes that line up from the end differ in size, neither a number and one unknown."""
+    shapes = [x.type.shape for x in operands if isinstance(x.type, TensorType) and x.type.shape]
+    for axes in zip_longest(*(reversed(shape) for shape in shapes), fillvalue=1):
+        met = {size for size in axes if isinstance(size, SizeExpr)}
+        if len(met) > 1 and any(sizes.is_unknown(size) for size in met):
+            return True
+    return False
 
 
 def bind(length: Tensor) -> tuple[Size, Tensor]:
@@ -98,7 +119,7 @@ def _elements(vector: Tensor) -> list[Any]:
     if len(shape) != 1 or not isinstance(shape[0], int):
         raise ShapeError(f"a shape is a vector of known length, not {vector.type}")
     known = symbolic_value(vector)
-    if known is not None:
+    if known is not None and not _may_grow(vector, list(known)):
         return list(known)
     from graphc.ops.joining import unstack  # joining takes shapes too
 

@@ -114,8 +114,7 @@ def _substituted(
 ) -> Mapping[str, Any]:
     if not values:
         return attrs
-    symbols = {symbol: size for was, size in grown.items() if (symbol := sizes.sole_symbol(was)) is not None}
-    values = {**values, **symbols}
+    values = {**values, **_solved(grown)}
     changed = {}
     for name, value in attrs.items():
         if isinstance(value, tuple) and any(isinstance(item, SizeExpr) for item in value):
@@ -128,6 +127,17 @@ def _substituted(
             if better != value:
                 changed[name] = better
     return {**attrs, **changed} if changed else attrs
+
+
+def _solved(grown: Mapping[Size, Size]) -> dict[Symbol, Size]:
+    """What the symbols became that stand alone in `grown`, or times a number."""
+    found: dict[Symbol, Size] = {}
+    for was, became in grown.items():
+        match was:
+            case SizeExpr((((symbol,), factor),)) if isinstance(symbol, Symbol) and factor > 0:
+                if factor == 1 or symbol not in found:
+                    found[symbol] = sizes.floor_divide(became, factor)
+    return found
 
 
 def _with_bodies(

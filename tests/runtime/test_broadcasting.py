@@ -1,0 +1,73 @@
+"""Unknown sizes that meet: taken as equal, and where a run feeds 1 for one of them, broadcast."""
+
+import numpy as np
+import pytest
+
+import graphc as gc
+
+FED = [([1], [0, 1, 2]), ([0, 1, 2], [1]), ([1, 2, 3], [0, 1, 2]), ([1], [2]), ([1], []), ([], [])]
+
+
+def spread(fed, slope):
+    """`slope` as the gradient of what was fed: summed where that was repeated."""
+    return slope.sum(keepdims=True) if len(fed) == 1 != len(slope) else slope
+
+
+# What is done with u + v in the graph, and in NumPy.
+USES = {
+    "reversed": (lambda z: z[::-1], lambda z: z[::-1]),
+    "without first": (lambda z: z[1:], lambda z: z[1:]),
+    "last two": (lambda z: z[-2:], lambda z: z[-2:]),
+    "every second": (lambda z: z[::2], lambda z: z[::2]),
+    "reshape": (lambda z: gc.reshape(z, [-1, 1]), lambda z: z.reshape(-1, 1)),
+    "reshape by shape": (lambda z: gc.reshape(z, [1, gc.shape(z)[0]]), lambda z: z.reshape(1, -1)),
+    "tile": (lambda z: gc.tile(z, [2]), lambda z: np.tile(z, 2)),
+    "pad": (lambda z: gc.pad(z, [[1, 2]]), lambda z: np.pad(z, (1, 2))),
+    "roll": (lambda z: gc.roll(z, 1), lambda z: np.roll(z, 1)),
+    "concat": (lambda z: gc.concat([z, z], 0), lambda z: np.concatenate([z, z])),
+    "half of two": (lambda z: gc.split(gc.concat([z, z], 0), 2)[1], lambda z: z),
+    "ones_like": (lambda z: gc.ones_like(z), np.ones_like),
+    "zeros": (lambda z: z + gc.zeros(gc.shape(z)), lambda z: z),
+    "full": (lambda z: gc.full([gc.size(z), 2], 1.5), lambda z: np.full((z.size, 2), 1.5, np.float32)),
+    "arange": (lambda z: gc.arange(gc.size(z)), lambda z: np.arange(z.size)),
+    "eye": (lambda z: gc.eye(gc.shape(z)[0]), lambda z: np.eye(len(z), dtype=np.float32)),
+    "shape": (lambda z: gc.shape(z), lambda z: np.array(z.shape)),
+    "draw": (lambda z: gc.random.uniform(gc.shape(z)) * 0.0, np.zeros_like),
+    "mask": (lambda z: gc.boolean_mask(z, z > 1), lambda z: z[z > 1]),
+    "cumsum": (lambda z: gc.cumsum(z, 0), np.cumsum),
+}
+
+
+@pytest.mark.parametrize("use", USES)
+def test_sizes_of_a_result_that_broadcasts(use):
+    in_graph, in_numpy = USES[use]
+    with gc.Graph(seed=0).as_default(), gc.Session(backend="numpy") as session:
+        u, v = (gc.placeholder("float32", (None,), name=name) for name in "uv")
+        result = in_graph(u + v)
+        for a, b in FED:
+            x, y = np.array(a, np.float32), np.array(b, np.float32)
+            found, expected = session.run(result, {u: x, v: y}), in_numpy(x + y)
+            assert found.dtype == expected.dtype
+            np.testing.assert_allclose(found, expected, err_msg=f"{a} {b}")
+
+
+def test_gradients_through_sizes_of_a_result():
+    with gc.Graph().as_default(), gc.Session(backend="numpy") as session:
+        u, v = (gc.placeholder("float32", (None,), name=name) for name in "uv")
+        z = u + v
+        slopes = gc.gradients(gc.sum(z[::-1] * z * gc.ones(gc.shape(z))), [u, v])
+        for a, b in FED:
+            x, y = np.array(a, np.float32), np.array(b, np.float32)
+            slope = 2 * (x + y)[::-1]
+            found = session.run(slopes, {u: x, v: y})
+            np.testing.assert_allclose(found[0], spread(x, slope))
+            np.testing.assert_allclose(found[1], spread(y, slope))
+
+
+def test_sizes_of_one_placeholder_stay_symbols():
+    with gc.Graph().as_default():
+        x = gc.placeholder("float32", (None, 6), name="x")
+        h = gc.tanh(x @ gc.ones([6, 4]) + gc.ones([4]))
+        y = gc.reshape(h, [gc.shape(h)[0] * 2, -1])
+        assert y.shape[1] == 2
+        assert "extent" not in gc.show(y)
