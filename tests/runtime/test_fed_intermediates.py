@@ -50,14 +50,15 @@ def test_a_tensor_fed_with_its_own_value_changes_nothing(backend):
             return session.run(fetches, feeds)
 
     with gc.Graph(seed=0).as_default():
-        wanted = flatten(everything())
-        tensors = [t for t in topological(wanted) if hasattr(t.type, "dtype") and t.name not in FEEDS]
-        assert len(tensors) > 80
-        values, expected = run(tensors, FEEDS), run(wanted, FEEDS)
-        for tensor, value in zip(tensors, values, strict=True):
-            for given, right in zip(run(wanted, {**FEEDS, tensor: value}), expected, strict=True):
-                assert given.dtype == right.dtype, tensor
-                np.testing.assert_allclose(given, right, 1e-5, 1e-6, err_msg=repr(tensor))
+        for part in everything():
+            wanted = flatten(part)
+            tensors = [t for t in topological(wanted) if hasattr(t.type, "dtype") and t.name not in FEEDS]
+            values = run(tensors, FEEDS)
+            expected = run(wanted, FEEDS)
+            for tensor, value in zip(tensors, values, strict=True):
+                for given, right in zip(run(wanted, {**FEEDS, tensor: value}), expected, strict=True):
+                    assert given.dtype == right.dtype, tensor
+                    np.testing.assert_allclose(given, right, 1e-5, 1e-6, err_msg=repr(tensor))
 
 
 @pytest.mark.parametrize("shape", [(), (2,), (1, 3)])
