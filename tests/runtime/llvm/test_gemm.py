@@ -1,10 +1,7 @@
 """Generated contractions agree with the reference, whatever their sizes, strides, dtypes and chunks."""
 
 import itertools
-import random
 import re
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 import llvmlite.binding as llvm
 import numpy as np
@@ -25,7 +22,7 @@ from runtime.llvm_backend.frontends import (
 )
 from runtime.llvm_backend.kernel import emit_contraction
 from runtime.llvm_backend.registers import AVX2, AVX512, NEON, SSE, Vectors
-from tests.runtime.llvm.contracts import Loaded, check, host, make_buffers, number, parse, target_machine
+from tests.runtime.llvm.contracts import Loaded, check, host, make_buffers, parse, target_machine
 
 LAYER = Convolution
 M, N, K, B = (named(name) for name in "MNKB")
@@ -240,62 +237,6 @@ def test_an_epilogue_is_any_elementwise_ops():
     check(matmul(9, 40, 30, out_dtype=BOOL, epilogue=positive))
     narrow = Expression((), (Step("erf", (0,), FLOAT32), Step("cast", (1,), BFLOAT16)))
     check(matmul(9, 40, 30, out_dtype=BFLOAT16, epilogue=narrow))
-
-
-@pytest.mark.parametrize(
-    "contract",
-    [
-        matmul(300, 200, 500),
-        matmul(70, 100, 200_000),
-        matmul(8, 600, 512, transpose_y=True),
-        convolve(LAYER(8, 20, 20, 16, 40)),
-        reduction({"a": 400_000}, "", "add"),
-    ],
-    ids=["matmul", "cut", "dot", "convolution", "sum"],
-)
-def test_chunks_in_any_order_give_the_same_bits(contract):
-    loaded = Loaded(contract)
-    assert max(loaded.kernel.chunks({})) > 1
-    found = []
-    for order in (
-        lambda chunks: chunks,
-        reversed,
-        lambda chunks: random.Random(0).sample(chunks, len(chunks)),
-    ):
-        buffers = make_buffers(contract)
-        loaded(buffers, order=order)
-        found.append(buffers["out"].tobytes())
-    assert len(set(found)) == 1
-
-
-def test_threads_share_scratch_without_a_clash():
-    contract = matmul(300, 200, 500, transpose_y=True)
-    loaded = Loaded(contract)
-    expected = make_buffers(contract)
-    loaded(expected)
-    assert number(loaded.kernel.scratch_size, {}) > 0
-    for _ in range(5):
-        buffers = make_buffers(contract)
-        block, _shared, _scratch = loaded.block(buffers, threads=4)
-        loaded.plan(block.ctypes.data)
-        with ThreadPoolExecutor(4) as pool:
-            list(pool.map(partial(loaded.run[0], block.ctypes.data), range(loaded.kernel.chunks({})[0])))
-        assert buffers["out"].tobytes() == expected["out"].tobytes()
-        assert block[loaded.kernel.scratch_word + 1] == 0
-
-
-def test_bits_do_not_depend_on_the_other_rows():
-    """A row's result is the same whichever rows are computed with it, and in whichever tile it falls."""
-    contract = matmul(M, 150, 300)
-    loaded = Loaded(contract)
-    whole = make_buffers(contract, values(M=64))
-    loaded(whole, values(M=64))
-    rows = whole["out"].reshape(64, 150)
-    for first, last in ((0, 1), (3, 8), (10, 23), (1, 64)):
-        part = {"x": whole["x"][first * 300 : last * 300].copy(), "y": whole["y"]}
-        part["out"] = np.zeros((last - first) * 150, np.float32)
-        loaded(part, values(M=last - first))
-        np.testing.assert_array_equal(part["out"].reshape(-1, 150), rows[first:last])
 
 
 def test_nan_and_infinities_come_through():
