@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from graphc.function import Function, rebuild, topological, with_inputs
+from graphc.ops.elementwise import identity
 from graphc.ops.loop import Parts, loop, varies
 from graphc.ops.region import _cond as cond
 from graphc.ops.state import pick
@@ -20,14 +21,48 @@ def drop_dead_results(function: Function, target: Target = Target()) -> Function
     """`function` whose regions give, carry and take only what is used; the same object where all is.
 
     A loop variable lives if its last value is read, or if the condition, an effect, a stacked value
-    that is read, or another living variable depends on it.
+    that is read, or another living variable depends on it. What a loop gives as it was given is taken
+    from where the loop takes it.
     """
     while True:  # a region that shrinks reads less of those before it
-        smaller = _drop_once(function)
+        smaller = _drop_once(_forward(function))
         if smaller is function:
             break
         function = smaller
     return map_bodies(function, lambda body: drop_dead_results(body, target))
+
+
+def _forward(function: Function) -> Function:
+    """`function` with the operands of loops in place of results that they are themselves."""
+    if not any(node.op is loop for node in function.nodes()):
+        return function
+
+    def make(node: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
+        made = with_inputs(node, inputs)
+        if node.op is not pick or inputs[0].op is not loop:
+            return made
+        given = _given(inputs[0], node.attrs["index"])
+        if given is None or given.type != node.type:
+            return made
+        if not decide(Decision("dead", "loop", True, "a result as it was given", node.loc), made, given):
+            return made
+        return given if node.name is None else replace(made, op=identity, inputs=(given,), attrs={})
+
+    return rebuild(function, make)[0]
+
+
+def _given(node: Tensor, index: int) -> Tensor | None:
+    """The operand of a loop that its result number `index` is; None where it is not one.
+
+    So it is with a value that every step hands on, and with slices that are stacked in their places.
+    """
+    body: Function = node.attrs["body"]
+    carried, scanned = node.attrs["carried"], node.attrs["scanned"]
+    value = body.outputs[index]
+    places = (index,) if index < carried else range(carried, carried + scanned)
+    if index >= carried and node.attrs["condition"] is not None:
+        return None
+    return next((node.inputs[i] for i in places if body.inputs[i] is value), None)
 
 
 def _drop_once(function: Function) -> Function:
