@@ -336,6 +336,16 @@ def test_gradients_of_any_order_through_a_while_loop_whose_trips_depend_on_data(
     agree_with_differences(fn, X, order=4)
 
 
+def test_gradients_through_loop_variables_that_reach_the_result_steps_later():
+    def fn(x):
+        def step(i, a, b, c, d):
+            return i + 1, a * 1.5, b + gc.sin(a), c + b * b, d + c * a
+
+        return gc.while_loop(lambda i, a, b, c, d: i < 5, step, (0, x, x * 0.0, x * 0.0, x * 0.0))[4]
+
+    agree_with_differences(fn, X, order=3)
+
+
 def test_gradients_through_a_bounded_while_loop():
     def fn(x):
         return gc.while_loop(lambda y: gc.sum(y * y) < 50, lambda y: y * 1.3, x * x, maximum_iterations=3)

@@ -187,3 +187,31 @@ def test_what_branches_do_not_use_differentiably_is_not_connected(flag):
     assert gc.gradients(y, [z]) == [None]
     y = gc.while_loop(lambda i, c: i < 3, lambda i, c: (i + 1, c * gc.stop_gradient(z)), (0, x))[1]
     assert gc.gradients(y, [z]) == [None]
+
+
+def test_effects_of_a_branch_happen_once_though_its_gradient_computes_again(flag, capfd):
+    x = gc.placeholder("float64", (), name="x")
+
+    def branch():
+        with gc.control_dependencies([gc.print("here", x)]):
+            y = gc.sin(x)
+        return y * y
+
+    y = gc.cond(flag, branch, lambda: x)
+    (slope,) = gc.gradients(y, [x])
+    (curve,) = gc.gradients(slope, [x])
+    run([y, slope, curve], {flag: True, x: 0.5})
+    captured = capfd.readouterr()
+    assert (captured.out + captured.err).count("here") == 1
+
+
+def test_branches_of_the_same_value_and_other_effects_stay_two(flag, capfd):
+    def loud():
+        gc.print("loud", flag)
+        return gc.constant(2.0) * 3.0
+
+    y = gc.cond(flag, loud, lambda: gc.constant(2.0) * 3.0)
+    for value, count in ((True, 1), (False, 0)):
+        assert run(y, {flag: value}) == 6
+        captured = capfd.readouterr()
+        assert (captured.out + captured.err).count("loud") == count
