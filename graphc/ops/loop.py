@@ -47,7 +47,7 @@ def loop(
     _require_formals(parts, body)
     steps = _steps(parts, condition, len(body.outputs) > carried, given)
     carries = [
-        _carried_type(i, start.result, formal.result, after.result, given)
+        _carried_type(i, start.result, formal.result, after, given)
         for i, (start, formal, after) in enumerate(zip(parts.starts, body.inputs, body.outputs, strict=False))
     ]
     stacked = [_stacked_type(value.result, steps) for value in body.outputs[carried:]]
@@ -106,32 +106,35 @@ def _steps(parts: Parts, condition: Function | None, stacks: bool, given: Iterat
 
 
 def _carried_type(
-    number: int, start: TensorType, formal: TensorType, after: TensorType, given: Iterator[Size]
+    number: int, start: TensorType, formal: TensorType, result: Tensor, given: Iterator[Size]
 ) -> TensorType:
-    """The type of a carried value when the loop has ended."""
+    """The type of a carried value when the loop has ended, the body giving `result`."""
+    after = result.result
     if start == formal == after:
         return start
+    made = f"\n  the result is made at {result.loc}" if result.loc else ""
+    change = f"loop variable {number} of {start} becomes {after}"
     if start.dtype is not after.dtype:
-        raise DTypeError(f"loop variable {number} of {start} becomes {after}: cast it")
+        raise DTypeError(f"{change}: cast it{made}")
     if start.shape is None or after.shape is None or formal.shape is None:
         return TensorType(start.dtype, None)
     if len(start.shape) != len(after.shape):
-        raise ShapeError(f"loop variable {number} of {start} becomes {after}, of another rank")
+        raise ShapeError(f"{change}, of another rank{made}")
     return TensorType(
         start.dtype,
         tuple(
-            _carried_size(f"loop variable {number} of {start} becomes {after}", a, f, b, given)
+            _carried_size(change, made, a, f, b, given)
             for a, f, b in zip(start.shape, formal.shape, after.shape, strict=True)
         ),
     )
 
 
-def _carried_size(change: str, a: Size, formal: Size, b: Size, given: Iterator[Size]) -> Size:
+def _carried_size(change: str, made: str, a: Size, formal: Size, b: Size, given: Iterator[Size]) -> Size:
     if varies(a, formal):
         return _next(given)
     met = sizes.meet(a, b)
     if met is None:
-        raise ShapeError(f"{change}; shape_invariants says which sizes may change")
+        raise ShapeError(f"{change}; shape_invariants says which sizes may change{made}")
     return a
 
 

@@ -303,6 +303,16 @@ def test_a_body_that_does_not_fit_is_an_error_that_names_both_lines(body, error,
         assert f"test_loops.py:{x.loc.line}" in message
 
 
+def test_a_body_that_does_not_fit_names_the_line_of_its_result():
+    def body(i, x):
+        later = i + 1
+        return later, gc.concat([x, x], 0)
+
+    with pytest.raises(gc.ShapeError) as caught:
+        gc.while_loop(lambda i, x: i < 3, body, (0, gc.zeros(3)))
+    assert f"test_loops.py:{body.__code__.co_firstlineno + 2}" in str(caught.value)
+
+
 def test_scan_refuses_what_cannot_be_walked():
     with pytest.raises(gc.ShapeError, match="scalar"):
         gc.scan(lambda c, x: (c, x), 0.0, 1.0)
