@@ -18,6 +18,7 @@ from passes.dead_results import drop_dead_results
 from passes.deduplication import deduplicate
 from passes.differentiation import differentiate
 from passes.fusion import fuse
+from passes.layout import lay_out
 from passes.lifting import lift_assignments
 from passes.loop_invariants import hoist_invariants
 from passes.loop_merging import merge_loops
@@ -52,6 +53,8 @@ PIPELINE: tuple[Pass, ...] = (
     hoist_invariants,  # out of the steps, once clean bodies show what is invariant
     drop_dead_results,  # what was moved out may leave a body without use for what it was made of
     clean,  # what came out of the bodies meets what was outside
+    lay_out,  # once all is there that is moved, and before fusion binds ops to rows
+    clean,  # reshapes meet where a transpose stood between them
     fuse,  # last: the passes before it look at single ops
 )
 

@@ -52,6 +52,7 @@ PASSES = {
     "dead_results": "passes.dead_results:drop_dead_results",
     "deduplication": "passes.deduplication:deduplicate",
     "differentiation": "passes.differentiation:differentiate",
+    "layout": "passes.layout:lay_out",
     "lifting": "passes.lifting:lift_assignments",
     "loop_merging": "passes.loop_merging:merge_loops",
     "simplification": "passes.simplification:simplify",
