@@ -238,7 +238,7 @@ def _scalar(number: float, dtype: DType) -> Tensor:
 
 
 def promoted(values: Sequence[Any]) -> tuple[Tensor, ...]:
-    """`values` as tensors of one dtype; a Python number takes the others' where its kind allows.
+    """`values` as tensors of one dtype; Python numbers, and lists of them, take the others' where they can.
 
     Raises: DTypeError where dtypes do not mix.
     """
@@ -265,13 +265,16 @@ def promoted(values: Sequence[Any]) -> tuple[Tensor, ...]:
             target = _with_number(target, strong, value)
     return tuple(
         as_tensor(value, target)
-        if _is_weak(value) or isinstance(value, list | tuple)
+        if isinstance(value, list | tuple) or _is_weak(value)
         else _cast(as_tensor(value), target or as_tensor(value).dtype)
         for value in values
     )
 
 
 def _is_weak(value: Any) -> bool:
+    """Whether `value` is a Python number or a list of them, which takes the dtype of what it meets."""
+    if isinstance(value, list | tuple):
+        return not _holds_tensor(value) and _numpy_leaf(value) is None
     return isinstance(value, _PYTHON_NUMBERS) and not isinstance(value, np.generic)
 
 
@@ -281,7 +284,7 @@ def _strong_dtype(value: Any) -> DType:
     return natural_dtype(value)
 
 
-def _with_number(target: DType | None, strong: DType | None, number: complex) -> DType:
+def _with_number(target: DType | None, strong: DType | None, number: Any) -> DType:
     own = natural_dtype(number)
     if target is None:
         return own

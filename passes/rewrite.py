@@ -36,7 +36,13 @@ class Rule:
 
 
 def rule(*ops: Op) -> Callable[[Apply], Rule]:
-    """Makes a `Rule` of a function whose docstring is its equation."""
+    """Makes a `Rule` of a function whose docstring is its equation.
+
+    Raises: TypeError for a public function that only calls an op: no node would ever match.
+    """
+    for given in ops:
+        if not isinstance(given, Op):
+            raise TypeError(f"a rule begins with ops, and {given!r} is none")
 
     def declare(apply: Apply) -> Rule:
         name = getattr(apply, "__name__", "rule")

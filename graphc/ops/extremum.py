@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from graphc.conversion import as_tensor
 from graphc.errors import DTypeError
+from graphc.explanation import explains
 from graphc.op import op
 from graphc.ops.comparison import (
     equal,
@@ -20,7 +22,7 @@ from graphc.ops.comparison import (
 )
 from graphc.ops.rule import broadcast_alike, refuse_bool
 from graphc.tensor import Tensor
-from graphc.types import TensorType, broadcast
+from graphc.types import BOOL, TensorType, broadcast
 
 
 @op("elementwise")
@@ -64,7 +66,7 @@ for _extremum in (maximum, minimum):
 
 
 @op("elementwise")
-def clip(x: Tensor, lo: Tensor, hi: Tensor) -> TensorType:
+def _clip(x: Tensor, lo: Tensor, hi: Tensor) -> TensorType:
     """``minimum(maximum(x, lo), hi)``. The slope is 1 where ``lo <= x <= hi``, the bounds included.
 
     Shapes: ``[...], [...], [...] -> [...]``, broadcast.
@@ -82,14 +84,37 @@ def _clip_gradient(g: Tensor, out: Tensor, x: Tensor, lo: Tensor, hi: Tensor) ->
     return where(inside, g, 0.0), where(at_low, g, 0.0), where(at_high, g, 0.0)
 
 
-clip.evaluate(lambda x, lo, hi: np.minimum(np.maximum(x, lo), hi))
-clip.gradient(_clip_gradient)
-clip.example("f64[2,3]", np.array(-3.0), np.array(3.0))
-clip.example("f64[2,3]", np.array([2.5, 3.0, -4.0]), np.array(4.0))
-clip.example("f64[3]", np.array(-5.0), np.array([-2.5, -3.0, -2.75]))
-clip.example(np.array([np.nan, -9, 9], np.float32), np.float32(-1), np.float32(1))
-clip.example("i32[4]", np.int32(-1), np.int32(1))
-clip.example("f32[0]", "f32[]", "f32[1]")
+_clip.evaluate(lambda x, lo, hi: np.minimum(np.maximum(x, lo), hi))
+_clip.gradient(_clip_gradient)
+_clip.example("f64[2,3]", np.array(-3.0), np.array(3.0))
+_clip.example("f64[2,3]", np.array([2.5, 3.0, -4.0]), np.array(4.0))
+_clip.example("f64[3]", np.array(-5.0), np.array([-2.5, -3.0, -2.75]))
+_clip.example(np.array([np.nan, -9, 9], np.float32), np.float32(-1), np.float32(1))
+_clip.example("i32[4]", np.int32(-1), np.int32(1))
+_clip.example("f32[0]", "f32[]", "f32[1]")
+
+
+@explains
+def clip(x: Any, lo: Any, hi: Any, name: str | None = None) -> Tensor:
+    """``minimum(maximum(x, lo), hi)``; None for a bound is none. NaN stays.
+
+    The slope is 1 where ``lo <= x <= hi``, the bounds included.
+
+    Shapes: ``[...], [...], [...] -> [...]``, broadcast.
+    """
+    if lo is None or hi is None:
+        x = as_tensor(x)
+        dtype = x.dtype
+        if dtype.is_floating:
+            least, most = -np.inf, np.inf
+        elif dtype is BOOL:
+            least, most = 0, 1
+        else:
+            info = np.iinfo(dtype.numpy)
+            least, most = info.min, info.max
+        lo = as_tensor(least, dtype) if lo is None else lo
+        hi = as_tensor(most, dtype) if hi is None else hi
+    return _clip(x, lo, hi, name=name)
 
 
 @op("elementwise")

@@ -20,6 +20,7 @@ from passes.simplification.matching import (
     is_same_number,
     number,
 )
+from passes.simplification.vocabulary import clip
 
 _ROUNDINGS = (ops.floor, ops.ceil, ops.round, ops.trunc)
 _EVEN = (ops.abs, ops.cos, ops.cosh)
@@ -117,14 +118,14 @@ def bounds_as_clip(match: Match) -> Tensor | None:
     if inner.op is not ops.maximum or not match.used_once(inner) or number(high) is None:
         return None
     x, low = inner.inputs
-    return alike(match, ops.clip(x, low, high)) if number(low) is not None else None
+    return alike(match, clip(x, low, high)) if number(low) is not None else None
 
 
-@rule(ops.clip)
+@rule(clip)
 def clip_twice(match: Match) -> Tensor | None:
     """``clip(clip(x, a, b), a, b) -> clip(x, a, b)``."""
     inner, low, high = match.inputs
-    if inner.op is not ops.clip or inner.type != match.node.type:
+    if inner.op is not clip or inner.type != match.node.type:
         return None
     same = all(a is b or is_same_number(a, b) for a, b in zip((low, high), inner.inputs[1:], strict=True))
     return instead(match, inner, low, high) if same else None

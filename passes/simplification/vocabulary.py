@@ -1,6 +1,7 @@
 """The ops under the public functions of the same names, which take more than rules have to give."""
 
 from graphc.ops.contraction import _einsum as einsum
+from graphc.ops.extremum import _clip as clip
 from graphc.ops.gathering import _gather as gather
 from graphc.ops.gathering import _gather_nd as gather_nd
 from graphc.ops.joining import _concat as concat
@@ -17,6 +18,7 @@ from graphc.ops.source import _constant as constant
 
 __all__ = [
     "broadcast_to",
+    "clip",
     "concat",
     "constant",
     "einsum",

@@ -218,3 +218,27 @@ def test_kinds_that_do_not_fit(graph):
         f + i
     assert OPS["where"](b, f, 0).dtype == "float32"
     assert OPS["clip"](f, 0, 1).dtype == "float32"
+
+
+def test_lists_of_numbers_take_the_dtype_of_what_they_meet():
+    x = gc.placeholder("float32", (2,))
+    whole = gc.placeholder("int32", (2,))
+    assert (x + [1, 2]).dtype == "float32"
+    assert ([1, 2] * whole).dtype == "int32"
+    assert gc.add([1, 2], [0.5, 1]).dtype == "float32"
+    assert (x + [np.float64(1), 2]).dtype == "float64"  # NumPy's numbers keep theirs
+    with pytest.raises(gc.DTypeError, match="do not mix"):
+        whole + [0.5, 1]
+
+
+def test_clip_without_a_bound():
+    x = gc.placeholder("float32", (3,))
+    whole = gc.placeholder("int8", (3,))
+    with gc.Session() as session:
+        feeds = {x: [-5, 0.5, np.nan], whole: [-128, 0, 127]}
+        low, high, open_ended = session.run(
+            [gc.clip(x, 0, None), gc.clip(x, None, 0), gc.clip(whole, None, None)], feeds
+        )
+    np.testing.assert_array_equal(low, np.float32([0, 0.5, np.nan]))
+    np.testing.assert_array_equal(high, np.float32([-5, 0, np.nan]))
+    assert open_ended.tolist() == [-128, 0, 127]
