@@ -4,7 +4,8 @@
     python benchmarks/pass_cost.py --most 10000
 
 For each family of graphs every pass is timed (processor time) on sizes a factor of ten apart, and
-``time = a * nodes**b`` is fitted. Linear is b = 1; the goals are b <= 1.1 and 60 microseconds a node for the whole pipeline.
+``time = a * nodes**b`` is fitted. Linear is b = 1; the goals are b <= 1.1 and 60 microseconds a node
+for the whole pipeline.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """graphc: define a graph, then run it.
 
-    import graphc as gc
-
-    x = gc.placeholder("float32", (None, 2), name="x")
-    w = gc.Variable([[1.0], [2.0]], name="w")
-    with gc.Session() as session:
-        session.run(gc.global_variables_initializer())
-        session.run(x @ w, {x: [[3.0, 4.0]]})
+>>> import graphc as gc
+>>> x = gc.placeholder("float32", (None, 2), name="x")
+>>> w = gc.Variable([[1.0], [2.0]], name="w")
+>>> with gc.Session() as session:
+...     _ = session.run(gc.global_variables_initializer())
+...     session.run(x @ w, {x: [[3.0, 4.0]]})
+array([[11.]], dtype=float32)
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ from graphc.variable import Variable, assign, global_variables_initializer, trai
 
 if TYPE_CHECKING:
     from graphc import initializers, losses, nn, random, train
-    from graphc.verification import verify
     from graphc.files import dump, load_graph, save_graph
-    from graphc.text import parse, show
+    from graphc.text import parse, show, show_with_data
+    from graphc.verification import verify
     from passes.optimization import optimize, record
     from runtime.backend import backends
     from runtime.checking import check_passes
@@ -79,7 +79,8 @@ def __getattr__(name: str) -> Any:
 
     if name not in _LATER:
         raise AttributeError(f"module 'graphc' has no attribute {name!r}")
-    found = import_module(f"graphc.{name}") if not _LATER[name] else getattr(import_module(_LATER[name]), name)
+    home = _LATER[name]
+    found = getattr(import_module(home), name) if home else import_module(f"graphc.{name}")
     globals()[name] = found
     return found
 

@@ -200,10 +200,8 @@ def name_scope(name: str) -> Iterator[str]:
     """
     check_name(name)
     frame = current()
-    if name.endswith("/"):
-        scope = name
-    else:
-        scope = frame.graph.unique_name(frame.scope + name) + "/"
+    again = name.endswith("/")
+    scope = name if again else frame.graph.unique_name(frame.scope + name) + "/"
     with _frame(replace(frame, scope=scope)):
         yield scope
 

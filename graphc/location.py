@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from types import CodeType, FrameType
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-_OURS = (*(os.path.join(_ROOT, room) + os.sep for room in ("graphc", "passes", "runtime")), contextlib.__file__)
+_ROOMS = tuple(os.path.join(_ROOT, room) + os.sep for room in ("graphc", "passes", "runtime"))
+_OURS = (*_ROOMS, contextlib.__file__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,7 +90,11 @@ def _fused(node: Tensor, bodies: Mapping[str, Body]) -> Runner:
     return lambda run, *operands, **_: tuple(body(operands, run))
 
 
-RUNNERS: dict[str, Callable[[Tensor, Mapping[str, Body]], Runner]] = {"cond": _cond, "loop": _loop, "fused": _fused}
+RUNNERS: dict[str, Callable[[Tensor, Mapping[str, Body]], Runner]] = {
+    "cond": _cond,
+    "loop": _loop,
+    "fused": _fused,
+}
 
 
 def runner_of(node: Tensor, bodies: Mapping[str, Body]) -> Runner:
