@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
 from graphc.errors import ArgumentError
-from passes.program import Step
+from graphc.sizes import Symbol
+from passes.program import Program, Step
 
 Array = np.ndarray[Any, Any]
 Kernel = Callable[..., Any]  # operands as arrays -> the result, or a tuple of results
@@ -31,20 +32,56 @@ class Backend(Protocol):
     def kernel(self, step: Step) -> Kernel | None:
         """What runs `step`: ``kernel(*operands) -> result``. None: the op's NumPy meaning does."""
 
+    def whole(self, program: Program, bound: Any) -> Whole | str:
+        """What runs all of `program`, whose steps `bound` has; or why nothing does but step after step."""
 
-def _numpy() -> Backend:
+
+class Whole(Protocol):
+    """A program that runs in one call.
+
+    Attributes:
+        call: ``call(*inputs, *variables, state?)``: a list of results (the one itself where there is only
+            one), or NotImplemented where the steps must be walked. Inputs are C-contiguous, of their dtypes.
+        is_single: whether there is one result.
+        variables: the names of those that are fed, in order.
+        takes_state: whether the session's seed and run count are fed last.
+        fetches: for each output of the program its place among the results; None for operations.
+        assigned: the variables that the last results are the new values of.
+        kinds: for each step what runs it.
+        kernels: the distinct ones.
+        returns: how many steps run in Python.
+    """
+
+    call: Callable[..., Any]
+    is_single: bool
+    variables: tuple[str, ...]
+    takes_state: bool
+    fetches: tuple[int | None, ...]
+    assigned: tuple[str, ...]
+    kinds: tuple[str, ...]
+    kernels: tuple[Any, ...]
+
+    @property
+    def returns(self) -> int:
+        """How many steps run in Python."""
+
+    def run_again(self, arrays: Sequence[Any], known: dict[Symbol, int]) -> Any:
+        """As `call` after it gave NotImplemented, with more memory, if that was the reason."""
+
+
+def _numpy(threads: int = 1) -> Backend:
     from runtime.numpy_backend import NumpyBackend  # loaded when it is asked for, as all are
 
     return NumpyBackend()
 
 
-def _llvm() -> Backend:
+def _llvm(threads: int = 1) -> Backend:
     from runtime.llvm_backend.backend import LlvmBackend  # llvmlite takes 60 ms to import
 
-    return LlvmBackend()
+    return LlvmBackend(threads)
 
 
-BACKENDS: dict[str, Callable[[], Backend]] = {"numpy": _numpy, "llvm": _llvm}
+BACKENDS: dict[str, Callable[..., Backend]] = {"numpy": _numpy, "llvm": _llvm}
 
 
 def backends() -> tuple[str, ...]:

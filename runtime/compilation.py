@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,6 +43,7 @@ class Compilation:
         self.count = 0
         self._backend, self._target, self._check_numerics = backend, target, check_numerics
         self._families: dict[Any, _Family] = {}
+        self._direct: dict[Any, Executable | None] = {}
         self.renew_lock()
 
     def renew_lock(self) -> None:
@@ -75,6 +76,26 @@ class Compilation:
                 except ShapeError:  # the op does not broadcast there
                     raise mismatch.error from None
                 pattern = wider
+
+    def direct(
+        self, fetches: tuple[Tensor, ...], feeds: tuple[Tensor, ...], first: Callable[[], object]
+    ) -> Executable | None:
+        """What may run `fetches` natively, whatever is fed; None where that must be looked at first.
+
+        `first` is called before anything is compiled.
+        """
+        key = (fetches, feeds)
+        try:
+            return self._direct[key]
+        except KeyError:
+            first()
+            found = None
+            if all(t.result.shape is not None for t in feeds):
+                found = self._executable(self._family(fetches, feeds, ()), GENERAL)
+            if found is not None and found.native is None:
+                found = None
+            self._direct[key] = found
+            return found
 
     def general(self, fetches: tuple[Tensor, ...], feeds: tuple[Tensor, ...]) -> Executable:
         """What runs `fetches` for the most sizes of `feeds`.

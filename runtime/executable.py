@@ -20,7 +20,7 @@ from passes.history import record_of
 from passes.pipeline import Prepared, Request, prepare
 from passes.program import Check, Program, plan
 from passes.target import Target
-from runtime.backend import Array, Backend
+from runtime.backend import Array, Backend, Whole
 from runtime.dumping import dumper
 from runtime.execution import BoundProgram, BoundStep, bind, spell
 from runtime.failure import operand_names
@@ -49,6 +49,7 @@ class Executable:
         program: the same as steps over numbered buffers.
         request: what was asked for.
         feeds: the tensors that are fed, in the order of the function's inputs.
+        native: what runs the whole program in one call, where the backend can.
     """
 
     def __init__(
@@ -67,6 +68,9 @@ class Executable:
         self.function: Function = prepared.function
         self.program: Program = plan(self.function, prepared.guards)
         self._bound: BoundProgram = bind(self.program, backend, check_numerics)
+        whole = "numbers are checked" if check_numerics else backend.whole(self.program, self._bound)
+        self.native: Whole | None = None if isinstance(whole, str) else whole
+        self._reason = whole if isinstance(whole, str) else ""
         self._seconds = time.perf_counter() - begin
         self._layouts = [_Layout.of(node) for node in self.function.inputs]
         self._assigns = {n.attrs["variable"]: n for n in self.function.nodes() if n.op.name == "assign"}
@@ -84,11 +88,14 @@ class Executable:
     @cached_property
     def kernels(self) -> tuple[Any, ...]:
         """The backend's distinct kernels, each with a `name` and its `text`; none for NumPy."""
-        found = (step.kernel for bound in _bound_programs(self._bound) for step in bound.steps)
+        found = [step.kernel for bound in _bound_programs(self._bound) for step in bound.steps]
+        found += () if self.native is None else self.native.kernels
         return tuple(dict.fromkeys(kernel for kernel in found if kernel is not None))
 
-    def _kind(self, step: BoundStep) -> str:
+    def _kind(self, step: BoundStep, native: str | None) -> str:
         """What runs `step`: the backend's kernel, its bodies, nothing but a name, or its op's meaning."""
+        if native is not None and native != "meaning":
+            return native
         if step.kernel is not None:
             return self._backend
         if step.bodies:
@@ -103,12 +110,13 @@ class Executable:
         when this is first read, so that compiling keeps nothing.
         """
         history = record_of(self.request, self._target)
+        native = dict(zip(self._bound.steps, self.native.kinds, strict=True)) if self.native else {}
         steps = [
             {
                 "op": step.node.op.name,
                 "type": str(step.node.type),
                 "at": str(step.node.loc) if step.node.loc else None,
-                "kernel": self._kind(step),
+                "kernel": self._kind(step, native.get(step)),
             }
             for bound in _bound_programs(self._bound)
             for step in bound.steps
@@ -131,6 +139,10 @@ class Executable:
             "outputs": [str(node.type) for node in self.function.outputs],
             "steps": steps,
             "fallbacks": fallbacks,
+            "native": {
+                "reason": self._reason or None,
+                "returns": None if self.native is None else self.native.returns,
+            },
             "specialised": {f"?{s.serial}": n for s, n in self.request.sizes.items()},
             "bound_by_steps": [
                 f"{step.op.name} gives {step.type}"

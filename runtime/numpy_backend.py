@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from passes.program import Step
+from typing import Any
+
+from passes.program import Program, Step
 from runtime.backend import Kernel
 
 
@@ -15,3 +17,7 @@ class NumpyBackend:
     def kernel(self, step: Step) -> Kernel | None:
         """None: the meaning runs."""
         return None
+
+    def whole(self, program: Program, bound: Any) -> str:
+        """Nothing but step after step."""
+        return "NumPy runs step after step"

@@ -22,6 +22,7 @@ from passes.target import Target
 from runtime.backend import BACKENDS, Array, choose_backend, choose_threads
 from runtime.checkpoint import Checkpoint, choose_variables, read_checkpoint, write_checkpoint
 from runtime.compilation import Compilation
+from runtime.direct import give_away, run_whole
 from runtime.executable import Executable, Sizes
 from runtime.feeds import Feeds, convert, feedables, misfit, resolve_feeds
 from runtime.fetches import Fetches, Reads, resolve_fetches
@@ -76,7 +77,7 @@ class Session:
         self.graph: Graph = (graph if graph is not None else get_default_graph()).root
         self.backend: str = choose_backend(backend)
         self.threads: int = choose_threads(threads)
-        machine = BACKENDS[self.backend]()
+        machine = BACKENDS[self.backend](self.threads)
         target = Target(
             self.backend,
             bool(fast_math),
@@ -173,6 +174,36 @@ class Session:
         return self._compilation.count
 
     def _run(self, fetches: Fetches, feeds: Feeds) -> Any:
+        executable = self._compilation.direct(fetches.tensors, feeds.tensors, lambda: self._verify(feeds))
+        if executable is not None:
+            if executable.assigns or executable.draws:
+                with self._writing:
+                    outcome = self._run_native(executable, fetches, feeds)
+            else:
+                outcome = self._run_native(executable, fetches, feeds)
+            if outcome is not None:
+                return outcome[0]
+        return self._walk(fetches, feeds)
+
+    def _verify(self, feeds: Feeds) -> None:
+        """Raises FeedError for what cannot be fed."""
+        _converted(feeds)
+        _overridden(self._state.variables, feeds)
+
+    def _run_native(self, executable: Executable, fetches: Fetches, feeds: Feeds) -> tuple[Any] | None:
+        """Runs natively and commits; None where the steps must be walked."""
+        state = self._state
+        variables, _ = _overridden(state.variables, feeds)
+        results = run_whole(executable, feeds, variables, (self._seed, state.run_count))
+        if results is None:
+            return None
+        values, stored = results
+        result = fetches.arrange(give_away(values, fetches.places))
+        self._commit(stored)
+        return (result,)
+
+    def _walk(self, fetches: Fetches, feeds: Feeds) -> Any:
+        """Runs step after step, with whatever executable fits what is fed."""
         arrays = _converted(feeds)
         state = self._state
         variables, overrides = _overridden(state.variables, feeds)
@@ -204,11 +235,15 @@ class Session:
         fetched = [ownership.fetched(values[i]) for i in fetches.places]
         stored = {name: ownership.stored(array) for name, array in assigned.items()}
         result = fetches.arrange(fetched)
+        self._commit(stored)
+        return result
+
+    def _commit(self, stored: Mapping[str, Array]) -> None:
+        """The one exchange of states at the end of a run that went well."""
         with self._committing:
             now = self._state
             after = MappingProxyType({**now.variables, **stored}) if stored else now.variables
             self._state = _State(after, now.run_count + 1)
-        return result
 
     # Checkpoints.
 

@@ -17,7 +17,7 @@ from graphc.tensor import Tensor
 from passes.differentiation import differentiate
 from passes.lifting import lift_assignments
 from passes.pipeline import DEFINED, Prepared, Request, define
-from passes.program import Check, Step, size_guards
+from passes.program import Check, Program, Step, size_guards
 from passes.target import Target
 from runtime.backend import Array, Kernel
 from runtime.compilation import broadcasting
@@ -60,6 +60,9 @@ class _Witness:
             return () if op.name == "print" else meaning(*operands, **sized)
 
         return run
+
+    def whole(self, program: Program, bound: Any) -> str:
+        return "what is given to effects is written down step by step"
 
 
 @dataclass(frozen=True, slots=True)

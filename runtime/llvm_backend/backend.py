@@ -12,9 +12,9 @@ import numpy as np
 
 from graphc.sizes import Size
 from graphc.types import DType
-from passes.program import Step
-from runtime.backend import Array
-from runtime.llvm_backend.library import Module, load
+from passes.program import Program, Step
+from runtime.backend import Array, Whole
+from runtime.llvm_backend.library import Library, Module, load
 from runtime.llvm_backend.machine import host
 from runtime.llvm_backend.row_kernel import SCRATCH_BYTES, fusible_ops, write_rows
 from runtime.llvm_backend.rows import RowPlan, plan_rows
@@ -31,21 +31,32 @@ class RowKernel:
     Attributes:
         name: the ops that it holds.
         text: its LLVM IR.
-        address: where its code is; kernels of equal text share it.
+        plan: what it walks. scratch_rows: how many rows of scratch it keeps.
     """
 
     def __init__(self, plan: RowPlan, rows: tuple[Size, ...], name: str, text: str) -> None:
         self.name, self.text = name, text
-        self._plan, self._rows = plan, rows
-        self._library = load([Module(name, text, (_ENTRY,))])
-        self.address = self._library.address(name, _ENTRY)
-        self._function = _SIGNATURE(self.address)
+        self.plan, self._rows = plan, rows
         self._dtypes: list[np.dtype[Any]] = [node.dtype.numpy for node in plan.body.inputs]
         self._results: list[tuple[tuple[int | None, ...], DType]] = [
             (_places(node.result.sizes, rows), node.dtype) for node in plan.body.outputs
         ]
         self._flat = plan.is_flat
-        self._scratch = sum(node not in plan.body.outputs for node in plan.kept)
+        self.scratch_rows = sum(node not in plan.body.outputs for node in plan.kept)
+
+    @cached_property
+    def _library(self) -> Library:
+        """Its code, loaded when it is first called by itself."""
+        return load([Module(self.name, self.text, (_ENTRY,))])
+
+    @cached_property
+    def address(self) -> int:
+        """Where its code is; kernels of equal text share it."""
+        return self._library.address(self.name, _ENTRY)
+
+    @cached_property
+    def _function(self) -> Callable[[int, int], None]:
+        return _SIGNATURE(self.address)
 
     def __call__(self, *operands: Array, rows: tuple[int, ...] | None = None) -> tuple[Array, ...] | None:
         """The results, or None where an op failed, whose meaning then says how."""
@@ -60,8 +71,8 @@ class RowKernel:
         if not count or not inner:
             return None if any(r.size for r in results) else tuple(results)
         flag = np.zeros(1, np.int64)
-        scratch = np.empty(self._scratch * inner * SCRATCH_BYTES, np.uint8)
-        merged = [math.prod(outer[i] for i in group) for group in self._plan.groups]
+        scratch = np.empty(self.scratch_rows * inner * SCRATCH_BYTES, np.uint8)
+        merged = [math.prod(outer[i] for i in group) for group in self.plan.groups]
         block = np.array(
             [
                 *(count, count, inner, flag.ctypes.data, scratch.ctypes.data),
@@ -84,9 +95,12 @@ def _places(sizes: tuple[Size, ...], rows: tuple[Size, ...]) -> tuple[int | None
 
 
 class LlvmBackend:
-    """Gives kernels for `fused` nodes."""
+    """Gives kernels for `fused` nodes, and whole programs for `threads` threads."""
 
     name = "llvm"
+
+    def __init__(self, threads: int = 1) -> None:
+        self._threads = threads
 
     @cached_property
     def fusible(self) -> frozenset[str]:
@@ -104,3 +118,9 @@ class LlvmBackend:
             return None
         inside = [n for n in plan.body.nodes() if n.inputs and n not in plan.source]
         return RowKernel(plan, node.attrs["rows"], ".".join(n.op.name for n in inside), text)
+
+    def whole(self, program: Program, bound: Any) -> Whole | str:
+        """The native program, or why there is none."""
+        from runtime.llvm_backend.native import compile_native  # it builds on these kernels
+
+        return compile_native(program, bound, self._threads)

@@ -213,6 +213,10 @@ class TableBuilder:
             self._constants[value] = self.word(value)
         return self._constants[value]
 
+    def preset(self, word: int, value: int) -> None:
+        """Lets a run find `word` as `value`."""
+        self._template[word] = value
+
     def point(self, word: int, target: int) -> None:
         """Lets `word` hold the address of the word `target` of the same run."""
         self._pointers.append((word, target))
@@ -278,6 +282,10 @@ class TableBuilder:
     def leave_unless(self, pointer: int) -> Place:
         """A jump, to a place to be landed, where the byte that the word `pointer` points to is 0."""
         return self._add("branch", a=8 * pointer)
+
+    def leave_at_zero(self, word: int) -> Place:
+        """A jump, to a place to be landed, where `word` is 0."""
+        return self._add("unless", a=8 * word)
 
     def land(self, place: Place) -> None:
         """Lets the jump of `place` end at the next step."""

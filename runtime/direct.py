@@ -1,0 +1,72 @@
+"""Direct: the way of a run through a native program, from what is fed to what is given back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from graphc.errors import GraphError
+from graphc.types import BFLOAT16
+from runtime.backend import Array
+from runtime.executable import Executable, Mismatch
+from runtime.feeds import Feeds, convert
+
+Results = tuple[list[Any], dict[str, Array]]  # the values of the outputs; what is assigned to which variable
+
+
+def run_whole(
+    executable: Executable, feeds: Feeds, variables: Mapping[str, Array], state: tuple[int, int]
+) -> Results | None:
+    """The results of one native call; None where the steps must be walked.
+
+    Raises: what a step in Python raises; FeedError.
+    """
+    native = executable.native
+    assert native is not None
+    try:
+        rest = [variables[name] for name in native.variables]
+    except KeyError:  # the walk says which one has no value
+        return None
+    if native.takes_state:
+        rest.append(np.array(state, np.uint64))
+    values = feeds.values
+    exact = all(tensor.dtype is not BFLOAT16 for tensor in feeds.tensors)  # those are rounded when fed
+    outputs = native.call(*values, *rest) if exact else NotImplemented
+    if outputs is NotImplemented:
+        arrays = [np.asarray(convert(t, v), order="C") for t, v in zip(feeds.tensors, values, strict=True)]
+        if any(a is not v for a, v in zip(arrays, values, strict=True)):
+            outputs = native.call(*arrays, *rest)
+        if outputs is NotImplemented:
+            try:
+                known = executable.sizes_of(arrays, variables)
+            except (GraphError, Mismatch):  # the walk says why, or finds another executable
+                return None
+            outputs = native.run_again((*arrays, *rest), known)
+            if outputs is NotImplemented:
+                return None
+    if native.is_single:
+        outputs = (outputs,)
+    stored = {}
+    if native.assigned:
+        stored = dict(zip(native.assigned, outputs[-len(native.assigned) :], strict=True))
+        for array in stored.values():
+            array.flags.writeable = False
+    return [None if place is None else outputs[place] for place in native.fetches], stored
+
+
+def give_away(values: Sequence[Any], places: Sequence[int]) -> list[Any]:
+    """What a caller gets for new `values`, one for each of `places`: scalars, and each array once."""
+    given: set[int] = set()
+    result = []
+    for place in places:
+        value = values[place]
+        if value is not None:
+            if not value.ndim:
+                value = value[()]
+            elif place in given:
+                value = value.copy()
+            given.add(place)
+        result.append(value)
+    return result

@@ -1,0 +1,167 @@
+"""Native programs: a whole program of kernels, run from feeds to outputs by one native call.
+
+What cannot be lowered keeps the walk of its steps in Python (`runtime.execution`), and so does a run that
+the native program refuses: sizes that need a check or another executable, a kernel that fails. That
+walk is what raises errors; nothing is committed before it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from graphc.sizes import Symbol, symbols
+from graphc.types import OPERATION, TensorType
+from passes.failure import may_fail
+from passes.program import Program
+from passes.weight import parts_of
+from runtime.execution import BoundProgram
+from runtime.llvm_backend.backend import RowKernel
+from runtime.llvm_backend.call import Call
+from runtime.llvm_backend.native_lowering import Lowered, inner_variables, lower
+from runtime.llvm_backend.native_steps import PYTHON, NativeKernel
+from runtime.llvm_backend.pool import pool
+from runtime.llvm_backend.python_steps import PythonSteps
+from runtime.llvm_backend.steptable import RunWords
+
+Array = np.ndarray[Any, Any]
+_ALIGNMENT = 64
+_AGAIN = frozenset(("print", "call_python"))  # whoever runs them twice is noticed
+
+
+class NativeProgram:
+    """A program that runs in one native call.
+
+    Attributes:
+        call: ``call(*inputs, *variables, state?)``: the outputs of the program, then what is assigned,
+            in a list (the one itself where there is only one); NotImplemented where it must run another
+            way. Inputs are C-contiguous arrays of exactly their dtypes.
+        variables: the names of those that are fed, in order; `takes_state`: whether seed and count are.
+        fetches: for each output of the program its place among the call's; None for operations.
+        assigned: the names of what the last outputs are assigned to.
+        kinds: for each step what runs it: ``llvm``, ``view``, ``constant``, or its ``meaning`` in Python.
+        kernels: the distinct ones.
+    """
+
+    def __init__(self, lowered: Lowered, threads: int) -> None:
+        self.variables, self.takes_state = lowered.variables, lowered.takes_state
+        self.fetches, self.assigned = lowered.fetches, lowered.assigned
+        self.kinds: tuple[str, ...] = lowered.kinds
+        self.kernels: tuple[NativeKernel | RowKernel, ...] = lowered.kernels
+        self.is_single = len(lowered.signature.outputs) == 1
+        self._arena, self._threads = lowered.arena, threads
+        steps = PythonSteps(lowered.python, lowered.symbols, lowered.places, lowered.state)
+        self._call = Call(lowered.table, lowered.signature, steps)
+        steps.states = self._call.states
+        self._symbols = lowered.symbols
+        self._arenas: dict[int, Array] = {}  # by the address of the words that hold theirs
+        self._lock = threading.Lock()
+        self._call.add_state(self._prepare)
+        self.call = self._call.function()
+
+    @property
+    def returns(self) -> int:
+        """How many steps of a run are in Python."""
+        return sum(kind == PYTHON for kind in self.kinds)
+
+    def arena_bytes(self, known: dict[Symbol, int]) -> int:
+        """The bytes that a run's arena takes, scratch included."""
+        return self._arena.needed(known)
+
+    def run_again(self, arrays: Sequence[Array], known: dict[Symbol, int]) -> Any:
+        """As `call`, after it refused: with a larger arena, or more words for runs at once.
+
+        NotImplemented where that is not why. `known` are the sizes of this run.
+        """
+        for _ in range(3):
+            if not self._make_room(known):
+                break
+            result = self.call(*arrays)
+            if result is not NotImplemented:
+                return result
+        return NotImplemented
+
+    def _make_room(self, known: dict[Symbol, int]) -> bool:
+        """Whether anything could be done about a refusal."""
+        needed = self._arena.needed(known)
+        changed = False
+        state = self._call.claim_state()
+        if state is None:
+            return self._call.add_state(lambda words: self._prepare(words, needed)) is not None
+        try:
+            if state.words[self._arena.capacity] < needed:
+                self._give(state, needed)
+                changed = True
+        finally:
+            state.release()
+        return changed
+
+    def _prepare(self, state: RunWords, needed: int | None = None) -> None:
+        """Readies new words; those of programs without symbols get their arena at once."""
+        if self._threads > 1:
+            ready = pool(self._threads)
+            state.use_pool(ready.fork, ready.state)
+        if needed is None:
+            needed = 0 if self._arena.last is not None else self._arena.needed({})
+        self._give(state, needed)
+
+    def _give(self, state: RunWords, needed: int) -> None:
+        """An arena of `needed` bytes."""
+        memory = np.empty(needed + _ALIGNMENT, np.uint8)
+        address = -(-memory.ctypes.data // _ALIGNMENT) * _ALIGNMENT
+        arena, words = self._arena, state.words
+        words[arena.base], words[arena.capacity] = address, needed
+        for word, offset in arena.fixed:
+            words[word] = address + offset
+        if arena.last is not None:
+            words[arena.last] = -1
+        with self._lock:
+            self._arenas[state.address] = memory
+
+
+def compile_native(program: Program, bound: BoundProgram, threads: int) -> NativeProgram | str:
+    """The native program, or why there is none."""
+    reason = _find_reason(program)
+    return reason or NativeProgram(lower(program, bound, threads), threads)
+
+
+def _find_reason(program: Program) -> str:
+    """Why `program` cannot be native; "" where it can."""
+    known = {binding.symbol for _, binding in (*program.bindings, *program.variable_bindings)}
+    for node in program.nodes:
+        for type in parts_of(node.type):
+            if type.shape is None:
+                return f"the rank of {node.op.name} is known only at the run"
+            if not known.issuperset(symbol for size in type.shape for symbol in symbols(size)):
+                return f"a size of {node.op.name} is known only at the run"
+    for step in program.steps:
+        if step.bindings:
+            return f"{step.node.op.name} gives sizes"
+        if step.node.op.name in ("state_rank", "extent"):
+            return f"{step.node.op.name} states sizes"
+    kernels = (step.node for step in program.steps if step.node.op.name == "fused")
+    if any(map(may_fail, kernels)) and any(node.op.name in _AGAIN for node in _all_nodes(program)):
+        return "a failing run would print or call Python twice"
+    for buffer in program.outputs:
+        fetched = program.nodes[buffer].type
+        if not isinstance(fetched, TensorType) and fetched != OPERATION:
+            return "an op with several results is fetched"
+    if any(_unknown(type) for type in inner_variables(program).values()):
+        return "a body reads a variable whose size is known only at the run"
+    return ""
+
+
+def _unknown(type: TensorType) -> bool:
+    return type.shape is None or not all(isinstance(size, int) for size in type.shape)
+
+
+def _all_nodes(program: Program) -> Iterator[Any]:
+    pending = [program]
+    while pending:
+        current = pending.pop()
+        for step in current.steps:
+            yield step.node
+            pending.extend(step.programs.values())

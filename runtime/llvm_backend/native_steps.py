@@ -1,0 +1,218 @@
+"""Native steps: each step of a program as steps of the table, with its argument block in the run's words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from graphc import sizes
+from graphc.sizes import Size, SizeExpr
+from graphc.types import TensorType
+from passes.memory import ALIGNMENT, Cell
+from passes.program import Program, Step
+from passes.weight import parts_of
+from runtime.execution import BoundStep
+from runtime.llvm_backend.backend import RowKernel
+from runtime.llvm_backend.cells import Cells, views
+from runtime.llvm_backend.contraction_steps import contract_of
+from runtime.llvm_backend.kernel import Kernel, emit_contraction
+from runtime.llvm_backend.library import Library, Module
+from runtime.llvm_backend.machine import host
+from runtime.llvm_backend.python_steps import Place, PythonStep
+from runtime.llvm_backend.row_steps import cut_rows, reduces
+from runtime.llvm_backend.steploop import FLAG
+from runtime.llvm_backend.steptable import TableBuilder
+from runtime.llvm_backend.text import target_of
+
+VIEW, NATIVE, PYTHON, CONSTANT = "view", "llvm", "meaning", "constant"  # what runs a step
+_ENTRY = "contraction"
+_SMALL = 1 << 16  # elements of a range that is computed once, before any run
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NativeKernel:
+    """Machine code of a contraction: its name and its LLVM IR."""
+
+    name: str
+    text: str
+
+    def __repr__(self) -> str:
+        return f"<graphc kernel {self.name}>"
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What runs a step; its kernel and the module of that, where it has one."""
+
+    kind: str
+    module: Module | None = None
+    kernel: RowKernel | Kernel | None = None
+
+
+class StepWriter:
+    """Writes steps. What depends on sizes, or on where the arena lies, is collected for the prelude.
+
+    Attributes:
+        modules: those of the kernels. kernels: the same, for users to look at, each text once.
+        constants: arrays known before the run, by cell.
+        filled: (word, size): words to hold sizes.
+        plans: (address, block): the functions that count the chunks of contractions.
+        scratch: (word, offset): words to hold addresses behind the arena.
+        room: how many bytes there must be behind the arena: the largest of these.
+        positive: sizes that must not be 0.
+        python: the steps in Python, by number.
+    """
+
+    def __init__(self, program: Program, builder: TableBuilder, cells: Cells, threads: int) -> None:
+        self._program, self._builder, self._cells, self._threads = program, builder, cells, threads
+        self.modules: dict[tuple[str, tuple[str, ...]], Module] = {}
+        self.kernels: dict[str, NativeKernel | RowKernel] = {}
+        self.constants: dict[Cell, np.ndarray[Any, Any]] = {
+            (buffer, 0): np.require(value, requirements=("C", "A")) for buffer, value in program.constants
+        }
+        self.filled: list[tuple[int, Size]] = []
+        self.plans: list[tuple[int, int]] = []
+        self.scratch: list[tuple[int, Size]] = []
+        self.room: dict[Size, None] = {}
+        self.positive: dict[Size, None] = {}
+        self.python: list[PythonStep] = []
+
+    # What runs a step.
+
+    def draft(self, step: Step, bound: BoundStep) -> Draft:
+        """What runs `step`."""
+        node = step.node
+        if views(step) or node.op.name == "group":
+            return Draft(VIEW)
+        if node.op.name == "iota" and _is_small(node.result):
+            assert node.op.meaning is not None
+            value = node.op.meaning(**node.attrs)
+            self.constants[step.output, 0] = np.require(value, node.result.dtype.numpy, ("C", "A"))
+            return Draft(CONSTANT)
+        kernel = bound.kernel
+        if isinstance(kernel, RowKernel):
+            if reduces(kernel.plan) and kernel.plan.inner == 0:
+                return Draft(PYTHON)
+            return Draft(NATIVE, self._module(kernel.text, ("kernel",), kernel), kernel)
+        contract = contract_of(node)
+        if contract is None:
+            return Draft(PYTHON)
+        made = emit_contraction(contract, host(), _ENTRY, target=target_of(host()))
+        shown = NativeKernel(f"{node.op.name}({', '.join(str(x.type) for x in node.inputs)})", made.text)
+        if contract.combine in ("max", "min"):
+            self.positive.update(dict.fromkeys(d.size for d in contract.reduced_dims))
+        return Draft(NATIVE, self._module(made.text, made.functions, shown), made)
+
+    def _module(self, text: str, functions: tuple[str, ...], kernel: NativeKernel | RowKernel) -> Module:
+        key = text, functions
+        if key not in self.modules:
+            self.modules[key] = Module(f"{len(self.modules)} {kernel.name}", text, functions)
+            self.kernels[text] = kernel
+        return self.modules[key]
+
+    # Its steps in the table.
+
+    def write(self, step: Step, bound: BoundStep, draft: Draft, library: Library) -> None:
+        """Adds `step` to the table."""
+        if isinstance(draft.kernel, RowKernel):
+            assert draft.module is not None
+            self._rows(step, draft.kernel, library.address(draft.module.name, "kernel"))
+        elif draft.kernel is not None:
+            assert draft.module is not None
+            self._contraction(step, draft.kernel, library, draft.module.name)
+        elif draft.kind == PYTHON:
+            self._in_python(step, bound)
+
+    def copy(self, source: Cell, address: int) -> int:
+        """Adds a copy of `source`; gives the word that must hold where to."""
+        block = self._builder.block((0, 0, 0))
+        type = self.type_of(source)
+        self._cells.point(block + 1, source)
+        self.fill(block + 2, sizes.product(type.sizes) * type.dtype.numpy.itemsize)
+        self._builder.kernel(address, block)
+        return block
+
+    def fill(self, word: int, size: Size) -> None:
+        """Lets `word` hold `size` when the run begins."""
+        if isinstance(size, SizeExpr):
+            self.filled.append((word, size))
+        else:
+            self._builder.preset(word, size)
+
+    def type_of(self, cell: Cell) -> TensorType:
+        """The type of what is in `cell`."""
+        return parts_of(self._program.nodes[cell[0]].type)[cell[1]]
+
+    def place(self, cell: Cell) -> Place:
+        """Where Python finds `cell`."""
+        type, word = self.type_of(cell), self._builder.word()
+        self._cells.point(word, cell)
+        return Place(word, type.dtype.numpy, type.sizes)
+
+    def _rows(self, step: Step, kernel: RowKernel, address: int) -> None:
+        plan, builder = kernel.plan, self._builder
+        cut = cut_rows(plan, kernel.scratch_rows)
+        cells = [(buffer, 0) for buffer in step.inputs]
+        cells += [(step.output, part) for part in range(len(plan.writes))]
+        outer = plan.outer if len(plan.outer) > 1 else ()
+        block = builder.block([0] * (5 + len(cells) + len(outer)))
+        for i, size in enumerate((cut.rows, cut.per, plan.inner)):
+            self.fill(block + i, size)
+        builder.point(block + 3, FLAG)
+        if kernel.scratch_rows:
+            self.scratch.append((block + 4, 0))
+            self.room[cut.scratch] = None
+        for i, cell in enumerate(cells):
+            self._cells.point(block + 5 + i, cell)
+        for i, size in enumerate(outer):
+            self.fill(block + 5 + len(cells) + i, size)
+        if reduces(plan):
+            self.positive[plan.inner] = None
+        chunks = builder.word()
+        self.fill(chunks, cut.chunks)
+        builder.parallel(address, block, chunks)
+
+    def _contraction(self, step: Step, kernel: Kernel, library: Library, module: str) -> None:
+        builder = self._builder
+        block = builder.block([0] * (kernel.first_word + len(kernel.words)))
+        shared = _lines(kernel.shared_size)
+        for i, buffer in enumerate(kernel.buffers):
+            if buffer == "out":
+                self._cells.point(block + i, (step.output, 0))
+            elif buffer.startswith("x"):
+                self._cells.point(block + i, (step.inputs[int(buffer[1:])], 0))
+            else:
+                self.scratch.append((block + i, 0))
+        self.scratch.append((block + kernel.scratch_word, shared))
+        self.room[shared + kernel.scratch_size * max(self._threads, 1)] = None
+        for i, size in enumerate(kernel.words):
+            self.fill(block + kernel.first_word + i, size)
+        if kernel.words:
+            self.plans.append((library.address(module, f"{_ENTRY}.plan"), block))
+        else:
+            for i, count in enumerate(kernel.chunks({})):
+                builder.preset(block + kernel.first_count + i, count)
+        for i, phase in enumerate(kernel.phases):
+            builder.parallel(library.address(module, phase.name), block, block + kernel.first_count + i)
+
+    def _in_python(self, step: Step, bound: BoundStep) -> None:
+        operands: dict[int, Place | tuple[Place, ...]] = {}
+        for buffer in step.inputs:
+            type = self._program.nodes[buffer].type
+            places = tuple(self.place((buffer, part)) for part in range(len(parts_of(type))))
+            operands[buffer] = places[0] if isinstance(type, TensorType) else places
+        results = tuple(self.place((step.output, part)) for part in range(len(parts_of(step.node.type))))
+        self._builder.python(len(self.python))
+        self.python.append(PythonStep(bound, operands, step.output, results))
+
+
+def _lines(size: Size) -> Size:
+    """`size` rounded up to whole cache lines."""
+    return (size + (ALIGNMENT - 1)) // ALIGNMENT * ALIGNMENT
+
+
+def _is_small(type: TensorType) -> bool:
+    elements = sizes.product(type.sizes)
+    return isinstance(elements, int) and elements <= _SMALL
