@@ -3,13 +3,16 @@
 A transpose moves every byte of its operand, and computes nothing. Each value is kept in some order of its
 axes; who takes it in another pays for a transpose. Contractions take and give any order for nothing. Ops
 that can work in other orders, and hang together, choose one for all of them: the one in which the fewest
-bytes are moved. So what is written in NCHW between conversions runs without them, and the heads of an
-attention are split and joined by the letters of its contractions.
+bytes are moved. Windows along the last axis, as those of NCHW images, cost what they hold besides, for they
+read number by number what windows over NHWC images read by whole lines of memory (five times slower in a
+convolution). So a network runs in NHWC, whether it is written in NCHW or converts at each layer, and is
+transposed at its edges only; the heads of an attention are split and joined by the letters of contractions.
 
-Every term that was added is added still, and ops that walk axes walk these in the same order. In the record:
-``met`` (ops work in another order, such that transposes meet their inverses), ``absorbed`` (a contraction
-has taken in a transpose); a transpose stays because of ``cost`` (in no other order fewer bytes are moved),
-or of an ``op`` (both who makes and who takes the value are bound to one order).
+Every term that was added is added still; sums of float64 stay in the order that they have in memory, and so
+does what a maximum finds first. In the record: ``met`` (ops work in another order, such that transposes meet
+their inverses), ``lines`` (so that windows read whole lines), ``absorbed`` (a contraction has taken in a
+transpose); a transpose stays because of ``cost`` (in no other order fewer bytes are moved), or of an ``op``
+(both who makes and who takes the value are bound to one order).
 """
 
 from __future__ import annotations
@@ -20,9 +23,10 @@ from graphc import ops
 from graphc.errors import VerificationError
 from graphc.function import Function, with_inputs
 from graphc.tensor import Tensor
-from passes.axis_order import Order, chained, identity, inverse, movement, permuted, reordered
+from passes.axis_order import Order, chained, identity, inverse, movement, permuted
 from passes.layout_choice import Layouts, choose_orders
 from passes.record import Decision, counters, decide, is_watched
+from passes.reordering import cells_stand_last, reordered
 from passes.rewrite import map_bodies
 from passes.simplification.vocabulary import reshape
 from passes.spelling import Spelling, respelled
@@ -49,7 +53,7 @@ def _round(function: Function, target: Target) -> Function:
     if any(node.op.has_bodies for node in nodes):
         function = map_bodies(function, lambda body: lay_out(body, target))
         nodes = function.nodes()
-    if not any(node.op is ops.transpose for node in nodes):
+    if not any(node.op is ops.transpose or cells_stand_last(node) for node in nodes):
         return function
     counters().nodes_visited += len(nodes)
     layouts = Layouts(function, nodes)

@@ -11,19 +11,15 @@ from graphc import ops
 from graphc.function import Function
 from graphc.tensor import Tensor
 from graphc.types import TensorType
-from passes.axis_order import (
-    Order,
-    Orders,
-    chained,
-    identity,
-    inverse,
+from passes.axis_order import Order, Orders, chained, identity, inverse, movement, plain_orders
+from passes.record import Decision, decide
+from passes.reordering import (
+    cells_stand_last,
     is_orderable,
-    movement,
+    orders_for_lines,
     orders_from_operand,
     orders_from_result,
-    plain_orders,
 )
-from passes.record import Decision, decide
 from passes.spelling import Spelling, spell
 from passes.weight import bytes_of, guess_bytes
 
@@ -151,8 +147,11 @@ class Layouts:
     # Regions: ops that can work in other orders and hang together.
 
     def regions(self) -> Iterator[list[Tensor]]:
-        """The regions that some transpose touches."""
+        """The regions that some transpose touches, or that hold windows along the last axis."""
         seen: set[Tensor] = set()
+        for node in self.nodes:
+            if node in self._orderable and node not in seen and cells_stand_last(node):
+                yield self._region(node, seen)
         for x in dict.fromkeys(x for x, _ in self.source.values()):
             touched = [x, *(use.user for use in self._uses.get(x, ()) if use.user is not None)]
             for start in touched:
@@ -177,10 +176,11 @@ class Layouts:
     def starts(self, region: Sequence[Tensor]) -> Iterator[tuple[Tensor, Orders]]:
         """Where to start choosing orders for `region`: so that one edge of it needs no transpose.
 
-        An edge into or out of it has the order that it is bound to; of a transposed one within, the user
-        stays as it is. The heaviest of either come first.
+        Windows do not lie along the last axis; an edge into or out of it has the order that it is bound to;
+        of a transposed one within, the user stays as it is. The heaviest of each come first.
         """
         inside = set(region)
+        lines = [node for node in region if cells_stand_last(node)]
         edges, within = list[_Start](), list[_Start]()
         for node in region:
             for i, (x, order) in enumerate(self.operands[node]):
@@ -195,6 +195,9 @@ class Layouts:
                     edges.append((-_weight(node), node, orders_from_result(node, use.order)))
         edges.sort(key=itemgetter(0))
         within.sort(key=itemgetter(0))
+        if lines:
+            first = max(lines, key=_weight)
+            edges.insert(0, (0, first, orders_for_lines(first)))
         for _, node, found in (*edges, *within):
             if found is not None:
                 yield node, found
@@ -241,6 +244,14 @@ class Layouts:
                         counts[before] -= 1
                         counts[after] += 1
         return changes
+
+    def bytes_picked(self, region: Sequence[Tensor], chosen: Mapping[Tensor, Orders]) -> int:
+        """How many bytes windows read and write number by number rather than by whole lines of memory."""
+        return sum(
+            max(_weight(node), _weight(node.inputs[0]))
+            for node in region
+            if cells_stand_last(node, chosen.get(node))
+        )
 
     def bytes_moved(
         self,
@@ -298,10 +309,8 @@ def choose_orders(layouts: Layouts) -> bool:
     changed = False
     for region in layouts.regions():
         values = layouts.values_of(region)
-        now = layouts.bytes_moved(values, {}, {})
-        if now == 0:
-            continue
-        best, least = None, now
+        now, picked = layouts.bytes_moved(values, {}, {}), layouts.bytes_picked(region, {})
+        best, least, reason = None, now + picked, ""
         tried: list[dict[Tensor, Orders]] = []
         for start, orders in layouts.starts(region):
             if len(tried) == _MOST_CANDIDATES or least == 0:
@@ -312,12 +321,13 @@ def choose_orders(layouts: Layouts) -> bool:
             tried.append(chosen)
             changes = layouts.change(region, chosen)
             moved = layouts.bytes_moved(values, chosen, changes)
-            if moved < least:
-                best, least = (chosen, changes), moved
+            both = moved + layouts.bytes_picked(region, chosen)
+            if both < least:
+                best, least, reason = (chosen, changes), both, "met" if moved < now else "lines"
         if best is not None:
-            details = {"nodes": len(region), "bytes": now - least}
+            details = {"nodes": len(region), "bytes": now + picked - least}
             first = region[0]
-            if decide(Decision("layout", ops.transpose.name, True, "met", first.loc, details), first):
+            if decide(Decision("layout", ops.transpose.name, True, reason, first.loc, details), first):
                 layouts.choose(*best)
                 changed = True
     return changed

@@ -128,7 +128,8 @@ def test_random_graphs_keep_their_numbers(data):
             np.testing.assert_array_equal(a, b, err_msg=text)
     gc.verify(once)
     assert lay_out(once) is once, text
-    assert moved_bytes(once) <= moved_bytes(function), text
+    if not any(node.op is gc.ops.windows for node in function.nodes()):  # for which transposes are made
+        assert moved_bytes(once) <= moved_bytes(function), text
 
 
 def moved_bytes(function):
@@ -187,15 +188,19 @@ def test_conversions_of_images_vanish(train, before, batch_norm):
         fetches, feeds = images(False, train=train, batch_norm=batch_norm)
         plain = optimize(fetches, pipeline=without(PIPELINE, "lay_out"))
         assert transposes(plain) >= before
-        assert transposes(optimize(fetches)) == 0
+        assert transposes(optimize(fetches)) == (1 if train else 2)
         close_with_and_without(fetches, feeds)
 
 
 @pytest.mark.parametrize("train", [False, True])
-def test_layers_of_nchw_need_no_transposes(train):
+def test_layers_of_nchw_run_in_nhwc(train):
+    """One transpose at each edge; a training step, which gives no image back, has one at all."""
     with gc.Graph(seed=0).as_default():
         fetches, feeds = images(True, train=train)
-        assert transposes(optimize(fetches)) == 0
+        function = optimize(fetches)
+        assert transposes(function) == (1 if train else 2)
+        seen = [node for node in function.nodes() if node.op is gc.ops.windows]
+        assert {node.attrs["axes"] for node in seen if node.dtype.is_floating} == {(1, 2)}
         close_with_and_without(fetches, feeds)
 
 
