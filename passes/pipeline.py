@@ -23,6 +23,7 @@ from passes.lifting import lift_assignments
 from passes.loop_invariants import hoist_invariants
 from passes.loop_merging import merge_loops
 from passes.program import Check, size_guards
+from passes.rematerialisation import rematerialise
 from passes.running import AfterEach, Pass, Repeated, walk
 from passes.simplification import simplify
 from passes.sizing import bind_sizes
@@ -55,7 +56,8 @@ PIPELINE: tuple[Pass, ...] = (
     clean,  # what came out of the bodies meets what was outside
     lay_out,  # once all is there that is moved, and before fusion binds ops to rows
     clean,  # reshapes meet where a transpose stood between them
-    fuse,  # last: the passes before it look at single ops
+    fuse,  # after those that look at single ops
+    rematerialise,  # last: the very kernels run again, so no bit changes, and its prediction is what runs
 )
 
 

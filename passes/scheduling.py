@@ -2,7 +2,8 @@
 
 For each node the operand that needs more memory to be computed than it leaves behind comes first: on a
 tree that is the order of Sethi and Ullman (1970). On a graph with shared nodes it is a guess, so the
-order is used only where it keeps less alive than the order of definition does. Linear.
+order is used only where it keeps less alive than the order of definition does, and than the one that
+takes the operand first which can be had first. Linear.
 """
 
 from __future__ import annotations
@@ -10,17 +11,89 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from graphc.function import Function
+from graphc.graph import has_effects
+from graphc.ops.state import after, pick
 from graphc.tensor import Tensor
 from passes.weight import bytes_of, guess_bytes, parts_of
 
 
-def schedule(function: Function) -> Sequence[Tensor]:
+def schedule(function: Function) -> list[Tensor]:
     """The nodes of `function` in the order in which they are to run; its inputs come first."""
     defined = function.nodes()
-    size = {node: _guessed_bytes(node) for node in defined}
+    size = _guessed_sizes(defined)
     need = _needs(defined, size)
-    frugal = _ordered(function, lambda node: sorted(node.inputs, key=lambda i: size[i] - need[i]))
-    return frugal if _peak(function, frugal, size) < _peak(function, defined, size) else defined
+    depth = _depths(defined)
+    roots = (*function.outputs, *function.effects)
+    walks = (
+        _ordered(function, roots, lambda node: sorted(node.inputs, key=lambda i: size[i] - need[i])),
+        # What can be had first is: of the gradients of layers, that of the last one.
+        _ordered(
+            function,
+            sorted(roots, key=depth.__getitem__),
+            lambda node: sorted(node.inputs, key=depth.__getitem__),
+        ),
+    )
+    orders = map(_with_picks, (defined, *(_sunk(function, walk, size) for walk in walks)))
+    return min(orders, key=lambda order: _held(function, order, size))
+
+
+def _sunk(function: Function, order: Sequence[Tensor], size: dict[Tensor, int]) -> list[Tensor]:
+    """`order` with nodes that take more memory than their operands, as draws do, right before their use."""
+    users: dict[Tensor, int] = {}
+    for node in order:
+        for operand in set(node.inputs):
+            users[operand] = users.get(operand, 0) + 1
+    fixed = {*function.inputs, *function.outputs, *function.effects}
+
+    def sinks(node: Tensor) -> bool:
+        held = sum(size[i.inputs[0]] if i.op is after else size[i] for i in node.inputs)
+        return node.inputs != () and node not in fixed and not has_effects(node) and held < size[node]
+
+    sinking = {node for node in order if users.get(node) and sinks(node)}
+    backwards = []
+    for last in reversed(order):
+        stack = [] if last in sinking else [last]
+        while stack:
+            node = stack.pop()
+            backwards.append(node)
+            for operand in dict.fromkeys(node.inputs):
+                users[operand] -= 1
+                if not users[operand] and operand in sinking:
+                    stack.append(operand)
+    return backwards[::-1]
+
+
+def _with_picks(order: Sequence[Tensor]) -> list[Tensor]:
+    """`order` with every pick right behind what it picks from, so that no other result is held for it."""
+    picks: dict[Tensor, list[Tensor]] = {}
+    for node in order:
+        if node.op is pick:
+            picks.setdefault(node.inputs[0], []).append(node)
+    if not picks:
+        return list(order)
+    result = []
+    for node in order:
+        if node.op is not pick:
+            result.append(node)
+            result.extend(picks.get(node, ()))
+    return result
+
+
+def _depths(nodes: Sequence[Tensor]) -> dict[Tensor, int]:
+    """The length of the longest way from a source to each node."""
+    depth: dict[Tensor, int] = {}
+    for node in nodes:
+        depth[node] = 1 + max((depth[i] for i in node.inputs), default=0)
+    return depth
+
+
+def _guessed_sizes(nodes: Sequence[Tensor]) -> dict[Tensor, int]:
+    """The guessed bytes of each node; of a tuple's, what is picked counts for the pick."""
+    size = {node: 0 if node.op is after else _guessed_bytes(node) for node in nodes}
+    for node in nodes:
+        if node.op is pick:
+            size[node.inputs[0]] = max(size[node.inputs[0]] - size[node], 0)
+    return size
 
 
 def _guessed_bytes(node: Tensor) -> int:
@@ -41,10 +114,13 @@ def _needs(nodes: Sequence[Tensor], size: dict[Tensor, int]) -> dict[Tensor, int
     return need
 
 
-def _ordered(function: Function, operands: Callable[[Tensor], Sequence[Tensor]]) -> list[Tensor]:
+def _ordered(
+    function: Function, roots: Sequence[Tensor], operands: Callable[[Tensor], Sequence[Tensor]]
+) -> list[Tensor]:
+    """A walk from `roots`, depth first, in which `operands` says which operands come first."""
     order = list(dict.fromkeys(function.inputs))
     done = set(order)
-    stack = [*function.outputs, *function.effects][::-1]
+    stack = [*roots][::-1]
     while stack:
         node = stack[-1]
         waiting = [] if node in done else [i for i in operands(node) if i not in done]
@@ -58,22 +134,26 @@ def _ordered(function: Function, operands: Callable[[Tensor], Sequence[Tensor]])
     return order
 
 
-def _peak(function: Function, order: Sequence[Tensor], size: dict[Tensor, int]) -> int:
-    """The most bytes alive at once."""
+def _held(function: Function, order: Sequence[Tensor], size: dict[Tensor, int]) -> tuple[int, int]:
+    """The most bytes alive at once, and the sum over all steps; `after` is the memory of its operand."""
+    root: dict[Tensor, Tensor] = {}
+    for node in order:
+        root[node] = root[node.inputs[0]] if node.op is after else node
     left: dict[Tensor, int] = {}
     for node in order:
-        for operand in set(node.inputs):
+        for operand in {root[i] for i in node.inputs}:
             left[operand] = left.get(operand, 0) + 1
-    for kept in {*function.outputs, *function.effects}:
+    for kept in {root[node] for node in (*function.outputs, *function.effects)}:
         left[kept] = left.get(kept, 0) + 1
-    alive = peak = 0
+    alive = peak = total = 0
     for node in order:
         alive += size[node]
         peak = max(peak, alive)
-        for operand in set(node.inputs):
+        total += alive
+        for operand in {root[i] for i in node.inputs}:
             left[operand] -= 1
             if not left[operand]:
                 alive -= size[operand]
-        if not left.get(node):
+        if root[node] is node and not left.get(node):
             alive -= size[node]
-    return peak
+    return peak, total

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from graphc.function import Function
+    from graphc.sizes import Symbol
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,8 @@ class Target:
         fusible: the names of the ops that the backend can put into one kernel with others.
         pipeline: the passes to run in place of `passes.pipeline.PIPELINE`; None for those.
         verify: whether the result of every pass is verified.
+        memory_budget: how many bytes may be alive at once in a run; None for no limit.
+        sizes: the symbols, with the sizes for which the budget is to be kept.
     """
 
     backend: str = "numpy"
@@ -27,3 +30,5 @@ class Target:
     fusible: frozenset[str] = frozenset()
     pipeline: tuple[Callable[[Function, Target], Function], ...] | None = None
     verify: bool = False
+    memory_budget: int | None = None
+    sizes: tuple[tuple[Symbol, int], ...] = ()

@@ -15,6 +15,7 @@ from graphc.types import TensorType
 from passes.pipeline import Request
 from passes.target import Target
 from runtime.backend import Array, Backend
+from runtime.budget import Choice
 from runtime.executable import Executable, Mismatch, Sizes
 from runtime.feeds import label, ranks
 
@@ -36,13 +37,15 @@ class Compilation:
     """The executables of one session. `count` is how many were built so far.
 
     One executable serves all sizes. Only a 1 fed for an unknown size that meets another size has one
-    of its own, in which that size is 1 and broadcasts.
+    of its own, in which that size is 1 and broadcasts; and under a memory budget, sizes with which the
+    one for all would break it have others, see `runtime.budget`.
     """
 
     def __init__(self, backend: Backend, target: Target, check_numerics: bool) -> None:
         self.count = 0
         self._backend, self._target, self._check_numerics = backend, target, check_numerics
         self._families: dict[Any, _Family] = {}
+        self._choices: dict[Executable, Choice] = {}
         self._direct: dict[Any, Executable | None] = {}
         self.renew_lock()
 
@@ -66,7 +69,8 @@ class Compilation:
         executable = self._executable(family, pattern)
         while True:
             try:
-                return executable, executable.sizes_of(arrays, variables)
+                known = executable.sizes_of(arrays, variables)
+                return self._within(executable, known), known
             except Mismatch as mismatch:
                 wider = pattern | broadcasting(mismatch)
                 if wider == pattern:
@@ -131,10 +135,29 @@ class Compilation:
                 found = family.executables.get(pattern)
                 if found is None:
                     request = Request(family.fetches, family.feeds, family.types, dict(pattern))
-                    found = Executable(request, self._backend, self._target, self._check_numerics)
+                    found = self._compiled(request, self._target)
                     family.executables[pattern] = found
-                    self.count += 1
         return found
+
+    def _compiled(self, request: Request, target: Target) -> Executable:
+        within = None if target.memory_budget is None else self._within
+        found = Executable(request, self._backend, target, self._check_numerics, within=within)
+        self.count += 1
+        return found
+
+    def is_chosen_by_sizes(self, executable: Executable) -> bool:
+        """Whether, under a memory budget, sizes known only at the run say what runs in its place."""
+        return self._target.memory_budget is not None and bool(executable.symbols)
+
+    def _within(self, executable: Executable, known: Sizes) -> Executable:
+        """What runs in place of `executable` with the sizes `known`, so that the memory budget holds."""
+        if not self.is_chosen_by_sizes(executable):
+            return executable
+        with self._lock:
+            choice = self._choices.get(executable)
+            if choice is None:
+                choice = self._choices[executable] = Choice(executable, self._target, self._compiled)
+            return choice.find(known)
 
 
 def broadcasting(mismatch: Mismatch) -> Pattern:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -17,6 +17,7 @@ from graphc.sizes import Size, SizeExpr, Symbol
 from graphc.tensor import Tensor, describe
 from graphc.types import TensorType
 from passes.history import record_of
+from passes.lifetimes import find_peak
 from passes.pipeline import Prepared, Request, prepare
 from passes.program import Check, Program, plan
 from passes.target import Target
@@ -25,7 +26,7 @@ from runtime.dumping import dumper
 from runtime.execution import BoundProgram, BoundStep, bind, spell
 from runtime.failure import operand_names
 from runtime.feeds import label, misfit
-from runtime.footprint import peak_bytes
+from runtime.footprint import known_sizes
 from runtime.regions import Run
 
 Sizes = dict[Symbol, int]
@@ -39,6 +40,9 @@ class Mismatch(Exception):  # noqa: N818  not a failure: a session answers it by
     def __init__(self, check: Check, known: Sizes, error: ShapeError) -> None:
         super().__init__(str(error))
         self.check, self.known, self.error = check, known, error
+
+
+Within = Callable[["Executable", Sizes], "Executable"]
 
 
 class Executable:
@@ -59,7 +63,9 @@ class Executable:
         target: Target,
         check_numerics: bool,
         prepared: Prepared | None = None,
+        within: Within | None = None,
     ) -> None:
+        self._within = within  # what runs in its place with given sizes, where there is a memory budget
         self.feeds = request.feeds
         self.request, self._target, self._backend = request, target, backend.name
         begin = time.perf_counter()
@@ -158,11 +164,20 @@ class Executable:
             sizes: the named sizes as numbers; for a fed tensor with sizes that have no name, its name
                 with the shape that is fed: ``{"batch": 32}``, ``{"x": (32, 784)}``.
 
-        Sizes that only a step's result gives (as `nonzero` does) count as 0.
+        Sizes that only a step's result gives (as `nonzero` does) count as 0. Under a memory budget it
+        is the peak of what a run with these sizes would use.
 
-        Raises: ArgumentError where a size is missing.
+        Raises: ArgumentError where a size is missing, or the budget cannot be kept with these sizes.
         """
-        return peak_bytes(self.program, self.feeds, sizes or {})
+        known = known_sizes(self.program, self.feeds, sizes or {})
+        chosen = self if self._within is None else self._within(self, known)
+        return find_peak(chosen.program, known).bytes
+
+    @cached_property
+    def symbols(self) -> tuple[Symbol, ...]:
+        """The symbols that a run binds before its first step."""
+        given = (*self.program.bindings, *self.program.variable_bindings)
+        return tuple(dict.fromkeys(binding.symbol for _, binding in given))
 
     # Sizes.
 

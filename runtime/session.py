@@ -55,6 +55,10 @@ class Session:
         pipeline: the passes to run in place of `passes.pipeline.PIPELINE`, in order; each is a function
             ``(Function, Target) -> Function``.
         verify: whether the result of every pass is verified; None is what GRAPHC_VERIFY says.
+        memory_budget: how many bytes may be alive at once in a run, as `Executable.peak_bytes` predicts
+            it. Values are computed again rather than kept so that it holds, with the same bits. Where
+            sizes are known only at the run, it holds for those of each run. Where it cannot be kept, an
+            ArgumentError names the least that can.
 
     Raises: ArgumentError.
     """
@@ -69,11 +73,15 @@ class Session:
         seed: int | None = None,
         pipeline: Sequence[Pass] | None = None,
         verify: bool | None = None,
+        memory_budget: int | None = None,
     ) -> None:
         if graph is not None and not isinstance(graph, Graph):
             raise ArgumentError(f"a session runs a gc.Graph, not {graph!r}")
         if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
             raise ArgumentError(f"a seed is an int, not {seed!r}")
+        is_int = isinstance(memory_budget, int) and not isinstance(memory_budget, bool)
+        if memory_budget is not None and not (is_int and memory_budget > 0):
+            raise ArgumentError(f"memory_budget is a number of bytes above 0, not {memory_budget!r}")
         self.graph: Graph = (graph if graph is not None else get_default_graph()).root
         self.backend: str = choose_backend(backend)
         self.threads: int = choose_threads(threads)
@@ -85,6 +93,7 @@ class Session:
             frozenset() if check_numerics else machine.fusible,
             pipeline=choose_pipeline(pipeline),
             verify=choose_verify(verify),
+            memory_budget=memory_budget,
         )
         self._compilation = Compilation(machine, target, bool(check_numerics))
         self._seed, self._seed_is_given = (seed or 0) & _SEED_MASK, seed is not None
