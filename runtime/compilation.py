@@ -45,8 +45,8 @@ class Compilation:
         self.count = 0
         self._backend, self._target, self._check_numerics = backend, target, check_numerics
         self._families: dict[Any, _Family] = {}
-        self._choices: dict[Executable, Choice] = {}
         self._direct: dict[Any, Executable | None] = {}
+        self._choices: dict[Executable, Choice] = {}
         self.renew_lock()
 
     def renew_lock(self) -> None:
@@ -96,7 +96,7 @@ class Compilation:
             found = None
             if all(t.result.shape is not None for t in feeds):
                 found = self._executable(self._family(fetches, feeds, ()), GENERAL)
-            if found is not None and found.native is None:
+            if found is not None and (found.native is None or self.is_chosen_by_sizes(found)):
                 found = None
             self._direct[key] = found
             return found

@@ -337,6 +337,4 @@ def _bound_programs(bound: BoundProgram) -> Iterator[BoundProgram]:
     while pending:
         current = pending.pop()
         yield current
-        pending.extend(
-            body for step in current.steps if step.kernel is None for body in step.bodies.values()
-        )
+        pending.extend(body for step in current.steps if step.kernel is None for body in step.bodies.values())

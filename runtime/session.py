@@ -22,7 +22,7 @@ from passes.target import Target
 from runtime.backend import BACKENDS, Array, choose_backend, choose_threads
 from runtime.checkpoint import Checkpoint, choose_variables, read_checkpoint, write_checkpoint
 from runtime.compilation import Compilation
-from runtime.direct import give_away, run_whole
+from runtime.direct import ShortWay, give_away, run_whole, short_way
 from runtime.executable import Executable, Sizes
 from runtime.feeds import Feeds, convert, feedables, misfit, resolve_feeds
 from runtime.fetches import Fetches, Reads, resolve_fetches
@@ -96,8 +96,10 @@ class Session:
             memory_budget=memory_budget,
         )
         self._compilation = Compilation(machine, target, bool(check_numerics))
+        self._budget = memory_budget
         self._seed, self._seed_is_given = (seed or 0) & _SEED_MASK, seed is not None
         self._state = _EMPTY
+        self._light_runs = 0  # those that changed no variable
         self._closed = False
         self._entered = threading.local()
         self._reads = Reads(self.graph)
@@ -143,7 +145,7 @@ class Session:
         targets = feedables(self.graph, feed_list)
         tensors = tuple(t for t in targets if isinstance(t, Tensor))
 
-        def step(*values: Any) -> Any:
+        def run(*values: Any) -> Any:
             self._refuse_closed()
             if len(values) != len(targets):
                 raise FeedError(f"{len(targets)} values are to be fed, and {len(values)} were given")
@@ -154,6 +156,31 @@ class Session:
             return self._run(
                 wanted, Feeds(tensors, [v for t, v in pairs if isinstance(t, Tensor)], overrides)
             )
+
+        short: ShortWay | None = None
+
+        def step(*values: Any) -> Any:
+            nonlocal short
+            if short is None or self._closed:
+                result = run(*values)
+                if len(tensors) == len(targets):
+                    executable = self._compilation.direct(wanted.tensors, tensors, lambda: None)
+                    short = None if executable is None else short_way(executable, wanted, tensors)
+                return result
+            call, names, finish = short
+            if names:
+                variables = self._state.variables
+                try:
+                    result = call(*values, *[variables[name] for name in names])
+                except KeyError:
+                    return run(*values)
+            else:
+                result = call(*values)
+            if result is NotImplemented:
+                return run(*values)
+            with self._committing:
+                self._light_runs += 1
+            return result if finish is None else finish(result)
 
         return step
 
@@ -184,6 +211,8 @@ class Session:
 
     def _run(self, fetches: Fetches, feeds: Feeds) -> Any:
         executable = self._compilation.direct(fetches.tensors, feeds.tensors, lambda: self._verify(feeds))
+        if executable is None and self._budget is not None:
+            executable = self._budgeted(fetches, feeds)
         if executable is not None:
             if executable.assigns or executable.draws:
                 with self._writing:
@@ -194,6 +223,13 @@ class Session:
                 return outcome[0]
         return self._walk(fetches, feeds)
 
+    def _budgeted(self, fetches: Fetches, feeds: Feeds) -> Executable | None:
+        """What keeps the memory budget with the sizes of `feeds`, where it can run natively."""
+        variables, _ = _overridden(self._state.variables, feeds)
+        find = self._compilation.find
+        executable, _ = find(fetches.tensors, feeds.tensors, _converted(feeds), variables)
+        return executable if executable.native is not None else None
+
     def _verify(self, feeds: Feeds) -> None:
         """Raises FeedError for what cannot be fed."""
         _converted(feeds)
@@ -203,7 +239,7 @@ class Session:
         """Runs natively and commits; None where the steps must be walked."""
         state = self._state
         variables, _ = _overridden(state.variables, feeds)
-        results = run_whole(executable, feeds, variables, (self._seed, state.run_count))
+        results = run_whole(executable, feeds, variables, (self._seed, self._run_count(state)))
         if results is None:
             return None
         values, stored = results
@@ -219,13 +255,15 @@ class Session:
         find = self._compilation.find
         executable, known = find(fetches.tensors, feeds.tensors, arrays, variables)
         if not (executable.assigns or executable.draws):
-            return self._finish(executable, fetches, arrays, known, variables, overrides, state.run_count)
+            count = self._run_count(state)
+            return self._finish(executable, fetches, arrays, known, variables, overrides, count)
         with self._writing:
             if self._state is not state:  # another run has committed in between
                 state = self._state
                 variables, overrides = _overridden(state.variables, feeds)
                 executable, known = find(fetches.tensors, feeds.tensors, arrays, variables)
-            return self._finish(executable, fetches, arrays, known, variables, overrides, state.run_count)
+            count = self._run_count(state)
+            return self._finish(executable, fetches, arrays, known, variables, overrides, count)
 
     def _finish(
         self,
@@ -250,9 +288,15 @@ class Session:
     def _commit(self, stored: Mapping[str, Array]) -> None:
         """The one exchange of states at the end of a run that went well."""
         with self._committing:
+            if not stored:
+                self._light_runs += 1
+                return
             now = self._state
-            after = MappingProxyType({**now.variables, **stored}) if stored else now.variables
-            self._state = _State(after, now.run_count + 1)
+            self._state = _State(MappingProxyType({**now.variables, **stored}), now.run_count + 1)
+
+    def _run_count(self, state: _State) -> int:
+        """How many runs went well before."""
+        return state.run_count + self._light_runs
 
     # Checkpoints.
 
@@ -267,7 +311,7 @@ class Session:
         self._refuse_closed()
         state = self._state
         types = {name: self.graph.variables[name].dtype for name in state.variables}
-        write_checkpoint(path, Checkpoint(state.variables, types, state.run_count, self._seed))
+        write_checkpoint(path, Checkpoint(state.variables, types, self._run_count(state), self._seed))
 
     def restore(self, path: str | os.PathLike[str], variables: Sequence[Any] | None = None) -> None:
         """Gives variables the values that `save` wrote to `path`; they count as initialised.
@@ -288,6 +332,8 @@ class Session:
         with self._writing, self._committing:
             now = self._state
             after = MappingProxyType({**now.variables, **found.values})
+            if variables is None:
+                self._light_runs = 0
             self._state = _State(after, now.run_count if variables is not None else found.run_count)
             if variables is None and not self._seed_is_given:
                 self._seed = found.seed
