@@ -114,13 +114,14 @@ def test_a_budget_is_a_positive_number_of_bytes(budget):
         gc.Session(memory_budget=budget)
 
 
-def test_sizes_known_at_the_run():
+@pytest.mark.parametrize("backend", gc.backends())
+def test_sizes_known_at_the_run(backend):
     """The budget holds for the sizes of each run; those that fit as things are share one executable."""
     fetches, x = layers("tower", "batch")
-    with gc.Session() as session:
+    with gc.Session(backend=backend) as session:
         peaks = {n: session.compile(fetches, [x]).peak_bytes({"batch": n}) for n in (64, 100, 512)}
         right = {n: session.run(fetches, fed(x, n)) for n in peaks}
-    with gc.Session(memory_budget=peaks[100]) as session:
+    with gc.Session(backend=backend, memory_budget=peaks[100]) as session:
         executable = session.compile(fetches, [x])
         assert session.compile_count == 1
         assert executable.peak_bytes({"batch": 100}) == peaks[100]
@@ -132,7 +133,7 @@ def test_sizes_known_at_the_run():
         with pytest.raises(gc.ArgumentError, match="bytes are not enough"):
             session.run(fetches, fed(x, 512))
         assert_same_bits(session.run(fetches, fed(x, 100)), right[100])
-    with gc.Session(memory_budget=int(peaks[512] * 0.5)) as session:
+    with gc.Session(backend=backend, memory_budget=int(peaks[512] * 0.5)) as session:
         assert_same_bits(session.run(fetches, fed(x, 512)), right[512])
         assert session.compile(fetches, [x]).peak_bytes({"batch": 512}) <= peaks[512] * 0.5
 
