@@ -28,6 +28,7 @@ from graphc.types import (
 from graphc.variable import Variable
 
 _PYTHON_NUMBERS = (bool, int, float)
+_DEEPEST = 64  # axes of an array
 
 
 def as_tensor(value: Any, dtype: Any = None) -> Tensor:
@@ -273,9 +274,16 @@ def promoted(values: Sequence[Any]) -> tuple[Tensor, ...]:
 
 def _is_weak(value: Any) -> bool:
     """Whether `value` is a Python number or a list of them, which takes the dtype of what it meets."""
-    if isinstance(value, list | tuple):
-        return not _holds_tensor(value) and _numpy_leaf(value) is None
-    return isinstance(value, _PYTHON_NUMBERS) and not isinstance(value, np.generic)
+    pending = [(value, 0)]
+    while pending:
+        item, depth = pending.pop()
+        if isinstance(item, list | tuple):
+            if depth > _DEEPEST:  # no array is so deep; the list may hold itself
+                return False
+            pending.extend((inner, depth + 1) for inner in item)
+        elif not isinstance(item, _PYTHON_NUMBERS) or isinstance(item, np.generic):
+            return False
+    return True
 
 
 def _strong_dtype(value: Any) -> DType:
