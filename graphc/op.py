@@ -387,4 +387,3 @@ _CONVERTERS: dict[str, Callable[[Any, TensorType | None], Any]] = {
     "Shape": lambda given, _: as_shape(given),
     "DType": lambda given, _: None if given is None else as_dtype(given),
 }
-

@@ -190,9 +190,7 @@ def promote(x: DType, y: DType) -> DType:
         return y
     if x.is_floating != y.is_floating:
         number, real = (x, y) if y.is_floating else (y, x)
-        raise DTypeError(
-            f"{number} and {real} do not mix: cast one, as in gc.cast(x, {real.name!r})"
-        )
+        raise DTypeError(f"{number} and {real} do not mix: cast one, as in gc.cast(x, {real.name!r})")
     if x.kind == y.kind:
         if {x, y} == {FLOAT16, BFLOAT16}:
             return FLOAT32

@@ -217,4 +217,3 @@ def global_variables_initializer() -> Tensor:
 def trainable_variables() -> list[Variable]:
     """The variables of the current graph that optimizers may change, in order of definition."""
     return [v for v in current().graph.root.variables.values() if v.trainable]
-

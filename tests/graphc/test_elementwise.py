@@ -223,12 +223,12 @@ def test_kinds_that_do_not_fit(graph):
 def test_lists_of_numbers_take_the_dtype_of_what_they_meet():
     x = gc.placeholder("float32", (2,))
     whole = gc.placeholder("int32", (2,))
-    assert (x + [1, 2]).dtype == "float32"
+    assert gc.add(x, [1, 2]).dtype == "float32"
     assert ([1, 2] * whole).dtype == "int32"
     assert gc.add([1, 2], [0.5, 1]).dtype == "float32"
-    assert (x + [np.float64(1), 2]).dtype == "float64"  # NumPy's numbers keep theirs
+    assert gc.add(x, [np.float64(1), 2]).dtype == "float64"  # NumPy's numbers keep theirs
     with pytest.raises(gc.DTypeError, match="do not mix"):
-        whole + [0.5, 1]
+        gc.add(whole, [0.5, 1])
 
 
 def test_clip_without_a_bound():
