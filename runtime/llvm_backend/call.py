@@ -184,7 +184,7 @@ class PortableFunction:
         state = call.claim_state() if len(arrays) == len(self._feeds) else None
         if state is not None:
             try:
-                results = self._run(state, arrays)
+                results = self.run(state, arrays)
             finally:
                 state.release()
             if results is not None:
@@ -192,8 +192,8 @@ class PortableFunction:
                 return results[0] if form == "single" else results if form == "list" else tuple(results)
         return NotImplemented if call.slow is None else call.slow(*arrays)
 
-    def _run(self, state: RunWords, arrays: tuple[Any, ...]) -> list[Array] | None:
-        """The outputs; None where the call goes the slow way."""
+    def run(self, state: RunWords, arrays: Sequence[Any]) -> list[Array] | None:
+        """The outputs, on words that the caller has claimed; None where the call goes the slow way."""
         call, words = self._call, state.words
         for array, feed in zip(arrays, self._feeds, strict=True):
             if not _fits(array, feed, words):

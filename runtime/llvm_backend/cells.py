@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from graphc.tensor import Tensor
+from graphc.types import BFLOAT16
 from passes.memory import Cell, MemoryPlan, plan_memory
 from passes.program import Program, Step
 from passes.weight import parts_of
+from runtime.llvm_backend.contraction_steps import contract_of
+from runtime.llvm_backend.strided import is_strided
 
 # Their result is the memory of their first operand.
 VIEWS = frozenset(
@@ -14,14 +18,18 @@ VIEWS = frozenset(
 )
 
 
-def views(step: Step) -> Mapping[int, Cell]:
-    """Which results of `step` are the memory of which cells."""
-    name = step.node.op.name
-    if name == "pick":
-        return {0: (step.inputs[0], step.node.attrs["index"])}
-    if name in VIEWS and len(parts_of(step.node.type)) == 1:
-        return {0: (step.inputs[0], 0)}
-    return {}
+def find_unmade(program: Program) -> frozenset[Tensor]:
+    """The strided values that only contractions use, directly or through others such: none is made."""
+    kept = {program.nodes[b] for b in (*program.outputs, *(b for _, b in program.assignments))}
+    used: set[Tensor] = set()  # by what must find it in memory
+    unmade: set[Tensor] = set()
+    for step in reversed(program.steps):
+        node = step.node
+        if is_strided(node) and node not in kept and node not in used and node.dtype is not BFLOAT16:
+            unmade.add(node)
+        elif contract_of(node) is None:
+            used.update(node.inputs)
+    return frozenset(unmade)
 
 
 class Cells:
@@ -29,12 +37,23 @@ class Cells:
 
     Attributes:
         plan: where the values of the program lie.
+        unmade: those that are only strides on others.
         words: for each cell: the words that must hold its address.
     """
 
     def __init__(self, program: Program) -> None:
-        self.plan: MemoryPlan = plan_memory(program, views)
+        self.unmade = find_unmade(program)
+        self.plan: MemoryPlan = plan_memory(program, self.views)
         self.words: dict[Cell, list[int]] = {}
+
+    def views(self, step: Step) -> Mapping[int, Cell]:
+        """Which results of `step` are the memory of which cells."""
+        name = step.node.op.name
+        if name == "pick":
+            return {0: (step.inputs[0], step.node.attrs["index"])}
+        if step.node in self.unmade or (name in VIEWS and len(parts_of(step.node.type)) == 1):
+            return {0: (step.inputs[0], 0)}
+        return {}
 
     def root(self, cell: Cell) -> Cell:
         """The cell whose memory `cell` is."""

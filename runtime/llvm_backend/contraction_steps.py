@@ -1,6 +1,7 @@
 """Contraction steps: which ops of a program are contractions, and of what strides.
 
-Operands are the buffers ``x0``, ``x1``; the result is ``out``. All of them are dense.
+Operands are the buffers ``x0``, ``x1``; the result is ``out``, which is dense, but for `embed`, which writes
+among zeros.
 """
 
 from __future__ import annotations
@@ -25,17 +26,21 @@ from graphc.types import (
 )
 from runtime.llvm_backend.contraction import Access, Combine, Contract, Dim, Expression, Step
 from runtime.llvm_backend.frontends import row_major
+from runtime.llvm_backend.strided import Look, Strided, is_inside, is_strided, see, see_dense
 
+Front = Callable[[Tensor, Look], Contract | None]
 _BITS = {1: UINT8, 2: UINT16, 4: UINT32, 8: UINT64}
 
 
-def contract_of(node: Tensor) -> Contract | None:
-    """What `node` is as a contraction; None where it is none."""
-    make = _FRONT.get(node.op.name)
+def contract_of(node: Tensor, look: Look = see_dense) -> Contract | None:
+    """What `node` is as a contraction of operands that are seen as `look` says; None where it is none."""
     types = [each.type for each in (node, *node.inputs)]
-    if make is None or any(not isinstance(t, TensorType) or t.shape is None for t in types):
+    if any(not isinstance(t, TensorType) or t.shape is None for t in types):
         return None
-    return make(node)
+    if is_strided(node):
+        return _moved(node, range(len(node.result.sizes)), see(node, look(node.inputs[0])))
+    make = _FRONT.get(node.op.name)
+    return None if make is None else make(node, look)
 
 
 def _multiplies(dtype: DType) -> bool:
@@ -43,22 +48,22 @@ def _multiplies(dtype: DType) -> bool:
     return dtype not in (BFLOAT16, BOOL)
 
 
-def _matmul(node: Tensor) -> Contract | None:
+def _matmul(node: Tensor, look: Look) -> Contract | None:
     x, y = (operand.result.sizes for operand in node.inputs)
     if len(x) == 1 and len(y) == 1:
-        return _equation(node, "k,k->")
+        return _equation(node, "k,k->", look)
     left = "k" if len(x) == 1 else "...mk"
     right = "k" if len(y) == 1 else "...kn"
     rest = ("m" if len(x) > 1 else "") + ("n" if len(y) > 1 else "")
-    return _equation(node, f"{left},{right}->...{rest}")
+    return _equation(node, f"{left},{right}->...{rest}", look)
 
 
-def _einsum(node: Tensor) -> Contract | None:
+def _einsum(node: Tensor, look: Look) -> Contract | None:
     equation: str = node.attrs["equation"]
-    return _equation(node, equation) if len(node.inputs) <= 2 else None
+    return _equation(node, equation, look) if len(node.inputs) <= 2 else None
 
 
-def _equation(node: Tensor, equation: str) -> Contract | None:
+def _equation(node: Tensor, equation: str, look: Look) -> Contract | None:
     if not _multiplies(node.dtype) or any(x.dtype is not node.dtype for x in node.inputs):
         return None
     terms, output = split(equation)
@@ -67,7 +72,8 @@ def _equation(node: Tensor, equation: str) -> Contract | None:
     extents = measure(rows, types)
     kept = order(output, extents)
     accesses = [
-        _access(f"x{i}", row, type, extents) for i, (row, type) in enumerate(zip(rows, types, strict=True))
+        _access(f"x{i}", row, x.result, extents, look(x))
+        for i, (row, x) in enumerate(zip(rows, node.inputs, strict=True))
     ]
     if len(accesses) == 1:
         return _combined("add", kept, extents, accesses[0], node.dtype)
@@ -79,16 +85,15 @@ def _access(
     row: Sequence[Label],
     type: TensorType,
     extents: dict[Label, Size],
-    dtype: DType | None = None,
+    seen: Strided,
+    bits: DType | None = None,
 ) -> Access:
-    """A dense operand whose axes have these labels; a label twice is a diagonal, a size of 1 repeats."""
+    """An operand whose axes have these labels; a label twice is a diagonal, a size of 1 repeats."""
     strides: dict[str, Size] = {}
-    dense = row_major([str(i) for i in range(len(row))], type.sizes)
-    for axis, x in enumerate(row):
-        if type.sizes[axis] == 1 and extents[x] != 1:
-            continue
-        strides[_name(x)] = strides.get(_name(x), 0) + dense[str(axis)]
-    return Access(buffer, 0, strides, dtype or type.dtype)
+    for x, size, stride in zip(row, type.sizes, seen.strides, strict=True):
+        if size != 1 or extents[x] == 1:
+            strides[_name(x)] = strides.get(_name(x), 0) + stride
+    return Access(buffer, seen.offset, strides, bits or type.dtype)
 
 
 def _name(label: Label) -> str:
@@ -103,8 +108,8 @@ def _out(kept: Sequence[Label], extents: dict[Label, Size], dtype: DType) -> Acc
     return Access("out", 0, row_major([_name(x) for x in kept], [extents[x] for x in kept]), dtype)
 
 
-def _reduction(combine: Combine) -> Callable[[Tensor], Contract | None]:
-    def make(node: Tensor) -> Contract | None:
+def _reduction(combine: Combine) -> Front:
+    def make(node: Tensor, look: Look) -> Contract | None:
         (x,) = node.inputs
         axes = node.attrs["axis"]
         rank = len(x.result.sizes)
@@ -116,7 +121,7 @@ def _reduction(combine: Combine) -> Callable[[Tensor], Contract | None]:
         kept = [i for i in row if i not in axes]
         if combine != "add" and any(extents[i] == 0 for i in axes):
             return None
-        return _combined(combine, kept, extents, _access("x0", row, x.result, extents), node.dtype)
+        return _combined(combine, kept, extents, _access("x0", row, x.result, extents, look(x)), node.dtype)
 
     return make
 
@@ -138,32 +143,48 @@ def _combined(
 # Movement: elements of any dtype are copied as bits.
 
 
-def _moved(node: Tensor, row: Sequence[Label]) -> Contract:
-    """The operand, whose axes have the labels `row`, as a result whose axes are 0, 1, ..."""
-    (x,) = node.inputs
-    bits = _BITS[node.dtype.numpy.itemsize]
+def _moved(node: Tensor, row: Sequence[Label], seen: Strided) -> Contract:
+    """What is `seen`, with axes of the labels `row`, as a result whose axes are 0, 1, ..."""
     kept: list[Label] = list(range(len(node.result.sizes)))
     extents: dict[Label, Size] = dict(zip(kept, node.result.sizes, strict=True))
-    access = _access("x0", row, x.result, extents, bits)
+    bits = _BITS[node.dtype.numpy.itemsize]
+    type = node.result if is_strided(node) else node.inputs[0].result
+    access = _access("x0", row, type, extents, seen, bits)
     return Contract(_dims(kept, extents), (access,), _out(kept, extents, bits), "add")
 
 
-def _broadcast(node: Tensor) -> Contract:
-    rank, own = len(node.result.sizes), len(node.inputs[0].result.sizes)
-    return _moved(node, range(rank - own, rank))
+def _broadcast(node: Tensor, look: Look) -> Contract:
+    (x,) = node.inputs
+    rank, own = len(node.result.sizes), len(x.result.sizes)
+    return _moved(node, range(rank - own, rank), look(x))
 
 
-def _transpose(node: Tensor) -> Contract:
-    axes = node.attrs["axes"]
-    return _moved(node, [axes.index(axis) for axis in range(len(axes))])
+def _embed(node: Tensor, look: Look) -> Contract | None:
+    """The operand among zeros: those are written before."""
+    (x,), attrs = node.inputs, node.attrs
+    if not is_inside(attrs["shape"], attrs["starts"], x.result.sizes, attrs["steps"]):
+        return None
+    row: list[Label] = list(range(len(x.result.sizes)))
+    extents: dict[Label, Size] = dict(zip(row, x.result.sizes, strict=True))
+    bits = _BITS[node.dtype.numpy.itemsize]
+    dense, offset, strides = see_dense(node), 0, {}
+    for i, (start, step, stride) in enumerate(
+        zip(attrs["starts"], attrs["steps"], dense.strides, strict=True)
+    ):
+        offset = offset + start * stride
+        strides[_name(i)] = step * stride
+    if any(size == 0 for size in x.result.sizes):
+        offset = 0
+    access = _access("x0", row, x.result, extents, look(x), bits)
+    return Contract(_dims(row, extents), (access,), Access("out", offset, strides, bits), "add")
 
 
-_FRONT: dict[str, Callable[[Tensor], Contract | None]] = {
+_FRONT: dict[str, Front] = {
     "matmul": _matmul,
     "einsum": _einsum,
     "sum": _reduction("add"),
     "max": _reduction("max"),
     "min": _reduction("min"),
     "broadcast_to": _broadcast,
-    "transpose": _transpose,
+    "embed": _embed,
 }

@@ -20,7 +20,7 @@ from passes.program import Program
 from passes.weight import parts_of
 from runtime.execution import BoundProgram
 from runtime.llvm_backend.backend import RowKernel
-from runtime.llvm_backend.call import Call
+from runtime.llvm_backend.call import Call, PortableFunction
 from runtime.llvm_backend.native_lowering import Lowered, inner_variables, lower
 from runtime.llvm_backend.native_steps import PYTHON, NativeKernel
 from runtime.llvm_backend.pool import pool
@@ -61,6 +61,7 @@ class NativeProgram:
         self._lock = threading.Lock()
         self._call.add_state(self._prepare)
         self.call = self._call.function()
+        self._again = PortableFunction(self._call)
 
     @property
     def returns(self) -> int:
@@ -72,41 +73,40 @@ class NativeProgram:
         return self._arena.needed(known)
 
     def run_again(self, arrays: Sequence[Array], known: dict[Symbol, int]) -> Any:
-        """As `call`, after it refused: with a larger arena, or more words for runs at once.
+        """As `call`, after it refused: with an arena that is large enough, on words claimed for it.
 
-        NotImplemented where that is not why. `known` are the sizes of this run.
+        NotImplemented where it still refuses: then sizes, or a kernel that fails, are why. `known` are
+        the sizes of this run.
         """
-        for _ in range(3):
-            if not self._make_room(known):
-                break
-            result = self.call(*arrays)
-            if result is not NotImplemented:
-                return result
-        return NotImplemented
-
-    def _make_room(self, known: dict[Symbol, int]) -> bool:
-        """Whether anything could be done about a refusal."""
-        needed = self._arena.needed(known)
-        changed = False
-        state = self._call.claim_state()
+        state = self._claim()
         if state is None:
-            return self._call.add_state(lambda words: self._prepare(words, needed)) is not None
+            return NotImplemented
         try:
+            needed = self._arena.needed(known)
             if state.words[self._arena.capacity] < needed:
                 self._give(state, needed)
-                changed = True
+            results = self._again.run(state, arrays)
         finally:
             state.release()
-        return changed
+        if results is None:
+            return NotImplemented
+        return results[0] if self.is_single else results
 
-    def _prepare(self, state: RunWords, needed: int | None = None) -> None:
+    def _claim(self) -> RunWords | None:
+        """Words for one run, new ones where all are in use; None: there cannot be more."""
+        while True:
+            state = self._call.claim_state()
+            if state is not None:
+                return state
+            if self._call.add_state(self._prepare) is None:
+                return None
+
+    def _prepare(self, state: RunWords) -> None:
         """Readies new words; those of programs without symbols get their arena at once."""
         if self._threads > 1:
             ready = pool(self._threads)
             state.use_pool(ready.fork, ready.state)
-        if needed is None:
-            needed = 0 if self._arena.last is not None else self._arena.needed({})
-        self._give(state, needed)
+        self._give(state, 0 if self._arena.last is not None else self._arena.needed({}))
 
     def _give(self, state: RunWords, needed: int) -> None:
         """An arena of `needed` bytes."""

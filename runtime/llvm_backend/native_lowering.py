@@ -46,6 +46,17 @@ define void @kernel(ptr %block) {
 }
 """
 
+_CLEAR = """
+declare ptr @memset(ptr, i32, i64)
+define void @kernel(ptr %block) {
+  %bytes.at = getelementptr i64, ptr %block, i64 1
+  %to = load ptr, ptr %block
+  %bytes = load i64, ptr %bytes.at
+  %same = call ptr @memset(ptr %to, i32 0, i64 %bytes)
+  ret void
+}
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Arena:
@@ -122,7 +133,8 @@ class _Lowering:
         drafts = [writer.draft(step, bound) for step, bound in steps]
         libc: Any = ctypes.CDLL(None)
         copying = Module("copy", _COPY, ("kernel",), {"memcpy": address_of(libc.memcpy)})
-        library = load([*writer.modules.values(), copying])
+        clearing = Module("clear", _CLEAR, ("kernel",), {"memset": address_of(libc.memset)})
+        library = load([*writer.modules.values(), copying, clearing])
         builder.mark("main")
         for (step, bound), draft in zip(steps, drafts, strict=True):
             writer.write(step, bound, draft, library)

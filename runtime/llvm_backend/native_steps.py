@@ -15,7 +15,7 @@ from passes.program import Program, Step
 from passes.weight import parts_of
 from runtime.execution import BoundStep
 from runtime.llvm_backend.backend import RowKernel
-from runtime.llvm_backend.cells import Cells, views
+from runtime.llvm_backend.cells import Cells
 from runtime.llvm_backend.contraction_steps import contract_of
 from runtime.llvm_backend.kernel import Kernel, emit_contraction
 from runtime.llvm_backend.library import Library, Module
@@ -24,6 +24,7 @@ from runtime.llvm_backend.python_steps import Place, PythonStep
 from runtime.llvm_backend.row_steps import cut_rows, reduces
 from runtime.llvm_backend.steploop import FLAG
 from runtime.llvm_backend.steptable import TableBuilder
+from runtime.llvm_backend.strided import look_through
 from runtime.llvm_backend.text import target_of
 
 VIEW, NATIVE, PYTHON, CONSTANT = "view", "llvm", "meaning", "constant"  # what runs a step
@@ -84,7 +85,7 @@ class StepWriter:
     def draft(self, step: Step, bound: BoundStep) -> Draft:
         """What runs `step`."""
         node = step.node
-        if views(step) or node.op.name == "group":
+        if self._cells.views(step) or node.op.name == "group":
             return Draft(VIEW)
         if node.op.name == "iota" and _is_small(node.result):
             assert node.op.meaning is not None
@@ -96,7 +97,7 @@ class StepWriter:
             if reduces(kernel.plan) and kernel.plan.inner == 0:
                 return Draft(PYTHON)
             return Draft(NATIVE, self._module(kernel.text, ("kernel",), kernel), kernel)
-        contract = contract_of(node)
+        contract = contract_of(node, look_through(self._cells.unmade))
         if contract is None:
             return Draft(PYTHON)
         made = emit_contraction(contract, host(), _ENTRY, target=target_of(host()))
@@ -121,6 +122,8 @@ class StepWriter:
             self._rows(step, draft.kernel, library.address(draft.module.name, "kernel"))
         elif draft.kernel is not None:
             assert draft.module is not None
+            if step.node.op.name == "embed":
+                self.clear((step.output, 0), library.address("clear", "kernel"))
             self._contraction(step, draft.kernel, library, draft.module.name)
         elif draft.kind == PYTHON:
             self._in_python(step, bound)
@@ -133,6 +136,14 @@ class StepWriter:
         self.fill(block + 2, sizes.product(type.sizes) * type.dtype.numpy.itemsize)
         self._builder.kernel(address, block)
         return block
+
+    def clear(self, cell: Cell, address: int) -> None:
+        """Adds zeros for all of `cell`."""
+        block = self._builder.block((0, 0))
+        type = self.type_of(cell)
+        self._cells.point(block, cell)
+        self.fill(block + 1, sizes.product(type.sizes) * type.dtype.numpy.itemsize)
+        self._builder.kernel(address, block)
 
     def fill(self, word: int, size: Size) -> None:
         """Lets `word` hold `size` when the run begins."""

@@ -341,3 +341,38 @@ def test_a_child_goes_on():
             os._exit(0 if same else 1)
         assert os.waitpid(child, 0)[1] == 0
         assert all(map(np.array_equal, call(x, w), expected))
+
+
+# Strides.
+
+
+def test_what_only_contractions_use_is_never_made():
+    x, w = gc.placeholder("float32", ("batch", 9, 8, 3)), gc.placeholder("float32", (2, 3, 3, 5))
+    v = gc.placeholder("float32", (9, 6))
+    seen = gc.windows(x[:, 1:, ::-1], axes=(1, 2), size=(2, 3), strides=(2, 1), dilations=(1, 2))
+    y = gc.einsum("bhwklc,klcf->bhwf", seen, w)
+    across = gc.einsum("bij,kj->bik", gc.transpose(x[:, :, 2], (0, 2, 1)), gc.transpose(v[:, 1:5], (1, 0)))
+    fetches = [y, across, gc.gradients(gc.sum(y * y), [w])[0]]
+    with gc.Session(backend="llvm") as session, gc.Session(backend="numpy") as reference:
+        assert native(session, fetches, [x, w, v]).returns == 0
+        for n in (3, 1, 20):
+            given = {x: random(n, 9, 8, 3), w: random(2, 3, 3, 5, seed=1), v: random(9, 6, seed=2)}
+            for a, b in zip(session.run(fetches, given), reference.run(fetches, given), strict=True):
+                np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+def test_movement():
+    x = gc.placeholder("int16", ("n", 4, 6), name="x")
+    moved = [
+        gc.transpose(x, (2, 0, 1)),
+        x[:, 3:0:-2, 1:5:3],
+        x[:, :0],
+        gc.pad(x, [(0, 0), (2, 1), (0, 3)]),
+        gc.broadcast_to(x[:, :1], gc.shape(x)),
+        gc.windows(x, axes=(2,), size=(3,), strides=(1,), dilations=(2,)),
+    ]
+    with gc.Session(backend="llvm") as session, gc.Session(backend="numpy") as reference:
+        for n in (2, 0, 1):
+            given = {x: np.random.default_rng(n).integers(-9, 9, (n, 4, 6)).astype("int16")}
+            for a, b in zip(session.run(moved, given), reference.run(moved, given), strict=True):
+                np.testing.assert_array_equal(a, b)
