@@ -175,6 +175,25 @@ def label(target: Key) -> str:
     return describe(target) if isinstance(target, Tensor) else f"variable {target.name!r}"
 
 
+def convert_all(feeds: Feeds) -> list[Array]:
+    """The arrays of the tensors that are fed. Raises: FeedError."""
+    return [convert(t, v) for t, v in zip(feeds.tensors, feeds.values, strict=True)]
+
+
+def override(variables: Mapping[str, Array], feeds: Feeds) -> tuple[Mapping[str, Array], list[Array]]:
+    """`variables` with what is fed for some of them; and what is fed. Raises: FeedError."""
+    if not feeds.variables:
+        return variables, []
+    fed = {}
+    for variable, value in feeds.variables:
+        array = convert(variable, value)
+        for axis, size in enumerate(variable.type.sizes):
+            if isinstance(size, int) and array.shape[axis] != size:
+                raise misfit(variable, array.shape, f"axis {axis} is {array.shape[axis]}, not {size}")
+        fed[variable.name] = array
+    return {**variables, **fed}, list(fed.values())
+
+
 def ranks(tensors: Sequence[Tensor], arrays: Sequence[Array]) -> tuple[int, ...]:
     """The ranks fed for those of `tensors` that have none of their own."""
     return tuple(

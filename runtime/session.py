@@ -24,7 +24,7 @@ from runtime.checkpoint import Checkpoint, choose_variables, read_checkpoint, wr
 from runtime.compilation import Compilation
 from runtime.direct import ShortWay, give_away, run_whole, short_way
 from runtime.executable import Executable, Sizes
-from runtime.feeds import Feeds, convert, feedables, misfit, resolve_feeds
+from runtime.feeds import Feeds, convert_all, feedables, override, resolve_feeds
 from runtime.fetches import Fetches, Reads, resolve_fetches
 from runtime.ownership import Ownership
 
@@ -198,8 +198,8 @@ class Session:
         wanted = resolve_fetches(self.graph, fetches, self._reads)
         if isinstance(feeds, Mapping):
             fed = resolve_feeds(self.graph, feeds)
-            arrays = _converted(fed)
-            variables, _ = _overridden(self._state.variables, fed)
+            arrays = convert_all(fed)
+            variables, _ = override(self._state.variables, fed)
             return self._compilation.find(wanted.tensors, fed.tensors, arrays, variables)[0]
         tensors = tuple(t for t in feedables(self.graph, feeds) if isinstance(t, Tensor))
         return self._compilation.general(wanted.tensors, tensors)
@@ -225,20 +225,20 @@ class Session:
 
     def _budgeted(self, fetches: Fetches, feeds: Feeds) -> Executable | None:
         """What keeps the memory budget with the sizes of `feeds`, where it can run natively."""
-        variables, _ = _overridden(self._state.variables, feeds)
+        variables, _ = override(self._state.variables, feeds)
         find = self._compilation.find
-        executable, _ = find(fetches.tensors, feeds.tensors, _converted(feeds), variables)
+        executable, _ = find(fetches.tensors, feeds.tensors, convert_all(feeds), variables)
         return executable if executable.native is not None else None
 
     def _verify(self, feeds: Feeds) -> None:
         """Raises FeedError for what cannot be fed."""
-        _converted(feeds)
-        _overridden(self._state.variables, feeds)
+        convert_all(feeds)
+        override(self._state.variables, feeds)
 
     def _run_native(self, executable: Executable, fetches: Fetches, feeds: Feeds) -> tuple[Any] | None:
         """Runs natively and commits; None where the steps must be walked."""
         state = self._state
-        variables, _ = _overridden(state.variables, feeds)
+        variables, _ = override(state.variables, feeds)
         results = run_whole(executable, feeds, variables, (self._seed, self._run_count(state)))
         if results is None:
             return None
@@ -249,9 +249,9 @@ class Session:
 
     def _walk(self, fetches: Fetches, feeds: Feeds) -> Any:
         """Runs step after step, with whatever executable fits what is fed."""
-        arrays = _converted(feeds)
+        arrays = convert_all(feeds)
         state = self._state
-        variables, overrides = _overridden(state.variables, feeds)
+        variables, overrides = override(state.variables, feeds)
         find = self._compilation.find
         executable, known = find(fetches.tensors, feeds.tensors, arrays, variables)
         if not (executable.assigns or executable.draws):
@@ -260,7 +260,7 @@ class Session:
         with self._writing:
             if self._state is not state:  # another run has committed in between
                 state = self._state
-                variables, overrides = _overridden(state.variables, feeds)
+                variables, overrides = override(state.variables, feeds)
                 executable, known = find(fetches.tensors, feeds.tensors, arrays, variables)
             count = self._run_count(state)
             return self._finish(executable, fetches, arrays, known, variables, overrides, count)
@@ -369,24 +369,6 @@ class Session:
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"{len(self._state.variables)} variables have values"
         return f"<graphc Session on {self.backend}: {state}>"
-
-
-def _converted(feeds: Feeds) -> list[Array]:
-    return [convert(t, v) for t, v in zip(feeds.tensors, feeds.values, strict=True)]
-
-
-def _overridden(variables: Mapping[str, Array], feeds: Feeds) -> tuple[Mapping[str, Array], list[Array]]:
-    """`variables` with what is fed for some of them; and what is fed."""
-    if not feeds.variables:
-        return variables, []
-    fed = {}
-    for variable, value in feeds.variables:
-        array = convert(variable, value)
-        for axis, size in enumerate(variable.type.sizes):
-            if isinstance(size, int) and array.shape[axis] != size:
-                raise misfit(variable, array.shape, f"axis {axis} is {array.shape[axis]}, not {size}")
-        fed[variable.name] = array
-    return {**variables, **fed}, list(fed.values())
 
 
 _sessions: weakref.WeakSet[Session] = weakref.WeakSet()
