@@ -31,7 +31,12 @@ def test_the_cases_of_passes(backend, case):
             TEXTS.numbers(case.before, case, backend)
         return
     for text in (case.before, case.after)[: 1 if case.after == "unchanged" else 2]:
-        expected = TEXTS.numbers(text, case, "numpy")
+        try:
+            expected = TEXTS.numbers(text, case, "numpy")
+        except (gc.DivisionError, gc.ShapeError) as refused:  # drawn numbers that the case cannot take
+            with pytest.raises(type(refused)):
+                TEXTS.numbers(text, case, backend)
+            continue
         for (name, a), (_, b) in zip(TEXTS.numbers(text, case, backend), expected, strict=True):
             assert np.asarray(a).dtype == np.asarray(b).dtype
             np.testing.assert_allclose(a, b, rtol=1e-12, err_msg=name)
