@@ -37,7 +37,23 @@ def short_way(executable: Executable, fetches: Fetches, feeds: Sequence[Tensor])
     if fetches.nest.__class__ is Tensor and native.is_single:
         scalar = executable.function.outputs[0].result.shape == ()
         return native.call, native.variables, _scalar if scalar else None
+    places = tuple(range(len(fetches.tensors)))
+    plain = all(leaf.__class__ is Tensor for leaf in fetches.nest) if type(fetches.nest) is list else False
+    if plain and places == fetches.places == native.fetches:
+        scalar = any(output.result.shape == () for output in executable.function.outputs)
+        if native.is_single:
+            return native.call, native.variables, _list_of_scalar if scalar else _list_of
+        if not scalar:
+            return native.call, native.variables, None
     return native.call, native.variables, finish
+
+
+def _list_of(array: Array) -> list[Array]:
+    return [array]
+
+
+def _list_of_scalar(array: Array) -> list[Any]:
+    return [array[()]]
 
 
 def _scalar(array: Array) -> Any:

@@ -376,3 +376,26 @@ def test_movement():
             given = {x: np.random.default_rng(n).integers(-9, 9, (n, 4, 6)).astype("int16")}
             for a, b in zip(session.run(moved, given), reference.run(moved, given), strict=True):
                 np.testing.assert_array_equal(a, b)
+
+
+def test_the_shortest_way_keeps_the_nesting_of_what_is_fetched():
+    x = gc.placeholder("float32", (2,))
+    total, double = gc.sum(x), x * 2.0
+    nestings = [
+        total,
+        double,
+        [total],
+        [double],
+        (double,),
+        [double, x + 1.0],
+        [total, double],
+        {"a": double},
+    ]
+    nestings += [[double, double], [], [gc.group(x)]]
+    with gc.Session(backend="llvm") as session:
+        for fetches in nestings:
+            call = session.make_callable(fetches, [x])
+            for _ in range(3):
+                found, expected = call(np.ones(2, "f4")), session.run(fetches, {x: np.ones(2, "f4")})
+                assert type(found) is type(expected)
+                assert str(found) == str(expected)
