@@ -15,10 +15,10 @@ from graphc.types import TupleType
 from passes.deduplication import structure_key
 from passes.record import Decision, decide
 from passes.rewrite import map_bodies
-from passes.target import Target
+from passes.target import PLAIN, Target
 
 
-def resolve_branches(function: Function, target: Target = Target()) -> Function:  # noqa: B008  Target is frozen
+def resolve_branches(function: Function, target: Target = PLAIN) -> Function:
     """`function` with the branch taken in place of every `cond` that needs no run to be decided.
 
     The same object comes back where there is none. A result whose type the other branch widened

@@ -18,7 +18,7 @@ from graphc.tensor import Tensor
 from graphc.types import BFLOAT16, TensorType, TupleType
 from passes.record import Decision, counters, decide
 from passes.rewrite import map_bodies
-from passes.target import Target
+from passes.target import PLAIN, Target
 
 GROWTH_LIMIT = 1 << 12  # bytes that a result may hold beyond what its operands hold
 TIME_BUDGET = 0.5  # seconds that folding one function may take
@@ -27,7 +27,7 @@ TIME_BUDGET = 0.5  # seconds that folding one function may take
 SPLATS = frozenset(("broadcast_to", "iota", "filled_like", "extent"))
 
 
-def fold_constants(function: Function, target: Target = Target()) -> Function:  # noqa: B008  Target is frozen
+def fold_constants(function: Function, target: Target = PLAIN) -> Function:
     """`function` with constant subgraphs computed; the same object where there are none.
 
     Refused, with the reason in the record: ``splat`` (full, iota: symbolic is smaller), ``growth``

@@ -14,10 +14,10 @@ from graphc.sizes import Size
 from graphc.tensor import Tensor
 from passes.record import Decision, decide
 from passes.rewrite import map_bodies
-from passes.target import Target
+from passes.target import PLAIN, Target
 
 
-def drop_dead_results(function: Function, target: Target = Target()) -> Function:  # noqa: B008  Target is frozen
+def drop_dead_results(function: Function, target: Target = PLAIN) -> Function:
     """`function` whose regions give, carry and take only what is used; the same object where all is.
 
     A loop variable lives if its last value is read, or if the condition, an effect, a stacked value

@@ -14,10 +14,10 @@ from graphc.ops.source import _placeholder as placeholder
 from graphc.tensor import Tensor
 from passes.record import Decision, counters, decide, is_watched
 from passes.rewrite import map_bodies
-from passes.target import Target
+from passes.target import PLAIN, Target
 
 
-def deduplicate(function: Function, target: Target = Target()) -> Function:  # noqa: B008  Target is frozen
+def deduplicate(function: Function, target: Target = PLAIN) -> Function:
     """`function` in which no two nodes compute the same; the same object where none did.
 
     Nodes are equal when op, operands and attributes are. Effects are never merged, nor reads of a

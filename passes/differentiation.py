@@ -17,10 +17,10 @@ from graphc.ops.override import override_gradient
 from graphc.ops.state import pick
 from graphc.tensor import Tensor, describe
 from graphc.types import TensorType
-from passes.target import Target
+from passes.target import PLAIN, Target
 
 
-def differentiate(function: Function, target: Target = Target()) -> Function:  # noqa: B008  Target is frozen
+def differentiate(function: Function, target: Target = PLAIN) -> Function:
     """`function` without requests for gradients; the same object where there are none.
 
     The gradient of a region holds requests in its bodies, so the sweep is repeated until none is left.

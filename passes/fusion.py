@@ -24,7 +24,7 @@ from graphc.tracing import parameter
 from graphc.types import TensorType, TupleType
 from passes.record import Decision, counters, decide
 from passes.rewrite import map_bodies
-from passes.target import Target
+from passes.target import PLAIN, Target
 
 MOST_NODES = 48  # of one kernel: beyond, values no longer fit the registers and compiling slows down
 REDUCTIONS = frozenset(OPS[name] for name in ("sum", "max", "min", "mean"))
@@ -39,7 +39,7 @@ class Rows:
     inner: Size
 
 
-def fuse(function: Function, target: Target = Target()) -> Function:  # noqa: B008  Target is frozen
+def fuse(function: Function, target: Target = PLAIN) -> Function:
     """`function` with what the backend can compute in one kernel in `fused` nodes.
 
     The same object comes back where nothing is fused. Groups are connected and convex: a node between

@@ -23,12 +23,12 @@ from passes.cost import cost_of
 from passes.delta import Deltas
 from passes.pipeline import Prepared, Request, prepare
 from passes.record import Log, recording
-from passes.target import Target
+from passes.target import PLAIN, Target
 
 FORMAT = 1
 
 
-def record_of(request: Request, target: Target = Target()) -> dict[str, Any]:  # noqa: B008  Target is frozen
+def record_of(request: Request, target: Target = PLAIN) -> dict[str, Any]:
     """What the passes make of `request`, stage by stage, as data for JSON.
 
     The passes are run for it, so that compiling costs nothing more where nobody asks.

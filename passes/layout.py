@@ -30,12 +30,12 @@ from passes.reordering import cells_stand_last, reordered
 from passes.rewrite import map_bodies
 from passes.simplification.vocabulary import reshape
 from passes.spelling import Spelling, respelled
-from passes.target import Target
+from passes.target import PLAIN, Target
 
 _MOST_ROUNDS = 8  # each moves fewer bytes than the one before
 
 
-def lay_out(function: Function, target: Target = Target()) -> Function:  # noqa: B008  Target is frozen
+def lay_out(function: Function, target: Target = PLAIN) -> Function:
     """`function` with the fewest bytes transposed that one choice for each region of ops reaches.
 
     The same object comes back where nothing is gained. Linear in the nodes.

@@ -20,10 +20,10 @@ from graphc.ops.state import after, assign, pick, variable
 from graphc.tensor import Tensor
 from graphc.tracing import parameter
 from passes.state import latest_assignment, lifted_value, refuse_unordered, visible_assignments
-from passes.target import Target
+from passes.target import PLAIN, Target
 
 
-def lift_assignments(function: Function, target: Target = Target()) -> Function:  # noqa: B008  Target is frozen
+def lift_assignments(function: Function, target: Target = PLAIN) -> Function:
     """`function` whose regions assign nothing themselves; the same object where none does.
 
     Raises: StateError where two assignments in one body have no order, or a condition assigns.

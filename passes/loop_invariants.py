@@ -15,13 +15,13 @@ from graphc.tracing import parameter
 from passes.failure import is_movable
 from passes.record import Decision, decide
 from passes.rewrite import map_bodies
-from passes.target import Target
+from passes.target import PLAIN, Target
 
 # Not worth a value of their own outside: they cost nothing, or stand for much in little.
 _STAYS: frozenset[Op] = frozenset(OPS[name] for name in ("constant", "broadcast_to", "iota"))
 
 
-def hoist_invariants(function: Function, target: Target = Target()) -> Function:  # noqa: B008  Target is frozen
+def hoist_invariants(function: Function, target: Target = PLAIN) -> Function:
     """`function` whose loops compute in their steps only what differs from step to step and hangs together.
 
     Before the loop goes what depends on nothing that is carried or walked. In a `scan`, elementwise

@@ -17,10 +17,10 @@ from graphc.tensor import Tensor
 from passes.record import Decision, decide
 from passes.rewrite import map_bodies
 from passes.specialisation import specialise
-from passes.target import Target
+from passes.target import PLAIN, Target
 
 
-def merge_loops(function: Function, target: Target = Target()) -> Function:  # noqa: B008  Target is frozen
+def merge_loops(function: Function, target: Target = PLAIN) -> Function:
     """`function` in which no two loops take the same steps; the same object where none do.
 
     Runs right after differentiation, whose loops share the very nodes of their bodies.

@@ -29,7 +29,7 @@ from passes.simplification import simplify
 from passes.sizing import bind_sizes
 from passes.specialisation import specialise
 from passes.state import thread_state
-from passes.target import Target
+from passes.target import PLAIN, Target
 
 # On the graph as it was defined, before feeds cut it.
 DEFINED: tuple[Pass, ...] = (
@@ -86,7 +86,7 @@ class Request:
     sizes: Mapping[Symbol, int] = field(default_factory=dict)
 
 
-def prepare(request: Request, target: Target = Target(), after_each: AfterEach | None = None) -> Prepared:  # noqa: B008  Target is frozen
+def prepare(request: Request, target: Target = PLAIN, after_each: AfterEach | None = None) -> Prepared:
     """The function of `request`: inputs in the order of its feeds, outputs in the order of its fetches.
 
     Differentiation comes first, then what is fed cuts the graph, then `REQUIRED` and the target's

@@ -39,13 +39,13 @@ from passes.program import plan
 from passes.recomputation import MOST_NODES, Split, cut_segments, recompute, segments_of
 from passes.record import Decision, counters, decide, is_watched
 from passes.scheduling import schedule
-from passes.target import Target
+from passes.target import PLAIN, Target
 from passes.weight import GUESS, parts_of
 
 _MANY = 1000  # values: beyond, fewer plans are tried
 
 
-def rematerialise(function: Function, target: Target = Target()) -> Function:  # noqa: B008  Target is frozen
+def rematerialise(function: Function, target: Target = PLAIN) -> Function:
     """`function` with values computed again so that ``target.memory_budget`` is kept; the same where it is.
 
     Nothing is done while sizes that the budget depends on are unknown: ``target.sizes`` gives them.

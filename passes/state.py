@@ -13,10 +13,10 @@ from graphc.errors import StateError
 from graphc.function import Function, rebuild, with_inputs
 from graphc.ops.state import after, assign, pick, variable
 from graphc.tensor import Tensor
-from passes.target import Target
+from passes.target import PLAIN, Target
 
 
-def thread_state(function: Function, target: Target = Target()) -> Function:  # noqa: B008  Target is frozen
+def thread_state(function: Function, target: Target = PLAIN) -> Function:
     """`function` with every read that sees an assignment replaced by the assigned value.
 
     Its regions must not assign (`lift_assignments`). The same object comes back where no read sees one.

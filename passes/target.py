@@ -32,3 +32,6 @@ class Target:
     verify: bool = False
     memory_budget: int | None = None
     sizes: tuple[tuple[Symbol, int], ...] = ()
+
+
+PLAIN = Target()  # what passes work for when nobody says: the reference, exact

@@ -25,7 +25,7 @@ from passes.simplification import (
     slicing,
     transcendental,
 )
-from passes.target import Target
+from passes.target import PLAIN, Target
 
 _FAMILIES = (
     *(arithmetic, integer, numeric, logic, transcendental),
@@ -37,7 +37,7 @@ RULES: tuple[Rule, ...] = tuple(rule for family in _FAMILIES for rule in family.
 FAST_RULES: tuple[Rule, ...] = tuple(rule for family in _FAMILIES for rule in family.FAST_RULES)
 
 
-def simplify(function: Function, target: Target = Target()) -> Function:  # noqa: B008  Target is frozen
+def simplify(function: Function, target: Target = PLAIN) -> Function:
     """`function` after every rule that applies; the same object where none did."""
     return rewrite(function, _rules(target.fast_math))
 
@@ -46,7 +46,7 @@ def simplifying(rules: Iterable[Rule]) -> Callable[[Function, Target], Function]
     """A pass like `simplify` that rewrites by `rules`: how a user adds one, beside `RULES`."""
     table = index(rules)
 
-    def simplify(function: Function, target: Target = Target()) -> Function:  # noqa: B008  Target is frozen
+    def simplify(function: Function, target: Target = PLAIN) -> Function:
         return rewrite(function, table)
 
     return simplify
