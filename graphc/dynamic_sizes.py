@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from graphc import sizes
-from graphc.conversion import as_tensor
 from graphc.errors import ArgumentError, DTypeError, ShapeError
 from graphc.function import topological
 from graphc.ops.state import after, extent
@@ -227,11 +226,3 @@ def is_dynamic(given: Any) -> bool:
     if isinstance(given, list | tuple):
         return any(is_dynamic(item) for item in given)
     return isinstance(given, Tensor | Variable)
-
-
-def as_scalar(given: Any) -> Tensor:
-    """`given` as an int scalar tensor. Raises: DTypeError, ShapeError."""
-    made = as_tensor(given)
-    if not made.dtype.is_integer or made.result.shape not in ((), None):
-        raise ShapeError(f"a whole number is wanted, not {made.type}")
-    return made

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from graphc.errors import GraphError, ShapeError
+from graphc.errors import GraphError
 from graphc.location import Location
 from graphc.operators import Operators
 from graphc.sizes import Size, is_unknown, sole_symbol
@@ -134,11 +134,3 @@ def describe(tensor: Tensor) -> str:
     if tensor.op.family == "source" and isinstance(name, str):
         return f"{tensor.op.name} {name!r}"
     return f"the result of {tensor.op.name}" + (f" {name!r}" if isinstance(name, str) else "")
-
-
-def known_shape(tensor: Tensor) -> tuple[int, ...]:
-    """The shape, where all sizes must be numbers. Raises: ShapeError where one is not."""
-    shape = tensor.result.sizes
-    if not all(isinstance(size, int) for size in shape):
-        raise ShapeError(f"all sizes must be known here, and {tensor.type} has some that are not")
-    return shape  # type: ignore[return-value]  # checked in the line above

@@ -121,11 +121,6 @@ def operand_of(node: Tensor, op: Op) -> Tensor | None:
     return node.inputs[0] if node.op is op else None
 
 
-def same_shape(x: Tensor, y: Tensor) -> bool:
-    """Whether two values have the same sizes, whatever those are."""
-    return x.result.shape is not None and x.result.shape == y.result.shape
-
-
 def is_at_least(x: Size, y: Size) -> bool:
     """Whether ``x >= y`` for every value of the symbols, as far as sizes tell."""
     return maximum(x - y, 0) == x - y

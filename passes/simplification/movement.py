@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from graphc import ops
 from graphc.sizes import product
 from graphc.tensor import Tensor
@@ -219,11 +217,6 @@ def reshapes_meet(match: Match) -> Tensor | None:
         return None
     inner, chain = found
     return _rebuilt(reshape(inner.inputs[0], shape=match.node.result.sizes), chain)
-
-
-def inverted(axes: tuple[int, ...]) -> tuple[int, ...]:
-    """The permutation that undoes `axes`."""
-    return tuple(int(i) for i in np.argsort(axes))
 
 
 RULES: tuple[Rule, ...] = (

@@ -22,7 +22,6 @@ from runtime.llvm_backend.text import target_of
 
 _ENTRY = "kernel"
 _SIGNATURE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)
-Fallback = Callable[..., Any]
 
 
 class RowKernel:
