@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from operator import attrgetter
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from graphc.graph import Graph
     from graphc.tensor import Tensor
+
+_operands: Callable[[Tensor], Sequence[Tensor]] = attrgetter("inputs")
+Item = TypeVar("Item", bound=Hashable)
 
 
 @dataclass(frozen=True, eq=False, repr=False, slots=True, weakref_slot=True)
@@ -58,21 +62,33 @@ def topological(
     `first` are listed first, reached or not, and nothing beyond them is visited; nor beyond a node
     for which `stop` holds.
     """
+    if stop is None:
+        return in_order(roots, _operands, first)
+    return in_order(roots, lambda node: () if stop(node) else node.inputs, first)
+
+
+def in_order(
+    roots: Iterable[Item], needs: Callable[[Item], Iterable[Item]], first: Iterable[Item] = ()
+) -> list[Item]:
+    """What `roots` reach, each item after what it needs, depth first and without recursion.
+
+    `first` are listed first, and nothing beyond them is visited.
+    """
     order = list(dict.fromkeys(first))
     done = set(order)
-    stack: list[Tensor] = [*roots][::-1]
+    stack = [*roots][::-1]
     while stack:
-        node = stack[-1]
-        if node in done:
+        item = stack[-1]
+        if item in done:
             stack.pop()
             continue
-        waiting = () if stop is not None and stop(node) else [i for i in node.inputs if i not in done]
+        waiting = [i for i in needs(item) if i not in done]
         if waiting:
             stack.extend(reversed(waiting))
         else:
             stack.pop()
-            done.add(node)
-            order.append(node)
+            done.add(item)
+            order.append(item)
     return order
 
 

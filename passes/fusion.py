@@ -11,10 +11,10 @@ code for it), ``rows`` (it walks other rows), ``order`` (something that is not f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from graphc.function import Function, rebuild, with_inputs
+from graphc.function import Function, in_order, rebuild, with_inputs
 from graphc.op import OPS
 from graphc.ops.region import fused
 from graphc.ops.state import pick
@@ -238,24 +238,11 @@ def _order(
     function: Function, group_of: dict[Tensor, int], operands: list[list[Tensor]]
 ) -> list[Tensor | int]:
     """Nodes that are in no group, and groups, each after what it needs; without recursion."""
-    order: list[Tensor | int] = []
-    done: set[Tensor | int] = set(function.inputs)
 
     def item_of(node: Tensor) -> Tensor | int:
         return group_of.get(node, node)
 
-    stack: list[Tensor | int] = [item_of(n) for n in (*function.outputs, *function.effects)][::-1]
-    while stack:
-        item = stack[-1]
-        if item in done:
-            stack.pop()
-            continue
-        needs = operands[item] if isinstance(item, int) else item.inputs
-        waiting = [k for k in map(item_of, needs) if k not in done]
-        if waiting:
-            stack.extend(reversed(waiting))
-        else:
-            stack.pop()
-            done.add(item)
-            order.append(item)
-    return order
+    def needs(item: Tensor | int) -> Iterator[Tensor | int]:
+        return map(item_of, operands[item] if isinstance(item, int) else item.inputs)
+
+    return in_order(map(item_of, (*function.outputs, *function.effects)), needs, function.inputs)

@@ -8,9 +8,9 @@ takes the operand first which can be had first. Linear.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from graphc.function import Function
+from graphc.function import Function, in_order
 from graphc.graph import has_effects
 from graphc.ops.state import after, pick
 from graphc.tensor import Tensor
@@ -25,12 +25,16 @@ def schedule(function: Function) -> list[Tensor]:
     depth = _depths(defined)
     roots = (*function.outputs, *function.effects)
     walks = (
-        _ordered(function, roots, lambda node: sorted(node.inputs, key=lambda i: size[i] - need[i])),
+        in_order(
+            roots,
+            lambda node: sorted(node.inputs, key=lambda i: size[i] - need[i]),
+            function.inputs,
+        ),
         # What can be had first is: of the gradients of layers, that of the last one.
-        _ordered(
-            function,
+        in_order(
             sorted(roots, key=depth.__getitem__),
             lambda node: sorted(node.inputs, key=depth.__getitem__),
+            function.inputs,
         ),
     )
     orders = map(_with_picks, (defined, *(_sunk(function, walk, size) for walk in walks)))
@@ -112,26 +116,6 @@ def _needs(nodes: Sequence[Tensor], size: dict[Tensor, int]) -> dict[Tensor, int
             held += size[operand]
         need[node] = max(most, held + size[node])
     return need
-
-
-def _ordered(
-    function: Function, roots: Sequence[Tensor], operands: Callable[[Tensor], Sequence[Tensor]]
-) -> list[Tensor]:
-    """A walk from `roots`, depth first, in which `operands` says which operands come first."""
-    order = list(dict.fromkeys(function.inputs))
-    done = set(order)
-    stack = [*roots][::-1]
-    while stack:
-        node = stack[-1]
-        waiting = [] if node in done else [i for i in operands(node) if i not in done]
-        if waiting:
-            stack.extend(reversed(waiting))
-            continue
-        stack.pop()
-        if node not in done:
-            done.add(node)
-            order.append(node)
-    return order
 
 
 def _held(function: Function, order: Sequence[Tensor], size: dict[Tensor, int]) -> tuple[int, int]:
