@@ -32,7 +32,7 @@ _NEAR = (
 # (1 + 2 x) exp(x ** 2) erfc(x) as a polynomial in (x - 4) / (x + 4) on x >= 0.5, fitted likewise. The
 # form is that of Shepherd and Laframboise, "Chebyshev approximation of (1 + 2x) exp(x^2) erfc x in
 # 0 <= x < inf", Mathematics of Computation 36 (1981).
-_FAR = (
+FAR = (
     1.2329951186255526,
     -0.1396211168405625,
     0.01537965210262021,
@@ -95,7 +95,7 @@ def _far(x: Any) -> Any:
     x = np.clip(x, 0.5, 30.0)
     high = np.floor(x * 16.0) / 16.0
     decay = np.exp(-high * high) * np.exp((high - x) * (high + x))
-    return decay * polynomial(_FAR, (x - 4.0) / (x + 4.0)) / (1.0 + 2.0 * x)
+    return decay * polynomial(FAR, (x - 4.0) / (x + 4.0)) / (1.0 + 2.0 * x)
 
 
 def _erf(x: Any) -> Any:

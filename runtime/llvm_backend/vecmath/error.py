@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from graphc.ops.error_function import FAR
 from runtime.llvm_backend.vecmath.exponential import exp_in_range, reduce, scale, significand
 from runtime.llvm_backend.vecmath.lanes import Lanes
 
@@ -24,30 +25,7 @@ _NEAR_DOUBLE = (
 # (1 + 2 x) exp(x ** 2) erfc(x) in (x - 4) / (x + 4) on x >= 1/2, after Shepherd and Laframboise,
 # "Chebyshev approximation of (1 + 2x) exp(x^2) erfc x in 0 <= x < inf", Math. Comp. 36 (1981).
 _FAR_FIRST = (1.2329951186255526, -4.625318921008717e-17)
-_FAR = (
-    -0.1396211168405625,
-    0.01537965210262021,
-    0.06809705425468858,
-    -0.10103906603634742,
-    0.09373283499851863,
-    -0.06633036581087434,
-    0.03716751553423657,
-    -0.016197734077877748,
-    0.0050319700130714105,
-    -0.0007577731198845029,
-    -0.00019925692900828166,
-    0.0001506208125905374,
-    -2.4398198695781975e-05,
-    -1.1219239450968377e-05,
-    5.706822301859325e-06,
-    2.880833478272064e-07,
-    -8.199551611794782e-07,
-    8.187721285705348e-08,
-    1.0358588303681392e-07,
-    -2.30775672736564e-08,
-    -9.752941425191894e-09,
-    3.4238599655102397e-09,
-)
+_FAR = FAR[1:]
 # The same for float, where x <= 10.2: to 6e-9, evaluated in double.
 _FAR_SINGLE = (
     *(1.2329951188322252, -0.13962110977360076, 0.015379650937917638, 0.06809610182729198),

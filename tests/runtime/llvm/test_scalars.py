@@ -14,10 +14,10 @@ import graphc as gc
 from graphc.conversion import round_to_bfloat16
 from graphc.op import OPS
 from graphc.types import BFLOAT16, BOOL, DTYPES, FLOAT16, FLOAT32, FLOAT64, INT8, INT32
-from runtime.llvm_backend import emitter, integers, library
-from runtime.llvm_backend.emitter import Body, Input, Operation, elementwise_kernel
+from runtime.llvm_backend import integers, library
 from runtime.llvm_backend.scalars import has_code
 from runtime.llvm_backend.text import Target
+from tests.runtime.llvm.elementwise_kernels import Body, Input, Operation, elementwise_kernel, host_target
 
 WITHOUT_CODE = {"lgamma", "digamma", "polygamma"}
 ELEMENTWISE = sorted(
@@ -316,5 +316,5 @@ def test_random_expressions_never_end_the_process():
 
 
 def test_the_host_is_known():
-    target = emitter.host_target()
+    target = host_target()
     assert target.vector_bits in (128, 256, 512)

@@ -1,4 +1,4 @@
-"""Kernels of elementwise expressions: a loop over whole vectors, then what is left.
+"""Kernels of elementwise expressions, to test ops and functions with: whole vectors, then what is left.
 
     void kernel(ptr out..., ptr in..., [ptr flag,] i64 n)
 
@@ -21,13 +21,6 @@ from runtime.llvm_backend.text import Emitter, Module, Target, target_of
 from runtime.llvm_backend.values import load, load_single, register_bytes, store
 
 KERNEL = "kernel"
-# What `emit` gives: the ops that agree with NumPy to the last bit.
-_ALIKE = frozenset(
-    [
-        *("add", "sub", "mul", "div", "neg", "square", "sqrt", "abs", "floor", "ceil"),
-        *("maximum", "minimum"),
-    ]
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,11 +177,3 @@ def _loop_body(
         store(em, dtypes[place], value, f"%out{i}", index, mask)
     em.raise_faults("%flag")
     return em.lines
-
-
-def emit(op: str, operands: int, dtype: DType) -> str | None:
-    """The module for `op` on `operands` arrays of float32 or float64; None where there is none."""
-    if op not in _ALIKE or dtype.name not in ("float32", "float64"):
-        return None
-    step = Operation(op, tuple(range(operands)), dtype)
-    return elementwise_kernel(Body((Input(dtype),) * operands, (step,), (operands,))).text
