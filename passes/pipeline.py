@@ -28,6 +28,7 @@ from passes.running import AfterEach, Pass, Repeated, walk
 from passes.simplification import simplify
 from passes.sizing import bind_sizes
 from passes.specialisation import specialise
+from passes.stages import stage
 from passes.state import thread_state
 from passes.target import PLAIN, Target
 
@@ -97,8 +98,9 @@ def prepare(request: Request, target: Target = PLAIN, after_each: AfterEach | No
     pass raises, with a note that names it; VerificationError where ``target.verify``.
     """
     tell = after_each or (lambda name, function: None)
-    function = define(request, target, tell)
-    guards = size_guards(function)
+    with stage("define"):
+        function = define(request, target, tell)
+        guards = size_guards(function)
     passes = REQUIRED + (PIPELINE if target.pipeline is None else target.pipeline)
     return Prepared(run(passes, function, target, tell), guards)
 
@@ -135,9 +137,9 @@ def _keeping_effects(function: Function) -> Function:
 
 def run(passes: Sequence[Pass], function: Function, target: Target, tell: AfterEach) -> Function:
     """`function` after each of `passes` in turn."""
-    for stage in walk(passes, function, target):
-        function = stage.after
-        tell(stage.name, function)
+    for done in walk(passes, function, target):
+        function = done.after
+        tell(done.name, function)
     return function
 
 

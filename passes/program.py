@@ -15,6 +15,7 @@ from graphc.sizes import Size, SizeExpr, Symbol, sole_symbol, symbols
 from graphc.tensor import Tensor
 from graphc.types import TensorType, TupleType
 from passes.scheduling import schedule
+from passes.stages import stage
 
 _CONSTANT, _VARIABLE, _RUN_STATE, _ASSIGN = "constant", "variable", "run_state", "assign"
 
@@ -91,7 +92,8 @@ def plan(
     `guards` are what `size_guards` found before the passes; without them they are found here.
     `known` are the symbols bound around a body.
     """
-    nodes = schedule(function)
+    with stage("schedule"):
+        nodes = schedule(function)
     number = {node: i for i, node in enumerate(nodes)}
     bound = set(known)
     bindings = tuple(

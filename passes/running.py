@@ -10,6 +10,7 @@ from graphc.errors import ArgumentError, VerificationError
 from graphc.function import Function
 from graphc.tensor import Tensor
 from graphc.verification import agree, verify
+from passes.stages import stage
 from passes.target import Target
 
 Pass = Callable[[Function, Target], Function]
@@ -32,8 +33,8 @@ class Repeated:
 
     def __call__(self, function: Function, target: Target) -> Function:
         """`function` once no step finds anything in it."""
-        for stage in walk((self,), function, target):
-            function = stage.after
+        for done in walk((self,), function, target):
+            function = done.after
         return function
 
 
@@ -94,7 +95,8 @@ def walk(passes: Sequence[Pass], function: Function, target: Target) -> Iterator
 def run_pass(step: Pass, function: Function, target: Target, done: Sequence[str] = ()) -> Function:
     """`function` after `step`; a failure gains a note that names the pass and those `done` before it."""
     try:
-        result = step(function, target)
+        with stage(name_of(step)):
+            result = step(function, target)
         if target.verify and result is not function:
             verify_result(function, result)
     except Exception as error:

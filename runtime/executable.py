@@ -20,6 +20,7 @@ from passes.history import record_of
 from passes.lifetimes import find_peak
 from passes.pipeline import Prepared, Request, prepare
 from passes.program import Check, Program, plan
+from passes.stages import stage
 from passes.target import Target
 from runtime.backend import Array, Backend, Whole
 from runtime.dumping import dumper
@@ -72,9 +73,12 @@ class Executable:
         if prepared is None:
             prepared = prepare(request, target, dumper())
         self.function: Function = prepared.function
-        self.program: Program = plan(self.function, prepared.guards)
-        self._bound: BoundProgram = bind(self.program, backend, check_numerics)
-        whole = "numbers are checked" if check_numerics else backend.whole(self.program, self._bound)
+        with stage("plan"):
+            self.program: Program = plan(self.function, prepared.guards)
+        with stage("bind"):
+            self._bound: BoundProgram = bind(self.program, backend, check_numerics)
+        with stage("lowering"):
+            whole = "numbers are checked" if check_numerics else backend.whole(self.program, self._bound)
         self.native: Whole | None = None if isinstance(whole, str) else whole
         self._reason = whole if isinstance(whole, str) else ""
         self._seconds = time.perf_counter() - begin

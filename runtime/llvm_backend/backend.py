@@ -13,6 +13,7 @@ import numpy as np
 from graphc.sizes import Size
 from graphc.types import DType
 from passes.program import Program, Step
+from passes.stages import stage
 from runtime.backend import Array, Whole
 from runtime.llvm_backend.library import Library, Module, load
 from runtime.llvm_backend.machine import host
@@ -112,7 +113,8 @@ class LlvmBackend:
         if node.op.name != "fused":
             return None
         plan = plan_rows(node)
-        text = None if plan is None else write_rows(plan, target_of(host()))
+        with stage("IR text"):
+            text = None if plan is None else write_rows(plan, target_of(host()))
         if plan is None or text is None:
             return None
         inside = [n for n in plan.body.nodes() if n.inputs and n not in plan.source]

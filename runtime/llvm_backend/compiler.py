@@ -17,6 +17,7 @@ from typing import Any
 import llvmlite.binding as llvm
 
 from graphc.errors import VerificationError
+from passes.stages import stage
 from runtime.llvm_backend.machine import open_target_machine
 
 # LLVM is not safe after a fork in the midst of it: a fork waits until none of us is in there.
@@ -37,7 +38,7 @@ def compile_modules(texts: Sequence[tuple[str, str]]) -> list[bytes]:
 
     Raises: VerificationError naming the first whose text is no valid LLVM module.
     """
-    with lock:
+    with lock, stage("codegen"):
         found: list[bytes | None] = [None] * len(texts)
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         several = min(len(texts), cores)

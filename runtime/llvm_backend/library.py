@@ -17,6 +17,7 @@ from typing import Any
 import llvmlite.binding as llvm
 
 from graphc.errors import VerificationError
+from passes.stages import stage
 from runtime.llvm_backend.compiler import lock
 from runtime.llvm_backend.machine import open_target_machine
 from runtime.llvm_backend.objects import ENTRY, Module, make_objects, symbol_of
@@ -60,7 +61,7 @@ def load(modules: Iterable[Module]) -> Library:
         if known.setdefault(module.name, module) != module:
             raise VerificationError(f"two kernels are called {module.name}")
     keys = {name: module.key() for name, module in known.items()}
-    with lock:
+    with lock, stage("load"):
         _clear_up()
         images: dict[str, tuple[_Image, str]] = {}
         missing: dict[_Identity, Module] = {}

@@ -12,6 +12,7 @@ from graphc.sizes import Size, SizeExpr
 from graphc.types import TensorType
 from passes.memory import ALIGNMENT, Cell
 from passes.program import Program, Step
+from passes.stages import stage
 from passes.weight import parts_of
 from runtime.execution import BoundStep
 from runtime.llvm_backend.backend import RowKernel
@@ -100,7 +101,8 @@ class StepWriter:
         contract = contract_of(node, look_through(self._cells.unmade))
         if contract is None:
             return Draft(PYTHON)
-        made = emit_contraction(contract, host(), _ENTRY, target=target_of(host()))
+        with stage("IR text"):
+            made = emit_contraction(contract, host(), _ENTRY, target=target_of(host()))
         shown = NativeKernel(f"{node.op.name}({', '.join(str(x.type) for x in node.inputs)})", made.text)
         if contract.combine in ("max", "min"):
             self.positive.update(dict.fromkeys(d.size for d in contract.reduced_dims))

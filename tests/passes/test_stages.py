@@ -1,0 +1,75 @@
+"""Stages: heard by whoever listens, in this thread only, each without those within it."""
+
+import threading
+import time
+
+import pytest
+
+import graphc as gc
+from passes.stages import count, is_heard, listening, stage
+
+
+def test_a_stage_is_timed_without_those_within_it():
+    with listening() as heard, stage("outer"), stage("inner"):
+        end = time.perf_counter() + 0.02
+        while time.perf_counter() < end:
+            pass
+    assert list(heard.entered) == ["outer", "inner"]
+    assert heard.wall["inner"] >= 0.02
+    assert heard.wall["outer"] < heard.wall["inner"]
+    assert heard.cpu.keys() == heard.wall.keys() == {"outer", "inner"}
+
+
+def test_what_is_counted_and_how_often_a_stage_was_entered():
+    with listening() as heard:
+        for _ in range(3):
+            with stage("s"):
+                count("things", 2)
+    assert heard.counts == {"things": 6}
+    assert heard.entered == {"s": 3}
+
+
+def test_nobody_listening_nothing_is_kept():
+    assert not is_heard()
+    assert stage("s") is stage("t")
+    count("things", 1)
+    with listening() as heard:
+        pass
+    assert not heard.counts
+    assert not heard.wall
+
+
+def test_listeners_nest_and_the_outer_one_goes_on_after():
+    with listening() as outer, stage("a"):
+        with listening() as inner, stage("b"):
+            pass
+        assert is_heard()
+    assert list(outer.wall) == ["a"]
+    assert list(inner.wall) == ["b"]
+
+
+def test_another_thread_is_not_heard():
+    with listening() as heard:
+        thread = threading.Thread(target=lambda: stage("elsewhere").__enter__())
+        thread.start()
+        thread.join()
+    assert not heard.wall
+
+
+def test_a_stage_that_fails_is_left():
+    with listening() as heard:
+        with pytest.raises(ValueError, match="no"), stage("a"):
+            raise ValueError("no")
+        with stage("b"):
+            pass
+    assert list(heard.wall) == ["a", "b"]
+
+
+def test_compiling_passes_through_all_its_stages():
+    x = gc.placeholder("float32", (None, 4), name="x")
+    y = gc.tanh(x * 2.0) + x
+    with gc.Session(backend="llvm") as session, listening() as heard:
+        session.compile(y, [x])
+    assert {"define", "simplify", "fuse", "schedule", "plan", "bind", "lowering", "IR text", "load"} <= set(
+        heard.wall
+    )
