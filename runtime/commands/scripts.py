@@ -1,0 +1,47 @@
+"""Scripts: what a file that is given to a command defines."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from pathlib import Path
+from typing import Any
+
+from graphc.errors import ArgumentError
+from graphc.files import load_graph
+
+
+def load_fetches(source: Path) -> Any:
+    """What `source` defines: the Graph in a .gir text or graph file, what build() of a script returns.
+
+    Raises: GraphError for what defines nothing; OSError.
+    """
+    return built_by(run_script(source), source) if is_script(source) else load_graph(source)
+
+
+def is_script(source: Path) -> bool:
+    """Whether `source` is a Python script, not a graph in a file."""
+    return source.suffix in (".py", ".pyw", "")
+
+
+def run_script(source: Path) -> dict[str, Any]:
+    """What the script `source` defines. Raises: what it raises; OSError."""
+    sys.path.insert(0, str(source.resolve().parent))  # a script may import its neighbours
+    try:
+        return runpy.run_path(str(source))
+    finally:
+        sys.path.pop(0)
+
+
+def built_by(script: dict[str, Any], source: Path) -> Any:
+    """What its build() returns. Raises: ArgumentError where it has none."""
+    build = script.get("build")
+    if not callable(build):
+        raise ArgumentError(f"{source} has no function build() that returns its fetches")
+    return build()
+
+
+def fed_by(script: dict[str, Any]) -> Any:
+    """What its feeds() returns, a dict as `Session.run` takes it; None where it has none."""
+    feeds = script.get("feeds")
+    return feeds() if callable(feeds) else None
