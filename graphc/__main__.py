@@ -1,4 +1,4 @@
-"""The command line: ``python -m graphc COMMAND``, or ``graphc COMMAND``; the commands are in `runtime.commands`."""
+"""The command line: ``python -m graphc COMMAND``, see `runtime.commands`."""
 
 from __future__ import annotations
 
