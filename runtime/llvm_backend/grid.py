@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from graphc.sizes import product
-from runtime.llvm_backend.schedule import LONG_REDUCTION, Schedule, estimate
+from runtime.llvm_backend.lane_choice import estimate
+from runtime.llvm_backend.schedule import LONG_REDUCTION, Schedule
 from runtime.llvm_backend.tile import Frame, panel_count, tile_count
 from runtime.llvm_backend.writer import Value, Writer
 

@@ -20,16 +20,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from graphc.sizes import Size, product, substitute, symbols
+from graphc.sizes import Size, product
 from graphc.types import FLOAT16
 from runtime.llvm_backend.contraction import Access, Contract, Dim
+from runtime.llvm_backend.lane_choice import estimate, is_dot, lane_dim
 from runtime.llvm_backend.registers import VectorUnit, choose_tile, count_lanes, even_part
 
 A, B, OUT = 0, 1, 2  # the first operands of every loop; then come the reads
 LONG_REDUCTION = 65_536  # steps per output beyond which a reduction is cut, by its size alone
-_HINT = 192  # what a size known only at the run is taken for
 _OUTER_BLOCK, _DOT_BLOCK = 1152, LONG_REDUCTION  # steps of a reduction that stay in registers
-_MOST_ROWS_OF_DOT = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,19 +99,13 @@ class Schedule:
         return whole * first
 
 
-def estimate(size: Size) -> int:
-    """A number to decide by: symbols are taken for a middling size."""
-    number = substitute(size, dict.fromkeys(symbols(size), _HINT))
-    return number if isinstance(number, int) else _HINT
-
-
 def plan(contract: Contract, machine: VectorUnit) -> Schedule:
     """The schedule of a contract on a machine."""
     width = count_lanes(machine, contract.accumulator.itemsize)
     dims = [dim for dim in contract.dims if dim.size != 1]
     kept = [dim for dim in dims if dim.name in contract.out.strides]
     reduced = [dim for dim in dims if dim.name not in contract.out.strides]
-    if _is_dot(contract, kept, reduced):
+    if is_dot(contract, kept, reduced, width):
         return _plan_dot(contract, kept, reduced, width)
     return _plan_outer(contract, kept, reduced, machine, width)
 
@@ -147,42 +140,13 @@ def _by(operand: int, *others: int) -> Callable[[Loop], tuple[int, ...]]:
     return lambda loop: tuple(-abs(estimate(loop.strides[x])) for x in (operand, *others))
 
 
-def _lane_dim(contract: Contract, kept: Sequence[Dim]) -> Dim | None:
-    """The output dim that vectors lie along: stride 1 in `out` first, then stride 1 in an input."""
-
-    def rank(dim: Dim) -> tuple[bool, bool, bool, int]:
-        strides = [access.stride(dim.name) for access in contract.ins]
-        return (contract.out.stride(dim.name) == 1, 1 in strides, any(strides), estimate(dim.size))
-
-    return max(kept, key=rank, default=None)
-
-
-def _is_dot(contract: Contract, kept: Sequence[Dim], reduced: Sequence[Dim]) -> bool:
-    """Whether lanes are steps of the reduction: it is contiguous in all inputs, and no output is."""
-    unit = [dim for dim in reduced if all(access.stride(dim.name) == 1 for access in contract.ins)]
-    if not unit:
-        return False
-    lane = _lane_dim(contract, kept)
-    if lane is None:
-        return True
-    if any(access.stride(lane.name) == 1 for access in contract.ins):
-        return False
-    if len(contract.ins) == 1 or lane.size == 1:
-        return True
-    a, b = contract.ins if contract.ins[1].stride(lane.name) != 0 else contract.ins[::-1]
-    rows = [dim.size for dim in kept if dim.name != lane.name and b.stride(dim.name) == 0]
-    if any(not isinstance(size, int) for size in rows) or a.stride(lane.name) != 0:
-        return False
-    return estimate(product(rows)) <= _MOST_ROWS_OF_DOT
-
-
 # ---- the outer form ----------------------------------------------------------------------------------
 
 
 def _plan_outer(
     contract: Contract, kept: Sequence[Dim], reduced: Sequence[Dim], machine: VectorUnit, width: int
 ) -> Schedule:
-    lane = _lane_dim(contract, kept)
+    lane = lane_dim(contract, kept, reduced, width)
     name = lane.name if lane else ""
     a = 0
     if len(contract.ins) == 2:
@@ -194,7 +158,8 @@ def _plan_outer(
     column = _loop(lane, operands) if lane else Loop(1, (0,) * len(operands))
     loops = [_loop(dim, operands) for dim in kept if dim.name != name]
     batch = _merge(sorted((loop for loop in loops if loop.strides[B] != 0), key=_by(OUT, B)))
-    rows = _merge(sorted((loop for loop in loops if loop.strides[B] == 0), key=_by(OUT, A)))
+    inward = _by(OUT, A) if column.strides[OUT] == 1 else _by(A)  # where no store is whole, by A alone
+    rows = _merge(sorted((loop for loop in loops if loop.strides[B] == 0), key=inward))
     rows = rows or (Loop(1, (0,) * len(operands)),)
     apart = column.strides[B] not in (0, 1)
     order = _by(A, B) if apart or len(contract.ins) == 1 else _by(B, A)
