@@ -21,6 +21,7 @@ from passes.weight import parts_of
 from runtime.execution import BoundProgram
 from runtime.llvm_backend.backend import RowKernel
 from runtime.llvm_backend.call import Call, PortableFunction
+from runtime.llvm_backend.loop_steps import LOOPS
 from runtime.llvm_backend.native_lowering import Lowered, inner_variables, lower
 from runtime.llvm_backend.native_steps import PYTHON, NativeKernel
 from runtime.llvm_backend.pool import pool
@@ -142,7 +143,7 @@ def _find_reason(program: Program) -> str:
             return f"{step.node.op.name} gives sizes"
         if step.node.op.name in ("state_rank", "extent"):
             return f"{step.node.op.name} states sizes"
-    kernels = (step.node for step in program.steps if step.node.op.name == "fused")
+    kernels = (step.node for step in program.steps if step.node.op.name in ("fused", *LOOPS))
     if any(map(may_fail, kernels)) and any(node.op.name in _AGAIN for node in _all_nodes(program)):
         return "a failing run would print or call Python twice"
     for buffer in program.outputs:

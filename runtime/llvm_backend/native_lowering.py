@@ -7,7 +7,6 @@ skipped where the sizes are those of the run before on the same words.
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +25,7 @@ from runtime.llvm_backend.call import Feed, Output, Signature, reserve
 from runtime.llvm_backend.cells import Cells
 from runtime.llvm_backend.library import Module, load
 from runtime.llvm_backend.native_steps import NativeKernel, StepWriter
-from runtime.llvm_backend.polling import address_of
+from runtime.llvm_backend.polling import c_library
 from runtime.llvm_backend.python_steps import Place, PythonStep
 from runtime.llvm_backend.size_words import SizeWords
 from runtime.llvm_backend.steptable import StepTable, TableBuilder
@@ -131,9 +130,8 @@ class _Lowering:
         program, builder, writer = self.program, self.builder, self.writer
         steps = tuple(zip(program.steps, self.bound.steps, strict=True))
         drafts = [writer.draft(step, bound) for step, bound in steps]
-        libc: Any = ctypes.CDLL(None)
-        copying = Module("copy", _COPY, ("kernel",), {"memcpy": address_of(libc.memcpy)})
-        clearing = Module("clear", _CLEAR, ("kernel",), {"memset": address_of(libc.memset)})
+        copying = Module("copy", _COPY, ("kernel",), c_library("memcpy"))
+        clearing = Module("clear", _CLEAR, ("kernel",), c_library("memset"))
         library = load([*writer.modules.values(), copying, clearing])
         builder.mark("main")
         for (step, bound), draft in zip(steps, drafts, strict=True):
@@ -283,7 +281,7 @@ class _Lowering:
             builder.equal(words.word(x), words.word(y), REFUSE)
         for size in self.writer.positive:
             builder.at_most(builder.constant(1), words.word(size), REFUSE)
-        for size in self._perhaps_negative():
+        for size in self._perhaps_negative() | self.writer.natural:
             builder.at_most(builder.constant(0), words.word(size), REFUSE)
         for word, size in self.writer.filled:
             words.store(word, size)

@@ -20,7 +20,10 @@ from runtime.llvm_backend.cells import Cells
 from runtime.llvm_backend.contraction_steps import contract_of
 from runtime.llvm_backend.kernel import Kernel, emit_contraction
 from runtime.llvm_backend.library import Library, Module
+from runtime.llvm_backend.loop_kernel import LoopKernel
+from runtime.llvm_backend.loop_steps import loops_of
 from runtime.llvm_backend.machine import host
+from runtime.llvm_backend.polling import c_library
 from runtime.llvm_backend.python_steps import Place, PythonStep
 from runtime.llvm_backend.row_steps import cut_rows, reduces
 from runtime.llvm_backend.steploop import FLAG
@@ -46,11 +49,12 @@ class NativeKernel:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What runs a step; its kernel and the module of that, where it has one."""
+    """What runs a step; its kernel and the module of that, where it has one; or its loops, in order."""
 
     kind: str
     module: Module | None = None
     kernel: RowKernel | Kernel | None = None
+    loops: tuple[tuple[LoopKernel, Module], ...] = ()
 
 
 class StepWriter:
@@ -63,7 +67,7 @@ class StepWriter:
         plans: (address, block): the functions that count the chunks of contractions.
         scratch: (word, offset): words to hold addresses behind the arena.
         room: how many bytes there must be behind the arena: the largest of these.
-        positive: sizes that must not be 0.
+        positive: sizes that must not be 0. natural: those that must not be negative.
         python: the steps in Python, by number.
     """
 
@@ -79,6 +83,7 @@ class StepWriter:
         self.scratch: list[tuple[int, Size]] = []
         self.room: dict[Size, None] = {}
         self.positive: dict[Size, None] = {}
+        self.natural: dict[Size, None] = {}
         self.python: list[PythonStep] = []
 
     # What runs a step.
@@ -100,7 +105,14 @@ class StepWriter:
             return Draft(NATIVE, self._module(kernel.text, ("kernel",), kernel), kernel)
         contract = contract_of(node, look_through(self._cells.unmade))
         if contract is None:
-            return Draft(PYTHON)
+            with stage("IR text"):
+                loops = loops_of(node)
+            if not loops:
+                return Draft(PYTHON)
+            modules = (
+                self._module(x.text, ("kernel",), NativeKernel(x.name, x.text), x.imports) for x in loops
+            )
+            return Draft(NATIVE, loops=tuple(zip(loops, modules, strict=True)))
         with stage("IR text"):
             made = emit_contraction(contract, host(), _ENTRY, target=target_of(host()))
         shown = NativeKernel(f"{node.op.name}({', '.join(str(x.type) for x in node.inputs)})", made.text)
@@ -108,10 +120,17 @@ class StepWriter:
             self.positive.update(dict.fromkeys(d.size for d in contract.reduced_dims))
         return Draft(NATIVE, self._module(made.text, made.functions, shown), made)
 
-    def _module(self, text: str, functions: tuple[str, ...], kernel: NativeKernel | RowKernel) -> Module:
+    def _module(
+        self,
+        text: str,
+        functions: tuple[str, ...],
+        kernel: NativeKernel | RowKernel,
+        imports: tuple[str, ...] = (),
+    ) -> Module:
         key = text, functions
         if key not in self.modules:
-            self.modules[key] = Module(f"{len(self.modules)} {kernel.name}", text, functions)
+            addresses = c_library(*imports)
+            self.modules[key] = Module(f"{len(self.modules)} {kernel.name}", text, functions, addresses)
             self.kernels[text] = kernel
         return self.modules[key]
 
@@ -127,6 +146,9 @@ class StepWriter:
             if step.node.op.name == "embed":
                 self.clear((step.output, 0), library.address("clear", "kernel"))
             self._contraction(step, draft.kernel, library, draft.module.name)
+        elif draft.loops:
+            for kernel, module in draft.loops:
+                self._loop(step, kernel, library.address(module.name))
         elif draft.kind == PYTHON:
             self._in_python(step, bound)
 
@@ -209,6 +231,28 @@ class StepWriter:
                 builder.preset(block + kernel.first_count + i, count)
         for i, phase in enumerate(kernel.phases):
             builder.parallel(library.address(module, phase.name), block, block + kernel.first_count + i)
+
+    def _loop(self, step: Step, kernel: LoopKernel, address: int) -> None:
+        builder = self._builder
+        block = builder.block([0] * len(kernel.words))
+        for i, word in enumerate(kernel.words, block):
+            if word.kind == "operand":
+                self._cells.point(i, (step.inputs[word.number], 0))
+            elif word.kind == "result":
+                self._cells.point(i, (step.output, word.number))
+            elif word.kind == "scratch":
+                self.scratch.append((i, word.size))
+            elif word.kind == "flag":
+                builder.point(i, FLAG)
+            else:
+                self.fill(i, word.size)
+        if kernel.scratch != 0:
+            self.room[kernel.scratch] = None
+        self.positive.update(dict.fromkeys(kernel.positive))
+        self.natural.update(dict.fromkeys(kernel.natural))
+        chunks = builder.word()
+        self.fill(chunks, kernel.chunks)
+        builder.parallel(address, block, chunks)
 
     def _in_python(self, step: Step, bound: BoundStep) -> None:
         operands: dict[int, Place | tuple[Place, ...]] = {}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from functools import cache
 
 from runtime.llvm_backend.machine import host
 
@@ -93,6 +94,16 @@ def clock_imports() -> dict[str, int]:
     if sys.platform == "win32":
         return {"GetTickCount64": address_of(ctypes.windll.kernel32.GetTickCount64)}
     return {"clock_gettime": address_of(ctypes.CDLL(None).clock_gettime)}
+
+
+def c_library(*functions: str) -> dict[str, int]:
+    """Where functions of the C library begin."""
+    return {name: _find(name) for name in functions}
+
+
+@cache
+def _find(name: str) -> int:
+    return address_of(getattr(ctypes.CDLL(None), name))
 
 
 def address_of(function: object) -> int:
