@@ -15,7 +15,7 @@ from passes.program import Program, Step
 Array = np.ndarray[Any, Any]
 Kernel = Callable[..., Any]  # operands as arrays -> the result, or a tuple of results
 
-DEFAULT_BACKEND = "numpy"
+DEFAULT_BACKEND = "llvm"
 
 
 class Backend(Protocol):

@@ -89,9 +89,7 @@ class Compilation:
         `first` is called before anything is compiled.
         """
         key = (fetches, feeds)
-        try:
-            return self._direct[key]
-        except KeyError:
+        if key not in self._direct:
             first()
             found = None
             if all(t.result.shape is not None for t in feeds):
@@ -99,7 +97,7 @@ class Compilation:
             if found is not None and (found.native is None or self.is_chosen_by_sizes(found)):
                 found = None
             self._direct[key] = found
-            return found
+        return self._direct[key]
 
     def general(self, fetches: tuple[Tensor, ...], feeds: tuple[Tensor, ...]) -> Executable:
         """What runs `fetches` for the most sizes of `feeds`.

@@ -22,7 +22,7 @@ from graphc.tensor import Tensor
 from graphc.types import BFLOAT16, TensorType, TupleType, Type
 from passes.program import Check, Program, Step
 from runtime.backend import Array, Backend, Kernel
-from runtime.failure import explain
+from runtime.failure import Origin, explain, itself, seen_outside
 from runtime.regions import Body, Run, Runner, runner_of
 
 Values = list[Any]  # what the buffers hold
@@ -71,12 +71,16 @@ class BoundStep:
 
 @dataclass(frozen=True, slots=True)
 class BoundProgram:
-    """A program, ready to run. `blank` are the buffers before a run: constants and None."""
+    """A program, ready to run. `blank` are the buffers before a run: constants and None.
+
+    `origin` gives for a node of a body what stands for it in the user's program.
+    """
 
     program: Program
     steps: tuple[BoundStep, ...]
     blank: tuple[Any, ...]
     reads: tuple[tuple[str, int, Tensor], ...]
+    origin: Origin = itself
 
     def run(self, inputs: Sequence[Any], run: Run) -> Values:
         """What the buffers hold once all steps have run on `inputs`."""
@@ -96,7 +100,7 @@ class BoundProgram:
                 step(values, run)
         except Exception as error:
             assert step is not None
-            explain(error, step.node, [values[i] for i in step.inputs])
+            explain(error, step.node, [values[i] for i in step.inputs], self.origin)
             raise
         return values
 
@@ -137,7 +141,7 @@ def uninitialized(name: str, node: Tensor) -> UninitializedError:
     return error
 
 
-def bind(program: Program, backend: Backend, check_numerics: bool) -> BoundProgram:
+def bind(program: Program, backend: Backend, check_numerics: bool, origin: Origin = itself) -> BoundProgram:
     """`program` with each step bound to the backend's kernel, else to its op's meaning."""
     blank: Values = [None] * program.buffers
     for buffer, value in program.constants:
@@ -147,16 +151,20 @@ def bind(program: Program, backend: Backend, check_numerics: bool) -> BoundProgr
     by_buffer = program.nodes
     return BoundProgram(
         program,
-        tuple(_bind_step(step, backend, check_numerics) for step in program.steps),
+        tuple(_bind_step(step, backend, check_numerics, origin) for step in program.steps),
         tuple(blank),
         tuple((name, buffer, by_buffer[buffer]) for name, buffer, _ in program.variables),
+        origin,
     )
 
 
-def _bind_step(step: Step, backend: Backend, check_numerics: bool) -> BoundStep:
+def _bind_step(step: Step, backend: Backend, check_numerics: bool, origin: Origin) -> BoundStep:
     node = step.node
     if step.programs:
-        bodies = {name: bind(p, backend, check_numerics) for name, p in step.programs.items()}
+        bodies = {
+            name: bind(p, backend, check_numerics, partial(seen_outside, node, p.function.inputs, origin))
+            for name, p in step.programs.items()
+        }
         runner = runner_of(node, {name: body.as_body() for name, body in bodies.items()})
         kernel = backend.kernel(step)
         if kernel is not None:

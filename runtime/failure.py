@@ -2,26 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from graphc.errors import GraphError
+from graphc.ops.region import fused
+from graphc.ops.state import pick
 from graphc.tensor import Tensor, describe
 from graphc.types import TensorType, TupleType, format_type
 
+Origin = Callable[[Tensor], Tensor]  # a node of a body -> what it is outside
 
-def explain(error: Exception, node: Tensor, operands: Sequence[Any]) -> None:
+
+def itself(node: Tensor) -> Tensor:
+    """`node`, or the node of a fused body that it picks."""
+    if node.op is pick and node.inputs[0].op is fused:
+        made: Tensor = node.inputs[0].attrs["body"].outputs[node.attrs["index"]]
+        return made
+    return node
+
+
+def seen_outside(region: Tensor, inputs: Sequence[Tensor], origin: Origin, node: Tensor) -> Tensor:
+    """What `node`, in a body of `region` that takes `inputs`, is outside: for what is captured, that.
+
+    What a loop carries or walks is a value of its own in every step.
+    """
+    own = region.attrs["carried"] + region.attrs["scanned"] if region.op.name == "loop" else 0
+    if node not in inputs:
+        return itself(node)
+    behind = len(inputs) - inputs.index(node)  # captures come last, in a region and in its bodies
+    captured = len(region.inputs) - (1 if region.op.name == "cond" else own)
+    return origin(region.inputs[-behind]) if behind <= captured else node
+
+
+def explain(error: Exception, node: Tensor, operands: Sequence[Any], origin: Origin = itself) -> None:
     """Tells `error`, which stays the same object, where in the user's program it arose. Once only.
 
-    `operands` are the values `node` ran on.
+    `operands` are the values `node` ran on; `origin` says what its operands are in the user's program.
     """
     if getattr(error, "explained", False):
         return
     error.explained = True  # type: ignore[attr-defined]  # read only here and where nodes are made
     lines = [f"at {node.loc}"] if node.loc else []
-    for label, operand, value in zip(operand_names(node), node.inputs, operands, strict=False):
+    for label, given, value in zip(operand_names(node), node.inputs, operands, strict=False):
+        operand = origin(given)
         place = f", made at {operand.loc.short}" if operand.loc else ""
         lines.append(f"{label} is {describe(operand)}: {actual_type(operand, value)}{place}")
     if isinstance(error, GraphError):

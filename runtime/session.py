@@ -47,7 +47,7 @@ class Session:
 
     Args:
         graph: what to run; the current graph where None.
-        backend: ``"numpy"`` or ``"llvm"``; None is GRAPHC_BACKEND, else the default.
+        backend: ``"numpy"`` or ``"llvm"``; None is GRAPHC_BACKEND, else ``"llvm"``.
         threads: how many threads may compute; None is GRAPHC_THREADS, else one for each core.
         fast_math: whether rewrites may change the last bits of floats.
         check_numerics: whether a NaN or an infinity made of finite operands ends a run.

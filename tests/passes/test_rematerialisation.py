@@ -170,9 +170,9 @@ def test_bodies_of_loops_are_planned_too():
 
     _, last = gc.while_loop(lambda i, state: i < 3, body, [0, x])
     value = {x: np.random.default_rng(0).normal(size=(64, 64))}
-    with gc.Session() as session:
+    with gc.Session(backend="numpy") as session:
         peak, right = session.compile(last, [x]).peak_bytes(), session.run(last, value)
-    with gc.Session(memory_budget=int(peak * 0.7)) as session:
+    with gc.Session(backend="numpy", memory_budget=int(peak * 0.7)) as session:
         assert session.compile(last, [x]).peak_bytes() <= peak * 0.7
         assert session.run(last, value).tobytes() == right.tobytes()
 
@@ -190,9 +190,9 @@ def test_effects_run_once():
     for _ in range(8):
         y = gc.tanh(y)
     (slope,) = gc.gradients(gc.sum(y), [h])
-    with gc.Session() as session:
+    with gc.Session(backend="numpy") as session:
         peak = session.compile(slope, [x]).peak_bytes()
-    with gc.Session(memory_budget=int(peak * 0.8)) as session:
+    with gc.Session(backend="numpy", memory_budget=int(peak * 0.8)) as session:
         session.run(slope, {x: np.ones(1000)})
     assert len(calls) == 1
 
