@@ -41,7 +41,7 @@ def lane_dim(contract: Contract, kept: Sequence[Dim], reduced: Sequence[Dim], wi
         if any(stride != 1 for stride in moving):
             both = len(moving) == len(strides)  # else it is packed, for all rows that use it
             rows = math.prod(estimate(d.size) for d in kept if all(_apart(contract, dim, d)))
-            per_step += 1.0 if both else 1.0 / rows
+            per_step += 1.0 if both else 1.0 / max(rows, 1)
         return steps * per_step + (vectors / size if contract.out.stride(dim.name) == 1 else 2.0)
 
     first = max(kept, key=rank, default=None)
