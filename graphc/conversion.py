@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from graphc.errors import ArgumentError, DTypeError
-from graphc.graph import current
+from graphc.graph import current, placed
 from graphc.location import here
 from graphc.op import Op
 from graphc.tensor import Tensor
@@ -50,8 +50,9 @@ def as_tensor(value: Any, dtype: Any = None) -> Tensor:
 def _constant(array: np.ndarray[Any, Any], dtype: DType) -> Tensor:
     from graphc.ops.source import _constant as constant  # ops build on this module
 
-    type = TensorType(dtype, array.shape)
-    return Tensor(constant, (), {"value": array, "dtype": dtype}, type, here(), None, current().graph)
+    type, frame = TensorType(dtype, array.shape), current()
+    attrs = {"value": array, "dtype": dtype}
+    return Tensor(constant, (), attrs, type, placed(here(), frame), None, frame.graph)
 
 
 def _holds_tensor(value: Any) -> bool:

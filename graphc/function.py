@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
+from threading import local
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -115,6 +117,8 @@ def rebuild(
     for node in topological(function.outputs + function.effects, first=new):
         if node not in new:
             new[node] = make(node, tuple(new[i] for i in node.inputs))
+    if _thread.pairs is not None:
+        _thread.pairs.extend((node, heir) for node, heir in new.items() if heir is not node)
     inputs = tuple(new[node] for node in function.inputs)
     outputs = tuple(new[node] for node in function.outputs)
     effects = tuple(new[node] for node in function.effects)
@@ -125,4 +129,37 @@ def rebuild(
 
 def with_inputs(node: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
     """`node` on other operands of the same types; the very same node where they are its own."""
-    return node if inputs == node.inputs else replace(node, inputs=inputs)
+    if inputs == node.inputs:
+        return node
+    made = replace(node, inputs=inputs)
+    follow(node, made)
+    return made
+
+
+# Who came of whom.
+
+Pairs = list[tuple["Tensor", "Tensor"]]
+
+
+class _Thread(local):
+    def __init__(self) -> None:
+        self.pairs: Pairs | None = None
+
+
+_thread = _Thread()
+
+
+@contextmanager
+def following() -> Iterator[Pairs]:
+    """Collects pairs of a node and what came to stand for it, as long as it is open, in this thread."""
+    outer, _thread.pairs = _thread.pairs, []
+    try:
+        yield _thread.pairs
+    finally:
+        _thread.pairs = outer
+
+
+def follow(node: Tensor, heir: Tensor) -> None:
+    """Says that `heir` came to stand for `node`, if anyone listens."""
+    if _thread.pairs is not None:
+        _thread.pairs.append((node, heir))

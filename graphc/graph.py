@@ -262,6 +262,7 @@ def enter(
     """A new node in the current graph, behind its control dependencies, registered if it has a name."""
     frame = current()
     graph = frame.graph
+    location = placed(location, frame)
     for operand in inputs:
         if operand.owner is not graph:
             graph = _meeting_graph(graph, inputs)
@@ -283,6 +284,13 @@ def enter(
     if full_name is not None:
         graph.register(node)
     return node
+
+
+def placed(location: Location | None, frame: Frame) -> Location | None:
+    """`location` in the scope of `frame`; one that was handed on keeps its own."""
+    if not frame.scope or location is None or location.scope:
+        return location
+    return replace(location, scope=frame.scope[:-1])
 
 
 def has_effects(node: Tensor) -> bool:

@@ -18,11 +18,15 @@ _OURS = (*_ROOMS, contextlib.__file__)
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """A line of a file; `backward` marks nodes that differentiate what the line computes."""
+    """A line of a file; `backward` marks nodes that differentiate what the line computes.
+
+    `scope` is the name scope that was open there: ``"layer1/cell"``, empty outside of all.
+    """
 
     filename: str
     line: int
     backward: bool = False
+    scope: str = ""
 
     @property
     def short(self) -> str:

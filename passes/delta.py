@@ -1,53 +1,57 @@
 """Deltas: the states of a function, pass after pass, as data for JSON; and their text again.
 
-A node keeps its id from pass to pass: while it is the same object, and where another one with the
-same op, place, name and type stands for it afterwards.
+A node keeps its id from pass to pass, see `passes.lineage`. What stands in a node, docs/record.md says.
 """
 
 from __future__ import annotations
 
 import ast
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from graphc.function import Function, topological
+from graphc.function import Function, Pairs, topological
 from graphc.literals import Speller, parameters, spell_file, spell_name
+from graphc.sizes import Size, Symbol, evaluate, symbols
 from graphc.tensor import Tensor
+from graphc.types import TensorType
+from passes.cost import cost_of_node
+from passes.lineage import Belongings, Lineage
+from passes.record import Change
+from passes.weight import GUESS, bytes_of, parts_of
 
 Node = dict[str, Any]
 _COLUMN = 48  # where places begin, as in `graphc.text`
 
 
 class Deltas:
-    """Turns one state after the other into what changed since the state before."""
+    """Turns one state after the other into what changed since the state before.
 
-    def __init__(self) -> None:
+    Args:
+        known: what symbols in sizes are; a guess stands for the others.
+    """
+
+    def __init__(self, known: Mapping[Symbol, int] | None = None) -> None:
         self.speller = Speller()  # one for all states, so that unknown sizes and arrays keep their names
-        self._ids: dict[Tensor, str] = {}
-        self._before: dict[Tensor, None] = {}
+        self.sizes = Sizes(known or {})
+        self.ids: dict[Tensor, str] = {}
+        self.belongings = Belongings()
         self._known: dict[str, Node] = {}
         self._next = 0
 
-    def step(self, function: Function) -> dict[str, Any]:
+    def lineage(self, pairs: Pairs = (), changes: Iterable[Change] = ()) -> Lineage:  # type: ignore[assignment]  # read only
+        """How the state that `step` is given next came of the present one."""
+        return Lineage(self.ids, pairs, changes)
+
+    def step(self, function: Function, lineage: Lineage | None = None) -> dict[str, Any]:
         """What `function` adds, removes and changes: nodes by id; and its inputs, outputs and effects."""
-        nodes = dict.fromkeys(function.nodes())
-        ids, before = self._ids, self._before
-        heirs: dict[Any, list[str]] = {}
-        for node in reversed(before):
-            if node not in nodes:
-                heirs.setdefault(_likeness(node), []).append(ids[node])
-        for node in nodes:
-            if node not in before:
-                likely = heirs.get(_likeness(node))
-                ids[node] = likely.pop() if likely else self._new_id()
+        lineage = lineage or self.lineage()
+        before, known = self.ids, self._known
+        ids = lineage.name_all(function.nodes(), self.new_id)
         now = {}
-        for node in nodes:
-            id = ids[node]
-            now[id] = self._known[id] if node in before else spell_node(node, ids, self.speller)
-        known = self._known
-        self._before, self._known = nodes, now
-        self._ids = {node: ids[node] for node in nodes}
+        for node, id in ids.items():
+            now[id] = known[id] if node in before else self.spell(node, ids, lineage)
+        self.ids, self._known = ids, now
         return {
             "added": {id: node for id, node in now.items() if id not in known},
             "changed": {id: node for id, node in now.items() if id in known and known[id] != node},
@@ -57,16 +61,63 @@ class Deltas:
             "effects": [ids[node] for node in function.effects],
         }
 
-    def _new_id(self) -> str:
+    def spell(self, node: Tensor, ids: Mapping[Tensor, str], lineage: Lineage) -> Node:
+        """`node` as data; its operands are in `ids`."""
+        spelled = spell_node(node, ids, self.speller, self.sizes)
+        if node.op.name == "fused":
+            members = lineage.members(node)
+            number = {inner: str(i) for i, inner in enumerate(node.attrs["body"].nodes())}
+            spelled["members"] = {number[inner]: lineage.before[was] for inner, was in members.items()}
+            before = self._known.get(ids[node], {}) if node in ids else {}
+            spelled["members"] = spelled["members"] or before.get("members", {})
+        return spelled
+
+    def settle_gradients(self, delta: Mapping[str, Any], became: Mapping[str, list[str]]) -> None:
+        """Completes the nodes of `delta` by the forward nodes that they belong to."""
+        origins: dict[str, list[str]] = {}
+        for id, heirs in became.items():
+            for heir in heirs:
+                origins.setdefault(heir, []).append(id)
+        of = self.belongings
+        for part in ("added", "changed"):
+            for id, node in delta[part].items():
+                if node["backward"]:
+                    same, related = self._picked(node), [*reversed(origins.get(id, ())), *node["operands"]]
+                    if node["op"] != "fused" and not same:
+                        same, related = [*reversed(origins.get(id, ()))], node["operands"]
+                    of.hand_on(same, related, id)
+                node["gradient"] = of.of.get(id)
+
+    def _picked(self, node: Node) -> list[str]:
+        """The member of a group whose value `node` is."""
+        group = self._known[node["operands"][0]] if node["op"] == "pick" else None
+        if group is None or group["op"] != "fused":
+            return []
+        inner = group["attrs"]["body"]["outputs"][int(node["attrs"]["index"])]
+        return [group["members"][inner]] if inner in group["members"] else []
+
+    def new_id(self) -> str:
+        """An id that no node has had."""
         self._next += 1
         return f"n{self._next}"
 
 
-def _likeness(node: Tensor) -> Any:
-    return (node.op, node.loc, node.name, node.type)
+class Sizes:
+    """What symbols in sizes are: as known, else guessed."""
+
+    def __init__(self, known: Mapping[Symbol, int]) -> None:
+        self.known = dict(known)
+
+    def number(self, size: Size) -> int:
+        """`size` as a number."""
+        if isinstance(size, int):
+            return size
+        for symbol in symbols(size):
+            self.known.setdefault(symbol, GUESS)
+        return evaluate(size, self.known)
 
 
-def spell_node(node: Tensor, ids: Mapping[Tensor, str], speller: Speller) -> Node:
+def spell_node(node: Tensor, ids: Mapping[Tensor, str], speller: Speller, sizes: Sizes) -> Node:
     """`node` as data: its op, operands by id, attributes and type as text, and where it comes from."""
     attrs: dict[str, Any] = {}
     given = parameters(node.op) if node.attrs else {}
@@ -74,30 +125,44 @@ def spell_node(node: Tensor, ids: Mapping[Tensor, str], speller: Speller) -> Nod
         if key in node.attrs:
             value = node.attrs[key]
             attrs[key] = (
-                spell_body(value, speller)
+                spell_body(value, speller, sizes)
                 if isinstance(value, Function)
                 else speller.value(value, parameter.kind == "Shape")
             )
-    loc = node.loc
+    loc, type = node.loc, node.type
+    single = type if isinstance(type, TensorType) else None
+    name = node.name
+    if name is None and node.op.name == "placeholder":
+        name = node.attrs.get("name")
+    cost = cost_of_node(node)
     return {
         "op": node.op.name,
         "operands": [ids[operand] for operand in node.inputs],
         "attrs": attrs,
-        "type": speller.type(node.type),
-        "name": node.name,
+        "type": speller.type(type),
+        "dtype": None if single is None else single.dtype.code,
+        "shape": None
+        if single is None or single.shape is None
+        else [sizes.number(size) for size in single.shape],
+        "name": name,
+        "scope": (loc.scope if loc else "") or (name or "").rpartition("/")[0],
         "file": os.path.basename(loc.filename) if loc else None,
         "line": loc.line if loc else None,
         "source": loc.source if loc else None,
         "backward": bool(loc and loc.backward),
+        "gradient": None,
+        "flops": sizes.number(cost.flops),
+        "bytes": sizes.number(cost.bytes),
+        "result_bytes": sum(sizes.number(bytes_of(t)) for t in parts_of(type) if t.shape is not None),
     }
 
 
-def spell_body(function: Function, speller: Speller) -> dict[str, Any]:
+def spell_body(function: Function, speller: Speller, sizes: Sizes) -> dict[str, Any]:
     """`function`, the body of a region, as data: all its nodes, numbered from 0."""
     nodes = function.nodes()
     ids = {node: str(i) for i, node in enumerate(nodes)}
     return {
-        "nodes": {ids[node]: spell_node(node, ids, speller) for node in nodes},
+        "nodes": {ids[node]: spell_node(node, ids, speller, sizes) for node in nodes},
         "inputs": [ids[node] for node in function.inputs],
         "outputs": [ids[node] for node in function.outputs],
         "effects": [ids[node] for node in function.effects],

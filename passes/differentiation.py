@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from graphc import ops
 from graphc.errors import GraphError
-from graphc.function import Function, bodies, rebuild, topological, with_inputs
+from graphc.function import Function, bodies, follow, rebuild, topological, with_inputs
 from graphc.graph import graph_frame
 from graphc.location import backward_of, on_behalf_of
 from graphc.ops.elementwise import identity
@@ -17,6 +17,7 @@ from graphc.ops.override import override_gradient
 from graphc.ops.state import pick
 from graphc.tensor import Tensor, describe
 from graphc.types import TensorType
+from passes.record import note_slopes
 from passes.target import PLAIN, Target
 
 
@@ -68,6 +69,7 @@ def _answer_once(function: Function, in_bodies: bool = True) -> Function:
                 continue
             if node.op is pick and node.inputs[0] in answers:
                 new[node] = answers[node.inputs[0]][node.attrs["index"]]
+                follow(node, new[node])
                 continue
             inputs = tuple(new[i] for i in node.inputs)
             if node.op is gradient_request:
@@ -140,6 +142,7 @@ def _sweep(
                 assert total is not None
                 if node in wanted:
                     found[node] = total
+                    note_slopes(node, [total], total=True)
                 cotangent = total  # type: ignore[assignment]  # one, or a tuple: what the rule takes
             else:
                 continue
@@ -154,7 +157,9 @@ def _sweep(
             flows = [x for x in differentiable_operands(node) if x in active]
             if not flows:
                 continue
-            for operand, part in zip(node.inputs, _slopes(node, cotangent), strict=True):
+            slopes = _slopes(node, cotangent)
+            note_slopes(node, slopes)
+            for operand, part in zip(node.inputs, slopes, strict=True):
                 if part is not None and operand in active and operand in flows:
                     pending.setdefault(operand, []).append(sum_to(part, operand.result))
     return found

@@ -167,11 +167,13 @@ def _stages(nodes: Sequence[Tensor], function: Function, rows: dict[Tensor, Rows
 
 def _accept(group: Sequence[Tensor]) -> bool:
     last = group[-1]
-    return decide(Decision("fuse", fused.name, True, "rows", last.loc, {"nodes": len(group)}), last)
+    details = {"nodes": len(group)}
+    return decide(Decision("fuse", fused.name, True, "rows", last.loc, details, tuple(group)), last)
 
 
 def _refuse(node: Tensor, operand: Tensor, reason: str) -> None:
-    decide(Decision("fuse", f"{operand.op.name} with {node.op.name}", False, reason, node.loc))
+    subject = f"{operand.op.name} with {node.op.name}"
+    decide(Decision("fuse", subject, False, reason, node.loc, nodes=(operand, node)))
 
 
 # Putting each group in one node.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import local
@@ -23,6 +24,7 @@ class Decision:
         reason: why, one of the words that the pass lists in its docstring; for a rule, its equation.
         loc: the user's line that it concerns.
         details: numbers that the reason speaks of.
+        nodes: those that it concerns, where these are more than the one it is about.
     """
 
     kind: str
@@ -31,6 +33,7 @@ class Decision:
     reason: str
     loc: Location | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
+    nodes: tuple[Tensor, ...] = field(default=(), repr=False, compare=False)
 
     def as_dict(self) -> dict[str, Any]:
         """It as data for JSON."""
@@ -39,9 +42,16 @@ class Decision:
             "subject": self.subject,
             "accepted": self.accepted,
             "reason": self.reason,
-            "at": str(self.loc) if self.loc else None,
+            **spell_place(self.loc),
             "details": dict(self.details),
         }
+
+
+def spell_place(loc: Location | None) -> dict[str, Any]:
+    """A place in the user's program as data for JSON."""
+    if loc is None:
+        return {"at": None, "file": None, "line": None}
+    return {"at": str(loc), "file": os.path.basename(loc.filename), "line": loc.line}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +77,30 @@ class Counters:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
+@dataclass(frozen=True, slots=True)
+class Slope:
+    """That differentiating `forward` made `made`; `total`: they are the gradient with respect to it."""
+
+    forward: Tensor
+    made: tuple[Tensor, ...]
+    total: bool
+
+
 @dataclass(slots=True)
 class Log:
-    """What is written while passes run: decisions in order, those carried out, and counters."""
+    """What is written while passes run: decisions in order, those carried out, and counters.
+
+    Attributes:
+        concerned: for each decision the nodes that it concerns.
+        places: for each change the place of its decision.
+        slopes: what differentiation made of what.
+    """
 
     decisions: list[Decision] = field(default_factory=list)
+    concerned: list[tuple[Tensor, ...]] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)
+    slopes: list[Slope] = field(default_factory=list)
     counters: Counters = field(default_factory=Counters)
 
 
@@ -125,10 +153,20 @@ def decide(decision: Decision, before: Tensor | None = None, after: Tensor | Non
             return False
         _thread.allowed -= 1
     if _thread.listening:
-        _thread.log.decisions.append(decision)
+        log = _thread.log
+        log.decisions.append(decision)
+        log.concerned.append(decision.nodes or (() if before is None else (before,)))
         if decision.accepted:
-            _thread.log.changes.append(Change(decision, before, after))
+            log.changes.append(Change(decision, before, after))
+            log.places.append(len(log.decisions) - 1)
     return True
+
+
+def note_slopes(forward: Tensor, made: Iterable[Tensor | None], total: bool = False) -> None:
+    """Writes down what differentiating `forward` made, if anyone listens; see `Slope`."""
+    if _thread.listening:
+        found = tuple(node for node in made if node is not None)
+        _thread.log.slopes.append(Slope(forward, found, total))
 
 
 def is_watched() -> bool:

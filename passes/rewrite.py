@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from graphc.errors import VerificationError
-from graphc.function import Function, bodies, topological, with_inputs
+from graphc.function import Function, bodies, follow, topological, with_inputs
 from graphc.graph import graph_frame
 from graphc.location import on_behalf_of
 from graphc.op import Op
@@ -192,7 +192,9 @@ class _Sweep:
             )
         new = made not in self.done and made not in self.seen
         if new and node.name is not None and made.name is None:
-            made = replace(made, name=node.name)
+            named = replace(made, name=node.name)
+            follow(made, named)
+            return named
         return made
 
     def with_bodies(self, node: Tensor) -> Tensor:
@@ -201,7 +203,11 @@ class _Sweep:
             better = rewrite(body, self.rules)
             if better is not body:
                 changed[name] = better
-        return replace(node, attrs={**node.attrs, **changed}) if changed else node
+        if not changed:
+            return node
+        made = replace(node, attrs={**node.attrs, **changed})
+        follow(node, made)
+        return made
 
 
 def _has_rank(given: Type) -> bool:

@@ -109,7 +109,7 @@ def test_nodes_say_where_they_come_from():
 def test_decisions_have_reasons_and_counters_add_up():
     record = gc.record(training_step())
     assert json.loads(json.dumps(record)) == record
-    assert record["format"] == 1
+    assert record["format"] == 2
     decisions = [d for stage in record["stages"] for d in stage["decisions"]]
     folded = [d for d in decisions if d["kind"] == "fold" and d["accepted"]]
     assert folded

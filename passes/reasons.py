@@ -1,0 +1,32 @@
+"""Reasons: what each reason of a refused decision means, in a sentence for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+REASONS: Mapping[str, Mapping[str, str]] = {
+    "fuse": {
+        "op": "one of the two has no code that runs inside a kernel of rows: it is a kernel of its own, "
+        "or a step in Python",
+        "rows": "they walk other rows: no one loop passes over both",
+        "order": "something that is not fused stands between them, and needs the one before the other",
+        "size": "the kernel would hold more nodes than fit the registers",
+    },
+    "fold": {
+        "splat": "kept symbolic: it says in a few bytes what would be a large array",
+        "growth": "the result holds much more than its operands",
+        "budget": "folding has used up its time",
+        "fails": "it fails when it is computed, which is left to the run, where its line is named",
+    },
+    "layout": {
+        "op": "the ops on both sides of the transpose want their own order of axes",
+        "cost": "moving the transpose would cost more than it saves",
+    },
+    "rematerialise": {
+        "dear": "computing it again costs too much",
+        "result": "it is a result, which is held anyway",
+        "effect": "running it twice would be noticed",
+        "sizes": "it binds sizes of its own",
+        "cut": "it lies on the cheapest cut: others are computed again from it",
+    },
+}
