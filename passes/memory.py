@@ -19,6 +19,7 @@ from heapq import heappop, heappush
 
 from graphc.sizes import Size, Symbol, evaluate
 from passes.program import Program, Step
+from passes.record import Decision, decide, is_watched
 from passes.weight import bytes_of, guess_bytes, parts_of
 
 ALIGNMENT = 64  # bytes: a line of the cache, and the widest vector
@@ -85,7 +86,31 @@ def plan_memory(program: Program, views: Views) -> MemoryPlan:
     if len(cells) <= MANY:
         packed += [_pack(sorted(cells, key=order)) for order in _ORDERS]
     slots, slot_of = min(packed, key=lambda found: _guessed_total(found[0]))
+    if is_watched():
+        slots, slot_of = _allowed(program, cells, slot_of)
     return MemoryPlan(slots, slot_of, roots, frozenset(outside))
+
+
+def _allowed(
+    program: Program, cells: Sequence[_Life], slot_of: Mapping[Cell, int]
+) -> tuple[tuple[Slot, ...], dict[Cell, int]]:
+    """The slots, each sharing of one a decision: what may not share gets a slot of its own."""
+    sizes: list[dict[Size, None]] = []
+    renumbered: dict[int, int] = {}
+    allowed: dict[Cell, int] = {}
+    for life in sorted(cells, key=lambda life: life.first):
+        node = program.steps[life.first].node
+        slot = renumbered.get(slot_of[life.cell])
+        details = {"slot": slot, "first": life.first, "last": life.last}
+        if slot is None or not decide(
+            Decision("share", node.op.name, True, "lifetimes", node.loc, details), node
+        ):
+            slot = len(sizes)
+            renumbered.setdefault(slot_of[life.cell], slot)
+            sizes.append({})
+        sizes[slot][life.size] = None
+        allowed[life.cell] = slot
+    return tuple(Slot(tuple(each)) for each in sizes), allowed
 
 
 def _roots(program: Program, views: Views) -> dict[Cell, Cell]:

@@ -1,4 +1,8 @@
-"""Checking: runs a graph after each pass and names the pass, then the one rewrite, that changed a number."""
+"""Checking: runs a graph after each pass and names the pass, then the one rewrite, that changed a number.
+
+Last, what the backend compiles of it runs too: where that differs, the sharing of memory or the node
+whose code does harm is named.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,7 @@ from passes.record import Change, Decision, recording, rewrite_limit
 from passes.running import Pass, Repeated, choose_pipeline, name_of, verify_result, walk
 from passes.target import Target
 from runtime.backend import BACKENDS, Array, choose_backend
+from runtime.machine_check import can_check, find_fault
 from runtime.reproducer import excerpt, reproduce
 from runtime.trial import TRUSTED, Trial, difference, thread_plainly
 from runtime.values import feed_arrays, variable_arrays
@@ -88,7 +93,9 @@ def check_passes(
 
     What is right is what the graph gives as it was defined, before every optimisation. Compared are
     outputs, new values of variables, what effects are given, and errors by their kind. Each pass is
-    verified too. Where one does harm, its rewrites are bisected for the one that does.
+    verified too. Where one does harm, its rewrites are bisected for the one that does. At the end the
+    backend's own code runs (unless the graph prints or calls Python, which would be noticed), with a
+    wider tolerance: 4096 units in the last place.
 
     Args:
         fetches: any nesting of tensors, operations and variables; a Function; or a Graph that holds one.
@@ -96,7 +103,7 @@ def check_passes(
         variables: from names to values when the run begins; others begin as the graph says.
         pipeline: the passes to check in place of `passes.pipeline.PIPELINE`.
         fast_math: whether rewrites may change the last bits of floats.
-        backend: whose pipeline is checked, as for a session; what runs are the meanings in any case.
+        backend: whose pipeline and whose code are checked, as for a session.
         rtol: by how much floats may differ, relative to the largest of an array; None is 64 units in
             the last place (under `fast_math`: a hundredth).
 
@@ -147,8 +154,19 @@ class _Check:
             function = define(self.trial.request, self.target, lambda name, function: None)
             finding, function = self._check_sequence(REQUIRED, function, trusted=True)
             if finding is None:
-                finding, _ = self._check_sequence(self.passes, function)
+                finding, function = self._check_sequence(self.passes, function)
+            if finding is None and can_check(function, self.target):
+                finding = self._check_machine(function)
         return Report(tuple(self.passed), finding)
+
+    def _check_machine(self, function: Function) -> Finding | None:
+        """What the backend makes of the result of all passes."""
+        fault = find_fault(self.trial, function, self.target, self.rtol)
+        if fault is None:
+            self.passed.append(self.target.backend)
+            return None
+        text = excerpt(fault.node, None)[0] if fault.node is not None else None
+        return Finding(fault.name, fault.what, fault.change.decision if fault.change else None, text)
 
     def wrong(self, function: Function) -> str | None:
         """How `function` differs from what is right."""

@@ -24,6 +24,7 @@ from runtime.compilation import broadcasting
 from runtime.executable import Executable, Mismatch
 
 TRUSTED = tuple(step for step in DEFINED if step in (lift_assignments, differentiate))
+_MOST = 0.1  # however few the bits of a float are
 _NO_TELL = lambda name, function: None  # noqa: E731  nobody listens
 
 
@@ -160,29 +161,29 @@ def thread_plainly(function: Function) -> Function:
 # How two outcomes differ.
 
 
-def difference(right: Outcome, found: Outcome, rtol: float | None) -> str | None:
+def difference(right: Outcome, found: Outcome, rtol: float | None, units: int = 64) -> str | None:
     """In which way `found` is not what is `right`, in words; None where it is.
 
-    `rtol`: by how much floats may differ, relative to the largest of the array; None for 64 units in
-    the last place. NaN-ness, infinities and the signs of zeros are always to be the same.
+    `rtol`: by how much floats may differ, relative to the largest of the array; None for so many `units`
+    in the last place. NaN-ness, infinities and the signs of zeros are always to be the same.
     """
     if right.error is not None or found.error is not None:
         if type(right.error) is type(found.error):
             return None
         return f"{_raised(found.error)}, where the graph as defined {_raised(right.error)}"
     for i, (x, y) in enumerate(zip(right.outputs, found.outputs, strict=True)):
-        if (how := _array_difference(x, y, rtol)) is not None:
+        if (how := _array_difference(x, y, rtol, units)) is not None:
             return f"output {i} {how}"
     if right.assigned.keys() != found.assigned.keys():
         return f"assigned are {sorted(found.assigned)}, not {sorted(right.assigned)}"
     for name, x in right.assigned.items():
-        if (how := _array_difference(x, found.assigned[name], rtol)) is not None:
+        if (how := _array_difference(x, found.assigned[name], rtol, units)) is not None:
             return f"the new value of variable {name!r} {how}"
     if [label for label, _ in right.effects] != [label for label, _ in found.effects]:
         return f"the effects are {[e for e, _ in found.effects]}, not {[e for e, _ in right.effects]}"
     for (label, xs), (_, ys) in zip(right.effects, found.effects, strict=True):
         for x, y in zip(xs, ys, strict=False):
-            if (how := _array_difference(x, y, rtol)) is not None:
+            if (how := _array_difference(x, y, rtol, units)) is not None:
                 return f"what the effect {label!r} is given {how}"
     return None
 
@@ -194,7 +195,7 @@ def _raised(error: Exception | None) -> str:
     return f"raises {type(error).__name__}: {text}"
 
 
-def _array_difference(right: Any, found: Any, rtol: float | None) -> str | None:
+def _array_difference(right: Any, found: Any, rtol: float | None, units: int) -> str | None:
     if isinstance(right, tuple) or isinstance(found, tuple):
         return None  # an operation, which has no value
     x, y = np.asarray(right), np.asarray(found)
@@ -202,7 +203,7 @@ def _array_difference(right: Any, found: Any, rtol: float | None) -> str | None:
         return f"is {y.dtype}, not {x.dtype}"
     if x.shape != y.shape:
         return f"has shape {list(y.shape)}, not {list(x.shape)}"
-    wrong = _wrong(x, y, rtol)
+    wrong = _wrong(x, y, rtol, units)
     if not wrong.any():
         return None
     place = tuple(int(i) for i in np.argwhere(wrong)[0])
@@ -210,7 +211,7 @@ def _array_difference(right: Any, found: Any, rtol: float | None) -> str | None:
     return f"is {y[place]}, not {x[place]}{where} ({int(wrong.sum())} of {wrong.size} differ)"
 
 
-def _wrong(x: Array, y: Array, rtol: float | None) -> Array:
+def _wrong(x: Array, y: Array, rtol: float | None, units: int) -> Array:
     """Where `y` is not what `x` is."""
     if x.dtype.kind != "f":
         return np.asarray(x != y)
@@ -218,7 +219,7 @@ def _wrong(x: Array, y: Array, rtol: float | None) -> Array:
         finite = np.isfinite(x) & np.isfinite(y)
         same = (x == y) & ((x != 0) | (np.signbit(x) == np.signbit(y)))
         same |= np.isnan(x) & np.isnan(y)
-        share = 64 * float(np.finfo(x.dtype).eps) if rtol is None else rtol
+        share = min(units * float(np.finfo(x.dtype).eps), _MOST) if rtol is None else rtol
         if not share or not finite.any():
             return np.asarray(~same)
         wide = x.astype(np.float64)

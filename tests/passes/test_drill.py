@@ -17,11 +17,13 @@ from passes import (
     deduplication,
     loop_invariants,
     loop_merging,
+    memory,
     state,
 )
 from passes.pipeline import PIPELINE
 from passes.rewrite import rule
 from passes.simplification import simplifying
+from runtime.llvm_backend import cells, scalars
 
 strided_slice, broadcast_to = OPS["strided_slice"], OPS["broadcast_to"]
 constant, loop, after, random_uniform = OPS["constant"], OPS["loop"], OPS["after"], OPS["random_uniform"]
@@ -33,10 +35,10 @@ def graph():
         yield graph
 
 
-def caught(fetches, feeds=None, wrong=None, planted=None):
+def caught(fetches, feeds=None, wrong=None, planted=None, backend="numpy"):
     """What is found, with the rule `wrong` in a pass of its own, or with the pass `planted` before all."""
     extra = (simplifying((wrong,)),) if wrong else (planted,) if planted else ()
-    report = gc.check_passes(fetches, feeds, pipeline=(*extra, *PIPELINE))
+    report = gc.check_passes(fetches, feeds, pipeline=(*extra, *PIPELINE), backend=backend)
     assert not report.ok
     assert report.finding.name in str(report)
     return report.finding
@@ -352,6 +354,48 @@ def test_a_merged_loop_gives_its_neighbours_result(monkeypatch):
     loss = gc.sum(total) + gc.sum(steps)
     found = caught([loss, *gc.gradients(loss, [x])], {x: SQUARE + 1})
     assert (found.name, found.decision.subject) == ("merge_loops", "loop")
+
+
+# What is compiled: the finding names the plan of memory, or the node whose code is wrong.
+
+
+def test_a_buffer_is_reused_too_early(monkeypatch):
+    last_uses = memory._last_uses
+
+    def forgetful(program, roots):
+        """What is alive dies with the step that makes it."""
+        born = {(step.output, 0): number for number, step in enumerate(program.steps)}
+        found = [cell for cells in last_uses(program, roots).values() for cell in cells]
+        dies = {}
+        for cell in found:
+            dies.setdefault(born.get(cell, 0), []).append(cell)
+        return dies
+
+    monkeypatch.setattr(memory, "_last_uses", forgetful)
+    x = gc.placeholder("float32", (8, 8), name="x")
+    early = x @ x
+    late = (early @ x) @ x
+    found = caught(late + early @ late, {x: np.random.default_rng(0).normal(size=(8, 8))}, backend="llvm")
+    assert found.name == "plan_memory"
+    assert found.decision.kind == "share"
+    assert found.decision.loc.filename == __file__
+
+
+def test_an_alias_is_broken(monkeypatch):
+    monkeypatch.setattr(cells, "VIEWS", cells.VIEWS | {"sort"})
+    x = gc.placeholder("float32", (3, 3), name="x")
+    found = caught(gc.sort(x @ x, descending=True) @ x, {x: SQUARE}, backend="llvm")
+    assert found.name == "llvm"
+    assert "sort" in found.before
+    assert "test_drill.py" in found.before
+
+
+def test_a_kernel_is_wrong(monkeypatch):
+    monkeypatch.setitem(scalars._TABLE, "sub", scalars._TABLE["add"])
+    x = gc.placeholder("float32", (3, 3), name="x")
+    found = caught(gc.exp(x - gc.tanh(x)) @ x, {x: SQUARE}, backend="llvm")
+    assert found.name == "llvm"
+    assert "fused" in found.before
 
 
 def test_a_pass_that_raises_is_named():
