@@ -3,6 +3,8 @@
 A *cell* is one value of a program: a buffer, or one result of a buffer that holds several. Cells whose
 lifetimes do not meet may share a *slot*; a slot is as large as its largest cell. Slots lie one after
 another, so an offset is a prefix sum in the symbolic sizes, evaluated once for the sizes that are fed.
+What a step needs for itself while it runs, such as the arena of its bodies, is cells too: they are numbered
+behind its results.
 
 Cells are packed greedily, each into the free slot that wastes least, in several orders of which the
 best result is taken; the first is that of Pisarchyk and Lee, "Efficient memory management for deep
@@ -17,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 
-from graphc.sizes import Size, Symbol, evaluate
+from graphc.sizes import Size, Symbol, evaluate, maximum
 from passes.program import Program, Step
 from passes.record import Decision, decide, is_watched
 from passes.weight import bytes_of, guess_bytes, parts_of
@@ -27,6 +29,7 @@ MANY = 4096
 
 Cell = tuple[int, int]  # a buffer, and which of its results
 Views = Callable[[Step], Mapping[int, Cell]]  # which results of a step are the memory of which cells
+Works = Callable[[Step], Sequence[Size]]  # the bytes of what a step needs while it runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +68,36 @@ class MemoryPlan:
             result.append(result[-1] + slot.bytes(known))
         return result
 
+    @property
+    def size(self) -> Size:
+        """The bytes of the arena."""
+        total: Size = 0
+        for slot in self.slots:
+            total = total + _lines(slot.sizes)
+        return total
 
-def plan_memory(program: Program, views: Views) -> MemoryPlan:
-    """The plan of `program`; ``views(step)`` says which of its results need no memory of their own."""
+
+def _lines(given: Sequence[Size]) -> Size:
+    """The largest of some sizes, rounded up to whole lines."""
+    largest = given[0]
+    for size in given[1:]:
+        largest = maximum(largest, size)
+    return (largest + (ALIGNMENT - 1)) // ALIGNMENT * ALIGNMENT
+
+
+def needs_nothing(step: Step) -> Sequence[Size]:
+    """What a step needs for itself while it runs that has nothing but operands and results."""
+    return ()
+
+
+def plan_memory(program: Program, views: Views, works: Works = needs_nothing) -> MemoryPlan:
+    """The plan of `program`.
+
+    Args:
+        program: any.
+        views: which of a step's results need no memory of their own.
+        works: the bytes of what a step needs for itself while it runs.
+    """
     roots = _roots(program, views)
     outside = _outside(program, roots)
     dies = _last_uses(program, roots)
@@ -82,6 +112,10 @@ def plan_memory(program: Program, views: Views) -> MemoryPlan:
             if cell in born:
                 type = parts_of(program.steps[born[cell]].node.type)[cell[1]]
                 cells.append(_Life(cell, bytes_of(type), born[cell], number))
+        results = len(parts_of(step.node.type))
+        cells.extend(
+            _Life((step.output, results + i), size, number, number) for i, size in enumerate(works(step))
+        )
     packed = [_in_order(cells)]
     if len(cells) <= MANY:
         packed += [_pack(sorted(cells, key=order)) for order in _ORDERS]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -47,7 +47,7 @@ class Whole(Protocol):
         takes_state: whether the session's seed and run count are fed last.
         fetches: for each output of the program its place among the results; None for operations.
         assigned: the variables that the last results are the new values of.
-        kinds: for each step what runs it.
+        kinds: for each bound step what runs it; those of bodies are among them where they run natively.
         kernels: the distinct ones.
         returns: how many steps run in Python.
     """
@@ -58,12 +58,12 @@ class Whole(Protocol):
     takes_state: bool
     fetches: tuple[int | None, ...]
     assigned: tuple[str, ...]
-    kinds: tuple[str, ...]
+    kinds: Mapping[Any, str]
     kernels: tuple[Any, ...]
 
     @property
     def returns(self) -> int:
-        """How many steps run in Python."""
+        """How many steps run in Python, those in loops counted once."""
 
     def run_again(self, arrays: Sequence[Any], known: dict[Symbol, int]) -> Any:
         """As `call` after it gave NotImplemented, with more memory, if that was the reason."""

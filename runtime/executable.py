@@ -120,7 +120,7 @@ class Executable:
         when this is first read, so that compiling keeps nothing.
         """
         history = record_of(self.request, self._target)
-        native = dict(zip(self._bound.steps, self.native.kinds, strict=True)) if self.native else {}
+        native = self.native.kinds if self.native else {}
         steps = [
             {
                 "op": step.node.op.name,

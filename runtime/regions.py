@@ -65,8 +65,7 @@ def _loop(node: Tensor, bodies: Mapping[str, Body]) -> Runner:
                     break
                 results = body([*carry, *(array[step] for array in arrays), *captured], run)
             except Exception as error:
-                place = f"in step {step} of the loop at {node.loc}"
-                error.extend(place) if isinstance(error, GraphError) else error.add_note(place)
+                tell_step(error, step, node)
                 raise
             carry = results[:carried]
             for column, value in zip(kept, results[carried:], strict=True):
@@ -74,6 +73,12 @@ def _loop(node: Tensor, bodies: Mapping[str, Body]) -> Runner:
         return (*carry, *(_stack(c[::order], t, run) for c, t in zip(kept, stacked, strict=True)))
 
     return run_steps
+
+
+def tell_step(error: Exception, step: int, node: Tensor) -> None:
+    """Tells `error` in which step of the loop `node` it arose."""
+    place = f"in step {step} of the loop at {node.loc}"
+    error.extend(place) if isinstance(error, GraphError) else error.add_note(place)
 
 
 def _stack(values: Sequence[Array], type: TensorType, run: Run) -> Array:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from graphc.tensor import Tensor
 from graphc.types import BFLOAT16
-from passes.memory import Cell, MemoryPlan, plan_memory
+from passes.memory import Cell, MemoryPlan, Works, needs_nothing, plan_memory
 from passes.program import Program, Step
 from passes.weight import parts_of
 from runtime.llvm_backend.contraction_steps import contract_of
@@ -39,12 +39,14 @@ class Cells:
         plan: where the values of the program lie.
         unmade: those that are only strides on others.
         words: for each cell: the words that must hold its address.
+        homes: for cells that lie where others say: what takes those words instead.
     """
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, works: Works = needs_nothing) -> None:
         self.unmade = find_unmade(program)
-        self.plan: MemoryPlan = plan_memory(program, self.views)
+        self.plan: MemoryPlan = plan_memory(program, self.views, works)
         self.words: dict[Cell, list[int]] = {}
+        self.homes: dict[Cell, Callable[[int], object]] = {}
 
     def views(self, step: Step) -> Mapping[int, Cell]:
         """Which results of `step` are the memory of which cells."""
@@ -61,7 +63,12 @@ class Cells:
 
     def point(self, word: int, cell: Cell) -> None:
         """Lets `word` hold the address of `cell`."""
-        self.words.setdefault(self.root(cell), []).append(word)
+        root = self.root(cell)
+        home = self.homes.get(root)
+        if home is None:
+            self.words.setdefault(root, []).append(word)
+        else:
+            home(word)
 
     def take(self, cell: Cell) -> tuple[int, ...]:
         """The words of a cell that has no place in the arena."""

@@ -8,21 +8,21 @@ walk is what raises errors; nothing is committed before it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from graphc.sizes import Symbol, symbols
+from graphc.sizes import Symbol
 from graphc.types import OPERATION, TensorType
 from passes.failure import may_fail
 from passes.program import Program
-from passes.weight import parts_of
-from runtime.execution import BoundProgram
+from runtime.execution import BoundProgram, BoundStep
 from runtime.llvm_backend.backend import RowKernel
 from runtime.llvm_backend.call import Call, PortableFunction
 from runtime.llvm_backend.loop_steps import LOOPS
-from runtime.llvm_backend.native_lowering import Lowered, inner_variables, lower
+from runtime.llvm_backend.native_lowering import Lowered, inner_variables, lower, program_symbols
+from runtime.llvm_backend.native_regions import find_unknown
 from runtime.llvm_backend.native_steps import PYTHON, NativeKernel
 from runtime.llvm_backend.pool import pool
 from runtime.llvm_backend.python_steps import PythonSteps
@@ -43,14 +43,15 @@ class NativeProgram:
         variables: the names of those that are fed, in order; `takes_state`: whether seed and count are.
         fetches: for each output of the program its place among the call's; None for operations.
         assigned: the names of what the last outputs are assigned to.
-        kinds: for each step what runs it: ``llvm``, ``view``, ``constant``, or its ``meaning`` in Python.
+        kinds: for each step, those of native bodies too, what runs it: ``llvm``, ``view``, ``constant``, or
+            its ``meaning`` in Python.
         kernels: the distinct ones.
     """
 
     def __init__(self, lowered: Lowered, threads: int) -> None:
         self.variables, self.takes_state = lowered.variables, lowered.takes_state
         self.fetches, self.assigned = lowered.fetches, lowered.assigned
-        self.kinds: tuple[str, ...] = lowered.kinds
+        self.kinds: Mapping[BoundStep, str] = lowered.kinds
         self.kernels: tuple[NativeKernel | RowKernel, ...] = lowered.kernels
         self.is_single = len(lowered.signature.outputs) == 1
         self._arena, self._threads = lowered.arena, threads
@@ -66,8 +67,8 @@ class NativeProgram:
 
     @property
     def returns(self) -> int:
-        """How many steps of a run are in Python."""
-        return sum(kind == PYTHON for kind in self.kinds)
+        """How many steps are in Python, those in loops counted once."""
+        return sum(kind == PYTHON for kind in self.kinds.values())
 
     def arena_bytes(self, known: dict[Symbol, int]) -> int:
         """The bytes that a run's arena takes, scratch included."""
@@ -131,19 +132,10 @@ def compile_native(program: Program, bound: BoundProgram, threads: int) -> Nativ
 
 def _find_reason(program: Program) -> str:
     """Why `program` cannot be native; "" where it can."""
-    known = {binding.symbol for _, binding in (*program.bindings, *program.variable_bindings)}
-    for node in program.nodes:
-        for type in parts_of(node.type):
-            if type.shape is None:
-                return f"the rank of {node.op.name} is known only at the run"
-            if not known.issuperset(symbol for size in type.shape for symbol in symbols(size)):
-                return f"a size of {node.op.name} is known only at the run"
-    for step in program.steps:
-        if step.bindings:
-            return f"{step.node.op.name} gives sizes"
-        if step.node.op.name in ("state_rank", "extent"):
-            return f"{step.node.op.name} states sizes"
-    kernels = (step.node for step in program.steps if step.node.op.name in ("fused", *LOOPS))
+    reason = find_unknown(program, frozenset(program_symbols(program)))
+    if reason:
+        return reason
+    kernels = (node for node in _all_nodes(program) if node.op.name in ("fused", *LOOPS))
     if any(map(may_fail, kernels)) and any(node.op.name in _AGAIN for node in _all_nodes(program)):
         return "a failing run would print or call Python twice"
     for buffer in program.outputs:

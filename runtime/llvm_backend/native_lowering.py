@@ -9,28 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from graphc import sizes
 from graphc.sizes import Size, SizeExpr, Symbol, sole_symbol
 from graphc.types import TensorType
-from passes.memory import ALIGNMENT, Cell, MemoryPlan
+from passes.memory import Cell
 from passes.program import Program
-from passes.weight import parts_of
-from runtime.execution import BoundProgram
+from runtime.execution import BoundProgram, BoundStep
 from runtime.llvm_backend.backend import RowKernel
 from runtime.llvm_backend.call import Feed, Output, Signature, reserve
-from runtime.llvm_backend.cells import Cells
 from runtime.llvm_backend.library import Module, load
-from runtime.llvm_backend.native_steps import NativeKernel, StepWriter
+from runtime.llvm_backend.native_memory import Arena, MemoryWriter
+from runtime.llvm_backend.native_regions import RegionWriter, plan_scope
+from runtime.llvm_backend.native_steps import Collected, NativeKernel, StepWriter
 from runtime.llvm_backend.polling import c_library
 from runtime.llvm_backend.python_steps import Place, PythonStep
 from runtime.llvm_backend.size_words import SizeWords
 from runtime.llvm_backend.steptable import StepTable, TableBuilder
-
-GROW, REFUSE = 1, 2  # why a prelude refuses: the arena is too small; sizes that need the slow way
 
 _COPY = """
 declare ptr @memcpy(ptr, ptr, i64)
@@ -58,29 +55,6 @@ define void @kernel(ptr %block) {
 
 
 @dataclass(frozen=True, slots=True)
-class Arena:
-    """The memory of a run: the slots of `plan`, and behind them `room` for scratch.
-
-    Attributes:
-        base, capacity: the words that hold its address and its bytes.
-        fixed: (word, offset): words to hold addresses in it that depend on no size.
-        last: a word to be -1 when the arena moves, so that the prelude computes all anew; None: nothing to.
-    """
-
-    plan: MemoryPlan
-    room: tuple[Size, ...]
-    base: int
-    capacity: int
-    fixed: tuple[tuple[int, int], ...]
-    last: int | None
-
-    def needed(self, known: Mapping[Symbol, int]) -> int:
-        """Its bytes where sizes are `known`."""
-        room = max((sizes.evaluate(size, known) for size in self.room), default=0)
-        return self.plan.offsets(known)[-1] + room
-
-
-@dataclass(frozen=True, slots=True)
 class Lowered:
     """A native program before any run has words.
 
@@ -89,7 +63,7 @@ class Lowered:
         takes_state: whether the session's seed and run count are fed last.
         fetches: for each output of the program its place among the call's; None for operations.
         assigned: the names of the variables that the call's last outputs are for.
-        kinds: what runs each step. python: the steps in Python.
+        kinds: what runs each step, those of native bodies too. python: the steps in Python.
         symbols: the words of sizes. places, state: where steps in Python find variables and run state.
     """
 
@@ -100,7 +74,7 @@ class Lowered:
     takes_state: bool
     fetches: tuple[int | None, ...]
     assigned: tuple[str, ...]
-    kinds: tuple[str, ...]
+    kinds: Mapping[BoundStep, str]
     python: tuple[PythonStep, ...]
     symbols: Mapping[Symbol, int]
     places: Mapping[str, Place]
@@ -115,28 +89,32 @@ def lower(program: Program, bound: BoundProgram, threads: int) -> Lowered:
 
 class _Lowering:
     def __init__(self, program: Program, bound: BoundProgram, threads: int) -> None:
-        self.program, self.bound = program, bound
+        self.program = program
         self.builder = TableBuilder()
-        self.cells = Cells(program)
-        self.writer = StepWriter(program, self.builder, self.cells, threads)
-        given = (*program.bindings, *program.variable_bindings)
-        self.sizes = SizeWords(self.builder, dict.fromkeys(binding.symbol for _, binding in given))
+        self.collected = Collected()
+        symbols = program_symbols(program)
+        self.scope = plan_scope(
+            program,
+            bound,
+            frozenset(symbols),
+            lambda program, cells: StepWriter(program, self.builder, cells, threads, self.collected),
+        )
+        self.cells, self.writer = self.scope.cells, self.scope.writer
+        self.sizes = SizeWords(self.builder, symbols)
         self.watched = list(self.sizes.symbols.values())
         self.fed: list[tuple[int, Size]] = []  # a word that a feed writes, and the size it must be
         self.equal: list[tuple[Size, Size]] = []
         self.outputs: list[tuple[TensorType, Cell | None, list[int]]] = []
 
     def lower(self) -> Lowered:
-        program, builder, writer = self.program, self.builder, self.writer
-        steps = tuple(zip(program.steps, self.bound.steps, strict=True))
-        drafts = [writer.draft(step, bound) for step, bound in steps]
+        program, builder, scopes = self.program, self.builder, tuple(self.scope.all())
+        self.scope.draft()
         copying = Module("copy", _COPY, ("kernel",), c_library("memcpy"))
         clearing = Module("clear", _CLEAR, ("kernel",), c_library("memset"))
-        library = load([*writer.modules.values(), copying, clearing])
+        library = load([*self.collected.modules.values(), copying, clearing])
         builder.mark("main")
-        for (step, bound), draft in zip(steps, drafts, strict=True):
-            writer.write(step, bound, draft, library)
         copy = library.address("copy", "kernel")
+        RegionWriter(builder, library, copy).steps(self.scope)
         fetches = tuple(
             self._keep((buffer, 0), copy) if isinstance(program.nodes[buffer].type, TensorType) else None
             for buffer in program.outputs
@@ -155,17 +133,25 @@ class _Lowering:
             )
             for type, cell, words in self.outputs
         )
-        for cell, value in writer.constants.items():
-            for word in self.cells.take(cell):
-                builder.preset(word, value.ctypes.data)
-        arena, prelude = self._arena()
+        for scope in scopes:
+            for cell, value in scope.writer.constants.items():
+                for word in scope.cells.take(cell):
+                    builder.preset(word, value.ctypes.data)
+        arena, prelude = MemoryWriter(
+            builder, self.sizes, self.scope, self.collected, self.watched, self.fed, self.equal
+        ).write()
         form = "single" if len(outputs) == 1 else "list"
         signature = Signature(feeds, outputs, reserve(builder, len(outputs)), form, prelude, "main")
-        table = builder.build((library, *writer.constants.values()))
+        table = builder.build((library, *(v for scope in scopes for v in scope.writer.constants.values())))
+        kinds = {
+            bound: draft.kind
+            for scope in scopes
+            for bound, draft in zip(scope.bound.steps, scope.drafts, strict=True)
+        }
         return Lowered(
             table, signature, arena, names, state is not None, fetches, assigned,
-            tuple(draft.kind for draft in drafts), tuple(writer.python), self.sizes.symbols, places, state,
-            tuple(writer.kernels.values()),
+            kinds, tuple(self.collected.python), self.sizes.symbols, places, state,
+            tuple(self.collected.kernels.values()),
         )  # fmt: skip
 
     # What goes in and out.
@@ -198,9 +184,10 @@ class _Lowering:
         inner = inner_variables(program)
         words: dict[str, list[int]] = {}
         types: dict[str, TensorType] = {}
-        for name, buffer, type in program.variables:
-            words.setdefault(name, []).extend(self.cells.take((buffer, 0)))
-            types.setdefault(name, type)
+        for scope in self.scope.all():
+            for name, buffer, type in scope.program.variables:
+                words.setdefault(name, []).extend(scope.cells.take((buffer, 0)))
+                types.setdefault(name, type)
         places = {}
         for name, type in inner.items():
             types.setdefault(name, type)
@@ -211,7 +198,9 @@ class _Lowering:
         if not program.run_states and not inner_draws(program):
             return tuple(types), places, None, tuple(feeds)
         word = builder.word()
-        at = [word, *(w for buffer in program.run_states for w in self.cells.take((buffer, 0)))]
+        at = [word]
+        for scope in self.scope.all():
+            at += (w for buffer in scope.program.run_states for w in scope.cells.take((buffer, 0)))
         feeds.append(Feed(np.dtype(np.uint64), (2,), tuple(at)))
         return tuple(types), places, Place(word, np.dtype(np.uint64), (2,)), tuple(feeds)
 
@@ -240,94 +229,6 @@ class _Lowering:
         self.writer.fill(word, size)
         return (word,)
 
-    # Sizes and memory.
-
-    def _arena(self) -> tuple[Arena, str | None]:
-        """The arena, and the mark of the prelude, where there is one."""
-        builder, writer, plan = self.builder, self.writer, self.cells.plan
-        base, capacity = builder.word(), builder.word()
-        room = tuple(writer.room)
-        if all(isinstance(size, int) for size in (*room, *(s for slot in plan.slots for s in slot.sizes))):
-            offsets = plan.offsets({})
-            fixed = [(word, offsets[slot]) for word, slot in self._arena_words()]
-            fixed += [(word, offsets[-1] + int(offset)) for word, offset in writer.scratch]  # type: ignore[arg-type]  # all are ints
-            arena = Arena(plan, room, base, capacity, tuple(fixed), None)
-            if not self.watched:
-                return arena, None
-            self._prelude(lambda: None)
-            return arena, "prelude"
-        last = self._prelude(lambda: self._place_all(base, capacity, room))
-        return Arena(plan, room, base, capacity, (), last), "prelude"
-
-    def _arena_words(self) -> Iterator[tuple[int, int]]:
-        for cell, words in self.cells.words.items():
-            for word in words:
-                yield word, self.cells.plan.slot_of[cell]
-
-    def _prelude(self, place: Any) -> int:
-        """The steps that compute what depends on sizes, unless they are as before; gives a word of those."""
-        builder, words = self.builder, self.sizes
-        last = [builder.word(-1) for _ in self.watched]
-        builder.mark("prelude")
-        changed = builder.constant(0)
-        for word, before in zip(self.watched, last, strict=True):
-            apart = words.compute("sub", word, before)
-            changed = words.compute("add", changed, words.compute("mul", apart, apart))
-        over = builder.leave_at_zero(changed)
-        builder.move(last[0], builder.constant(-1))
-        for word, size in self.fed:
-            builder.equal(word, words.word(size), REFUSE)
-        for x, y in (*self.equal, *((check.x, check.y) for check in self.program.checks)):
-            builder.equal(words.word(x), words.word(y), REFUSE)
-        for size in self.writer.positive:
-            builder.at_most(builder.constant(1), words.word(size), REFUSE)
-        for size in self._perhaps_negative() | self.writer.natural:
-            builder.at_most(builder.constant(0), words.word(size), REFUSE)
-        for word, size in self.writer.filled:
-            words.store(word, size)
-        place()
-        for address, block in self.writer.plans:
-            builder.kernel(address, block)
-        for word, before in zip(self.watched, last, strict=True):
-            builder.move(before, word)
-        builder.land(over)
-        builder.end()
-        return last[0]
-
-    def _perhaps_negative(self) -> dict[Size, None]:
-        """The sizes of values that may come out below 0, where too little is fed."""
-        return {
-            size: None
-            for node in self.program.nodes
-            for type in parts_of(node.type)
-            for size in type.sizes
-            if isinstance(size, SizeExpr) and any(factor < 0 for _, factor in size.terms)
-        }
-
-    def _place_all(self, base: int, capacity: int, room: tuple[Size, ...]) -> None:
-        """The addresses of the slots and of the scratch behind them."""
-        builder, words, compute = self.builder, self.sizes, self.sizes.compute
-        line = builder.constant(ALIGNMENT)
-        offsets = [builder.constant(0)]
-        for slot in self.cells.plan.slots:
-            largest = words.word(slot.sizes[0])
-            for size in slot.sizes[1:]:
-                largest = compute("maximum", largest, words.word(size))
-            up = compute("add", largest, builder.constant(ALIGNMENT - 1))
-            offsets.append(compute("add", offsets[-1], compute("mul", compute("div", up, line), line)))
-        largest = builder.constant(0)
-        for size in room:
-            largest = compute("maximum", largest, words.word(size))
-        builder.at_most(compute("add", offsets[-1], largest), capacity, GROW)
-        addresses: dict[int, int] = {}
-        for word, slot_number in self._arena_words():
-            if slot_number not in addresses:
-                addresses[slot_number] = compute("add", base, offsets[slot_number])
-            builder.move(word, addresses[slot_number])
-        behind = compute("add", base, offsets[-1])
-        for word, offset in self.writer.scratch:
-            builder.compute("add", word, behind, words.word(offset))
-
 
 def _bodies(program: Program) -> Iterator[Program]:
     """The programs of all bodies."""
@@ -336,6 +237,12 @@ def _bodies(program: Program) -> Iterator[Program]:
         current = pending.pop()
         yield current
         pending.extend(body for step in current.steps for body in step.programs.values())
+
+
+def program_symbols(program: Program) -> dict[Symbol, None]:
+    """The symbols that feeds and variables bind."""
+    given = (*program.bindings, *program.variable_bindings)
+    return dict.fromkeys(binding.symbol for _, binding in given)
 
 
 def inner_variables(program: Program) -> dict[str, TensorType]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from runtime.llvm_backend.loop_kernel import LoopKernel
 from runtime.llvm_backend.loop_steps import loops_of
 from runtime.llvm_backend.machine import host
 from runtime.llvm_backend.polling import c_library
-from runtime.llvm_backend.python_steps import Place, PythonStep
+from runtime.llvm_backend.python_steps import Place, PythonStep, Turn
 from runtime.llvm_backend.row_steps import cut_rows, reduces
 from runtime.llvm_backend.steploop import FLAG
 from runtime.llvm_backend.steptable import TableBuilder
@@ -57,12 +57,12 @@ class Draft:
     loops: tuple[tuple[LoopKernel, Module], ...] = ()
 
 
-class StepWriter:
-    """Writes steps. What depends on sizes, or on where the arena lies, is collected for the prelude.
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What the steps of a program and of its bodies need, for the prelude and the library.
 
     Attributes:
         modules: those of the kernels. kernels: the same, for users to look at, each text once.
-        constants: arrays known before the run, by cell.
         filled: (word, size): words to hold sizes.
         plans: (address, block): the functions that count the chunks of contractions.
         scratch: (word, offset): words to hold addresses behind the arena.
@@ -71,20 +71,38 @@ class StepWriter:
         python: the steps in Python, by number.
     """
 
-    def __init__(self, program: Program, builder: TableBuilder, cells: Cells, threads: int) -> None:
+    modules: dict[tuple[str, tuple[str, ...]], Module] = field(default_factory=dict)
+    kernels: dict[str, NativeKernel | RowKernel] = field(default_factory=dict)
+    filled: list[tuple[int, Size]] = field(default_factory=list)
+    plans: list[tuple[int, int]] = field(default_factory=list)
+    scratch: list[tuple[int, Size]] = field(default_factory=list)
+    room: dict[Size, None] = field(default_factory=dict)
+    positive: dict[Size, None] = field(default_factory=dict)
+    natural: dict[Size, None] = field(default_factory=dict)
+    python: list[PythonStep] = field(default_factory=list)
+
+
+class StepWriter:
+    """Writes steps. What depends on sizes, or on where the arena lies, is collected for the prelude.
+
+    Attributes:
+        constants: arrays known before the run, by cell.
+        loops: those around the program, from the inside out.
+        and those of `Collected`, which the writers of a program and of its bodies share.
+    """
+
+    def __init__(
+        self, program: Program, builder: TableBuilder, cells: Cells, threads: int, collected: Collected
+    ) -> None:
         self._program, self._builder, self._cells, self._threads = program, builder, cells, threads
-        self.modules: dict[tuple[str, tuple[str, ...]], Module] = {}
-        self.kernels: dict[str, NativeKernel | RowKernel] = {}
         self.constants: dict[Cell, np.ndarray[Any, Any]] = {
             (buffer, 0): np.require(value, requirements=("C", "A")) for buffer, value in program.constants
         }
-        self.filled: list[tuple[int, Size]] = []
-        self.plans: list[tuple[int, int]] = []
-        self.scratch: list[tuple[int, Size]] = []
-        self.room: dict[Size, None] = {}
-        self.positive: dict[Size, None] = {}
-        self.natural: dict[Size, None] = {}
-        self.python: list[PythonStep] = []
+        self.loops: tuple[Turn, ...] = ()
+        self.modules, self.kernels = collected.modules, collected.kernels
+        self.filled, self.plans, self.scratch = collected.filled, collected.plans, collected.scratch
+        self.room, self.python = collected.room, collected.python
+        self.positive, self.natural = collected.positive, collected.natural
 
     # What runs a step.
 
@@ -93,7 +111,7 @@ class StepWriter:
         node = step.node
         if self._cells.views(step) or node.op.name == "group":
             return Draft(VIEW)
-        if node.op.name == "iota" and _is_small(node.result):
+        if is_constant(step):
             assert node.op.meaning is not None
             value = node.op.meaning(**node.attrs)
             self.constants[step.output, 0] = np.require(value, node.result.dtype.numpy, ("C", "A"))
@@ -262,7 +280,7 @@ class StepWriter:
             operands[buffer] = places[0] if isinstance(type, TensorType) else places
         results = tuple(self.place((step.output, part)) for part in range(len(parts_of(step.node.type))))
         self._builder.python(len(self.python))
-        self.python.append(PythonStep(bound, operands, step.output, results))
+        self.python.append(PythonStep(bound, operands, step.output, results, self.loops))
 
 
 def _lines(size: Size) -> Size:
@@ -270,6 +288,9 @@ def _lines(size: Size) -> Size:
     return (size + (ALIGNMENT - 1)) // ALIGNMENT * ALIGNMENT
 
 
-def _is_small(type: TensorType) -> bool:
-    elements = sizes.product(type.sizes)
+def is_constant(step: Step) -> bool:
+    """Whether the result of `step` is known before any run, and small enough to be kept."""
+    if step.node.op.name != "iota":
+        return False
+    elements = sizes.product(step.node.result.sizes)
     return isinstance(elements, int) and elements <= _SMALL

@@ -12,11 +12,12 @@ import numpy as np
 
 from graphc.errors import VerificationError
 from graphc.sizes import Size, SizeExpr, Symbol, evaluate
+from graphc.tensor import Tensor
 from runtime.execution import BoundStep
 from runtime.failure import explain
 from runtime.llvm_backend.steploop import PYTHON_STEP
 from runtime.llvm_backend.steptable import RunWords
-from runtime.regions import Run
+from runtime.regions import Run, tell_step
 
 Array = np.ndarray[Any, Any]
 
@@ -40,13 +41,31 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    """A native loop: the word that counts its steps; where it goes backwards, that of how many there are."""
+
+    node: Tensor
+    counter: int
+    steps: int | None
+
+    def step(self, words: Any) -> int:
+        """Which step it is at, as the walk numbers them."""
+        count = int(words[self.counter])
+        return count if self.steps is None else int(words[self.steps]) - 1 - count
+
+
+@dataclass(frozen=True, slots=True)
 class PythonStep:
-    """A step, where its operands lie by buffer (a tuple of places where it is a tuple), and its results."""
+    """A step, where its operands lie by buffer (a tuple of places where it is a tuple), and its results.
+
+    `loops` are those around it, from the inside out.
+    """
 
     bound: BoundStep
     operands: Mapping[int, Place | tuple[Place, ...]]
     output: int
     results: tuple[Place, ...]
+    loops: tuple[Turn, ...] = ()
 
 
 class PythonSteps:
@@ -88,6 +107,8 @@ class PythonSteps:
                 step.bound(values, Run(known, variables, state))
         except Exception as error:
             explain(error, step.bound.node, operands)
+            for loop in step.loops:
+                tell_step(error, loop.step(words), loop.node)
             raise
         result = values[step.output]
         for place, part in zip(step.results, result if isinstance(result, tuple) else (result,), strict=True):

@@ -273,7 +273,7 @@ class TableBuilder:
 
     def mark(self, name: str) -> None:
         """Calls the place of the next step `name`: `RunWords.begin` may begin there."""
-        self._marks[name] = self._here()
+        self._marks[name] = self.here()
 
     def jump(self) -> Place:
         """A jump to a place to be landed."""
@@ -289,7 +289,7 @@ class TableBuilder:
 
     def land(self, place: Place) -> None:
         """Lets the jump of `place` end at the next step."""
-        self.steps[place.step][5] = self._here()
+        self.steps[place.step][5] = self.here()
 
     @contextmanager
     def when(self, pointer: int) -> Iterator[Choice]:
@@ -303,8 +303,8 @@ class TableBuilder:
     def counted(self, counter: int, limit: int) -> Iterator[None]:
         """The steps that run for each value of the word `counter` from 0 to below that of `limit`."""
         self.move(counter, self.constant(0))
-        over = self._add("until", a=8 * counter, b=8 * limit)
-        top = self._here()
+        over = self.leave_at_least(counter, limit)
+        top = self.here()
         yield
         self._add("count", a=8 * counter, b=8 * limit, d=top)
         self.land(over)
@@ -313,11 +313,19 @@ class TableBuilder:
     def repeated(self) -> Iterator[list[Place]]:
         """The steps that run again and again: add to the list what `leave_unless` gives."""
         places: list[Place] = []
-        top = self._here()
+        top = self.here()
         yield places
         self._add("repeat", d=top)
         for place in places:
             self.land(place)
+
+    def leave_at_least(self, word: int, limit: int) -> Place:
+        """A jump, to a place to be landed, where `word` is at least what the word `limit` says."""
+        return self._add("until", a=8 * word, b=8 * limit)
+
+    def again(self, top: int) -> None:
+        """A back edge to the step at `top`."""
+        self._add("repeat", d=top)
 
     def build(self, keeps: Iterable[Any] = ()) -> StepTable:
         """The table, with an end after the last step."""
@@ -330,7 +338,8 @@ class TableBuilder:
             np.array(self.steps, np.int64), template, tuple(self._pointers), dict(self._marks), tuple(keeps)
         )
 
-    def _here(self) -> int:
+    def here(self) -> int:
+        """The place of the next step, for `again`."""
         return len(self.steps) * steploop.STEP
 
     def _add(self, kind: str, function: int = 0, a: int = 0, b: int = 0, c: int = 0, d: int = -1) -> Place:

@@ -1,0 +1,164 @@
+"""Native regions: loops and branches whose bodies are steps of the same table.
+
+A *scope* is a program with where its values lie. A body's values have an arena of their own, which is a
+part of the arena around it for as long as the region runs; what a body is given lies where the scope around
+it has it, and what it gives is written where that wants it, without a copy wherever one step makes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+from graphc.sizes import Size, Symbol, maximum, symbols
+from passes.memory import Cell
+from passes.program import Program, Step
+from passes.weight import parts_of
+from runtime.execution import BoundProgram
+from runtime.llvm_backend.cells import Cells
+from runtime.llvm_backend.library import Library
+from runtime.llvm_backend.native_loops import loop_works, write_loop
+from runtime.llvm_backend.native_steps import NATIVE, Draft, StepWriter
+from runtime.llvm_backend.outcomes import Outcomes
+from runtime.llvm_backend.python_steps import Turn
+from runtime.llvm_backend.steptable import TableBuilder
+
+MakeWriter = Callable[[Program, Cells], StepWriter]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scope:
+    """A program of native steps, with the scopes of the bodies of its regions by the region's buffer."""
+
+    program: Program
+    bound: BoundProgram
+    cells: Cells
+    writer: StepWriter
+    regions: Mapping[int, Mapping[str, Scope]]
+    drafts: list[Draft] = field(default_factory=list)
+
+    def all(self) -> Iterator[Scope]:
+        """This one and those of all bodies in it."""
+        pending = [self]
+        while pending:
+            current = pending.pop()
+            yield current
+            pending.extend(body for bodies in current.regions.values() for body in bodies.values())
+
+    def draft(self) -> None:
+        """Decides what runs each step, here and in bodies."""
+        for step, bound in zip(self.program.steps, self.bound.steps, strict=True):
+            bodies = self.regions.get(step.output)
+            self.drafts.append(Draft(NATIVE) if bodies is not None else self.writer.draft(step, bound))
+            for body in (bodies or {}).values():
+                body.draft()
+
+
+def plan_scope(program: Program, bound: BoundProgram, known: frozenset[Symbol], make: MakeWriter) -> Scope:
+    """The scope of `program` where the symbols in `known` are bound; ``make`` gives the writers."""
+    regions: dict[int, dict[str, Scope]] = {}
+    for step, bound_step in zip(program.steps, bound.steps, strict=True):
+        if step.node.op.name in _WORKS and not find_obstacle(step, known):
+            regions[step.output] = {
+                name: plan_scope(body, bound_step.bodies[name], known, make)
+                for name, body in step.programs.items()
+            }
+
+    def works(step: Step) -> Sequence[Size]:
+        bodies = regions.get(step.output)
+        if bodies is None:
+            return ()
+        arena: Size = 0
+        for body in bodies.values():
+            arena = maximum(arena, body.cells.plan.size)
+        return (arena, *_WORKS[step.node.op.name](step, bodies))
+
+    cells = Cells(program, works)
+    return Scope(program, bound, cells, make(program, cells), regions)
+
+
+def find_obstacle(step: Step, known: frozenset[Symbol]) -> str:
+    """Why the bodies of `step` cannot be native; "" where they can."""
+    if step.bindings or step.checks:
+        return f"{step.node.op.name} gives sizes"
+    for program in step.programs.values():
+        if program.bindings or program.variable_bindings:
+            return f"a body of {step.node.op.name} takes sizes"
+        if reason := find_unknown(program, known):
+            return reason
+    return ""
+
+
+def find_unknown(program: Program, known: frozenset[Symbol]) -> str:
+    """What in `program` has a size that is not among those `known` before its first step; "": nothing."""
+    for node in program.nodes:
+        for type in parts_of(node.type):
+            if type.shape is None:
+                return f"the rank of {node.op.name} is known only at the run"
+            if not known.issuperset(symbol for size in type.shape for symbol in symbols(size)):
+                return f"a size of {node.op.name} is known only at the run"
+    for step in program.steps:
+        if step.bindings or step.checks:
+            return f"{step.node.op.name} gives sizes"
+        if step.node.op.name in ("state_rank", "extent"):
+            return f"{step.node.op.name} states sizes"
+    return ""
+
+
+# Writing.
+
+
+class RegionWriter:
+    """Writes the steps of scopes; `copy` is the address of the function that copies."""
+
+    def __init__(self, builder: TableBuilder, library: Library, copy: int) -> None:
+        self.builder, self._library, self.copy = builder, library, copy
+
+    def steps(self, scope: Scope, loops: tuple[Turn, ...] = ()) -> None:
+        """All steps of `scope`, which is inside `loops`."""
+        scope.writer.loops = loops
+        for step, bound, draft in zip(scope.program.steps, scope.bound.steps, scope.drafts, strict=True):
+            bodies = scope.regions.get(step.output)
+            if bodies is None:
+                scope.writer.write(step, bound, draft, self._library)
+            elif step.node.op.name == "loop":
+                write_loop(self, scope, step, bodies)
+            else:
+                self._branch(scope, step, bodies)
+
+    def lend(self, scope: Scope, buffer: int, body: Scope, formal: int) -> None:
+        """Lets the input `formal` of `body` be what `scope` has in `buffer`."""
+        for part in range(len(parts_of(body.program.nodes[formal].type))):
+            body.cells.homes[formal, part] = partial(_point, scope.cells, (buffer, part))
+
+    def _branch(self, scope: Scope, step: Step, bodies: Mapping[str, Scope]) -> None:
+        builder = self.builder
+        test = builder.word()
+        scope.cells.point(test, (step.inputs[0], 0))
+        with builder.when(test) as choice:
+            self._half(scope, step, bodies["then"])
+        with choice.otherwise():
+            self._half(scope, step, bodies["orelse"])
+
+    def _half(self, scope: Scope, step: Step, body: Scope) -> None:
+        """One branch, whose results are made where those of the step lie."""
+        for buffer, formal in zip(step.inputs[1:], body.program.inputs, strict=True):
+            self.lend(scope, buffer, body, formal)
+        outcomes = Outcomes.of(body.program, body.cells)
+        for root, number in outcomes.made.items():
+            body.cells.homes[root] = partial(_point, scope.cells, (step.output, number))
+        self.steps(body, scope.writer.loops)
+        for number, buffer in enumerate(body.program.outputs):
+            if not outcomes.is_made(number):
+                scope.cells.point(body.writer.copy((buffer, 0), self.copy), (step.output, number))
+
+
+def _point(cells: Cells, cell: Cell, word: int) -> None:
+    cells.point(word, cell)
+
+
+_WORKS: Mapping[str, Callable[[Step, Mapping[str, Scope]], Sequence[Size]]] = {
+    "loop": loop_works,
+    "cond": lambda step, bodies: (),
+}
