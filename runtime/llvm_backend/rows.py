@@ -113,6 +113,8 @@ def plan_rows(node: Tensor) -> RowPlan | None:
     writes = tuple(frame.access(output, output) for output in body.outputs)
     if any(access is None for access in writes) or any(o in given or o in source for o in body.outputs):
         return None
+    if any(frame.is_row(view) != frame.is_row(source[view]) for view in source if source[view] not in given):
+        return None  # rows of one element, seen without that axis
     phases = _phases(inside, given, frame)
     kept = _kept(phases, source)
     whole = tuple(access for access in writes if access is not None)

@@ -5,6 +5,8 @@ import pytest
 
 import graphc as gc
 
+pytestmark = pytest.mark.usefixtures("each_backend")
+
 
 @pytest.fixture(autouse=True)
 def graph():
@@ -16,7 +18,7 @@ def run(fetches, *variables, feeds=None, **options):
     """What `fetches` and then, in the next run, `variables` are; the same with passes and without."""
     found = []
     for pipeline in ((), None):
-        with gc.Session(backend="numpy", pipeline=pipeline, **options) as session:
+        with gc.Session(pipeline=pipeline, **options) as session:
             session.run(gc.global_variables_initializer())
             found.append((session.run(fetches, feeds), session.run(list(variables))))
     plain, optimised = found
@@ -148,7 +150,7 @@ def test_a_failure_in_an_inner_loop_commits_nothing():
             return y + 1
 
     y = repeat(3, lambda y: repeat(2, inner, y), 0)
-    with gc.Session(backend="numpy") as session:
+    with gc.Session() as session:
         session.run(gc.global_variables_initializer())
         with pytest.raises(gc.CheckError) as caught:
             session.run(y)

@@ -13,6 +13,8 @@ import pytest
 import graphc as gc
 from graphc.function import bodies
 
+pytestmark = pytest.mark.usefixtures("each_backend")
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 Pair = collections.namedtuple("Pair", "left right")
 X = np.array([0.3, -0.7, 1.1])
@@ -24,7 +26,7 @@ def graph():
         yield graph
 
 
-def run(fetches, feeds=None, backend="numpy"):
+def run(fetches, feeds=None, backend=None):
     with gc.Session(backend=backend) as session:
         session.run(gc.global_variables_initializer())
         return session.run(fetches, feeds)
@@ -43,7 +45,7 @@ def agree_with_differences(fn, x, order=2, rtol=2e-6):
     """Each derivative up to `order` is the slope of the one before, along the direction of ones."""
     x, step = np.asarray(x, np.float64), 1e-5
     point, values = derivatives(fn, x, order)
-    with gc.Session(backend="numpy") as session:
+    with gc.Session() as session:
         session.run(gc.global_variables_initializer())
         found = session.run(values, {point: x})
         up, down = (session.run(values, {point: x + sign * step}) for sign in (1, -1))
@@ -199,7 +201,7 @@ def test_effects_happen_once_though_gradients_compute_again(capfd):
 
     y = gc.scan(step, x, gc.zeros(3))[0]
     (slope,) = gc.gradients(y, [x])
-    with gc.Session(backend="numpy") as session:
+    with gc.Session() as session:
         session.run(gc.global_variables_initializer())
         session.run([y, slope], {x: 2.0})
     assert capfd.readouterr().err.count("step") == 3
@@ -215,7 +217,7 @@ def test_a_variable_assigned_in_a_step_is_read_in_the_next():
         return i + 1, seen + value
 
     _, seen = gc.while_loop(lambda i, seen: i < 4, body, (0, 0.0))
-    with gc.Session(backend="numpy") as session:
+    with gc.Session() as session:
         session.run(gc.global_variables_initializer())
         assert session.run(seen) == 1 + 2 + 4 + 8
         assert session.run(v) == 16
@@ -231,7 +233,7 @@ def test_a_failing_loop_commits_nothing():
         return carry + 1, None
 
     steps, _ = gc.scan(step, 0, xs)
-    with gc.Session(backend="numpy") as session:
+    with gc.Session() as session:
         session.run(gc.global_variables_initializer())
         with pytest.raises(gc.CheckError):
             session.run(steps, {xs: [1, 2, 9]})
@@ -629,7 +631,7 @@ def test_nesting_does_not_multiply_the_work_of_a_gradient():
 
 ENDLESS = """
 import sys, graphc as gc
-with gc.Graph(seed=0).as_default(), gc.Session(backend="numpy") as session:
+with gc.Graph(seed=0).as_default(), gc.Session() as session:
     v = gc.Variable(1.0, name="v")
     def body(i):
         v.assign_add(1.0)
@@ -670,7 +672,7 @@ def test_loops_round_trip_as_text():
     again = gc.parse(text)
     assert gc.show(again) == text
     expected = run([y, z], {x: [1.0, 2.0]})
-    with gc.Session(graph=again, backend="numpy") as session:
+    with gc.Session(graph=again) as session:
         found = session.run(list(again.function.outputs), {"x": [1.0, 2.0]})
     for a, b in zip(found, expected, strict=True):
         np.testing.assert_array_equal(a, b)

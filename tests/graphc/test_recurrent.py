@@ -5,6 +5,8 @@ import pytest
 
 import graphc as gc
 
+pytestmark = pytest.mark.usefixtures("each_backend")
+
 TIME, BATCH, FEATURES, UNITS = 5, 3, 4, 2
 
 
@@ -15,7 +17,7 @@ def graph():
 
 
 def run(fetches, feeds=None):
-    with gc.Session(backend="numpy") as session:
+    with gc.Session() as session:
         session.run(gc.global_variables_initializer())
         return session.run(fetches, feeds)
 
