@@ -1,0 +1,90 @@
+// Facts: numbers and properties of a node, from the record; what a search and a colour ask for.
+
+import type { Shown } from "./difference";
+import { nameOf } from "./matching";
+import type { Value } from "./query";
+import type { Node, Trace } from "./record";
+import { kernelsOf, profileOf, stepsOf, type Kernel, type Step } from "./schema";
+
+/** What runs each node of one record, and how long it takes. */
+export class Facts {
+  private steps = new Map<string, Step>();
+
+  constructor(readonly trace: Trace) {
+    for (const step of stepsOf(trace.data)) if (step.node !== null) this.steps.set(trace.uidOf(step.node), step);
+  }
+
+  step(node: Node): Step | null {
+    return this.steps.get(node.uid) ?? (node.parent !== null ? (this.steps.get(node.parent) ?? null) : null);
+  }
+
+  kernel(node: Node): Kernel | null {
+    const number = this.step(node)?.kernel;
+    return typeof number === "number" ? (kernelsOf(this.trace.data)[number] ?? null) : null;
+  }
+
+  /** Seconds of the step that runs just this node. */
+  seconds(node: Node): number | null {
+    const step = this.steps.get(node.uid);
+    if (!step) return null;
+    return profileOf(this.trace.data)?.steps[step.number]?.seconds ?? null;
+  }
+
+  field(shown: Shown, field: string, users: (uid: string) => number): Value | undefined {
+    const { node } = shown;
+    if (field === "name") return nameOf(node);
+    if (field === "op") return node.op;
+    if (field === "type") return node.type;
+    if (field === "dtype") return dtypeOf(node);
+    if (field === "rank") return (node.raw.shape as unknown[] | null | undefined)?.length ?? rankOf(node.type);
+    if (field === "flops") return number(node.raw.flops);
+    if (field === "bytes") return number(node.raw.bytes) ?? number(node.raw.result_bytes);
+    if (field === "time") return this.seconds(node);
+    if (field === "scope") return (node.raw.scope as string | undefined) ?? "";
+    if (field === "file") return node.file;
+    if (field === "line") return node.line;
+    if (field === "source") return node.source;
+    if (field === "status") return shown.status;
+    if (field === "backward") return node.backward;
+    if (field === "kernel") return this.kernel(node)?.name ?? null;
+    if (field === "id") return node.id;
+    if (field === "operands") return node.operands.length;
+    return field === "users" ? users(node.uid) : undefined;
+  }
+}
+
+export function number(value: unknown): number | null {
+  return typeof value === "number" && Number.isFinite(value) ? value : null;
+}
+
+export function dtypeOf(node: Node): string {
+  const recorded = node.raw.dtype;
+  if (typeof recorded === "string") return recorded;
+  return node.type.match(/^[a-z]+\d*/)?.[0] ?? "other";
+}
+
+function rankOf(type: string): number | null {
+  const sizes = type.match(/^\w+\[([^\]]*)\]$/)?.[1];
+  return sizes === undefined ? null : sizes ? sizes.split(",").length : 0;
+}
+
+export function seconds(value: number): string {
+  if (value >= 1) return `${value.toPrecision(3)} s`;
+  if (value >= 1e-3) return `${(value * 1e3).toPrecision(3)} ms`;
+  if (value >= 1e-6) return `${(value * 1e6).toPrecision(3)} \u00b5s`;
+  return `${Math.round(value * 1e9)} ns`;
+}
+
+export function amount(value: number | string | null | undefined, unit = ""): string {
+  if (value === null || value === undefined) return "\u2013";
+  if (typeof value === "string") return value;
+  const scale = ["", "k", "M", "G", "T", "P"];
+  let i = 0;
+  let rest = value;
+  while (Math.abs(rest) >= 1000 && i < scale.length - 1) {
+    rest /= 1000;
+    i++;
+  }
+  const digits = i === 0 ? String(Math.round(rest * 100) / 100) : rest.toPrecision(3);
+  return `${digits}${unit || scale[i] ? " " : ""}${scale[i]}${unit}`;
+}

@@ -1,0 +1,138 @@
+// The panel of a pass: what it did, rewrite by rewrite, what it decided, and the nodes that differ; and that of a box.
+
+import type { App } from "./app";
+import { facts, h, section, some } from "./dom";
+import { amount, seconds } from "./facts";
+import { leaves } from "./cells";
+import type { Item } from "./lens";
+import { nodeLink, plain } from "./nodepanel";
+import type { Decision } from "./record";
+import { memoryOf, profileOf, titleOf } from "./schema";
+
+export function passPanel(app: App): HTMLElement[] {
+  const { trace, settings } = app;
+  const stage = trace.stages[settings.pass];
+  const idle = !trace.changes(settings.pass);
+  return [
+    h("h1", {}, stage.name.replaceAll("_", " "), idle && h("em", {}, "changed nothing")),
+    facts([
+      ["time", seconds(stage.seconds)],
+      ["nodes", String(stage.nodes)],
+      ["flops", amount(stage.flops)],
+      ["bytes", typeof stage.bytes === "number" ? amount(stage.bytes, "B") : stage.bytes],
+      ...Object.entries(stage.counters ?? {})
+        .filter(([, count]) => count)
+        .map(([key, count]): [string, string] => [key.replaceAll("_", " "), String(count)]),
+    ]),
+    rewrites(app),
+    differing(app),
+    decisions(app),
+    about(app),
+  ].filter((part): part is HTMLElement => part !== null);
+}
+
+function rewrites(app: App): HTMLElement | null {
+  const list = app.rewrites;
+  const stage = app.trace.stages[app.settings.pass];
+  const hidden = (stage.rewrites ?? []).length - list.length;
+  if (!list.length && !hidden) return null;
+  const here = app.settings.rewrite;
+  const lines = list.map((rewrite, i) =>
+    h(
+      "li",
+      { class: here === i + 1 ? "here" : here !== null && i >= here ? "later" : "" },
+      h(
+        "button",
+        { type: "button", class: "rewrite", onclick: () => void app.set({ rewrite: i + 1 }) },
+        h("b", {}, rewrite.rule.replaceAll("_", " ")),
+        h("code", {}, plain(rewrite.equation)),
+        rewrite.at && h("span", { class: "muted" }, rewrite.at),
+      ),
+    ),
+  );
+  const first = Math.max(0, (here ?? 0) - 30);
+  return section(
+    `Rewrites (${list.length})`,
+    true,
+    h("p", { class: "muted" }, here === null ? "Step through them with , and . or click one." : `After ${here} of ${list.length}; the whole pass with Escape.`),
+    h("ol", { class: "rewrites", start: first + 1 }, some(lines.slice(first), (line) => line, 60)),
+    hidden > 0 && h("p", { class: "muted" }, `${hidden} more inside bodies of regions.`),
+  );
+}
+
+/** The nodes that are new, gone or changed, compared with the base. */
+function differing(app: App): HTMLElement | null {
+  const parts = (["added", "removed", "changed"] as const).map((status) => {
+    const uids = [...app.picture.values()].filter((shown) => shown.status === status).map((shown) => shown.node.uid);
+    if (!uids.length) return null;
+    const word = status === "added" ? "New" : status === "removed" ? "Gone" : "Changed";
+    return section(`${word} (${uids.length})`, uids.length < 20, h("ul", { class: "links" }, some(uids, (uid) => h("li", {}, nodeLink(app, uid)), 40)));
+  });
+  return parts.some(Boolean) ? h("div", {}, parts) : null;
+}
+
+function decisions(app: App): HTMLElement | null {
+  const { decisions: all } = app.trace.stages[app.settings.pass];
+  const list = all.filter((decision) => decision.kind !== "rewrite");
+  if (!list.length) return null;
+  const groups = new Map<string, Decision[]>();
+  for (const decision of list) {
+    const key = `${decision.kind}: ${decision.accepted ? "done" : "refused"}, ${decision.reason}`;
+    groups.set(key, [...(groups.get(key) ?? []), decision]);
+  }
+  const reasons = (app.trace.data.reasons ?? {}) as Record<string, Record<string, string>>;
+  return section(
+    `Decisions (${list.length})`,
+    true,
+    ...[...groups].map(([key, group]) => {
+      const sentence = reasons[group[0].kind]?.[group[0].reason];
+      return h(
+        "details",
+        { class: "decisions" },
+        h("summary", {}, `${key} (${group.length})`),
+        sentence && h("p", { class: "muted" }, sentence),
+        h("ul", { class: "links" }, some(group, (decision) => h("li", {}, decisionLine(app, decision)), 20)),
+      );
+    }),
+  );
+}
+
+function decisionLine(app: App, { subject, at, nodes }: Decision): HTMLElement {
+  const uids = ((nodes as string[] | undefined) ?? []).map(app.trace.uidOf).filter((uid) => app.picture.has(uid));
+  return h("div", {}, h("b", {}, subject), " ", uids.slice(0, 4).map((uid) => nodeLink(app, uid)), at && h("div", { class: "muted" }, at));
+}
+
+function about(app: App): HTMLElement {
+  const { data } = app.trace;
+  const memory = memoryOf(data);
+  const profile = profileOf(data);
+  const sizes = Object.entries((data.sizes ?? {}) as Record<string, number>).map(([name, size]) => `${name} = ${size}`);
+  const machine = Object.entries((data.machine ?? {}) as Record<string, string>);
+  return section(
+    "Record",
+    false,
+    facts([
+      ["of", titleOf(data, app.settings.record)],
+      ["backend", data.backend ?? null],
+      ["sizes", sizes.length ? `${sizes.join(", ")}${data.sizes_are === "assumed" ? " (assumed)" : ""}` : null],
+      ["peak", memory && amount(memory.peak.bytes, "B")],
+      ["a run", profile && `${seconds(profile.seconds)} (median of ${profile.runs})`],
+      ...machine.map(([key, value]): [string, string] => [key, String(value)]),
+    ]),
+  );
+}
+
+export function boxPanel(app: App, item: Item): HTMLElement[] {
+  const inside = leaves(item).filter((leaf) => app.picture.has(leaf.node!.uid));
+  const ops = new Map<string, number>();
+  for (const leaf of inside) ops.set(leaf.node!.op, (ops.get(leaf.node!.op) ?? 0) + 1);
+  const sorted = [...ops].sort((a, b) => b[1] - a[1]);
+  const opened = app.open.has(item.id);
+  return [
+    h("h1", {}, item.label, h("em", {}, item.kind === "cells" ? "repeated cells" : item.kind)),
+    item.note ? h("p", { class: "type" }, item.note) : null,
+    h("p", {}, h("button", { class: "action", type: "button", onclick: () => void app.toggle(item) }, opened ? "Close (Enter)" : "Open (Enter)")),
+    facts([["nodes", String(inside.length)], ...sorted.slice(0, 12).map(([op, many]): [string, string] => [op, String(many)])]),
+    section("Nodes", true, h("ul", { class: "links" }, some(inside, (leaf) => h("li", {}, nodeLink(app, leaf.node!.uid)), 40))),
+  ].filter((part): part is HTMLElement => part !== null);
+}
