@@ -72,7 +72,8 @@ def _table(record: Mapping[str, Any]) -> Iterator[str]:
     yield "<noscript><style>body{display:block;overflow:auto}.bar,main,.time{display:none}</style>"
     yield f"<h1>{_text(record.get('title') or 'graphc')}</h1>"
     yield f"<p>The {len(nodes)} nodes after the last pass. With scripts, this page shows all passes.</p>"
-    yield "<table><thead><tr><th>id</th><th>op</th><th>name</th><th>type</th><th>operands</th><th>line</th></tr></thead>"
+    heads = "".join(f"<th>{head}</th>" for head in ("id", "op", "name", "type", "operands", "line"))
+    yield f"<table><thead><tr>{heads}</tr></thead>"
     for id, node in list(nodes.items())[:_MOST_ROWS]:
         place = f"{node['file']}:{node['line']} {node['source'] or ''}" if node["line"] is not None else ""
         cells = (id, node["op"], node["name"] or "", node["type"], " ".join(node["operands"]), place)

@@ -104,7 +104,7 @@ function drawCard(paper: Paper, sprite: Sprite, look: Look, scale: number): void
       const note = folded ? noteOf(sprite) : (sprite.shown?.node.type ?? item.note);
       paper.text(note, x + 14, y + (h > 42 ? 36 : 32), 10.5, faint, 400, w - 22);
     }
-    if (sign) paper.text(SIGNS[status], x + w - 15, y + 16, 14, strong ? ink : theme[status], 700, 14);
+    if (status !== "same") paper.text(SIGNS[status], x + w - 15, y + 16, 14, strong ? ink : theme[status], 700, 14);
   }
   paper.alpha(1);
 }
