@@ -109,12 +109,15 @@ class Sizes:
         self.known = dict(known)
 
     def number(self, size: Size) -> int:
-        """`size` as a number."""
+        """`size` as a number; 0 where a guess makes no sense of it."""
         if isinstance(size, int):
             return size
         for symbol in symbols(size):
             self.known.setdefault(symbol, GUESS)
-        return evaluate(size, self.known)
+        try:
+            return max(evaluate(size, self.known), 0)
+        except ZeroDivisionError:
+            return 0
 
 
 def spell_node(node: Tensor, ids: Mapping[Tensor, str], speller: Speller, sizes: Sizes) -> Node:

@@ -10,6 +10,7 @@ import numpy as np
 
 from graphc.errors import ArgumentError
 from graphc.sizes import Symbol
+from passes.memory import MemoryPlan
 from passes.program import Program, Step
 
 Array = np.ndarray[Any, Any]
@@ -48,7 +49,8 @@ class Whole(Protocol):
         fetches: for each output of the program its place among the results; None for operations.
         assigned: the variables that the last results are the new values of.
         kinds: for each bound step what runs it; those of bodies are among them where they run natively.
-        kernels: the distinct ones.
+        kernels: the distinct ones; `runs`: those of each step that has some.
+        memory: where its values lie in the arena.
         returns: how many steps run in Python.
     """
 
@@ -60,10 +62,15 @@ class Whole(Protocol):
     assigned: tuple[str, ...]
     kinds: Mapping[Any, str]
     kernels: tuple[Any, ...]
+    runs: Mapping[Any, Sequence[Any]]
+    memory: MemoryPlan
 
     @property
     def returns(self) -> int:
         """How many steps run in Python, those in loops counted once."""
+
+    def arena_bytes(self, known: dict[Symbol, int]) -> int:
+        """The bytes that a run's arena takes, scratch included."""
 
     def run_again(self, arrays: Sequence[Any], known: dict[Symbol, int]) -> Any:
         """As `call` after it gave NotImplemented, with more memory, if that was the reason."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,15 +17,14 @@ from graphc.function import Function
 from graphc.sizes import Size, SizeExpr, Symbol
 from graphc.tensor import Tensor, describe
 from graphc.types import TensorType
-from passes.history import record_of
 from passes.lifetimes import find_peak
 from passes.pipeline import Prepared, Request, prepare
 from passes.program import Check, Program, plan
-from passes.stages import stage
+from passes.stages import is_heard, listening, stage
 from passes.target import Target
 from runtime.backend import Array, Backend, Whole
 from runtime.dumping import dumper
-from runtime.execution import BoundProgram, BoundStep, bind, spell
+from runtime.execution import BoundProgram, BoundStep, bind, bound_programs, programs_of, spell
 from runtime.failure import operand_names
 from runtime.feeds import label, misfit
 from runtime.footprint import known_sizes
@@ -54,7 +54,10 @@ class Executable:
         program: the same as steps over numbered buffers.
         request: what was asked for.
         feeds: the tensors that are fed, in the order of the function's inputs.
-        native: what runs the whole program in one call, where the backend can.
+        native: what runs the whole program in one call, where the backend can; `reason`: why nothing does.
+        backend, threads, target: what it was compiled for.
+        seconds: how long compiling took; `stages` how long each part of it did, where nobody else listened.
+        bound: the steps with what runs each.
     """
 
     def __init__(
@@ -68,20 +71,23 @@ class Executable:
     ) -> None:
         self._within = within  # what runs in its place with given sizes, where there is a memory budget
         self.feeds = request.feeds
-        self.request, self._target, self._backend = request, target, backend.name
+        self.request, self.target, self.backend = request, target, backend.name
+        self.threads: int = getattr(backend, "threads", 1)
         begin = time.perf_counter()
-        if prepared is None:
-            prepared = prepare(request, target, dumper())
-        self.function: Function = prepared.function
-        with stage("plan"):
-            self.program: Program = plan(self.function, prepared.guards)
-        with stage("bind"):
-            self._bound: BoundProgram = bind(self.program, backend, check_numerics)
-        with stage("lowering"):
-            whole = "numbers are checked" if check_numerics else backend.whole(self.program, self._bound)
+        with nullcontext() if is_heard() else listening() as heard:
+            if prepared is None:
+                prepared = prepare(request, target, dumper())
+            self.function: Function = prepared.function
+            with stage("plan"):
+                self.program: Program = plan(self.function, prepared.guards)
+            with stage("bind"):
+                self.bound: BoundProgram = bind(self.program, backend, check_numerics)
+            with stage("lowering"):
+                whole = "numbers are checked" if check_numerics else backend.whole(self.program, self.bound)
+        self.stages: dict[str, float] = {} if heard is None else heard.wall
         self.native: Whole | None = None if isinstance(whole, str) else whole
-        self._reason = whole if isinstance(whole, str) else ""
-        self._seconds = time.perf_counter() - begin
+        self.reason = whole if isinstance(whole, str) else ""
+        self.seconds = time.perf_counter() - begin
         self._layouts = [_Layout.of(node) for node in self.function.inputs]
         self._assigns = {n.attrs["variable"]: n for n in self.function.nodes() if n.op.name == "assign"}
 
@@ -93,73 +99,35 @@ class Executable:
     @cached_property
     def draws(self) -> bool:
         """Whether a run draws random numbers, and so depends on the count of the runs."""
-        return any(program.run_states for program in _programs(self.program))
+        return any(program.run_states for program in programs_of(self.program))
 
     @cached_property
     def kernels(self) -> tuple[Any, ...]:
         """The backend's distinct kernels, each with a `name` and its `text`; none for NumPy."""
-        found = [step.kernel for bound in _bound_programs(self._bound) for step in bound.steps]
+        found = [step.kernel for bound in bound_programs(self.bound) for step in bound.steps]
         found += () if self.native is None else self.native.kernels
         return tuple(dict.fromkeys(kernel for kernel in found if kernel is not None))
 
-    def _kind(self, step: BoundStep, native: str | None) -> str:
+    def kind_of(self, step: BoundStep) -> str:
         """What runs `step`: the backend's kernel, its bodies, nothing but a name, or its op's meaning."""
+        native = None if self.native is None else self.native.kinds.get(step)
         if native is not None and native != "meaning":
             return native
         if step.kernel is not None:
-            return self._backend
+            return self.backend
         if step.bodies:
             return "region"
         return "view" if step.node.op.name in _FREE else "meaning"
 
     @cached_property
     def record(self) -> dict[str, Any]:
-        """What was compiled, as data for JSON: for each step what runs it, and what each pass did.
+        """What was compiled and how, as data for JSON: docs/record.md. Kernels are not assembled for it.
 
-        The keys of `passes.history` say what the passes did; for them the passes are run once more
-        when this is first read, so that compiling keeps nothing.
+        The passes are run once more when this is first read, so that compiling keeps nothing.
         """
-        history = record_of(self.request, self._target)
-        native = self.native.kinds if self.native else {}
-        steps = [
-            {
-                "op": step.node.op.name,
-                "type": str(step.node.type),
-                "at": str(step.node.loc) if step.node.loc else None,
-                "kernel": self._kind(step, native.get(step)),
-            }
-            for bound in _bound_programs(self._bound)
-            for step in bound.steps
-        ]
-        fallbacks: dict[str, int] = {}
-        if self._backend != "numpy":
-            for step in steps:
-                if step["kernel"] == "meaning":
-                    fallbacks[str(step["op"])] = fallbacks.get(str(step["op"]), 0) + 1
-        return {
-            **history,
-            "backend": self._backend,
-            "seconds": self._seconds,
-            "passes": [
-                {key: stage[key] for key in ("name", "seconds", "nodes")} for stage in history["stages"]
-            ],
-            "inputs": [
-                f"{label(t)}: {n.type}" for t, n in zip(self.feeds, self.function.inputs, strict=True)
-            ],
-            "outputs": [str(node.type) for node in self.function.outputs],
-            "steps": steps,
-            "fallbacks": fallbacks,
-            "native": {
-                "reason": self._reason or None,
-                "returns": None if self.native is None else self.native.returns,
-            },
-            "specialised": {f"?{s.serial}": n for s, n in self.request.sizes.items()},
-            "bound_by_steps": [
-                f"{step.op.name} gives {step.type}"
-                for program in _programs(self.program)
-                for step in (s.node for s in program.steps if s.bindings)
-            ],
-        }
+        from runtime.records.document import record_executable  # whoever asks for no record loads none
+
+        return record_executable(self)
 
     def peak_bytes(self, sizes: Mapping[str, Any] | None = None) -> int:
         """The most bytes that are alive at once in a run, as predicted from the lifetimes of buffers.
@@ -195,7 +163,7 @@ class Executable:
         for i, binding in self.program.bindings:
             if arrays[i].ndim > binding.axis:
                 known[binding.symbol] = arrays[i].shape[binding.axis]
-        self._bound.bind_variables(variables, known)
+        self.bound.bind_variables(variables, known)
         for i, layout in enumerate(self._layouts):
             shape = arrays[i].shape
             if shape != layout.shape and (layout.is_static or len(shape) != layout.rank):
@@ -265,7 +233,7 @@ class Executable:
         """
         run = Run(dict(known), variables, state)
         with np.errstate(all="ignore"):
-            values = self._bound.run(arrays, run)
+            values = self.bound.run(arrays, run)
         assigned = {}
         for name, buffer in self.program.assignments:
             _refuse_other_shape(self._assigns[name], values[buffer], run.sizes)
@@ -325,20 +293,3 @@ def _refuse_other_shape(node: Tensor, value: Array, known: Sizes) -> None:
         if node.loc:
             error.extend(f"at {node.loc}")
         raise error
-
-
-def _programs(program: Program) -> Iterator[Program]:
-    """`program` and those of all bodies in it."""
-    pending = [program]
-    while pending:
-        current = pending.pop()
-        yield current
-        pending.extend(body for step in current.steps for body in step.programs.values())
-
-
-def _bound_programs(bound: BoundProgram) -> Iterator[BoundProgram]:
-    pending = [bound]
-    while pending:
-        current = pending.pop()
-        yield current
-        pending.extend(body for step in current.steps if step.kernel is None for body in step.bodies.values())

@@ -6,7 +6,7 @@ own work is a call and a few accesses.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
@@ -250,6 +250,24 @@ def verify(check: Check, known: Mapping[Symbol, int]) -> None:
 def spell(size: Size, value: int) -> str:
     """A size with its value: ``batch = 32``."""
     return f"{size} = {value}" if isinstance(size, SizeExpr) else str(value)
+
+
+def programs_of(program: Program) -> Iterator[Program]:
+    """`program` and those of all bodies in it."""
+    pending = [program]
+    while pending:
+        current = pending.pop()
+        yield current
+        pending.extend(body for step in current.steps for body in step.programs.values())
+
+
+def bound_programs(bound: BoundProgram) -> Iterator[BoundProgram]:
+    """`bound` and the bodies of its regions that run step by step."""
+    pending = [bound]
+    while pending:
+        current = pending.pop()
+        yield current
+        pending.extend(body for step in current.steps if step.kernel is None for body in step.bodies.values())
 
 
 # What a step's result must be.

@@ -100,7 +100,7 @@ class LlvmBackend:
     name = "llvm"
 
     def __init__(self, threads: int = 1) -> None:
-        self._threads = threads
+        self.threads = threads
 
     @cached_property
     def fusible(self) -> frozenset[str]:
@@ -124,4 +124,4 @@ class LlvmBackend:
         """The native program, or why there is none."""
         from runtime.llvm_backend.native import compile_native  # it builds on these kernels
 
-        return compile_native(program, bound, self._threads)
+        return compile_native(program, bound, self.threads)

@@ -45,13 +45,16 @@ class NativeProgram:
         assigned: the names of what the last outputs are assigned to.
         kinds: for each step, those of native bodies too, what runs it: ``llvm``, ``view``, ``constant``, or
             its ``meaning`` in Python.
-        kernels: the distinct ones.
+        kernels: the distinct ones; `runs`: those of each step.
+        memory: where the values lie.
     """
 
     def __init__(self, lowered: Lowered, threads: int) -> None:
         self.variables, self.takes_state = lowered.variables, lowered.takes_state
         self.fetches, self.assigned = lowered.fetches, lowered.assigned
         self.kinds: Mapping[BoundStep, str] = lowered.kinds
+        self.runs: Mapping[BoundStep, Sequence[NativeKernel | RowKernel]] = lowered.runs
+        self.memory = lowered.arena.plan
         self.kernels: tuple[NativeKernel | RowKernel, ...] = lowered.kernels
         self.is_single = len(lowered.signature.outputs) == 1
         self._arena, self._threads = lowered.arena, threads

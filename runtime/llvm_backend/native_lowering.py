@@ -7,7 +7,7 @@ skipped where the sizes are those of the run before on the same words.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,7 +63,7 @@ class Lowered:
         takes_state: whether the session's seed and run count are fed last.
         fetches: for each output of the program its place among the call's; None for operations.
         assigned: the names of the variables that the call's last outputs are for.
-        kinds: what runs each step, those of native bodies too. python: the steps in Python.
+        kinds, runs: what runs each step, and its kernels, in native bodies too. python: the steps in Python.
         symbols: the words of sizes. places, state: where steps in Python find variables and run state.
     """
 
@@ -80,6 +80,7 @@ class Lowered:
     places: Mapping[str, Place]
     state: Place | None
     kernels: tuple[NativeKernel | RowKernel, ...]
+    runs: Mapping[BoundStep, Sequence[NativeKernel | RowKernel]]
 
 
 def lower(program: Program, bound: BoundProgram, threads: int) -> Lowered:
@@ -151,7 +152,7 @@ class _Lowering:
         return Lowered(
             table, signature, arena, names, state is not None, fetches, assigned,
             kinds, tuple(self.collected.python), self.sizes.symbols, places, state,
-            tuple(self.collected.kernels.values()),
+            tuple(self.collected.kernels.values()), self.collected.runs,
         )  # fmt: skip
 
     # What goes in and out.

@@ -17,6 +17,7 @@ from passes.weight import parts_of
 from runtime.execution import BoundStep
 from runtime.llvm_backend.backend import RowKernel
 from runtime.llvm_backend.cells import Cells
+from runtime.llvm_backend.contraction import Contract
 from runtime.llvm_backend.contraction_steps import contract_of
 from runtime.llvm_backend.kernel import Kernel, emit_contraction
 from runtime.llvm_backend.library import Library, Module
@@ -38,10 +39,11 @@ _SMALL = 1 << 16  # elements of a range that is computed once, before any run
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NativeKernel:
-    """Machine code of a contraction: its name and its LLVM IR."""
+    """Machine code of a contraction or of loops: its name, its LLVM IR, and the contract."""
 
     name: str
     text: str
+    plan: Contract | None = None
 
     def __repr__(self) -> str:
         return f"<graphc kernel {self.name}>"
@@ -68,7 +70,7 @@ class Collected:
         scratch: (word, offset): words to hold addresses behind the arena.
         room: how many bytes there must be behind the arena: the largest of these.
         positive: sizes that must not be 0. natural: those that must not be negative.
-        python: the steps in Python, by number.
+        python: the steps in Python, by number. runs: the kernels of each step.
     """
 
     modules: dict[tuple[str, tuple[str, ...]], Module] = field(default_factory=dict)
@@ -80,6 +82,7 @@ class Collected:
     positive: dict[Size, None] = field(default_factory=dict)
     natural: dict[Size, None] = field(default_factory=dict)
     python: list[PythonStep] = field(default_factory=list)
+    runs: dict[BoundStep, list[NativeKernel | RowKernel]] = field(default_factory=dict)
 
 
 class StepWriter:
@@ -101,7 +104,7 @@ class StepWriter:
         self.loops: tuple[Turn, ...] = ()
         self.modules, self.kernels = collected.modules, collected.kernels
         self.filled, self.plans, self.scratch = collected.filled, collected.plans, collected.scratch
-        self.room, self.python = collected.room, collected.python
+        self.room, self.python, self.runs = collected.room, collected.python, collected.runs
         self.positive, self.natural = collected.positive, collected.natural
 
     # What runs a step.
@@ -109,6 +112,7 @@ class StepWriter:
     def draft(self, step: Step, bound: BoundStep) -> Draft:
         """What runs `step`."""
         node = step.node
+        self._running = self.runs.setdefault(bound, [])
         if self._cells.views(step) or node.op.name == "group":
             return Draft(VIEW)
         if is_constant(step):
@@ -127,13 +131,15 @@ class StepWriter:
                 loops = loops_of(node)
             if not loops:
                 return Draft(PYTHON)
-            modules = (
+            modules = tuple(
                 self._module(x.text, ("kernel",), NativeKernel(x.name, x.text), x.imports) for x in loops
             )
             return Draft(NATIVE, loops=tuple(zip(loops, modules, strict=True)))
         with stage("IR text"):
             made = emit_contraction(contract, host(), _ENTRY, target=target_of(host()))
-        shown = NativeKernel(f"{node.op.name}({', '.join(str(x.type) for x in node.inputs)})", made.text)
+        shown = NativeKernel(
+            f"{node.op.name}({', '.join(str(x.type) for x in node.inputs)})", made.text, contract
+        )
         if contract.combine in ("max", "min"):
             self.positive.update(dict.fromkeys(d.size for d in contract.reduced_dims))
         return Draft(NATIVE, self._module(made.text, made.functions, shown), made)
@@ -150,6 +156,7 @@ class StepWriter:
             addresses = c_library(*imports)
             self.modules[key] = Module(f"{len(self.modules)} {kernel.name}", text, functions, addresses)
             self.kernels[text] = kernel
+        self._running.append(self.kernels[text])
         return self.modules[key]
 
     # Its steps in the table.
