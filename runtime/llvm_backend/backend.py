@@ -18,7 +18,7 @@ from runtime.backend import Array, Whole
 from runtime.llvm_backend.library import Library, Module, load
 from runtime.llvm_backend.machine import host
 from runtime.llvm_backend.row_kernel import SCRATCH_BYTES, fusible_ops, write_rows
-from runtime.llvm_backend.rows import RowPlan, plan_rows
+from runtime.llvm_backend.rows import PART, RowPlan, plan_rows
 from runtime.llvm_backend.text import target_of
 
 _ENTRY = "kernel"
@@ -44,10 +44,15 @@ class RowKernel:
         self._flat = plan.is_flat
         self.scratch_rows = sum(node not in plan.body.outputs for node in plan.kept)
 
+    @property
+    def functions(self) -> tuple[str, ...]:
+        """The names of its functions: `kernel`, and what runs after all its chunks."""
+        return (_ENTRY, "finish") if self.plan.is_split else (_ENTRY,)
+
     @cached_property
     def _library(self) -> Library:
         """Its code, loaded when it is first called by itself."""
-        return load([Module(self.name, self.text, (_ENTRY,))])
+        return load([Module(self.name, self.text, self.functions)])
 
     @cached_property
     def address(self) -> int:
@@ -57,6 +62,11 @@ class RowKernel:
     @cached_property
     def _function(self) -> Callable[[int, int], None]:
         return _SIGNATURE(self.address)
+
+    @cached_property
+    def _finish(self) -> Callable[[int], None]:
+        address = self._library.address(self.name, "finish")
+        return ctypes.CFUNCTYPE(None, ctypes.c_void_p)(address)
 
     def __call__(self, *operands: Array, rows: tuple[int, ...] | None = None) -> tuple[Array, ...] | None:
         """The results, or None where an op failed, whose meaning then says how."""
@@ -71,18 +81,25 @@ class RowKernel:
         if not count or not inner:
             return None if any(r.size for r in results) else tuple(results)
         flag = np.zeros(1, np.int64)
-        scratch = np.empty(self.scratch_rows * inner * SCRATCH_BYTES, np.uint8)
+        split = self.plan.is_split
+        parts, per = (-(-inner // PART), PART) if split else (1, count)
+        scratch = np.empty(
+            max(self.scratch_rows * inner, parts * len(self.plan.body.nodes())) * SCRATCH_BYTES, np.uint8
+        )
         merged = [math.prod(outer[i] for i in group) for group in self.plan.groups]
         block = np.array(
             [
-                *(count, count, inner, flag.ctypes.data, scratch.ctypes.data),
+                *(count, per, inner, flag.ctypes.data, scratch.ctypes.data),
                 *(x.ctypes.data for x in packed),
                 *(r.ctypes.data for r in results),
                 *(merged if len(merged) > 1 else ()),
             ],
             np.int64,
         )
-        self._function(block.ctypes.data, 0)
+        for part in range(parts):
+            self._function(block.ctypes.data, part)
+        if split:
+            self._finish(block.ctypes.data)
         return None if flag[0] else tuple(results)
 
     def __repr__(self) -> str:

@@ -124,7 +124,7 @@ class StepWriter:
         if isinstance(kernel, RowKernel):
             if reduces(kernel.plan) and kernel.plan.inner == 0:
                 return Draft(PYTHON)
-            return Draft(NATIVE, self._module(kernel.text, ("kernel",), kernel), kernel)
+            return Draft(NATIVE, self._module(kernel.text, kernel.functions, kernel), kernel)
         contract = contract_of(node, look_through(self._cells.unmade))
         if contract is None:
             with stage("IR text"):
@@ -165,7 +165,8 @@ class StepWriter:
         """Adds `step` to the table."""
         if isinstance(draft.kernel, RowKernel):
             assert draft.module is not None
-            self._rows(step, draft.kernel, library.address(draft.module.name, "kernel"))
+            addresses = [library.address(draft.module.name, name) for name in draft.kernel.functions]
+            self._rows(step, draft.kernel, *addresses)
         elif draft.kernel is not None:
             assert draft.module is not None
             if step.node.op.name == "embed":
@@ -211,7 +212,7 @@ class StepWriter:
         self._cells.point(word, cell)
         return Place(word, type.dtype.numpy, type.sizes)
 
-    def _rows(self, step: Step, kernel: RowKernel, address: int) -> None:
+    def _rows(self, step: Step, kernel: RowKernel, address: int, finish: int = 0) -> None:
         plan, builder = kernel.plan, self._builder
         cut = cut_rows(plan, kernel.scratch_rows)
         cells = [(buffer, 0) for buffer in step.inputs]
@@ -221,7 +222,7 @@ class StepWriter:
         for i, size in enumerate((cut.rows, cut.per, plan.inner)):
             self.fill(block + i, size)
         builder.point(block + 3, FLAG)
-        if kernel.scratch_rows:
+        if cut.scratch != 0:
             self.scratch.append((block + 4, 0))
             self.room[cut.scratch] = None
         for i, cell in enumerate(cells):
@@ -233,6 +234,8 @@ class StepWriter:
         chunks = builder.word()
         self.fill(chunks, cut.chunks)
         builder.parallel(address, block, chunks)
+        if finish:
+            builder.kernel(finish, block)
 
     def _contraction(self, step: Step, kernel: Kernel, library: Library, module: str) -> None:
         builder = self._builder

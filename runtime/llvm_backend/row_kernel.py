@@ -10,7 +10,12 @@ say:
     4 scratch for each chunk, `scratch_rows` rows of 8 bytes an element
     5 ...     the arrays of the operands, those of the results, then the outer sizes where there are several
 
-Sizes are known only at the run, so one kernel serves them all. Arrays are contiguous.
+Sizes are known only at the run, so one kernel serves them all. Arrays are contiguous. A chunk of a long row
+that stands alone (`RowPlan.is_split`) is `per` of its elements: it leaves its totals in `scratch`, and
+
+    void finish(ptr block)
+
+joins them, in an order that depends on the length alone.
 """
 
 from __future__ import annotations
@@ -20,11 +25,12 @@ from collections.abc import Mapping, Sequence
 from graphc.tensor import Tensor
 from graphc.types import BFLOAT16, BOOL, FLOAT32, DType
 from passes.fusion import REDUCTIONS
+from runtime.llvm_backend.row_loop import RowLoop
 from runtime.llvm_backend.row_offsets import row_offsets
-from runtime.llvm_backend.rows import VIEWS, Access, Phase, RowPlan
+from runtime.llvm_backend.rows import CHEAP, VIEWS, Access, Phase, RowPlan
 from runtime.llvm_backend.scalars import emit_op, has_code
 from runtime.llvm_backend.text import Emitter, Module, Target
-from runtime.llvm_backend.totals import Total, across, as_total, finish, total_of
+from runtime.llvm_backend.totals import finish, total_of
 from runtime.llvm_backend.values import load, load_single, register_bytes, register_scalar, store
 
 ROWS, PER, INNER, FLAG, SCRATCH, ARRAYS = range(6)
@@ -45,7 +51,18 @@ def write_rows(plan: RowPlan, target: Target) -> str | None:
     nodes = plan.body.nodes()
     if any(n not in given and n.op.name not in VIEWS and not _has_code(n) for n in nodes):
         return None
-    return _RowWriter(plan, target, nodes).text()
+    module = Module(target)
+    _RowWriter(plan, module, nodes).write_kernel()
+    if plan.is_split:
+        _RowWriter(plan, module, nodes).write_finish()
+    return module.text
+
+
+def copies_of(phase: Phase) -> int:
+    """How many vectors the loop of a phase takes at a time: several where only its totals wait for them."""
+    if not phase.reductions or any(node.op.name not in CHEAP | VIEWS for node in phase.vectors):
+        return 1
+    return 4 if len(phase.reductions) + len(phase.vectors) <= 6 else 2
 
 
 def _has_code(node: Tensor) -> bool:
@@ -65,14 +82,15 @@ def _memory(dtype: DType) -> DType:
 class _RowWriter:
     """Writes one kernel. `wide` and `one` write to the same lines: vectors, and numbers."""
 
-    def __init__(self, plan: RowPlan, target: Target, nodes: Sequence[Tensor]) -> None:
+    def __init__(self, plan: RowPlan, module: Module, nodes: Sequence[Tensor]) -> None:
         self.plan = plan
-        self.module = Module(target)
+        self.module, target = module, module.target
         bytes_a_lane = max(register_bytes(node.dtype) for node in nodes)
         self.width = max(target.vector_bits // 8 // bytes_a_lane, 1)
         self.one = Emitter(self.module, 1, prefix="s")
         self.wide = Emitter(self.module, self.width, prefix="v") if self.width > 1 else self.one
         self.wide.lines = self.one.lines
+        self.loops = RowLoop(self.one, self.wide)
         self.inputs = {node: i for i, node in enumerate(plan.body.inputs)}
         self.written = {node: i for i, node in enumerate(plan.body.outputs)}
         own = (node for node in plan.kept if node not in self.written)
@@ -81,17 +99,83 @@ class _RowWriter:
         self.spread: dict[object, str] = {}  # numbers in all lanes
         self.offsets: dict[Access, str] = {}  # where the row begins, in elements
 
-    # The function.
+    # The functions.
 
-    def text(self) -> str:
-        """The whole module."""
+    def write_kernel(self) -> None:
+        """Adds ``kernel`` to the module."""
+        self.open()
         one, plan = self.one, self.plan
-        rows, per, self.inner = (self.word(i) for i in (ROWS, PER, INNER))
+        first = one.let(f"mul i64 %chunk, {self.per}")
+        last = one.let(f"add i64 {first}, {self.per}")
+        count = self.inner if plan.is_split else self.rows
+        over = one.let(f"icmp slt i64 {count}, {last}")
+        end = one.let(f"select i1 {over}, i64 {count}, i64 {last}")
+        if plan.is_flat:
+            self.offsets = dict.fromkeys((*plan.reads.values(), *plan.writes), "0")
+            self.loop(plan.phases[0], first, end)
+        elif plan.is_split:
+            self.offsets = dict.fromkeys((*plan.reads.values(), *plan.writes), "0")
+            for phase in plan.phases:
+                if not phase.vectors and not phase.reductions:
+                    self.run_numbers(phase)
+                    continue
+                totals = self.loop(phase, first, end)
+                for number, (node, total) in enumerate(zip(phase.reductions, totals, strict=True)):
+                    one.do(f"store {self.total_type(node)} {total}, ptr {self.partial('%chunk', number)}")
+                break
+        else:
+            self.each_row(first, end)
+        self.close("kernel", "ptr %block, i64 %chunk")
+
+    def write_finish(self) -> None:
+        """Adds ``finish`` to the module: the parts of a long row come together, in order."""
+        self.open()
+        one, plan = self.one, self.plan
+        self.offsets = dict.fromkeys((*plan.reads.values(), *plan.writes), "0")
+        up = one.let(f"add i64 {self.inner}, {one.let(f'sub i64 {self.per}, 1')}")
+        parts = one.let(f"sdiv i64 {up}, {self.per}")
+        for phase in plan.phases:
+            if phase.reductions:
+                self.join_parts(phase, parts)
+            self.run_numbers(phase)
+        self.close("finish", "ptr %block")
+
+    def join_parts(self, phase: Phase, parts: str) -> None:
+        """The totals of all parts as those of the row."""
+        one = self.one
+        totals = [total_of(one, node) for node in phase.reductions]
+        types = [self.total_type(node) for node in phase.reductions]
+
+        def load_parts(part: str) -> list[str]:
+            places = [self.partial(part, number) for number in range(len(types))]
+            return [one.let(f"load {of}, ptr {at}") for of, at in zip(types, places, strict=True)]
+
+        def join(part: str, before: Sequence[str]) -> list[str]:
+            found = zip(totals, before, load_parts(part), strict=True)
+            return [total.join(one, x, y, total.dtype) for total, x, y in found]
+
+        carried = list(zip(types, load_parts("0"), strict=True))
+        joined = self.loops.walk("1", parts, 1, carried, join)
+        for node, total in zip(phase.reductions, joined, strict=True):
+            self.numbers[node] = finish(one, node, total, self.inner)
+            self.write_number(node)
+
+    def total_type(self, node: Tensor) -> str:
+        """The LLVM type of a reduction's total."""
+        return register_scalar(total_of(self.one, node).dtype)
+
+    def partial(self, part: str, number: int) -> str:
+        """Where the total of reduction `number` over one part of a row is kept."""
+        one = self.one
+        many = sum(len(phase.reductions) for phase in self.plan.phases)
+        at = one.let(f"add i64 {one.let(f'mul i64 {part}, {many}')}, {number}")
+        return one.let(f"getelementptr i64, ptr {self.word(SCRATCH, 'ptr')}, i64 {at}")
+
+    def open(self) -> None:
+        """Reads the block."""
+        one, plan = self.one, self.plan
+        self.rows, self.per, self.inner = (self.word(i) for i in (ROWS, PER, INNER))
         self.flag = self.word(FLAG, "ptr")
-        first = one.let(f"mul i64 %chunk, {per}")
-        last = one.let(f"add i64 {first}, {per}")
-        over = one.let(f"icmp slt i64 {rows}, {last}")
-        end = one.let(f"select i1 {over}, i64 {rows}, i64 {last}")
         count = len(plan.body.inputs)
         self.arrays = [self.word(ARRAYS + i, "ptr") for i in range(count)]
         self.results = [self.word(ARRAYS + count + i, "ptr") for i in range(len(plan.body.outputs))]
@@ -112,17 +196,11 @@ class _RowWriter:
                 for i in range(len(self.slots))
             ]
         self.load_numbers()
-        if plan.is_flat:
-            self.offsets = dict.fromkeys((*plan.reads.values(), *plan.writes), "0")
-            self.loop(plan.phases[0], first, end)
-        else:
-            self.each_row(first, end)
-        one.do("ret void")
-        body = "\n".join(one.lines)
-        self.module.define(
-            "kernel", lambda: f"define void @kernel(ptr %block, i64 %chunk) {{\nentry:\n{body}\n}}"
-        )
-        return self.module.text
+
+    def close(self, name: str, parameters: str) -> None:
+        """Ends the function."""
+        body = "\n".join([*self.one.lines, "  ret void"])
+        self.module.define(name, lambda: f"define void @{name}({parameters}) {{\nentry:\n{body}\n}}")
 
     def word(self, number: int, type: str = "i64") -> str:
         """What a word of the block says."""
@@ -145,7 +223,7 @@ class _RowWriter:
         some = one.let(f"icmp slt i64 {first}, {end}")
         before = one.label
         one.do(f"br i1 {some}, label %{head}, label %{done}")
-        self.begin(head)
+        self.loops.begin(head)
         latch = one.fresh_label("row.next")
         one.do(f"{row} = phi i64 [{first}, %{before}], [{after}, %{latch}]")
         accesses = dict.fromkeys((*self.plan.reads.values(), *self.plan.writes))
@@ -155,16 +233,11 @@ class _RowWriter:
             self.run_phase(phase, row)
         self.spread = fixed
         one.do(f"br label %{latch}")
-        self.begin(latch)
+        self.loops.begin(latch)
         one.do(f"{after} = add i64 {row}, 1")
         more = one.let(f"icmp slt i64 {after}, {end}")
         one.do(f"br i1 {more}, label %{head}, label %{done}")
-        self.begin(done)
-
-    def begin(self, label: str) -> None:
-        """Begins a block, for both emitters."""
-        self.one.begin(label)
-        self.wide.label = label
+        self.loops.begin(done)
 
     # One phase.
 
@@ -174,6 +247,10 @@ class _RowWriter:
             for node, total in zip(phase.reductions, totals, strict=True):
                 self.numbers[node] = finish(self.one, node, total, self.inner)
                 self.write_number(node)
+        self.run_numbers(phase)
+
+    def run_numbers(self, phase: Phase) -> None:
+        """What is one number a row, after the loop."""
         for node in phase.numbers:
             if node.op.name in VIEWS:
                 continue
@@ -210,94 +287,14 @@ class _RowWriter:
     # The loop over a row.
 
     def loop(self, phase: Phase, begin: str, end: str) -> list[str]:
-        """Whole vectors, then what is left; gives the totals of the reductions, each a number."""
-        one, wide = self.one, self.wide
+        """The elements of a row from `begin` on; gives the totals of the reductions, each a number."""
         totals = [total_of(self.one, node) for node in phase.reductions]
         spread = self.spread_numbers(phase)
-        if self.width == 1:
-            return self.walk(one, phase, totals, begin, end, [t.start for t in totals], spread)
-        length = one.let(f"sub i64 {end}, {begin}")
-        left = one.let(f"urem i64 {length}, {self.width}")
-        main = one.let(f"sub i64 {end}, {left}")
-        starts = [wide.broadcast(register_scalar(t.dtype), t.start) for t in totals]
-        sums = self.walk(wide, phase, totals, begin, main, starts, spread)
-        if self.module.target.masks:
-            sums = self.masked(phase, totals, main, left, sums, spread)
-            return [across(self.one, self.width, t, x) for t, x in zip(totals, sums, strict=True)]
-        numbers = [across(self.one, self.width, t, x) for t, x in zip(totals, sums, strict=True)]
-        return self.walk(one, phase, totals, main, end, numbers, {})
 
-    def walk(
-        self,
-        em: Emitter,
-        phase: Phase,
-        totals: Sequence[Total],
-        begin: str,
-        end: str,
-        starts: Sequence[str],
-        spread: Mapping[object, str],
-    ) -> list[str]:
-        """A loop of whole vectors (or single elements) from `begin` to `end`."""
-        one = self.one
-        before = one.label
-        head, done = one.fresh_label("loop"), one.fresh_label("loop.done")
-        some = one.let(f"icmp slt i64 {begin}, {end}")
-        one.do(f"br i1 {some}, label %{head}, label %{done}")
-        latch = one.fresh_label("loop.next")
-        self.begin(head)
-        j, after = one.name(), one.name()
-        one.do(f"{j} = phi i64 [{begin}, %{before}], [{after}, %{latch}]")
-        types = [em.type(register_scalar(t.dtype)) for t in totals]
-        inside = [one.name() for _ in totals]
-        here = len(one.lines)  # where the totals' phis go, once it is known what they become
-        sums = self.elements(em, phase, totals, j, None, inside, spread)
-        one.lines[here:here] = [
-            f"  {name} = phi {type} [{start}, %{before}], [{x}, %{latch}]"
-            for name, type, start, x in zip(inside, types, starts, sums, strict=True)
-        ]
-        one.do(f"br label %{latch}")
-        self.begin(latch)
-        one.do(f"{after} = add i64 {j}, {em.width}")
-        more = one.let(f"icmp slt i64 {after}, {end}")
-        one.do(f"br i1 {more}, label %{head}, label %{done}")
-        self.begin(done)
-        return [
-            one.let(f"phi {type} [{start}, %{before}], [{x}, %{latch}]")
-            for type, start, x in zip(types, starts, sums, strict=True)
-        ]
+        def elements(em: Emitter, j: str, mask: str | None) -> list[str]:
+            return self.elements(em, phase, j, mask, spread)
 
-    def masked(
-        self,
-        phase: Phase,
-        totals: Sequence[Total],
-        begin: str,
-        left: str,
-        starts: Sequence[str],
-        spread: Mapping[object, str],
-    ) -> list[str]:
-        """The last elements, fewer than a vector."""
-        one, wide = self.one, self.wide
-        before = one.label
-        tail, done = one.fresh_label("tail"), one.fresh_label("tail.done")
-        some = one.let(f"icmp ne i64 {left}, 0")
-        one.do(f"br i1 {some}, label %{tail}, label %{done}")
-        self.begin(tail)
-        lanes = ", ".join(f"i64 {i}" for i in range(self.width))
-        mask = wide.let(f"icmp ult <{self.width} x i64> <{lanes}>, {wide.broadcast('i64', left)}")
-        wide.active = mask
-        sums = self.elements(wide, phase, totals, begin, mask, starts, spread)
-        wide.active = None
-        kept = [
-            wide.select(mask, register_scalar(t.dtype), x, start)
-            for t, x, start in zip(totals, sums, starts, strict=True)
-        ]
-        after = one.label
-        one.do(f"br label %{done}")
-        self.begin(done)
-        return [
-            one.let(f"phi {wide.type(register_scalar(t.dtype))} [{start}, %{before}], [{x}, %{after}]")
-            for t, start, x in zip(totals, starts, kept, strict=True)
-        ]
+        return self.loops.write(totals, begin, end, copies_of(phase), elements)
 
     def spread_numbers(self, phase: Phase) -> dict[object, str]:
         """What is one number and used by the loop's vectors, in all lanes, once before the loop."""
@@ -327,13 +324,11 @@ class _RowWriter:
         self,
         em: Emitter,
         phase: Phase,
-        totals: Sequence[Total],
         j: str,
         mask: str | None,
-        sums: Sequence[str],
         spread: Mapping[object, str],
     ) -> list[str]:
-        """The values of the phase at the elements from `j` on, and the reductions' next totals."""
+        """Writes the phase at the elements from `j` on; gives what its reductions gather."""
         values: dict[object, str] = {}
 
         def operand_value(user: Tensor, i: int) -> str:
@@ -362,14 +357,10 @@ class _RowWriter:
         stored = [node for node in phase.vectors if node in self.written or node in self.slots]
         for node in stored:
             self.store_row(em, node, values[node], j, mask)
-        result = []
-        for node, total, x in zip(phase.reductions, totals, sums, strict=True):
-            value = operand_value(node, 0)
-            value = as_total(em, total, node.inputs[0].dtype, value)
-            result.append(emit_op(em, total.meet, [x, value], [total.dtype] * 2, total.dtype, {}))
+        found = [operand_value(node, 0) for node in phase.reductions]
         em.raise_faults(self.flag)
         self.one.label = self.wide.label = em.label
-        return result
+        return found
 
     def store_row(self, em: Emitter, node: Tensor, value: str, j: str, mask: str | None) -> None:
         if node in self.written:

@@ -8,13 +8,10 @@ from graphc import sizes
 from graphc.sizes import Size, product
 from passes.fusion import REDUCTIONS
 from runtime.llvm_backend.row_kernel import SCRATCH_BYTES
-from runtime.llvm_backend.rows import VIEWS, RowPlan
+from runtime.llvm_backend.rows import CHEAP, PART, VIEWS, RowPlan
 
 _WORK = 1 << 18  # of a chunk, in sixteenths of what one cheap op costs on a vector: some 15 us
 _MOST_WITH_SCRATCH = 32  # chunks of a kernel that keeps rows, each in memory of its own
-_CHEAP = frozenset(
-    ("add", "sub", "mul", "neg", "abs", "square", "maximum", "minimum", "relu", "where", "cast", "identity")
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +26,10 @@ class Chunking:
 
 def cut_rows(plan: RowPlan, kept: int) -> Chunking:
     """The chunks of `plan`; `kept` rows of each are in scratch."""
+    if plan.is_split:
+        parts = (plan.inner + (PART - 1)) // PART
+        totals = sum(len(phase.reductions) for phase in plan.phases)
+        return Chunking(1, PART, parts, parts * totals * 8)
     work = _work(plan)
     elements = max(_WORK // work, 64) // 64 * 64
     rows = product(plan.outer)
@@ -49,7 +50,7 @@ def _work(plan: RowPlan) -> int:
     total = 2 * sum(access.inner for access in (*plan.reads.values(), *plan.writes))
     for node in plan.body.nodes():
         if node not in given and node.op.name not in VIEWS and plan.is_row(node):
-            total += 1 if node.op.name in _CHEAP else 6
+            total += 1 if node.op.name in CHEAP else 6
         total += 2 * (node.op in REDUCTIONS)
     return max(total, 1)
 

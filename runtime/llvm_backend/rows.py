@@ -19,6 +19,10 @@ from graphc.types import TupleType
 from passes.fusion import REDUCTIONS
 
 VIEWS = frozenset(("reshape", "broadcast_to", "expand_dims", "squeeze"))
+CHEAP = frozenset(  # an instruction or two
+    ("add", "sub", "mul", "neg", "abs", "square", "maximum", "minimum", "relu", "where", "cast", "identity")
+)
+PART = 1 << 16  # elements of a part of a row that is split
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,14 @@ class RowPlan:
             and all(a.is_full or a.is_number for a in accesses)
             and (not self.phases[0].reductions and not self.phases[0].numbers)
         )
+
+    @property
+    def is_split(self) -> bool:
+        """Whether there is one row, perhaps a long one, that is walked once and reduced: in parts."""
+        walked = [phase for phase in self.phases if phase.vectors or phase.reductions]
+        if any(size != 1 for size in self.outer) or len(walked) != 1 or not walked[0].reductions:
+            return False
+        return not isinstance(self.inner, int) or self.inner > 2 * PART
 
     def is_row(self, node: Tensor) -> bool:
         """Whether `node` of the body holds a number for every element of a row."""

@@ -103,7 +103,7 @@ class Emitter:
 
     def number(self, scalar: str, value: float) -> str:
         """A floating constant in all lanes, rounded to `scalar`."""
-        return _splat(scalar, _float_text(scalar, value), self.width)
+        return _splat(scalar, float_text(scalar, value), self.width)
 
     def integer(self, scalar: str, value: int) -> str:
         """An integer constant in all lanes; for i1, 0 or 1."""
@@ -227,7 +227,7 @@ def _splat(scalar: str, text: str, width: int) -> str:
     return text if width == 1 else f"splat ({scalar} {text})"
 
 
-def _float_text(scalar: str, value: float) -> str:
+def float_text(scalar: str, value: float) -> str:
     """LLVM spells a float as the bits of the double that it is exactly."""
     if scalar == "float":
         value = struct.unpack("<f", struct.pack("<f", value))[0]

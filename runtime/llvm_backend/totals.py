@@ -1,46 +1,132 @@
-"""Totals: what the reductions of a row gather in, across vectors, then across lanes."""
+"""Totals: what the reductions of a row gather in, across vectors, then across lanes.
+
+Floats up to 32 bits are added up in float in blocks of at most `BLOCK` vectors a lane, and the blocks in
+double: no sum within a block is longer than those of a pairwise one, and between blocks nothing is lost.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from graphc.tensor import Tensor
-from graphc.types import FLOAT64, DType
+from graphc.types import FLOAT32, FLOAT64, DType
 from runtime.llvm_backend.scalars import emit_op
 from runtime.llvm_backend.text import Emitter
 from runtime.llvm_backend.values import register_scalar
 
+BLOCK = 16  # vectors that one lane adds up in float
+
+State = list[str]  # the registers of one total
+
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """What a reduction gathers in: its dtype, its first value, the op by which two meet."""
+    """How a reduction gathers.
+
+    Attributes:
+        dtype: of what it ends as.
+        lanes: of what lanes gather in; where that is another, blocks of it are added up in `dtype`.
+        starts: what the registers hold first.
+        meet: the op by which two meet.
+    """
 
     dtype: DType
-    start: str
+    lanes: DType
+    starts: tuple[str, ...]
     meet: str
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether lanes gather in less than the total is."""
+        return self.lanes is not self.dtype
+
+    @property
+    def scalar(self) -> str:
+        """The LLVM type of what lanes gather in."""
+        return register_scalar(self.lanes)
+
+    @property
+    def is_extremum(self) -> bool:
+        """Whether it is a maximum or minimum of floats, where NaN wins."""
+        return len(self.starts) > 1
+
+    def types(self, em: Emitter) -> tuple[str, ...]:
+        """The LLVM types of the registers."""
+        return tuple(map(em.type, (self.scalar, "i1")[: len(self.starts)]))
+
+    def gather(self, em: Emitter, state: Sequence[str], value: str) -> State:
+        """`value`, a register of `lanes`, added to the state.
+
+        An extremum forgets NaN, in one instruction; its second register remembers which lanes met one.
+        """
+        if not self.is_extremum:
+            return [emit_op(em, self.meet, [state[0], value], [self.lanes] * 2, self.lanes, {})]
+        odd = em.compare("uno", self.scalar, value, value)
+        return [self.better(em, state[0], value), em.either(state[1], odd)]
+
+    def better(self, em: Emitter, x: str, y: str) -> str:
+        """The larger of two, or the smaller; of NaN it says nothing."""
+        predicate = "ogt" if self.meet == "maximum" else "olt"
+        return em.select(em.compare(predicate, self.scalar, x, y), self.scalar, x, y)
+
+    def kept(self, em: Emitter, mask: str, new: Sequence[str], old: Sequence[str]) -> State:
+        """`new` where `mask` holds, else `old`."""
+        scalars = (self.scalar, "i1")
+        return [em.select(mask, scalar, x, y) for scalar, x, y in zip(scalars, new, old, strict=False)]
+
+    def merge(self, em: Emitter, states: Sequence[Sequence[str]]) -> State:
+        """Several states into one, neighbours first."""
+        found = [list(state) for state in states]
+        while len(found) > 1:
+            pairs = zip(found[::2], found[1::2], strict=False)
+            odd = found[-1:] if len(found) % 2 else []
+            found = [self._met(em, x, y) for x, y in pairs] + odd
+        return found[0]
+
+    def _met(self, em: Emitter, x: Sequence[str], y: Sequence[str]) -> State:
+        if self.is_extremum:
+            return [self.better(em, x[0], y[0]), em.either(x[1], y[1])]
+        return [self.join(em, x[0], y[0], self.lanes)]
+
+    def join(self, em: Emitter, x: str, y: str, dtype: DType) -> str:
+        """Two totals of `dtype` as one."""
+        return emit_op(em, self.meet, [x, y], [dtype] * 2, dtype, {})
+
+    def widened(self, em: Emitter, value: str) -> str:
+        """A register of `lanes` as one of `dtype`."""
+        return (
+            em.convert("fpext", self.scalar, register_scalar(self.dtype), value) if self.is_blocked else value
+        )
+
+    def number(self, one: Emitter, wide: Emitter, state: Sequence[str]) -> str:
+        """What all lanes of a state, in `dtype`, are together."""
+        best = across(one, wide.width, self, state[0])
+        if not self.is_extremum:
+            return best
+        return one.let(f"select i1 {wide.any(state[1])}, {self.scalar} {_NAN}, {self.scalar} {best}")
+
+
+_NAN = "0x7FF8000000000000"
 
 
 def total_of(em: Emitter, node: Tensor) -> Total:
-    """The total of a sum, mean, max or min. Sums of floats gather in double, whatever they are of."""
+    """The total of a sum, mean, max or min."""
     dtype = node.inputs[0].dtype
+    scalar = register_scalar(dtype)
     if node.op.name in ("sum", "mean"):
-        if dtype.is_floating:
-            return Total(FLOAT64, em.number("double", 0.0), "add")
-        return Total(dtype, "0", "add")
+        if not dtype.is_floating:
+            return Total(dtype, dtype, ("0",), "add")
+        lanes = FLOAT64 if dtype is FLOAT64 else FLOAT32
+        return Total(FLOAT64, lanes, (em.number(scalar, 0.0),), "add")
     largest = node.op.name == "max"
     meet = "maximum" if largest else "minimum"
     if dtype.is_floating:
         worst = float("-inf") if largest else float("inf")
-        return Total(dtype, em.number(register_scalar(dtype), worst), meet)
+        return Total(dtype, dtype, (em.number(scalar, worst), "false"), meet)
     bits = 8 * dtype.itemsize
     low, high = (0, 2**bits - 1) if dtype.kind == "u" else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
-    return Total(dtype, str(low if largest else high), meet)
-
-
-def as_total(em: Emitter, total: Total, dtype: DType, value: str) -> str:
-    """A value of `dtype` as what the total gathers."""
-    given, wanted = register_scalar(dtype), register_scalar(total.dtype)
-    return value if given == wanted else em.convert("fpext", given, wanted, value)
+    return Total(dtype, dtype, (str(low if largest else high),), meet)
 
 
 def across(one: Emitter, width: int, total: Total, value: str) -> str:
@@ -58,7 +144,10 @@ def across(one: Emitter, width: int, total: Total, value: str) -> str:
             if half == 1:
                 part = one.let(f"extractelement <1 x {scalar}> {part}, i64 0")
             parts.append(part)
-        value = emit_op(em, total.meet, parts, [total.dtype] * 2, total.dtype, {})
+        if total.is_extremum:
+            value = total.better(em, parts[0], parts[1])
+        else:
+            value = total.join(em, parts[0], parts[1], total.dtype)
         width = half
     return value
 

@@ -7,6 +7,7 @@ error of ``r`` and the low part of ``1 + r`` are carried along, so the last roun
 from __future__ import annotations
 
 from dataclasses import dataclass
+from struct import pack, unpack
 
 from runtime.llvm_backend.vecmath.lanes import Lanes
 
@@ -114,7 +115,29 @@ def exp(v: Lanes, x: str, *, low: str | None = None, offset: int = 0) -> str:
     return scale(v, significand(v, parts), parts.n, parts.shifted, offset)
 
 
+# 2 ** (k / 16) as a float and what that leaves; e ** r = 1 + r + r ** 2 (c[0] + c[1] r) on
+# |r| <= ln 2 / 32, to 5e-9.
+_SIXTEENTHS = tuple(unpack("f", pack("f", 2.0 ** (k / 16)))[0] for k in range(16))
+_SIXTEENTHS_LOW = tuple(2.0 ** (k / 16) - _SIXTEENTHS[k] for k in range(16))
+_EXP_NEAR = (0.5000098, 0.16666667)
+
+
+def _exp_by_table(v: Lanes, x: str, offset: int) -> str:
+    """``x = (n + k / 16) ln 2 + r``: the sixteenths of a power of two fill one register."""
+    magic = v.number(1.5 * 2.0**19)
+    shifted = v.muladd(x, v.number(_LOG2_E), magic)  # whose last four bits are k
+    n = v.subtract(shifted, magic)
+    rest = v.muladd(n, v.number(-_LN2_SINGLE[0]), x)
+    rest = v.muladd(n, v.number(-_LN2_SINGLE[1]), rest)
+    power, low = (v.looked_up(table, v.bits(shifted)) for table in (_SIXTEENTHS, _SIXTEENTHS_LOW))
+    p = v.muladd(v.horner(_EXP_NEAR, rest), rest, v.number(1.0))
+    p = v.muladd(v.muladd(power, rest, low), p, power)
+    return v.scaled(p, v.add(n, v.number(offset)) if offset else n)
+
+
 def _exp_single(v: Lanes, x: str, offset: int) -> str:
+    if v.looks_up:
+        return _exp_by_table(v, limited(v, x), offset)
     n, shifted, p = _horner_single(v, limited(v, x))
     return scale(v, p, n, shifted, offset)
 
@@ -129,6 +152,8 @@ def _horner_single(v: Lanes, x: str) -> tuple[str, str, str]:
 
 def exp_in_range(v: Lanes, x: str) -> str:
     """``e ** x`` for an x whose exponential is normal and finite, or NaN."""
+    if v.looks_up:
+        return _exp_by_table(v, x, 0)
     if v.double:
         parts = reduce(v, x)
         n, shifted, p = parts.n, parts.shifted, significand(v, parts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import inf
 
-from runtime.llvm_backend.text import Emitter
+from runtime.llvm_backend.text import Emitter, float_text
 
 
 class Lanes:
@@ -181,8 +181,21 @@ class Lanes:
         size = em.width * (8 if self.double else 4)
         return em.target.masks and size in (32, 64)
 
+    @property
+    def looks_up(self) -> bool:
+        """Whether `looked_up` is one instruction: AVX-512 on sixteen floats."""
+        return self.scales and not self.double and self.emitter.width == 16
+
+    def looked_up(self, table: Sequence[float], index: str) -> str:
+        """The one of sixteen numbers that the last four bits of `index` say; where `looks_up` holds."""
+        em = self.emitter
+        name = "@llvm.x86.avx512.permvar.sf.512"
+        em.module.declare(name, f"declare <16 x float> {name}(<16 x float>, <16 x i32>)")
+        numbers = ", ".join(f"float {float_text('float', x)}" for x in table)
+        return em.let(f"call <16 x float> {name}(<16 x float> <{numbers}>, <16 x i32> {index})")
+
     def scaled(self, x: str, n: str) -> str:
-        """``x * 2 ** n`` for a whole number n, rounded once; where `scales` holds."""
+        """``x * 2 ** floor(n)``, rounded once; where `scales` holds."""
         em, of = self.emitter, self.emitter.type(self.scalar)
         whole_register = em.width * (8 if self.double else 4) == 64
         kind = f"{'pd' if self.double else 'ps'}.{512 if whole_register else 256}"
