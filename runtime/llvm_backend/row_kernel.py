@@ -31,7 +31,7 @@ from runtime.llvm_backend.rows import CHEAP, VIEWS, Access, Phase, RowPlan
 from runtime.llvm_backend.scalars import emit_op, has_code
 from runtime.llvm_backend.text import Emitter, Module, Target
 from runtime.llvm_backend.totals import finish, total_of
-from runtime.llvm_backend.values import load, load_single, register_bytes, register_scalar, store
+from runtime.llvm_backend.values import ahead, load, load_single, register_bytes, register_scalar, store
 
 ROWS, PER, INNER, FLAG, SCRATCH, ARRAYS = range(6)
 SCRATCH_BYTES = 8  # an element of a kept row, whatever its dtype
@@ -343,6 +343,8 @@ class _RowWriter:
                     at = em.let(f"add i64 {self.offsets[access]}, {j}")
                     array = self.arrays[self.inputs[below]]
                     values[below, access] = load(em, _memory(below.dtype), array, at, mask)
+                    if self.plan.is_split and mask is None:
+                        ahead(em, _memory(below.dtype), array, at)
                 return values[below, access]
             if below not in values:  # of an earlier phase
                 values[below] = self.load_kept(em, below, j, mask)

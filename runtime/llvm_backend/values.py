@@ -12,6 +12,7 @@ from runtime.llvm_backend.text import Emitter
 from runtime.llvm_backend.vecmath.lanes import Lanes
 
 _FLOATS = {"float16": "float", "bfloat16": "float", "float32": "float", "float64": "double"}
+_PAGE = 4096
 _HALVES = (FLOAT16, BFLOAT16)
 
 
@@ -54,6 +55,14 @@ def load(em: Emitter, dtype: DType, array: str, index: str, mask: str | None = N
             f"call {of} {name}(ptr {at}, i32 {_align(dtype)}, {masks} {mask}, {of} zeroinitializer)"
         )
     return to_register(em, dtype, held)
+
+
+def ahead(em: Emitter, dtype: DType, array: str, index: str) -> None:
+    """Asks the memory for what a long walk loads a page later: the hardware stops at the page's end."""
+    at = em.let(f"getelementptr {memory_scalar(dtype)}, ptr {array}, i64 {index}")
+    far = em.let(f"getelementptr i8, ptr {at}, i64 {_PAGE}")
+    em.module.declare("@llvm.prefetch.p0", "declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
+    em.do(f"call void @llvm.prefetch.p0(ptr {far}, i32 0, i32 3, i32 1)")
 
 
 def load_single(em: Emitter, dtype: DType, array: str) -> str:
