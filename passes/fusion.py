@@ -27,7 +27,7 @@ from passes.rewrite import map_bodies
 from passes.target import PLAIN, Target
 
 MOST_NODES = 48  # of one kernel: beyond, values no longer fit the registers and compiling slows down
-REDUCTIONS = frozenset(OPS[name] for name in ("sum", "max", "min", "mean"))
+REDUCTIONS = frozenset(OPS[name] for name in ("sum", "max", "min", "mean", "prod", "any", "all"))
 _VIEWS = frozenset(OPS[name] for name in ("reshape", "broadcast_to", "expand_dims", "squeeze"))
 
 

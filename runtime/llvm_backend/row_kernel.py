@@ -68,10 +68,7 @@ def copies_of(phase: Phase) -> int:
 def _has_code(node: Tensor) -> bool:
     if node.op not in REDUCTIONS:
         return has_code(node.op.name)
-    dtype = node.inputs[0].dtype
-    if node.op.name in ("max", "min"):
-        return dtype is not BOOL
-    return dtype.is_floating or (dtype is node.dtype and dtype is not BOOL and node.op.name == "sum")
+    return node.inputs[0].dtype is not BOOL or node.op.name not in ("max", "min")
 
 
 def _memory(dtype: DType) -> DType:

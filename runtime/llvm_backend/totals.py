@@ -25,12 +25,14 @@ class Total:
     """How a reduction gathers.
 
     Attributes:
+        given: of what is gathered.
         dtype: of what it ends as.
         lanes: of what lanes gather in; where that is another, blocks of it are added up in `dtype`.
         starts: what the registers hold first.
         meet: the op by which two meet.
     """
 
+    given: DType
     dtype: DType
     lanes: DType
     starts: tuple[str, ...]
@@ -56,12 +58,14 @@ class Total:
         return tuple(map(em.type, (self.scalar, "i1")[: len(self.starts)]))
 
     def gather(self, em: Emitter, state: Sequence[str], value: str) -> State:
-        """`value`, a register of `lanes`, added to the state.
+        """`value`, a register of `given`, added to the state.
 
         An extremum forgets NaN, in one instruction; its second register remembers which lanes met one.
         """
         if not self.is_extremum:
-            return [emit_op(em, self.meet, [state[0], value], [self.lanes] * 2, self.lanes, {})]
+            if register_scalar(self.given) != self.scalar:
+                value = emit_op(em, "cast", [value], [self.given], self.lanes, {"dtype": self.lanes})
+            return [self.join(em, state[0], value, self.lanes)]
         odd = em.compare("uno", self.scalar, value, value)
         return [self.better(em, state[0], value), em.either(state[1], odd)]
 
@@ -111,22 +115,33 @@ _NAN = "0x7FF8000000000000"
 
 
 def total_of(em: Emitter, node: Tensor) -> Total:
-    """The total of a sum, mean, max or min."""
+    """The total of a reduction."""
     dtype = node.inputs[0].dtype
     scalar = register_scalar(dtype)
+    if node.op.name in ("any", "all"):
+        return Total(
+            dtype, dtype, dtype, ("true" if node.op.name == "all" else "false",), _TRUTH[node.op.name]
+        )
+    if node.op.name == "prod":
+        lanes = FLOAT64 if dtype.is_floating else node.dtype
+        one = em.number("double", 1.0) if dtype.is_floating else "1"
+        return Total(dtype, lanes, lanes, (one,), "mul")
     if node.op.name in ("sum", "mean"):
-        if not dtype.is_floating:
-            return Total(dtype, dtype, ("0",), "add")
-        lanes = FLOAT64 if dtype is FLOAT64 else FLOAT32
-        return Total(FLOAT64, lanes, (em.number(scalar, 0.0),), "add")
+        if dtype.is_floating or node.op.name == "mean":
+            lanes = FLOAT32 if dtype.is_floating and dtype is not FLOAT64 else FLOAT64
+            return Total(dtype, FLOAT64, lanes, (em.number(register_scalar(lanes), 0.0),), "add")
+        return Total(dtype, node.dtype, node.dtype, ("0",), "add")
     largest = node.op.name == "max"
     meet = "maximum" if largest else "minimum"
     if dtype.is_floating:
         worst = float("-inf") if largest else float("inf")
-        return Total(dtype, dtype, (em.number(scalar, worst), "false"), meet)
+        return Total(dtype, dtype, dtype, (em.number(scalar, worst), "false"), meet)
     bits = 8 * dtype.itemsize
     low, high = (0, 2**bits - 1) if dtype.kind == "u" else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
-    return Total(dtype, dtype, (str(low if largest else high),), meet)
+    return Total(dtype, dtype, dtype, (str(low if largest else high),), meet)
+
+
+_TRUTH = {"any": "logical_or", "all": "logical_and"}
 
 
 def across(one: Emitter, width: int, total: Total, value: str) -> str:

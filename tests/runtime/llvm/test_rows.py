@@ -1,0 +1,133 @@
+"""Row kernels: every length around the edges of vectors and blocks, NaN anywhere, long rows in parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import graphc as gc
+from runtime.llvm_backend.rows import PART
+
+LENGTHS = [1, 2, 7, 15, 16, 17, 31, 33, 63, 64, 65, 127, 255, 257, 1000, 1024, 1025, 2049, 4999]
+DTYPES = ["float16", "float32", "float64", "int8", "uint16", "int32", "int64"]
+
+
+def _run(make: Callable[..., Any], *arrays: np.ndarray[Any, Any], threads: int = 2) -> Any:
+    with gc.Graph().as_default() as graph:
+        feeds = [gc.placeholder(str(x.dtype), shape=x.shape) for x in arrays]
+        fetched = make(*feeds)
+        session = gc.Session(graph=graph, backend="llvm", threads=threads)
+        result = session.run(fetched, dict(zip(feeds, arrays, strict=True)))
+        kinds = {step["kernel"] for step in session.compile(fetched, feeds).record["steps"]}
+        assert "meaning" not in kinds
+        return result
+
+
+def _numbers(dtype: str, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+    random = np.random.default_rng(5)
+    if np.dtype(dtype).kind == "f":
+        return random.standard_normal(shape).astype(dtype)
+    return random.integers(0, 100, shape).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("rows", [1, 3])
+def test_reductions_of_every_length(dtype: str, rows: int) -> None:
+    for length in LENGTHS:
+        x = _numbers(dtype, (rows, length))
+        largest, least = _run(lambda x: (gc.max(x * 1, -1), gc.min(x, -1)), x)
+        assert np.array_equal(largest, x.max(-1))
+        assert np.array_equal(least, x.min(-1))
+        total = _run(lambda x: gc.sum(x, -1), x)
+        if x.dtype.kind != "f":
+            assert np.array_equal(total, x.sum(-1))
+            continue
+        exact = x.astype(np.float64).sum(-1)
+        mean = _run(lambda x: gc.mean(x, -1), x)
+        near = {"float16": 1e-3, "float32": 4e-7, "float64": 1e-14}[dtype]
+        scale = np.abs(x.astype(np.float64)).sum(-1)
+        assert (np.abs(total - exact) <= near * scale).all()
+        assert (np.abs(mean - exact / length) <= near * scale / length).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("length", [1, 16, 17, 64, 65, 100, 2 * PART + 77])
+def test_one_nan_anywhere_is_the_extremum(dtype: str, length: int) -> None:
+    for place in sorted({0, 1 % length, length // 2, length - 2, length - 1} & set(range(length))):
+        x = np.linspace(-1, 1, length, dtype=dtype)
+        x[place] = np.nan
+        for found in _run(lambda x: (gc.max(x), gc.min(x), gc.sum(x), gc.mean(x * 2)), x):
+            assert np.isnan(found), place
+    x[...] = -np.inf
+    assert _run(lambda x: (gc.max(x), gc.min(x)), x) == (-np.inf, -np.inf)
+
+
+def test_a_sum_of_floats_is_as_good_as_a_pairwise_one() -> None:
+    assert _run(gc.sum, np.ones(10_000_000, np.float32)) == 10_000_000
+    x = np.full(3_000_001, 0.1, np.float32)
+    assert np.isclose(_run(gc.sum, x), x.astype(np.float64).sum(), rtol=4e-7, atol=0)
+    for length in (1000, 4097, 50_000):
+        x = np.random.default_rng(length).random((1, length), dtype=np.float32)
+        exact = x.astype(np.float64).sum()
+        error = abs(float(_run(lambda x: gc.sum(x, -1), x)[0]) - exact)
+        assert error <= abs(float(x[0].sum()) - exact) + np.spacing(np.float32(exact))
+
+
+@pytest.mark.parametrize("length", [2 * PART, 2 * PART + 1, 3 * PART - 5, 5 * PART])
+def test_a_long_row_is_cut_by_its_length_alone(length: int) -> None:
+    x, y = _numbers("float32", (2, length))
+
+    def several(x: Any, y: Any) -> Any:
+        square = gc.square(x - y)
+        return gc.sum(square), gc.max(x + 1.0), gc.sqrt(gc.mean(square)) * 2.0, square
+
+    found = [_run(several, x, y, threads=threads) for threads in (1, 2, 4)]
+    for other in found[1:]:
+        assert all(np.array_equal(a, b) for a, b in zip(found[0], other, strict=True))
+    total, largest, root, square = found[0]
+    exact = (x - y).astype(np.float64) ** 2
+    assert np.array_equal(square, np.square(x - y))
+    assert np.isclose(total, exact.sum(), rtol=1e-6)
+    assert largest == x.max() + np.float32(1)
+    assert np.isclose(root, 2 * np.sqrt(exact.mean()), rtol=1e-6)
+
+
+def test_a_long_row_of_a_size_known_at_the_run() -> None:
+    with gc.Graph().as_default() as graph:
+        x = gc.placeholder("float32", shape=(None,))
+        total = gc.sum(gc.exp(x) * 2.0)
+        with gc.Session(graph=graph, backend="llvm", threads=2) as session:
+            for length in (1, 5, 1000, PART, PART + 1, 3 * PART + 3, 17):
+                value = _numbers("float32", (length,))
+                exact = 2 * np.exp(value.astype(np.float64)).sum()
+                assert np.isclose(session.run(total, {x: value}), exact, rtol=1e-6)
+
+
+@pytest.mark.parametrize("length", [1, 15, 17, 64, 300, 2 * PART + 3])
+def test_truths_counts_and_products(length: int) -> None:
+    x = np.zeros(length, bool)
+
+    def several(x: Any) -> Any:
+        return gc.any(x), gc.all(x), gc.all(gc.logical_not(x)), gc.sum(x), gc.mean(x)
+
+    assert _run(several, x) == (False, False, True, 0, 0.0)
+    x[length - 1] = True
+    assert _run(several, x) == (True, length == 1, False, 1, 1 / length)
+    for dtype in ("int8", "uint32", "int64", "float32"):
+        y = np.ones(length, dtype)
+        y[length // 2] = 3
+        assert _run(gc.prod, y) == 3
+    z = np.random.default_rng(0).uniform(0.9, 1.1, length).astype(np.float16)
+    assert np.isclose(_run(gc.prod, z), np.prod(z, dtype=np.float64), rtol=2e-3)
+
+
+def test_softmax_of_every_length() -> None:
+    for length in LENGTHS:
+        x = _numbers("float32", (3, length)) * 30
+        wide = x.astype(np.float64)
+        grown = np.exp(wide - wide.max(-1, keepdims=True))
+        found = _run(lambda x: gc.nn.softmax(x, -1), x)
+        assert np.allclose(found, grown / grown.sum(-1, keepdims=True), rtol=2e-6, atol=1e-12)
