@@ -85,6 +85,8 @@ def _rows_of(node: Tensor, rows: dict[Tensor, Rows]) -> Rows | None:
     for operand in node.inputs:  # one value a row, where an operand is
         walked = rows.get(operand)
         if walked is not None and _fits(shape, walked):
+            if node.op in _VIEWS and walked.inner == 1 and shape == walked.outer:
+                return None  # a row of one element is no number: loops come after numbers
             return walked
     if node.op in _VIEWS:
         return None if node.op is not OPS["broadcast_to"] or not shape else _own(shape)

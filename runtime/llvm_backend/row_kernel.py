@@ -58,6 +58,11 @@ def write_rows(plan: RowPlan, target: Target) -> str | None:
     return module.text
 
 
+def code_of(node: Tensor) -> str:
+    """The op that `emit_op` is to write."""
+    return "identity" if node.op.name in VIEWS else node.op.name
+
+
 def copies_of(phase: Phase) -> int:
     """How many vectors the loop of a phase takes at a time: several where only its totals wait for them."""
     if not phase.reductions or any(node.op.name not in CHEAP | VIEWS for node in phase.vectors):
@@ -249,11 +254,11 @@ class _RowWriter:
     def run_numbers(self, phase: Phase) -> None:
         """What is one number a row, after the loop."""
         for node in phase.numbers:
-            if node.op.name in VIEWS:
+            if node in self.plan.source:
                 continue
             operands = [self.number(node, i) for i in range(len(node.inputs))]
             dtypes = [operand.dtype for operand in node.inputs]
-            self.numbers[node] = emit_op(self.one, node.op.name, operands, dtypes, node.dtype, node.attrs)
+            self.numbers[node] = emit_op(self.one, code_of(node), operands, dtypes, node.dtype, node.attrs)
             self.one.raise_faults(self.flag)
             self.wide.label = self.one.label
             self.write_number(node)
@@ -348,11 +353,11 @@ class _RowWriter:
             return values[below]
 
         for node in phase.vectors:
-            if node.op.name in VIEWS:
+            if node in self.plan.source:
                 continue
             operands = [operand_value(node, i) for i in range(len(node.inputs))]
             dtypes = [operand.dtype for operand in node.inputs]
-            values[node] = emit_op(em, node.op.name, operands, dtypes, node.dtype, node.attrs)
+            values[node] = emit_op(em, code_of(node), operands, dtypes, node.dtype, node.attrs)
         stored = [node for node in phase.vectors if node in self.written or node in self.slots]
         for node in stored:
             self.store_row(em, node, values[node], j, mask)

@@ -65,7 +65,7 @@ class RowPlan:
         reads: how operand number i of a node lies, where it is an input of the body.
         writes: how each output lies.
         kept: values of a row that a later phase reads again, other than outputs.
-        source: what each view in the body shows.
+        source: what each view in the body shows, but for those that are results: they are copied.
     """
 
     body: Function
@@ -109,12 +109,16 @@ def plan_rows(node: Tensor) -> RowPlan | None:
     given = set(body.inputs)
     inside = [each for each in body.nodes() if each not in given]
     source: dict[Tensor, Tensor] = {}
+    results = set(body.outputs)
     reads: dict[tuple[Tensor, int], Access] = {}
     for each in inside:
         if isinstance(each.type, TupleType):
             return None
         if each.op.name in VIEWS:
             below = each.inputs[0]
+            if frame.is_row(below) and not frame.is_row(each):
+                return None
+        if each.op.name in VIEWS and each not in results:
             source[each] = source.get(below, below)
         for i, operand in enumerate(each.inputs):
             if operand in given:
@@ -123,7 +127,7 @@ def plan_rows(node: Tensor) -> RowPlan | None:
                     return None
                 reads[each, i] = access
     writes = tuple(frame.access(output, output) for output in body.outputs)
-    if any(access is None for access in writes) or any(o in given or o in source for o in body.outputs):
+    if any(access is None for access in writes) or not given.isdisjoint(results):
         return None
     if any(frame.is_row(view) != frame.is_row(source[view]) for view in source if source[view] not in given):
         return None  # rows of one element, seen without that axis
@@ -201,7 +205,7 @@ def _kept(phases: Sequence[Phase], source: Mapping[Tensor, Tensor]) -> tuple[Ten
         for operand in (source.get(given, given) for given in node.inputs)
         if operand in home and home[operand] < i
     }
-    return tuple(node for node in home if node in read_later and node.op.name not in VIEWS)
+    return tuple(node for node in home if node in read_later and node not in source)
 
 
 def _merged(plan: RowPlan) -> RowPlan:
