@@ -100,6 +100,7 @@ def _within(contract: Contract, outer: set[str]) -> tuple[Contract, dict[str, Ac
             contract.combine,
             tuple(map(over, contract.prologue)),
             over(contract.epilogue),
+            tuple((value, own(access)) for value, access in contract.also),
         ),
         accesses,
     )

@@ -2,7 +2,7 @@
 
     Access   = (buffer, offset, {dim: stride}, dtype)    element offset + sum(index[d] * stride[d])
     Dim      = (name, size)                              a size is an int, or known at the run
-    Contract = (dims, ins, out, combine, prologue, epilogue)
+    Contract = (dims, ins, out, combine, prologue, epilogue, also)
     Block    = (outer dims, [Contract ...], scratch)     contracts that share outer dims
 
 The algebra: let O be the dims of `out` and R all others. A contract means
@@ -89,7 +89,8 @@ class Contract:
     """A contraction: see the module's equation.
 
     `prologue` has one expression for each input, or is empty; its reads move along dims that move the
-    input. The `epilogue` runs once on each finished element; its reads use output dims.
+    input. The `epilogue` runs once on each finished element; its reads use output dims. `also` are
+    values of the epilogue (by number) that are stored too, each along the output dims.
     Raises: ArgumentError where the parts do not fit.
     """
 
@@ -99,6 +100,7 @@ class Contract:
     combine: Combine = "multiply_add"
     prologue: tuple[Expression, ...] = ()
     epilogue: Expression = Expression()
+    also: tuple[tuple[int, Access], ...] = ()
 
     def __post_init__(self) -> None:
         _check(self)
@@ -125,9 +127,9 @@ class Contract:
 
     @property
     def accesses(self) -> tuple[Access, ...]:
-        """Out, the inputs, the reads of the prologues and of the epilogue: the order of operands."""
+        """Out, the inputs, the reads of the prologues and of the epilogue, what else is stored."""
         reads = (access for expression in self.prologue for access in expression.reads)
-        return (self.out, *self.ins, *reads, *self.epilogue.reads)
+        return (self.out, *self.ins, *reads, *self.epilogue.reads, *(access for _, access in self.also))
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +186,10 @@ def _check(contract: Contract) -> None:
     for dim in contract.output_dims:
         if contract.out.stride(dim.name) == 0 and dim.size != 1 and not empty:
             raise ArgumentError(f"every {dim.name!r} of the output has the same address")
+    values = 1 + len(contract.epilogue.reads) + len(contract.epilogue.steps)
+    for number, access in contract.also:
+        if not 0 <= number < values or set(access.strides) != set(contract.out.strides):
+            raise ArgumentError(f"{access.buffer!r} is no value of the epilogue along the output dims")
     for access in contract.epilogue.reads:
         if set(access.strides) - set(contract.out.strides):
             raise ArgumentError(f"the epilogue reads {access.buffer!r} along a reduced dim")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from runtime.llvm_backend import lanes
+from runtime.llvm_backend.epilogue import Epilogue
 from runtime.llvm_backend.register_tile import Offsets, TileWriter, walk
 from runtime.llvm_backend.schedule import OUT, A, B
 from runtime.llvm_backend.tile import apply
@@ -135,11 +136,6 @@ class DotTile(TileWriter):
         return found
 
     def _store(self, totals: Sequence[str], finished: bool) -> None:
-        w, frame = self.w, self.frame
-        out = frame.access(OUT).dtype if finished else self.dtype
+        epilogue = Epilogue(self, 1, dict.fromkeys(self.frame.used, 0))
         for at, total in zip(self._places(), totals, strict=True):
-            value, dtype = total, self.dtype
-            if finished and frame.contract.epilogue.steps:
-                reads = [lanes.load(w, self.place(x, at[x]), frame.dtypes[x], 1) for x in frame.reads(OUT)]
-                value, dtype = apply(w, frame, frame.contract.epilogue, (value, dtype), reads, 1)
-            lanes.store(w, lanes.convert(w, value, dtype, out, 1), self.place(OUT, at[OUT], out), out, 1)
+            epilogue.put(total, at, 0, None, finished)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from graphc.types import DType
 from runtime.llvm_backend import lanes
+from runtime.llvm_backend.epilogue import Epilogue, is_long, put_in_loops
 from runtime.llvm_backend.register_tile import Offsets, TileWriter, step_of, walk
 from runtime.llvm_backend.schedule import OUT, A, B
 from runtime.llvm_backend.tile import apply
@@ -29,6 +30,8 @@ class OuterTile(TileWriter):
         if frame.schedule.copy:
             self.across[A] = 0
         count = len(self.rows) * tile.across
+        long = is_long(frame.contract, count)
+        self.stack = w.value(f"alloca [{count} x {self.type}], align 64") if long else ""
         state = [lanes.identity(frame.contract.combine, self.dtype, self.width)] * count
         if frame.flagged:
             started = list(state)
@@ -143,25 +146,11 @@ class OuterTile(TileWriter):
         return state
 
     def _store(self, state: Sequence[str], finished: bool) -> None:
-        w, frame, across = self.w, self.frame, self.tile.across
-        out = frame.access(OUT).dtype if finished else self.dtype
-        held: dict[tuple[int, Value, int], str] = {}
-
-        def read(x: int, row: Offsets, j: int) -> str:
-            key = (x, row[x], j if self.across[x] != 0 else 0)
-            if key not in held:
-                offset = w.add(row[x], w.mul(j * self.width, self.across[x]))
-                held[key] = lanes.load(
-                    w, self.place(x, offset), frame.dtypes[x], self.width, self.across[x], self.masks[j]
-                )
-            return held[key]
-
+        epilogue = Epilogue(self, self.width, self.across)
+        if finished and self.stack:
+            put_in_loops(self, epilogue, self.stack, state, self.width)
+            return
+        across = self.tile.across
         for j in range(across):
             for i, row in enumerate(self.rows):
-                value, dtype = state[i * across + j], self.dtype
-                if finished and frame.contract.epilogue.steps:
-                    reads = [read(x, row, j) for x in frame.reads(OUT)]
-                    value, dtype = apply(w, frame, frame.contract.epilogue, (value, dtype), reads, self.width)
-                value = lanes.convert(w, value, dtype, out, self.width)
-                place = self._out(row, j, out)
-                lanes.store(w, value, place, out, self.width, self.across[OUT], self.masks[j])
+                epilogue.put(state[i * across + j], row, j * self.width, self.masks[j], finished)

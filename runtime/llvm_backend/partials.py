@@ -72,6 +72,7 @@ def write_finish(w: Writer, frame: Frame, slots: Mapping[str, int], shift: Size)
         combine="add" if contract.combine == "multiply_add" else contract.combine,
         prologue=(Expression(),),
         epilogue=contract.epilogue,
+        also=contract.also,
     )
     schedule = plan(finish, frame.machine)
     last = make_frame(finish, schedule, frame.machine, f"{frame.name}.finish", frame.emit_step)

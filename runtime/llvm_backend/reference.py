@@ -23,6 +23,13 @@ def evaluate(
 
     Buffers are flat arrays; bfloat16 ones are held as float32. Floats are combined in float64.
     """
+    return evaluate_all(contract, buffers, values)[0]
+
+
+def evaluate_all(
+    contract: Contract, buffers: Mapping[str, Array], values: Mapping[Symbol, int] | None = None
+) -> list[Array]:
+    """The output, as `evaluate` gives it, and what is stored besides, shaped alike."""
     known = dict(values or {})
     shape = {dim.name: _number(dim.size, known) for dim in contract.dims}
     order = [dim.name for dim in (*contract.output_dims, *contract.reduced_dims)]
@@ -36,17 +43,17 @@ def evaluate(
             return np.zeros([shape[name] for name in dims], buffer.dtype)
         return np.lib.stride_tricks.as_strided(buffer[start:], [shape[name] for name in dims], strides)
 
-    def apply(expression: Expression, value: Array, dims: list[str]) -> Array:
+    def apply(expression: Expression, value: Array, dims: list[str]) -> list[Array]:
         found = [value, *(read(access, dims) for access in expression.reads)]
         for step in expression.steps:
             found.append(_step(step, [found[i] for i in step.operands]))
-        return found[-1]
+        return found
 
     inputs = []
     for index, access in enumerate(contract.ins):
         expression = contract.input_expression(index)
         dims = order if expression.steps else [name for name in order if name in access.strides]
-        value = apply(expression, _widen(read(access, dims)), dims)
+        value = apply(expression, _widen(read(access, dims)), dims)[-1]
         inputs.append((value, dims))
     if contract.combine in ("multiply_add", "add"):
         numbers = {name: number for number, name in enumerate(order)}
@@ -63,7 +70,9 @@ def evaluate(
             value = read(contract.ins[0], order)
         axes = tuple(range(kept, len(order)))
         result = value.max(axes) if contract.combine == "max" else value.min(axes)
-    return np.asarray(apply(contract.epilogue, result, order[:kept]))
+    found = apply(contract.epilogue, np.asarray(result), order[:kept])
+    wanted = (found[-1], *(found[number] for number, _ in contract.also))
+    return [np.broadcast_to(value, [shape[name] for name in order[:kept]]) for value in wanted]
 
 
 def _number(size: Size, values: Mapping[Symbol, int]) -> int:

@@ -62,22 +62,21 @@ class TileWriter:
 
     def _rows(self) -> list[Offsets]:
         """The offset of every row of the tile in every operand."""
-        w, frame, tile = self.w, self.frame, self.tile
-        indices: list[Value] = list(range(tile.height))
-        if tile.clamped:
-            limit = w.sub("%rows", 1)
-            indices = [0, *(w.min(i, limit) for i in range(1, tile.height))]
-        found = []
-        for above in range(tile.pair):
-            for index in indices:
-                offsets = {}
-                for x in frame.used:
-                    offset = w.mul(index, w.word(frame.rows[-1].strides[x]))
-                    if tile.pair > 1:
-                        offset = w.add(offset, w.mul(above, w.word(frame.rows[-2].strides[x])))
-                    offsets[x] = offset
-                found.append(offsets)
-        return found
+        tile = self.tile
+        return [self.row(above, index) for above in range(tile.pair) for index in range(tile.height)]
+
+    def row(self, above: Value, index: Value) -> Offsets:
+        """The offsets of one row: number `index` under number `above` of the pair."""
+        w, frame = self.w, self.frame
+        if self.tile.clamped and index != 0:
+            index = w.min(index, w.sub("%rows", 1))
+        offsets = {}
+        for x in frame.used:
+            offset = w.mul(index, w.word(frame.rows[-1].strides[x]))
+            if self.tile.pair > 1:
+                offset = w.add(offset, w.mul(above, w.word(frame.rows[-2].strides[x])))
+            offsets[x] = offset
+        return offsets
 
     def place(self, operand: int, offset: Value, dtype: DType | None = None) -> str:
         """The address of an operand `offset` elements on."""
@@ -86,7 +85,7 @@ class TileWriter:
     def store(self, write: Callable[[bool], None]) -> None:
         """Stores finished values, or partial ones where the reduction goes on in another call."""
         contract = self.frame.contract
-        alike = contract.out.dtype == self.dtype and not contract.epilogue.steps
+        alike = contract.out.dtype == self.dtype and not contract.epilogue.steps and not contract.also
         if not self.frame.flagged or alike:
             write(True)
         elif not self.frame.direct:

@@ -26,7 +26,7 @@ from runtime.llvm_backend.contraction import Access, Contract, Dim
 from runtime.llvm_backend.lane_choice import estimate, is_dot, lane_dim
 from runtime.llvm_backend.registers import VectorUnit, choose_tile, count_lanes, even_part
 
-A, B, OUT = 0, 1, 2  # the first operands of every loop; then come the reads
+A, B, OUT = 0, 1, 2  # the first operands of every loop; then come the reads, then what is stored besides
 LONG_REDUCTION = 65_536  # steps per output beyond which a reduction is cut, by its size alone
 _OUTER_BLOCK, _DOT_BLOCK = 1152, LONG_REDUCTION  # steps of a reduction that stay in registers
 
@@ -118,7 +118,8 @@ def _operands(contract: Contract, a: int) -> tuple[Access | None, ...]:
     reads: list[Access] = []
     for index in (a, 1 - a)[: len(contract.ins)]:
         reads += contract.input_expression(index).reads
-    return (contract.ins[a], b, contract.out, *reads, *contract.epilogue.reads)
+    also = (access for _, access in contract.also)
+    return (contract.ins[a], b, contract.out, *reads, *contract.epilogue.reads, *also)
 
 
 def _loop(dim: Dim, operands: Sequence[Access | None]) -> Loop:

@@ -107,6 +107,12 @@ class Frame:
             first += count
         return tuple(range(first, first + len(self.contract.epilogue.reads)))
 
+    @property
+    def also(self) -> tuple[tuple[int, int], ...]:
+        """What is stored besides out: the number of the epilogue's value, and the operand."""
+        first = len(self.schedule.operands) - len(self.contract.also)
+        return tuple((value, first + i) for i, (value, _) in enumerate(self.contract.also))
+
     def access(self, operand: int) -> Access:
         """The access of an operand that there is."""
         found = self.schedule.operands[operand]
@@ -267,11 +273,25 @@ def apply(
     width: int,
 ) -> tuple[str, DType]:
     """The value of an expression, and its dtype."""
+    return evaluate(w, frame, expression, given, reads, width)[-1]
+
+
+def evaluate(
+    w: Writer,
+    frame: Frame,
+    expression: Expression,
+    given: tuple[str, DType],
+    reads: Sequence[str],
+    width: int,
+) -> list[tuple[str, DType]]:
+    """All values of an expression that has steps, with their dtypes; else the given one."""
+    if not expression.steps:
+        return [given]
     values = [given, *((x, access.dtype) for x, access in zip(reads, expression.reads, strict=True))]
     for step in expression.steps:
         operands, dtypes = zip(*(values[i] for i in step.operands), strict=True)
         values.append((frame.emit_step(w, step, operands, dtypes, width), step.dtype))
-    return values[-1]
+    return values
 
 
 def emit_scalar_step(

@@ -17,7 +17,7 @@ from runtime.llvm_backend.kernel import emit_contraction
 from runtime.llvm_backend.library import Module, load
 from runtime.llvm_backend.machine import host as this_machine
 from runtime.llvm_backend.machine import open_target_machine
-from runtime.llvm_backend.reference import evaluate
+from runtime.llvm_backend.reference import evaluate_all
 from runtime.llvm_backend.registers import VectorUnit
 from runtime.llvm_backend.text import target_of
 
@@ -107,12 +107,16 @@ def make_buffers(contract, values=None, seed=0):
         else:
             data = random.integers(0 if access.dtype.kind == "u" else -9, 9, size).astype(access.dtype.numpy)
         found[access.buffer] = data if size else np.zeros(1, data.dtype)[:0]
-    out = contract.out
-    high = max(extent(contract, out, values)[1] + 1, 0)
-    filler = 0x7FC0 if out.dtype == BFLOAT16 else np.nan if out.dtype.is_floating else 77
-    kind = np.uint16 if out.dtype == BFLOAT16 else out.dtype.numpy
-    found[out.buffer] = np.full(high, filler).astype(kind)
+    for out in results(contract):
+        high = max(extent(contract, out, values)[1] + 1, 0)
+        filler = 0x7FC0 if out.dtype == BFLOAT16 else np.nan if out.dtype.is_floating else 77
+        kind = np.uint16 if out.dtype == BFLOAT16 else out.dtype.numpy
+        found[out.buffer] = np.full(high, filler).astype(kind)
     return found
+
+
+def results(contract):
+    return contract.out, *(access for _, access in contract.also)
 
 
 def narrow(x):
@@ -125,9 +129,9 @@ def widen(bits):
     return (bits.astype(np.uint32) << 16).view(np.float32)
 
 
-def view(contract, buffer, values=None):
-    """The output, shaped as its dims."""
-    out = contract.out
+def view(contract, buffer, values=None, out=None):
+    """An output, shaped as its dims."""
+    out = out or contract.out
     shape = [number(dim.size, values) for dim in contract.output_dims]
     strides = [number(out.stride(dim.name), values) * buffer.itemsize for dim in contract.output_dims]
     start = number(out.offset, values)
@@ -140,22 +144,28 @@ def check(contract, loaded=None, values=None, machine=None, seed=0, tolerance=No
     """Runs a contract and compares it with the reference; gives the kernel."""
     loaded = loaded or Loaded(contract, machine)
     buffers = make_buffers(contract, values, seed)
-    wide = {name: widen(x) if x.dtype == np.uint16 else x for name, x in buffers.items() if name != "out"}
-    expected = evaluate(contract, wide, values)
-    untouched = np.ones(buffers["out"].size, bool)
-    view(contract, untouched, values)[...] = False
-    before = buffers["out"].copy()
+    outs = results(contract)
+    names = {out.buffer for out in outs}
+    wide = {name: widen(x) if x.dtype == np.uint16 else x for name, x in buffers.items() if name not in names}
+    before = {name: buffers[name].copy() for name in names}
     loaded(buffers, values)
-    found = view(contract, buffers["out"], values)
+    for out, expected in zip(outs, evaluate_all(contract, wide, values), strict=True):
+        compare(contract, out, buffers[out.buffer], expected, values, tolerance)
+        untouched = np.ones(buffers[out.buffer].size, bool)
+        view(contract, untouched, values, out)[...] = False
+        np.testing.assert_array_equal(buffers[out.buffer][untouched], before[out.buffer][untouched])
+    return loaded
+
+
+def compare(contract, out, buffer, expected, values, tolerance):
+    found = view(contract, buffer, values, out)
     if found.dtype == np.uint16:
         found = widen(np.ascontiguousarray(found))
-    if contract.out.dtype.is_floating:
+    if out.dtype.is_floating:
         steps = np.prod([float(number(dim.size, values)) for dim in contract.reduced_dims])
-        unit = {2: 2**-8, 4: 2**-23, 8: 2**-52}[contract.out.dtype.itemsize]
+        unit = {2: 2**-8, 4: 2**-23, 8: 2**-52}[out.dtype.itemsize]
         scale = max(1.0, float(np.abs(expected).max(initial=0)))
         limit = tolerance or unit * scale * (4 + steps**0.5)
         np.testing.assert_allclose(found, expected, rtol=0, atol=limit)
     else:
         np.testing.assert_array_equal(found, expected.astype(found.dtype))
-    np.testing.assert_array_equal(buffers["out"][untouched], before[untouched])
-    return loaded

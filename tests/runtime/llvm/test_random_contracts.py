@@ -39,10 +39,22 @@ def random_contract(random):
     if random.random() < 0.4:
         total = FLOAT32 if dtype in (FLOAT16, BFLOAT16) else dtype
         read = Access("r", 0, {name: random.choice((0, 1, 5)) for name in kept}, total)
-        epilogue = Expression((read,), (Step(random.choice(("add", "mul")), (0, 1), total),))
+        first = Step(random.choice(("add", "mul")), (0, 1), total)
+        rest = [
+            Step(random.choice(("add", "maximum")), (2 + i, 1), total)
+            for i in range(random.choice((0, 0, 9)))
+        ]
+        epilogue = Expression((read,), (first, *rest))
     known = {name for name in names if random.random() < 0.8}
     dims = tuple(Dim(name, size if name in known else named(name)) for name, size in sizes.items())
-    contract = Contract(dims, tuple(accesses), Access("out", 0, strides, dtype), combine, (), epilogue)
+    also = tuple(
+        (
+            random.randrange(2, 2 + len(epilogue.steps)),
+            Access(f"also{i}", 0, dict(strides), epilogue.steps[0].dtype),
+        )
+        for i in range(random.choice((0, 1, 2)) if epilogue.steps else 0)
+    )
+    contract = Contract(dims, tuple(accesses), Access("out", 0, strides, dtype), combine, (), epilogue, also)
     return contract, {Symbol(name): size for name, size in sizes.items() if name not in known}
 
 
