@@ -2,7 +2,7 @@
 
 What is fused shares its *rows*: all axes but the last are walked once, and within a row run loops over
 the last axis with reductions between them. So a softmax, a layer normalisation or a chain of
-elementwise ops is one node each.
+elementwise ops is one node each. Before that, contractions take what `epilogues` says.
 
 A node that is not fused with an operand has a typed reason in the record: ``op`` (the backend has no
 code for it), ``rows`` (it walks other rows), ``order`` (something that is not fused stands between),
@@ -11,17 +11,17 @@ code for it), ``rows`` (it walks other rows), ``order`` (something that is not f
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from graphc.function import Function, in_order, rebuild, with_inputs
+from graphc.function import Function
 from graphc.op import OPS
 from graphc.ops.region import fused
-from graphc.ops.state import pick
 from graphc.sizes import Size
 from graphc.tensor import Tensor
-from graphc.tracing import parameter
-from graphc.types import TensorType, TupleType
+from graphc.types import TensorType
+from passes.epilogues import fuse_epilogues
+from passes.grouping import enclose
 from passes.record import Decision, counters, decide
 from passes.rewrite import map_bodies
 from passes.target import PLAIN, Target
@@ -47,14 +47,15 @@ def fuse(function: Function, target: Target = PLAIN) -> Function:
     """
     if not target.fusible:
         return function
-    nodes = function.nodes()
-    if any(node.op.has_bodies and node.op is not fused for node in nodes):
+    if any(node.op.has_bodies and node.op is not fused for node in function.nodes()):
         function = map_bodies(function, lambda body: fuse(body, target))
-        nodes = function.nodes()
+    function = fuse_epilogues(function, target)
+    nodes = function.nodes()
     counters().nodes_visited += len(nodes)
     rows = _rows(nodes, function, target)
     groups = [group for group in _groups(nodes, function, rows) if _accept(group)]
-    return _replaced(function, nodes, groups, rows) if groups else function
+    walked = [(*rows[group[0]].outer, rows[group[0]].inner) for group in groups]
+    return enclose(function, nodes, groups, walked) if groups else function
 
 
 # Which nodes can be fused at all, and what they walk.
@@ -176,77 +177,3 @@ def _accept(group: Sequence[Tensor]) -> bool:
 def _refuse(node: Tensor, operand: Tensor, reason: str) -> None:
     subject = f"{operand.op.name} with {node.op.name}"
     decide(Decision("fuse", subject, False, reason, node.loc, nodes=(operand, node)))
-
-
-# Putting each group in one node.
-
-
-def _replaced(
-    function: Function,
-    nodes: Sequence[Tensor],
-    groups: list[list[Tensor]],
-    rows: dict[Tensor, Rows],
-) -> Function:
-    group_of = {node: i for i, group in enumerate(groups) for node in group}
-    wanted = {*function.outputs, *function.effects}
-    for node in nodes:
-        for operand in node.inputs:
-            if group_of.get(operand, -1) != group_of.get(node, -2):
-                wanted.add(operand)
-    outputs = [[node for node in group if node in wanted] for group in groups]
-    place = {node: (i, k) for i, out in enumerate(outputs) for k, node in enumerate(out)}
-    operands = [_operands(group) for group in groups]
-    bodies = [_body(group, given, out) for group, given, out in zip(groups, operands, outputs, strict=True)]
-    walked = [(*rows[group[0]].outer, rows[group[0]].inner) for group in groups]
-    made: dict[int, Tensor] = {}
-    new: dict[Tensor, Tensor] = {node: node for node in function.inputs}
-    order = _order(function, group_of, operands)
-    for item in order:
-        if isinstance(item, int):
-            group = groups[item]
-            inputs = tuple(new[operand] for operand in operands[item])
-            types = TupleType(tuple(node.result for node in outputs[item]))
-            last = group[-1]
-            made[item] = Tensor(
-                fused, inputs, {"body": bodies[item], "rows": walked[item]}, types, last.loc, None, last.owner
-            )
-            for node in outputs[item]:
-                index = place[node][1]
-                new[node] = Tensor(
-                    pick, (made[item],), {"index": index}, node.type, node.loc, node.name, node.owner
-                )
-        elif item not in new:
-            new[item] = with_inputs(item, tuple(new[operand] for operand in item.inputs))
-    return Function(
-        function.inputs,
-        tuple(new[node] for node in function.outputs),
-        tuple(new[node] for node in function.effects),
-    )
-
-
-def _operands(group: Sequence[Tensor]) -> list[Tensor]:
-    inside = set(group)
-    return list(dict.fromkeys(i for node in group for i in node.inputs if i not in inside))
-
-
-def _body(group: Sequence[Tensor], operands: Sequence[Tensor], outputs: Sequence[Tensor]) -> Function:
-    formals = {
-        operand: replace(parameter(f"x{i}", operand.result, operand.owner), loc=operand.loc)
-        for i, operand in enumerate(operands)
-    }
-    body, _ = rebuild(Function(tuple(operands), tuple(outputs)), with_inputs, formals)
-    return replace(body, inputs=tuple(formals.values()))
-
-
-def _order(
-    function: Function, group_of: dict[Tensor, int], operands: list[list[Tensor]]
-) -> list[Tensor | int]:
-    """Nodes that are in no group, and groups, each after what it needs; without recursion."""
-
-    def item_of(node: Tensor) -> Tensor | int:
-        return group_of.get(node, node)
-
-    def needs(item: Tensor | int) -> Iterator[Tensor | int]:
-        return map(item_of, operands[item] if isinstance(item, int) else item.inputs)
-
-    return in_order(map(item_of, (*function.outputs, *function.effects)), needs, function.inputs)

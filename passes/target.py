@@ -9,6 +9,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from graphc.function import Function
     from graphc.sizes import Symbol
+    from graphc.tensor import Tensor
+
+
+def _none(node: Tensor) -> bool:
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +24,7 @@ class Target:
         backend: the name of the backend that will run the function.
         fast_math: whether rewrites may change the last bits of floats.
         fusible: the names of the ops that the backend can put into one kernel with others.
+        contracts: whether the backend makes a node a contraction, whose kernel takes what follows with it.
         pipeline: the passes to run in place of `passes.pipeline.PIPELINE`; None for those.
         verify: whether the result of every pass is verified.
         memory_budget: how many bytes may be alive at once in a run; None for no limit.
@@ -28,6 +34,7 @@ class Target:
     backend: str = "numpy"
     fast_math: bool = False
     fusible: frozenset[str] = frozenset()
+    contracts: Callable[[Tensor], bool] = _none
     pipeline: tuple[Callable[[Function, Target], Function], ...] | None = None
     verify: bool = False
     memory_budget: int | None = None

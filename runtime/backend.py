@@ -10,6 +10,7 @@ import numpy as np
 
 from graphc.errors import ArgumentError
 from graphc.sizes import Symbol
+from graphc.tensor import Tensor
 from passes.memory import MemoryPlan
 from passes.program import Program, Step
 
@@ -29,6 +30,10 @@ class Backend(Protocol):
     @property
     def fusible(self) -> frozenset[str]:
         """The names of the ops that can go into one kernel with others."""
+
+    @property
+    def contracts(self) -> Callable[[Tensor], bool]:
+        """Which nodes are contractions, whose kernels take along elementwise ops on their results."""
 
     def kernel(self, step: Step) -> Kernel | None:
         """What runs `step`: ``kernel(*operands) -> result``. None: the op's NumPy meaning does."""

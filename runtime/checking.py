@@ -119,7 +119,8 @@ def check_passes(
     trial = Trial.of(request, arrays, variable_arrays(request, graph, {**(variables or {}), **fed}))
     passes = PIPELINE if pipeline is None else choose_pipeline(pipeline) or ()
     name = choose_backend(backend)
-    target = Target(name, bool(fast_math), BACKENDS[name]().fusible, verify=True)
+    machine = BACKENDS[name]()
+    target = Target(name, bool(fast_math), machine.fusible, machine.contracts, verify=True)
     return _Check(trial, passes, target, rtol).run()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from graphc.tensor import Tensor
 from passes.program import Program, Step
 from runtime.backend import Kernel
 
@@ -13,6 +14,10 @@ class NumpyBackend:
 
     name = "numpy"
     fusible: frozenset[str] = frozenset()
+
+    def contracts(self, node: Tensor) -> bool:
+        """No op: each runs by its meaning."""
+        return False
 
     def kernel(self, step: Step) -> Kernel | None:
         """None: the meaning runs."""

@@ -18,7 +18,7 @@ from graphc.graph import Graph, get_default_graph
 from graphc.tensor import Tensor
 from graphc.variable import Variable
 from passes.running import Pass, choose_pipeline, choose_verify
-from passes.target import Target
+from passes.target import PLAIN, Target
 from runtime.backend import BACKENDS, Array, choose_backend, choose_threads
 from runtime.checkpoint import Checkpoint, choose_variables, read_checkpoint, write_checkpoint
 from runtime.compilation import Compilation
@@ -91,6 +91,7 @@ class Session:
             bool(fast_math),
             # One by one where numbers are checked: the first op that gives a NaN is named.
             frozenset() if check_numerics else machine.fusible,
+            PLAIN.contracts if check_numerics else machine.contracts,
             pipeline=choose_pipeline(pipeline),
             verify=choose_verify(verify),
             memory_budget=memory_budget,

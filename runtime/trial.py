@@ -18,7 +18,7 @@ from passes.differentiation import differentiate
 from passes.lifting import lift_assignments
 from passes.pipeline import DEFINED, Prepared, Request, define
 from passes.program import Check, Program, Step, size_guards
-from passes.target import Target
+from passes.target import PLAIN, Target
 from runtime.backend import Array, Kernel
 from runtime.compilation import broadcasting
 from runtime.executable import Executable, Mismatch
@@ -43,6 +43,7 @@ class _Witness:
 
     name = "numpy"
     fusible: frozenset[str] = frozenset()
+    contracts = staticmethod(PLAIN.contracts)
 
     def __init__(self) -> None:
         self.seen: list[tuple[str, tuple[Array, ...]]] = []

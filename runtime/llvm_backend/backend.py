@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 
 from graphc.sizes import Size
+from graphc.tensor import Tensor
 from graphc.types import DType
 from passes.program import Program, Step
 from passes.stages import stage
 from runtime.backend import Array, Whole
+from runtime.llvm_backend.fused_contraction import find_root, is_contraction
 from runtime.llvm_backend.library import Library, Module, load
 from runtime.llvm_backend.machine import host
 from runtime.llvm_backend.row_kernel import SCRATCH_BYTES, fusible_ops, write_rows
@@ -124,10 +126,15 @@ class LlvmBackend:
         """The ops that can be in a kernel."""
         return fusible_ops()
 
+    @property
+    def contracts(self) -> Callable[[Tensor], bool]:
+        """Which nodes are contractions, whose kernels take along what is done with their results."""
+        return is_contraction
+
     def kernel(self, step: Step) -> RowKernel | None:
         """The kernel of `step`, or None where there is no machine code for it."""
         node = step.node
-        if node.op.name != "fused":
+        if node.op.name != "fused" or find_root(node) is not None:
             return None
         plan = plan_rows(node)
         with stage("IR text"):

@@ -9,7 +9,7 @@ from graphc.types import BFLOAT16
 from passes.memory import Cell, MemoryPlan, Works, needs_nothing, plan_memory
 from passes.program import Program, Step
 from passes.weight import parts_of
-from runtime.llvm_backend.contraction_steps import contract_of
+from runtime.llvm_backend.fused_contraction import contract_of
 from runtime.llvm_backend.strided import is_strided
 
 # Their result is the memory of their first operand.

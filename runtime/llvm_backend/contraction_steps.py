@@ -32,7 +32,7 @@ Front = Callable[[Tensor, Look], Contract | None]
 _BITS = {1: UINT8, 2: UINT16, 4: UINT32, 8: UINT64}
 
 
-def contract_of(node: Tensor, look: Look = see_dense) -> Contract | None:
+def plain_contract(node: Tensor, look: Look = see_dense) -> Contract | None:
     """What `node` is as a contraction of operands that are seen as `look` says; None where it is none."""
     types = [each.type for each in (node, *node.inputs)]
     if any(not isinstance(t, TensorType) or t.shape is None for t in types):

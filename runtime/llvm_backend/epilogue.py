@@ -20,7 +20,16 @@ _MOST_IN_REGISTERS = 40  # instructions of a tile's epilogue, about
 _CHEAP = frozenset(
     [
         *("add", "sub", "mul", "neg", "abs", "square", "maximum", "minimum", "relu", "where", "cast"),
-        *("greater", "greater_equal", "less", "less_equal", "equal", "not_equal", "logical_and", "logical_or"),
+        *(
+            "greater",
+            "greater_equal",
+            "less",
+            "less_equal",
+            "equal",
+            "not_equal",
+            "logical_and",
+            "logical_or",
+        ),
     ]
 )
 

@@ -18,7 +18,7 @@ from runtime.execution import BoundStep
 from runtime.llvm_backend.backend import RowKernel
 from runtime.llvm_backend.cells import Cells
 from runtime.llvm_backend.contraction import Contract
-from runtime.llvm_backend.contraction_steps import contract_of
+from runtime.llvm_backend.fused_contraction import contract_of, name_of
 from runtime.llvm_backend.kernel import Kernel, emit_contraction
 from runtime.llvm_backend.library import Library, Module
 from runtime.llvm_backend.loop_kernel import LoopKernel
@@ -137,9 +137,7 @@ class StepWriter:
             return Draft(NATIVE, loops=tuple(zip(loops, modules, strict=True)))
         with stage("IR text"):
             made = emit_contraction(contract, host(), _ENTRY, target=target_of(host()))
-        shown = NativeKernel(
-            f"{node.op.name}({', '.join(str(x.type) for x in node.inputs)})", made.text, contract
-        )
+        shown = NativeKernel(name_of(node), made.text, contract)
         if contract.combine in ("max", "min"):
             self.positive.update(dict.fromkeys(d.size for d in contract.reduced_dims))
         return Draft(NATIVE, self._module(made.text, made.functions, shown), made)
@@ -242,8 +240,8 @@ class StepWriter:
         block = builder.block([0] * (kernel.first_word + len(kernel.words)))
         shared = _lines(kernel.shared_size)
         for i, buffer in enumerate(kernel.buffers):
-            if buffer == "out":
-                self._cells.point(block + i, (step.output, 0))
+            if buffer.startswith("out"):
+                self._cells.point(block + i, (step.output, int(buffer[3:] or 0)))
             elif buffer.startswith("x"):
                 self._cells.point(block + i, (step.inputs[int(buffer[1:])], 0))
             else:
