@@ -44,6 +44,18 @@ def size(function, target):
     return bind_sizes(function, [node for node in function.nodes() if node.op.binds])
 
 
+def take_epilogues(function, target):
+    """Epilogues, for a backend whose contractions are matmul, einsum and sums, with code for all ops."""
+    from graphc.op import OPS
+    from passes.epilogues import fuse_epilogues
+
+    names = frozenset(name for name, op in OPS.items() if op.family == "elementwise")
+    contracts = frozenset(("matmul", "einsum", "sum"))
+    return fuse_epilogues(
+        function, Target("llvm", fusible=names, contracts=lambda node: node.op.name in contracts)
+    )
+
+
 # By the stem of the file: (Function, Target) -> Function, or where one stands. Merging loops asks for
 # nodes that two bodies share, which no text can say: test_loop_merging.py has its tests.
 PASSES = {
@@ -53,6 +65,7 @@ PASSES = {
     "dead_results": "passes.dead_results:drop_dead_results",
     "deduplication": "passes.deduplication:deduplicate",
     "differentiation": "passes.differentiation:differentiate",
+    "epilogues": take_epilogues,
     "layout": "passes.layout:lay_out",
     "lifting": "passes.lifting:lift_assignments",
     "loop_invariants": "passes.loop_invariants:hoist_invariants",

@@ -1,0 +1,125 @@
+"""Epilogues: what the kernels of contractions take along, what they leave and why."""
+
+import networkx
+import numpy as np
+import pytest
+
+import graphc as gc
+from graphc.op import OPS
+from passes.epilogues import MOST_ARRAYS, MOST_NODES, fuse_epilogues
+from passes.fusion import fuse
+from passes.record import recording
+from passes.target import Target
+from tests.passes.test_fusion import TARGET, kernels, numbers, prepared
+
+CONTRACTIONS = ("matmul", "einsum")
+ELEMENTWISE = frozenset(name for name, op in OPS.items() if op.family == "elementwise")
+FUSING = Target("llvm", False, TARGET.fusible, lambda node: node.op.name in CONTRACTIONS)
+ALONE = Target("llvm", False, ELEMENTWISE, FUSING.contracts)
+
+
+def fused(fetches, feeds, arrays=None, target=ALONE):
+    """The bodies of the kernels, as names of ops, and the reasons why others were not taken."""
+    before = prepared(fetches, feeds)
+    with recording() as log:
+        after = fuse_epilogues(before, target)
+    gc.verify(after)
+    if arrays is not None:
+        for a, b in zip(numbers(before, arrays), numbers(after, arrays), strict=True):
+            np.testing.assert_array_equal(a, b)
+    names = [[n.op.name for n in k.attrs["body"].nodes() if n.inputs] for k in kernels(after)]
+    return names, {d.reason for d in log.decisions if not d.accepted}
+
+
+def square(name="x", size=4):
+    return gc.placeholder("float64", (size, size), name=name)
+
+
+def test_a_layer_is_one_node_whatever_its_batch():
+    x, w = gc.placeholder("float64", ("n", 3), name="x"), square("w", 3)
+    names, reasons = fused([gc.nn.relu(x @ w + 1.0)], [x, w], [np.ones((5, 3)), np.eye(3)])
+    assert names == [["matmul", "add", "relu"]]
+    assert not reasons
+
+
+@pytest.mark.parametrize(
+    ("build", "reason"),
+    [
+        (lambda x: (x @ x) + gc.sum(x @ x, axis=0), "order"),
+        (lambda x: (x @ x)[:1] * 2.0, "op"),
+        (lambda x: gc.sum(x @ x, axis=1), "op"),
+        (lambda x: gc.expand_dims(x, 0) * (x @ x) + gc.zeros((2, 4, 4)), "shape"),
+        (lambda x: gc.cast(x @ x, "bfloat16") * 3, "dtype"),
+        (lambda x: _chain(x @ x, MOST_NODES + 1), "size"),
+    ],
+)
+def test_what_is_left_out_has_a_reason(build, reason):
+    x = square()
+    _, reasons = fused([build(x)], [x], [np.random.default_rng(0).random((4, 4))])
+    assert reason in reasons
+
+
+def _chain(x, many):
+    for _ in range(many):
+        x = gc.tanh(x)
+    return x
+
+
+def test_an_update_is_left_to_the_rows():
+    x = square()
+    others = [square(f"m{i}") for i in range(MOST_ARRAYS + 1)]
+    y = x @ x
+    for other in others:
+        y = y + other
+    arrays = [np.ones((4, 4)) * i for i in range(len(others) + 1)]
+    names, reasons = fused([y], [x, *others], arrays)
+    assert not names
+    assert "traffic" in reasons
+
+
+def test_what_is_common_to_two_kernels_is_computed_once():
+    x, y = square(), square("y")
+    mask = gc.greater(y, 0.5)
+    names, _ = fused([gc.where(mask, x @ x, 0.0), gc.where(mask, x @ y, 1.0)], [x, y])
+    assert all("greater" not in each for each in names)
+    assert len(names) == 2
+
+
+def test_a_cycle_through_another_group_is_seen():
+    x = square()
+    a, b = x @ x, x @ (x + 1.0)
+    low = gc.tanh(b)  # of b's group
+    high = low + gc.tanh(a)  # with b, and needs a
+    names, _ = fused([a * low, high], [x], [np.random.default_rng(0).random((4, 4))])
+    assert names
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_groups_of_random_graphs_stay_acyclic(seed):
+    rng = np.random.default_rng(seed)
+    x = gc.placeholder("float64", (3, 3), name="x")
+    values = [x]
+    for _ in range(40):
+        a, b = (values[i] for i in rng.integers(max(0, len(values) - 12), len(values), 2))
+        kind = rng.integers(0, 6)
+        if kind == 0:
+            values.append(gc.matmul(a, b) * 0.01)
+        elif kind == 1:
+            values.append(a - gc.mean(b, axis=-1, keepdims=True))
+        elif kind == 2:
+            values.append(gc.matmul(gc.transpose(a), b))
+        elif kind == 3:
+            values.append(gc.where(gc.greater(a, 0.3), b, gc.sum(a, axis=0)))
+        else:
+            values.append(gc.tanh(a) * b)
+    before = prepared([values[-1], values[-5]], [x])
+    after = fuse(before, FUSING)
+    gc.verify(after)
+    assert fuse(after, FUSING) is after
+    quotient = networkx.DiGraph((i, node) for node in after.nodes() for i in node.inputs)
+    assert networkx.is_directed_acyclic_graph(quotient)
+    for a, b in zip(numbers(before, [rng.random((3, 3))]), numbers(after, [rng.random((3, 3))]), strict=True):
+        assert a.shape == b.shape
+    array = rng.random((3, 3))
+    for a, b in zip(numbers(before, [array]), numbers(after, [array]), strict=True):
+        np.testing.assert_array_equal(a, b)
