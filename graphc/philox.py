@@ -125,7 +125,7 @@ def draw_uniform(state: Array, key: int, count: int, dtype: str) -> Array:
 # Source: Wichura, "Algorithm AS 241: the percentage points of the normal distribution", Applied
 # Statistics 37 (1988): PPND7 for float32 and below, PPND16 for float64.
 
-_PPND7 = (
+PPND7 = (
     (3.3871327179, 50.434271938, 159.29113202, 59.109374720),
     (1.0, 17.895169469, 78.757757664, 67.187563600),
     (1.4234372777, 2.7568153900, 1.3067284816, 0.17023821103),
@@ -133,7 +133,7 @@ _PPND7 = (
     (6.6579051150, 3.0812263860, 0.42868294337, 0.017337203997),
     (1.0, 0.24197894225, 0.012258202635),
 )
-_PPND16 = (
+PPND16 = (
     (
         *(3.3871328727963666080e0, 1.3314166789178437745e2, 1.9715909503065514427e3),
         *(1.3731693765509461125e4, 4.5921953931549871457e4, 6.7265770927008700853e4),
@@ -165,8 +165,8 @@ _PPND16 = (
         *(2.04426310338993978564e-15,),
     ),
 )
-_LOG_TERMS = {"float32": 5, "float64": 12}  # terms of the series that the significand can see
-_TWO_SIGMA = 0.9544997361036416  # the mass of the normal distribution within two deviations
+LOG_TERMS = {"float32": 5, "float64": 12}  # terms of the series that the significand can see
+TWO_SIGMA = 0.9544997361036416  # the mass of the normal distribution within two deviations
 
 
 def draw_normal(state: Array, key: int, count: int, dtype: str, truncated: bool = False) -> Array:
@@ -191,10 +191,10 @@ def _normal(words: Array, held: Any, truncated: bool) -> Array:
     middle = (magnitude.astype(held) + half) * scale
     tail = (((one << top) - one - magnitude).astype(held) + half) * scale
     if truncated:
-        middle = middle * held(_TWO_SIGMA)
+        middle = middle * held(TWO_SIGMA)
         tail = half - middle
     central, outer_central, nearer, outer_nearer, farther, outer_farther = (
-        _PPND16 if held is np.float64 else _PPND7
+        PPND16 if held is np.float64 else PPND7
     )
     r = held(0.180625) - middle * middle
     values = middle * _horner(central, r, held) / _horner(outer_central, r, held)
@@ -230,6 +230,6 @@ def logarithm(x: Array) -> Array:
     exponent = (exponent - low).astype(held)
     s = (fraction - held(1)) / (fraction + held(1))
     t = s * s
-    series = _horner(tuple(1.0 / (2 * i + 1) for i in range(_LOG_TERMS[x.dtype.name])), t, held)
+    series = _horner(tuple(1.0 / (2 * i + 1) for i in range(LOG_TERMS[x.dtype.name])), t, held)
     result: Array = exponent * held(0.6931471805599453) + (s + s) * series
     return result

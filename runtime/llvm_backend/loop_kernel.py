@@ -12,14 +12,16 @@ result is written by one chunk, in an order that its sizes alone decide: its bit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from graphc.sizes import Size, maximum, minimum
+from graphc.tensor import Tensor
 from graphc.types import BFLOAT16, FLOAT32, DType
 from runtime.llvm_backend.machine import host
 from runtime.llvm_backend.steptable import FAIL_TEXT
+from runtime.llvm_backend.strided import see_dense
 from runtime.llvm_backend.text import Module, target_of
 from runtime.llvm_backend.values import memory_scalar
 from runtime.llvm_backend.writer import Value, Writer
@@ -152,6 +154,39 @@ class LoopWriter(Writer):
         flag = self._slot("flag", Word("flag"))
         self.do(f"call void @fail(ptr {flag}, i64 {code}, i64 {value})")
 
+    def mark(self) -> int:
+        """The place of the next line, for `insert`."""
+        return len(self._lines)
+
+    def insert(self, place: int, lines: Sequence[str]) -> None:
+        """Puts lines at a place that was marked, such as the phis of a loop."""
+        self._lines[place:place] = [f"  {line}" for line in lines]
+
+    def until(
+        self,
+        types: Sequence[str],
+        first: Sequence[Value],
+        goes_on: Callable[[list[str]], str],
+        body: Callable[[list[str]], Sequence[Value]],
+    ) -> list[str]:
+        """``while goes_on(values): values = body(values)``; gives the last ones."""
+        before, head, inside, done = (self.fresh(name) for name in ("before", "head", "inside", "done"))
+        values = [self.fresh("v") for _ in types]
+        self.do(f"br label {before}")
+        self.label(before)
+        self.do(f"br label {head}")
+        self.label(head)
+        place = self.mark()
+        self.do(f"br i1 {goes_on(values)}, label {inside}, label {done}")
+        self.label(inside)
+        after = list(body(values))
+        latch = self._label
+        self.do(f"br label {head}")
+        rows = zip(values, types, first, after, strict=True)
+        self.insert(place, [f"{v} = phi {t} [{a}, {before}], [{b}, %{latch}]" for v, t, a, b in rows])
+        self.label(done)
+        return values
+
     # The end.
 
     def kernel(
@@ -214,3 +249,35 @@ def limited(count: Size, most: int) -> tuple[Size, Size]:
     """As `split_evenly`: at most `most` chunks."""
     per = maximum((count + (most - 1)) // most, 1)
     return per, minimum((count + per - 1) // per, most)
+
+
+def dense_strides(tensor: Tensor) -> tuple[Size, ...]:
+    """How many elements one step along each axis moves."""
+    return see_dense(tensor).strides
+
+
+def broadcast_strides(tensor: Tensor, shape: Sequence[Size], fixed: int | None = None) -> tuple[Size, ...]:
+    """The strides of `tensor` as it is walked along `shape`: 0 where it repeats, and along axis `fixed`."""
+    own, strides = tensor.result.sizes, dense_strides(tensor)
+    lead = len(shape) - len(own)
+    kept = (
+        0 if axis == fixed or size == 1 else stride
+        for axis, (size, stride) in enumerate(zip(own, strides, strict=True))
+    )
+    return (*(0 for _ in range(lead)), *kept)
+
+
+def decoded(
+    w: LoopWriter, number: Value, shape: Sequence[Size], strides: Mapping[str, Sequence[Size]]
+) -> list[Value]:
+    """For each of `strides`, named, where element `number` of a dense array of `shape` lies with them."""
+    places: list[Value] = [0] * len(strides)
+    for axis in reversed(range(len(shape))):
+        if axis:
+            size = w.size(f"d{axis}", shape[axis])
+            index, number = w.rem(number, size), w.div(number, size)
+        else:
+            index = number
+        for i, (name, moves) in enumerate(strides.items()):
+            places[i] = w.add(places[i], w.mul(index, w.size(f"{name}.d{axis}", moves[axis])))
+    return places

@@ -6,14 +6,27 @@ from collections.abc import Callable, Sequence
 
 from graphc.tensor import Tensor
 from passes.weight import parts_of
-from runtime.llvm_backend import index_steps, movement_steps
+from runtime.llvm_backend import (
+    fold_steps,
+    index_steps,
+    movement_steps,
+    scan_steps,
+    scatter_steps,
+    sort_steps,
+    source_steps,
+)
 from runtime.llvm_backend.loop_kernel import LoopKernel
 
 Front = Callable[[Tensor], Sequence[LoopKernel]]  # nothing: the op runs by its meaning
 
 LOOPS: dict[str, Front] = {
+    **fold_steps.LOOPS,
     **index_steps.LOOPS,
     **movement_steps.LOOPS,
+    **scan_steps.LOOPS,
+    **scatter_steps.LOOPS,
+    **sort_steps.LOOPS,
+    **source_steps.LOOPS,
 }
 
 
