@@ -11,11 +11,14 @@ from typing import BinaryIO
 _EXCLUSIVE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 
 
-def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], None]) -> None:
+def write_atomically(
+    path: str | os.PathLike[str], write: Callable[[BinaryIO], None], durable: bool = True
+) -> None:
     """Gives the file `path` what ``write(file)`` writes, all of it or, on any failure, none of it.
 
     A reader sees the old file or the new one, never a part. The permissions of a file that is
-    replaced are kept. A symbolic link is followed.
+    replaced are kept. A symbolic link is followed. What is not `durable` may be lost or cut off by a
+    failure of the power, which whoever reads it must see; it does not wait for the disk.
 
     Raises: whatever `write` raises; OSError where the folder cannot be written.
     """
@@ -27,7 +30,8 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], N
         with os.fdopen(handle, "wb") as file:
             write(file)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         with contextlib.suppress(FileNotFoundError):
             os.chmod(temporary, os.stat(target).st_mode & 0o777)
         os.replace(temporary, target)
@@ -35,7 +39,8 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], N
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
-    _sync_folder(folder)
+    if durable:
+        _sync_folder(folder)
 
 
 def _sync_folder(folder: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from operator import attrgetter
 from threading import local
 from typing import TYPE_CHECKING, TypeVar
@@ -81,16 +81,15 @@ def in_order(
     stack = [*roots][::-1]
     while stack:
         item = stack[-1]
-        if item in done:
-            stack.pop()
-            continue
-        waiting = [i for i in needs(item) if i not in done]
-        if waiting:
-            stack.extend(reversed(waiting))
-        else:
-            stack.pop()
+        if item not in done:
+            waiting = [i for i in needs(item) if i not in done]
+            if waiting:
+                waiting.reverse()
+                stack += waiting
+                continue
             done.add(item)
             order.append(item)
+        stack.pop()
     return order
 
 
@@ -114,9 +113,10 @@ def rebuild(
     """
     new: dict[Tensor, Tensor] = {node: node for node in function.inputs}
     new.update(start or {})
-    for node in topological(function.outputs + function.effects, first=new):
+    order = topological(function.outputs + function.effects, first=new) if start else function.nodes()
+    for node in order:
         if node not in new:
-            new[node] = make(node, tuple(new[i] for i in node.inputs))
+            new[node] = make(node, tuple([new[i] for i in node.inputs]))
     if _thread.pairs is not None:
         _thread.pairs.extend((node, heir) for node, heir in new.items() if heir is not node)
     inputs = tuple(new[node] for node in function.inputs)
@@ -131,7 +131,7 @@ def with_inputs(node: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
     """`node` on other operands of the same types; the very same node where they are its own."""
     if inputs == node.inputs:
         return node
-    made = replace(node, inputs=inputs)
+    made = type(node)(node.op, inputs, node.attrs, node.type, node.loc, node.name, node.owner)
     follow(node, made)
     return made
 

@@ -18,7 +18,6 @@ from passes.program import Program, Step
 from passes.weight import parts_of
 
 ALIASES = frozenset(("pick", "after"))  # they compute nothing
-_ONE_KERNEL = "fused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +59,8 @@ def _peak_of_steps(program: Program, known: Mapping[Symbol, int], late: frozense
         for cell in found:
             users[cell] += 1
         inner = 0
-        if step.programs and step.node.op.name != _ONE_KERNEL:
-            inner = max(_peak_of_steps(body, known, late).bytes for body in step.programs.values())
+        for body in step.regions:
+            inner = max(inner, _peak_of_steps(body, known, late).bytes)
         if alive + inner > peak.bytes:
             peak = Peak(alive + inner, number)
         for buffer in step.frees:
@@ -90,7 +89,7 @@ def late_symbols(program: Program) -> frozenset[Symbol]:
         current = pending.pop()
         for step in current.steps:
             found.update(binding.symbol for binding in step.bindings)
-            for body in step.programs.values():
+            for body in step.regions:
                 pending.append(body)
                 found.update(binding.symbol for _, binding in body.bindings)
     return frozenset(found)

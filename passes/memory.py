@@ -14,7 +14,7 @@ linear. Where sizes are symbols, a guess stands for them in that choice, and onl
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_left, insort
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
@@ -26,6 +26,7 @@ from passes.weight import bytes_of, guess_bytes, parts_of
 
 ALIGNMENT = 64  # bytes: a line of the cache, and the widest vector
 MANY = 4096
+_SPARE = 100  # what part of the least that any plan takes may be wasted without looking for a better one
 
 Cell = tuple[int, int]  # a buffer, and which of its results
 Views = Callable[[Step], Mapping[int, Cell]]  # which results of a step are the memory of which cells
@@ -111,15 +112,21 @@ def plan_memory(program: Program, views: Views, works: Works = needs_nothing) ->
         for cell in dies.get(number, ()):
             if cell in born:
                 type = parts_of(program.steps[born[cell]].node.type)[cell[1]]
-                cells.append(_Life(cell, bytes_of(type), born[cell], number))
+                size = bytes_of(type)
+                cells.append(_Life(cell, size, guess_bytes(size), born[cell], number))
         results = len(parts_of(step.node.type))
         cells.extend(
-            _Life((step.output, results + i), size, number, number) for i, size in enumerate(works(step))
+            _Life((step.output, results + i), size, guess_bytes(size), number, number)
+            for i, size in enumerate(works(step))
         )
-    packed = [_in_order(cells)]
-    if len(cells) <= MANY:
-        packed += [_pack(sorted(cells, key=order)) for order in _ORDERS]
-    slots, slot_of = min(packed, key=lambda found: _guessed_total(found[0]))
+    slots, slot_of = _in_order(cells)
+    total, least = _guessed_total(slots), _guessed_peak(cells)
+    for order in _ORDERS if len(cells) <= MANY else ():
+        if total <= least + least // _SPARE:  # no plan is much better
+            break
+        packed = _pack(sorted(cells, key=order))
+        if _guessed_total(packed[0]) < total:
+            total, (slots, slot_of) = _guessed_total(packed[0]), packed
     if is_watched():
         slots, slot_of = _allowed(program, cells, slot_of)
     return MemoryPlan(slots, slot_of, roots, frozenset(outside))
@@ -188,17 +195,13 @@ def _last_uses(program: Program, roots: Mapping[Cell, Cell]) -> dict[int, list[C
 
 @dataclass(frozen=True, slots=True)
 class _Life:
-    """A cell, its bytes, and the steps from which and up to which it is alive."""
+    """A cell, its bytes and a guess of them, the steps from which and up to which it is alive."""
 
     cell: Cell
     size: Size
+    guess: int
     first: int
     last: int
-
-    @property
-    def guess(self) -> int:
-        """Its bytes, with a guess for each symbol."""
-        return guess_bytes(self.size)
 
 
 _ORDERS: tuple[Callable[[_Life], tuple[int, ...]], ...] = (
@@ -211,34 +214,48 @@ _ORDERS: tuple[Callable[[_Life], tuple[int, ...]], ...] = (
 
 def _pack(order: Sequence[_Life]) -> tuple[tuple[Slot, ...], dict[Cell, int]]:
     slot_of: dict[Cell, int] = {}
-    lives: list[list[tuple[int, int]]] = []  # of each slot, in order of time
+    busy: list[int] = []  # of each slot, a bit for each step
     sizes: list[dict[Size, None]] = []
-    guesses: list[int] = []
+    by_guess: list[tuple[int, int]] = []  # the slots, by guessed size
     for life in order:
-        guess = life.guess
-        fitting = [slot for slot in range(len(lives)) if _is_free(lives[slot], life)]
-        if fitting:
-            slot = min(fitting, key=lambda slot: (max(guess - guesses[slot], 0), guesses[slot]))
-            guesses[slot] = max(guesses[slot], guess)
+        guess, alive = life.guess, ((1 << (life.last - life.first + 1)) - 1) << life.first
+        enough = bisect_left(by_guess, (guess, -1))
+        for at in (
+            *range(enough, len(by_guess)),
+            *range(enough - 1, -1, -1),
+        ):  # what wastes least comes first
+            if not busy[by_guess[at][1]] & alive:
+                slot = by_guess[at][1]
+                if at < enough:
+                    del by_guess[at]
+                    insort(by_guess, (guess, slot))
+                break
         else:
-            slot = len(lives)
-            lives.append([])
+            slot = len(busy)
+            busy.append(0)
             sizes.append({})
-            guesses.append(guess)
-        insort(lives[slot], (life.first, life.last))
+            insort(by_guess, (guess, slot))
+        busy[slot] |= alive
         sizes[slot][life.size] = None
         slot_of[life.cell] = slot
     return tuple(Slot(tuple(each)) for each in sizes), slot_of
 
 
+def _guessed_peak(cells: Sequence[_Life]) -> int:
+    """The most bytes alive at once: what no plan can go below."""
+    change: dict[int, int] = {}
+    for life in cells:
+        change[life.first] = change.get(life.first, 0) + life.guess
+        change[life.last + 1] = change.get(life.last + 1, 0) - life.guess
+    alive = peak = 0
+    for step in sorted(change):
+        alive += change[step]
+        peak = max(peak, alive)
+    return peak
+
+
 def _guessed_total(slots: Sequence[Slot]) -> int:
     return sum(max(map(guess_bytes, slot.sizes)) for slot in slots)
-
-
-def _is_free(lives: Sequence[tuple[int, int]], life: _Life) -> bool:
-    at = bisect_right(lives, (life.first, life.last))
-    before = at == 0 or lives[at - 1][1] < life.first
-    return before and (at == len(lives) or lives[at][0] > life.last)
 
 
 def _in_order(cells: Sequence[_Life]) -> tuple[tuple[Slot, ...], dict[Cell, int]]:

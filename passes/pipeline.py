@@ -24,6 +24,7 @@ from passes.loop_invariants import hoist_invariants
 from passes.loop_merging import merge_loops
 from passes.program import Check, size_guards
 from passes.rematerialisation import rematerialise
+from passes.rewrite import remembering
 from passes.running import AfterEach, Pass, Repeated, walk
 from passes.simplification import simplify
 from passes.sizing import bind_sizes
@@ -137,9 +138,10 @@ def _keeping_effects(function: Function) -> Function:
 
 def run(passes: Sequence[Pass], function: Function, target: Target, tell: AfterEach) -> Function:
     """`function` after each of `passes` in turn."""
-    for done in walk(passes, function, target):
-        function = done.after
-        tell(done.name, function)
+    with remembering():
+        for done in walk(passes, function, target):
+            function = done.after
+            tell(done.name, function)
     return function
 
 

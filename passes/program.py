@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from passes.scheduling import schedule
 from passes.stages import stage
 
 _CONSTANT, _VARIABLE, _RUN_STATE, _ASSIGN = "constant", "variable", "run_state", "assign"
+_FUSED = "fused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ class Step:
 
     `sized` names the attributes that hold symbolic sizes; they are evaluated before the step runs.
     `bindings` are the sizes that its result gives; `checks` must hold before it runs; the buffers in
-    `frees` are dead after it. `programs` are those of its bodies.
+    `frees` are dead after it. `programs` are those of its bodies, planned when they are first looked at.
     """
 
     node: Tensor
@@ -55,6 +57,40 @@ class Step:
     bindings: tuple[Binding, ...]
     checks: tuple[Check, ...]
     programs: Mapping[str, Program]
+
+    @property
+    def regions(self) -> Iterable[Program]:
+        """The programs of bodies that may hold anything: what is `fused` holds elementwise ops and sums."""
+        return () if self.node.op.name == _FUSED else self.programs.values()
+
+
+class Bodies(Mapping[str, "Program"]):
+    """The programs of a node's bodies, by name; each is planned when it is first asked for.
+
+    Most are bodies of `fused`, and a backend that has a kernel for one never asks.
+    """
+
+    __slots__ = ("_functions", "_known", "_planned")
+
+    def __init__(self, functions: Mapping[str, Function], known: frozenset[Symbol]) -> None:
+        self._functions, self._known = functions, known
+        self._planned: dict[str, Program] = {}
+
+    def __getitem__(self, name: str) -> Program:
+        """The program of that body."""
+        found = self._planned.get(name)
+        if found is None:
+            found = self._planned.setdefault(name, plan(self._functions[name], None, self._known))
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._functions)
+
+    def __len__(self) -> int:
+        return len(self._functions)
+
+
+_NO_BODIES: Mapping[str, Program] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +173,7 @@ def plan(
                     tuple(_sized(node, own)),
                     own,
                     tuple(c for c in met if c not in early),
-                    {name: plan(body, None, frozenset(bound)) for name, body in bodies(node)},
+                    Bodies(dict(bodies(node)), frozenset(bound)) if node.op.has_bodies else _NO_BODIES,
                 )
             )
     _refuse_unbound(steps, bound)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from threading import local
 
 from graphc.errors import VerificationError
 from graphc.function import Function, bodies, follow, topological, with_inputs
@@ -12,7 +14,7 @@ from graphc.graph import graph_frame
 from graphc.location import on_behalf_of
 from graphc.op import Op
 from graphc.tensor import Tensor
-from graphc.types import TensorType, Type
+from graphc.types import TensorType
 from passes.match import Match as Match
 from passes.match import Surroundings
 from passes.record import Decision, counters, decide
@@ -63,6 +65,34 @@ def index(rules: Iterable[Rule]) -> Index:
     return table
 
 
+class _Thread(local):
+    def __init__(self) -> None:
+        self.inert: dict[int, tuple[Index, set[Tensor]]] | None = None
+
+
+_thread = _Thread()
+
+
+@contextmanager
+def remembering() -> Iterator[None]:
+    """Within it, sweeps pass over the nodes to which none of their rules applied in sweeps before.
+
+    What a node has below it never changes, so only a rule that asked who else uses an operand may come
+    to another answer; nodes that such a rule was refused for are looked at again.
+    """
+    before, _thread.inert = _thread.inert, _thread.inert or {}
+    try:
+        yield
+    finally:
+        _thread.inert = before
+
+
+def _inert_under(rules: Index) -> set[Tensor]:
+    if _thread.inert is None:
+        return set()
+    return _thread.inert.setdefault(id(rules), (rules, set()))[1]
+
+
 def rewrite(function: Function, rules: Index) -> Function:
     """`function` rewritten by `rules` until none applies; the same object where none did.
 
@@ -72,9 +102,10 @@ def rewrite(function: Function, rules: Index) -> Function:
     Raises: VerificationError, naming the rule, for a right-hand side of another type, and for rules
     that undo one another.
     """
+    inert = _inert_under(rules)
     for _ in range(_MOST_SWEEPS):
         with graph_frame(function.owner):
-            sweep = _Sweep(function, rules)
+            sweep = _Sweep(function, rules, inert)
             result = sweep.run()
         if result is function or not sweep.around.refused:
             return result
@@ -83,8 +114,8 @@ def rewrite(function: Function, rules: Index) -> Function:
 
 
 class _Sweep:
-    def __init__(self, function: Function, rules: Index) -> None:
-        self.function, self.rules = function, rules
+    def __init__(self, function: Function, rules: Index, inert: set[Tensor]) -> None:
+        self.function, self.rules, self.inert = function, rules, inert
         nodes = function.nodes()
         uses: Counter[Tensor] = Counter(operand for node in nodes for operand in node.inputs)
         uses.update((*function.outputs, *function.effects))
@@ -139,7 +170,8 @@ class _Sweep:
 
     def step(self, node: Tensor) -> None:
         """One attempt on `node`, its operands settled."""
-        ready = with_inputs(node, tuple(self.done[i] for i in node.inputs))
+        done = self.done
+        ready = with_inputs(node, tuple([done[i] for i in node.inputs]))
         if ready.op.has_bodies:
             ready = self.with_bodies(ready)
         made = self.attempt(ready)
@@ -167,9 +199,10 @@ class _Sweep:
     def attempt(self, node: Tensor) -> Tensor | None:
         """What the first rule that applies makes of `node`."""
         rules = self.rules.get(node.op)
-        if not rules or not all(_has_rank(i.type) for i in (node, *node.inputs)):
+        if not rules or node in self.inert or not _have_ranks(node):
             return None
-        tally = counters()
+        tally, around = counters(), self.around
+        refused, around.refused = around.refused, False
         with on_behalf_of(node.loc):
             match = Match(node, self.around)
             for each in rules:
@@ -182,7 +215,11 @@ class _Sweep:
                 if made is not None and made is not node:
                     tally.rules_fired += 1
                     found = Decision("rewrite", each.name, True, each.equation, node.loc)
+                    around.refused |= refused
                     return self.accept(node, made, each) if decide(found, node, made) else None
+        if not around.refused:  # what a node has below it never changes
+            self.inert.add(node)
+        around.refused |= refused
         return None
 
     def accept(self, node: Tensor, made: Tensor, by: Rule) -> Tensor:
@@ -210,8 +247,13 @@ class _Sweep:
         return made
 
 
-def _has_rank(given: Type) -> bool:
-    return not isinstance(given, TensorType) or given.shape is not None
+def _have_ranks(node: Tensor) -> bool:
+    """Whether the ranks of `node` and its operands are known."""
+    for given in (node, *node.inputs):
+        type = given.type
+        if isinstance(type, TensorType) and type.shape is None:
+            return False
+    return True
 
 
 def map_bodies(function: Function, transform: Callable[[Function], Function]) -> Function:

@@ -160,17 +160,16 @@ def bind(program: Program, backend: Backend, check_numerics: bool, origin: Origi
 
 def _bind_step(step: Step, backend: Backend, check_numerics: bool, origin: Origin) -> BoundStep:
     node = step.node
-    if step.programs:
-        bodies = {
-            name: bind(p, backend, check_numerics, partial(seen_outside, node, p.function.inputs, origin))
-            for name, p in step.programs.items()
-        }
-        runner = runner_of(node, {name: body.as_body() for name, body in bodies.items()})
-        kernel = backend.kernel(step)
-        if kernel is not None:
-            runner = _kernel_first(kernel, runner)
-        return _BoundRegion(step, runner, kernel, bodies)
     kernel = backend.kernel(step)
+    if step.programs:
+        bodies = _Bodies(step, backend, check_numerics, origin)
+        if not bodies.are_late:
+            runner = runner_of(node, {name: body.as_body() for name, body in bodies.items()})
+        elif kernel is None:
+            runner = partial(_run_late, node, bodies)
+        else:
+            runner = _kernel_first(kernel, partial(_run_late, node, bodies))
+        return _BoundRegion(step, runner, kernel, bodies)
     work = kernel
     if work is None:
         if node.op.meaning is None:
@@ -182,6 +181,37 @@ def _bind_step(step: Step, backend: Backend, check_numerics: bool, origin: Origi
     if step.sized or step.checks or step.bindings:
         return _BoundSizedStep(step, work, kernel)
     return BoundStep(step, work, kernel)
+
+
+class _Bodies(Mapping[str, "BoundProgram"]):
+    """The bodies of a step, bound; those of a kernel (`are_late`) when they are first asked for."""
+
+    def __init__(self, step: Step, backend: Backend, check_numerics: bool, origin: Origin) -> None:
+        self._step, self._bound = step, dict[str, BoundProgram]()
+        self._rest = backend, check_numerics, origin
+        self.runner: Runner | None = None
+        self.are_late = not step.regions
+
+    def __getitem__(self, name: str) -> BoundProgram:
+        """The body of that name."""
+        if name not in self._bound:
+            program, (backend, check_numerics, origin) = self._step.programs[name], self._rest
+            seen = partial(seen_outside, self._step.node, program.function.inputs, origin)
+            self._bound[name] = bind(program, backend, check_numerics, seen)
+        return self._bound[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._step.programs)
+
+    def __len__(self) -> int:
+        return len(self._step.programs)
+
+
+def _run_late(node: Tensor, bodies: _Bodies, run: Run, *operands: Any, **attrs: Any) -> Any:
+    """Runs the bodies of a step for whose kernel nobody expected to need them."""
+    if bodies.runner is None:
+        bodies.runner = runner_of(node, {name: body.as_body() for name, body in bodies.items()})
+    return bodies.runner(run, *operands, **attrs)
 
 
 def _kernel_first(kernel: Kernel, runner: Runner) -> Runner:
@@ -258,7 +288,7 @@ def programs_of(program: Program) -> Iterator[Program]:
     while pending:
         current = pending.pop()
         yield current
-        pending.extend(body for step in current.steps for body in step.programs.values())
+        pending.extend(body for step in current.steps for body in step.regions)
 
 
 def bound_programs(bound: BoundProgram) -> Iterator[BoundProgram]:

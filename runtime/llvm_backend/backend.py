@@ -7,15 +7,18 @@ import math
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 
 from graphc.sizes import Size
 from graphc.tensor import Tensor
 from graphc.types import DType
+from passes.deduplication import Structure, structure_key
 from passes.program import Program, Step
 from passes.stages import stage
 from runtime.backend import Array, Whole
+from runtime.llvm_backend.engine import begin
 from runtime.llvm_backend.fused_contraction import find_root, is_contraction
 from runtime.llvm_backend.library import Library, Module, load
 from runtime.llvm_backend.machine import host
@@ -113,6 +116,24 @@ def _places(sizes: tuple[Size, ...], rows: tuple[Size, ...]) -> tuple[int | None
     return tuple(k if size == rows[k] else None for k, size in enumerate(sizes))
 
 
+_Rows = tuple[Structure, tuple[Size, ...]]
+_kernels: WeakValueDictionary[_Rows, RowKernel] = WeakValueDictionary()  # those that executables have
+_texts: dict[_Rows, str | None] = {}  # what was written last, executables or none
+_MOST_TEXTS = 256
+
+
+def _written(structure: Structure, rows: tuple[Size, ...], plan: RowPlan) -> str | None:
+    """The text of `plan`, which is that of bodies of one `structure` on `rows`."""
+    key = structure, rows
+    if key not in _texts:
+        with stage("IR text"):
+            text = write_rows(plan, target_of(host()))
+        while len(_texts) >= _MOST_TEXTS:
+            _texts.pop(next(iter(_texts)), None)
+        _texts[key] = text
+    return _texts[key]
+
+
 class LlvmBackend:
     """Gives kernels for `fused` nodes, and whole programs for `threads` threads."""
 
@@ -120,6 +141,7 @@ class LlvmBackend:
 
     def __init__(self, threads: int = 1) -> None:
         self.threads = threads
+        begin(threads)
 
     @cached_property
     def fusible(self) -> frozenset[str]:
@@ -136,13 +158,17 @@ class LlvmBackend:
         node = step.node
         if node.op.name != "fused" or find_root(node) is not None:
             return None
-        plan = plan_rows(node)
-        with stage("IR text"):
-            text = None if plan is None else write_rows(plan, target_of(host()))
-        if plan is None or text is None:
-            return None
-        inside = [n for n in plan.body.nodes() if n.inputs and n not in plan.source]
-        return RowKernel(plan, node.attrs["rows"], ".".join(n.op.name for n in inside), text)
+        structure, rows = structure_key(node.attrs["body"]), node.attrs["rows"]
+        found = _kernels.get((structure, rows))
+        if found is None:
+            plan = plan_rows(node)
+            text = None if plan is None else _written(structure, rows, plan)
+            if plan is None or text is None:
+                return None
+            inside = [n for n in plan.body.nodes() if n.inputs and n not in plan.source]
+            found = RowKernel(plan, rows, ".".join(n.op.name for n in inside), text)
+            found = _kernels.setdefault((structure, rows), found)
+        return found
 
     def whole(self, program: Program, bound: Any) -> Whole | str:
         """The native program, or why there is none."""

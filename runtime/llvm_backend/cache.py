@@ -159,7 +159,7 @@ class ByteCache:
             os.makedirs(self.folder, mode=0o700, exist_ok=True)
             if not self._trusted():
                 return
-            write_atomically(self._path(key), lambda file: _write_all(file, content))
+            write_atomically(self._path(key), lambda file: _write_all(file, content), durable=False)
             self.record.written += 1
             if self._disk_size is None:
                 self._disk_size = sum(size for _, size, _ in self._entries())

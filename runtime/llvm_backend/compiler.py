@@ -1,8 +1,10 @@
-"""Compiler: LLVM text to object code, several modules at once.
+"""Compiler: LLVM text to object code, several modules at once and before they are needed.
 
 llvmlite lets one thread at a time into LLVM. LLVM itself asks for no more than a context and a target machine
-for each thread, so where llvmlite's library can be reached past that lock, all cores compile. The
-way past it is no public interface: where it is not as expected, one module is compiled after the other.
+for each thread, so where llvmlite's library can be reached past that lock, all cores compile: whoever
+knows a text hands it in (`begin`) and goes on, and helps with what is left once it needs the code
+(`finish`). The way past the lock is no public interface: where it is not as expected, one module is
+compiled after the other.
 """
 
 from __future__ import annotations
@@ -10,7 +12,8 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import Any
 
@@ -20,17 +23,80 @@ from graphc.errors import VerificationError
 from passes.stages import stage
 from runtime.llvm_backend.machine import open_target_machine
 
-# LLVM is not safe after a fork in the midst of it: a fork waits until none of us is in there.
-lock = threading.RLock()
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)
+lock = threading.RLock()  # of the thread that is in LLVM beside the workers
+_books = threading.Lock()  # of the two that follow
+_queue: deque[Job] = deque()
+_working: set[_Worker] = set()
+_workers: list[_Worker] = []
 
 _FUNCTIONS = (
     *("ContextCreate", "ContextDispose", "ParseAssembly", "VerifyModule", "DisposeModule"),
     *("TargetMachineEmitToMemory", "GetBufferStart", "GetBufferSize", "DisposeMemoryBuffer", "DisposeString"),
 )
 _OBJECT_FILE = 1
-_machines: list[Any] = []  # a target machine for each thread there ever was at once
+
+
+class Job:
+    """A text on its way to object code.
+
+    Attributes:
+        image: the object code; None before `done`, and where the text is not valid.
+        done: set once nobody works on it any more.
+    """
+
+    __slots__ = ("_after", "done", "image", "name", "text")
+
+    def __init__(self, name: str, text: str, after: Callable[[Job], object] | None) -> None:
+        self.name, self.text, self._after = name, text, after
+        self.image: bytes | None = None
+        self.done = threading.Event()
+
+    def settle(self, image: bytes | None) -> None:
+        """Notes what became of it."""
+        self.image = image
+        try:
+            if self._after is not None:
+                self._after(self)
+        finally:
+            self.done.set()
+
+
+def begin(
+    texts: Iterable[tuple[str, str]], after: Callable[[Job], object] | None = None, alone: bool = False
+) -> list[Job]:
+    """Jobs for each (name, text), which other threads begin to work on.
+
+    ``after(job)`` is called, on any thread, when one has ended. `alone`: a single one waits for `finish`.
+    """
+    jobs = [Job(name, text, after) for name, text in texts]
+    if _functions() is None:
+        return jobs
+    with _books:
+        _queue.extend(jobs)
+        wanted = min(_count_cores() - 1, len(_queue))
+        starting = [] if alone and len(jobs) == 1 else _idle_workers(wanted - len(_working))
+    for worker in starting:
+        worker.start()
+    return jobs
+
+
+def finish(jobs: Sequence[Job]) -> list[bytes]:
+    """The object code of `jobs`, in order; the calling thread helps.
+
+    Raises: VerificationError naming the first whose text is no valid LLVM module.
+    """
+    with lock, stage("codegen"):
+        for job in jobs:
+            while not job.done.is_set():
+                with _books:
+                    next_one = _queue.popleft() if _queue else None
+                if next_one is not None:
+                    next_one.settle(_compile_past_lock(_own_machine(), next_one.text))
+                elif _functions() is not None:
+                    job.done.wait()
+                else:
+                    job.settle(_compile(job.name, job.text))
+        return [_compile(job.name, job.text) if job.image is None else job.image for job in jobs]
 
 
 def compile_modules(texts: Sequence[tuple[str, str]]) -> list[bytes]:
@@ -38,16 +104,75 @@ def compile_modules(texts: Sequence[tuple[str, str]]) -> list[bytes]:
 
     Raises: VerificationError naming the first whose text is no valid LLVM module.
     """
-    with lock, stage("codegen"):
-        found: list[bytes | None] = [None] * len(texts)
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        several = min(len(texts), cores)
-        if several > 1 and _functions() is not None:
-            _compile_at_once([text for _, text in texts], found, several)
-        return [
-            _compile(name, text) if image is None else image
-            for (name, text), image in zip(texts, found, strict=True)
-        ]
+    return finish(begin(texts, alone=True))
+
+
+class _Worker:
+    """A thread that compiles what is in the queue, and ends when nothing is."""
+
+    def __init__(self) -> None:
+        self.machine = open_target_machine()
+        self.gate = threading.Lock()  # held while it is in LLVM
+
+    def start(self) -> None:
+        try:
+            threading.Thread(target=self._work, name="graphc-compiler").start()
+        except RuntimeError:  # the system gives no more threads, or the interpreter is ending
+            with _books:
+                _working.discard(self)
+
+    def _work(self) -> None:
+        while True:
+            with _books:
+                if not _queue:
+                    _working.discard(self)
+                    return
+                job = _queue.popleft()
+            with self.gate:
+                image = _compile_past_lock(self.machine, job.text)
+            job.settle(image)
+
+
+def _idle_workers(number: int) -> list[_Worker]:
+    """As many workers as that which are not working, and now are."""
+    found = [worker for worker in _workers if worker not in _working][: max(number, 0)]
+    while len(found) < number:
+        found.append(_Worker())
+        _workers.append(found[-1])
+    _working.update(found)
+    return found
+
+
+def _count_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+# LLVM is not safe after a fork in the midst of it: a fork waits until none of us is in there.
+
+
+def _stop_for_fork() -> None:
+    lock.acquire()
+    _books.acquire()
+    for worker in _workers:
+        worker.gate.acquire()
+
+
+def _go_on() -> None:
+    for worker in _workers:
+        worker.gate.release()
+    _books.release()
+    lock.release()
+
+
+def _go_on_without_workers() -> None:
+    """Their threads stayed with the parent, and so does what they have begun."""
+    _queue.clear()
+    _working.clear()
+    _go_on()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(before=_stop_for_fork, after_in_parent=_go_on, after_in_child=_go_on_without_workers)
 
 
 def _compile(name: str, text: str) -> bytes:
@@ -57,41 +182,15 @@ def _compile(name: str, text: str) -> bytes:
         module.verify()
     except RuntimeError as error:
         raise VerificationError(f"kernel {name}: its LLVM text is not valid: {error}") from None
-    image: bytes = _machine(0).emit_object(module)
+    image: bytes = _own_machine().emit_object(module)
     module.close()
     return image
 
 
-def _machine(number: int) -> Any:
-    while len(_machines) <= number:
-        _machines.append(open_target_machine())
-    return _machines[number]
-
-
-def _compile_at_once(texts: Sequence[str], found: list[bytes | None], several: int) -> None:
-    """Fills `found`; what fails stays None, and is tried again by itself for the sake of its message."""
-    left = list(reversed(range(len(texts))))  # popping is atomic
-
-    def work(machine: Any) -> None:
-        while True:
-            try:
-                number = left.pop()
-            except IndexError:
-                return
-            found[number] = _compile_past_lock(machine, texts[number])
-
-    machines = [_machine(i) for i in range(several)]
-    threads = [threading.Thread(target=work, args=(machine,)) for machine in machines[1:]]
-    started = []
-    for thread in threads:
-        try:
-            thread.start()
-        except RuntimeError:  # the system gives no more threads, or the interpreter is ending
-            break
-        started.append(thread)
-    work(machines[0])
-    for thread in started:
-        thread.join()
+@cache
+def _own_machine() -> Any:
+    """That of the thread which holds `lock`."""
+    return open_target_machine()
 
 
 def _compile_past_lock(machine: Any, text: str) -> bytes | None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from runtime.llvm_backend.blocks import blocks_module
 from runtime.llvm_backend.builtin import find_trouble
 from runtime.llvm_backend.callcode import call_module
-from runtime.llvm_backend.forkjoin import fork_module, parallel_module
-from runtime.llvm_backend.objects import Module, make_objects
+from runtime.llvm_backend.forkjoin import fork_module
+from runtime.llvm_backend.objects import Module, expect, make_objects
 from runtime.llvm_backend.steploop import loop_module
 
 
@@ -16,7 +17,18 @@ def prepare(modules: Iterable[Module]) -> None:
 
     What is loaded afterwards finds them there. Raises: VerificationError.
     """
-    own = [loop_module(), fork_module(), parallel_module({})]
+    make_objects([*modules, *_own(2)])
+
+
+def begin(threads: int) -> None:
+    """Has the engine's objects made that the cache lacks, for `threads` threads, while the caller goes on."""
+    expect(_own(threads))
+
+
+def _own(threads: int) -> list[Module]:
+    own = [loop_module(), blocks_module()]
     if not find_trouble():
-        own.append(call_module({}))
-    make_objects([*modules, *own])
+        own.insert(0, call_module({}))  # the largest
+    if threads > 1:
+        own.append(fork_module())
+    return own

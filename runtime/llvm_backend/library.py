@@ -18,11 +18,12 @@ import llvmlite.binding as llvm
 
 from graphc.errors import VerificationError
 from passes.stages import stage
+from runtime.llvm_backend import objects
 from runtime.llvm_backend.compiler import lock
 from runtime.llvm_backend.machine import open_target_machine
 from runtime.llvm_backend.objects import ENTRY, Module, make_objects, symbol_of
 
-__all__ = ["ENTRY", "Library", "Module", "load"]
+__all__ = ["ENTRY", "Library", "Module", "expect", "load"]
 
 _LIBRARIES = 64
 
@@ -80,6 +81,12 @@ def load(modules: Iterable[Module]) -> Library:
             if name not in images:
                 images[name] = _loaded[_identify(module, keys[name])], keys[name]
         return Library(images)
+
+
+def expect(modules: Iterable[Module]) -> None:
+    """Has the code of `modules` made, where it is not there, while the caller does other things."""
+    missing = [module for module in modules if _identify(module, module.key()) not in _loaded]
+    objects.expect(missing)
 
 
 _Identity = tuple[str, tuple[str, ...], tuple[tuple[str, int], ...]]  # key, functions, imports

@@ -160,4 +160,4 @@ def _all_nodes(program: Program) -> Iterator[Any]:
         current = pending.pop()
         for step in current.steps:
             yield step.node
-            pending.extend(step.programs.values())
+            pending.extend(step.regions)

@@ -16,6 +16,7 @@ from graphc.tensor import Tensor
 from passes.memory import Cell
 from passes.program import Step
 from passes.weight import bytes_of, parts_of
+from runtime.llvm_backend.blocks import block_function
 from runtime.llvm_backend.outcomes import Outcomes
 from runtime.llvm_backend.python_steps import Turn
 from runtime.llvm_backend.steptable import TableBuilder
@@ -163,7 +164,7 @@ class _Loop:
         ]
         for number, moving in copied:
             cell = self.body.program.outputs[number], 0
-            moving.take(self.body.writer.copy(cell, self.regions.copy))
+            moving.take(self.body.writer.copy(cell))
 
     def _go_on(self) -> None:
         """What changes from step to step: addresses, and the number of the step."""
@@ -220,5 +221,5 @@ class _Loop:
             scope.writer.fill(block + 2, bytes_of(parts_of(self.node.type)[i]))
             over = builder.leave_at_zero(self._compute("sub", block, moving.at))
             builder.move(block + 1, moving.at)
-            builder.kernel(self.regions.copy, block)
+            builder.kernel(block_function("copy"), block)
             builder.land(over)

@@ -20,38 +20,13 @@ from passes.program import Program
 from runtime.execution import BoundProgram, BoundStep
 from runtime.llvm_backend.backend import RowKernel
 from runtime.llvm_backend.call import Feed, Output, Signature, reserve
-from runtime.llvm_backend.library import Module, load
+from runtime.llvm_backend.library import load
 from runtime.llvm_backend.native_memory import Arena, MemoryWriter
 from runtime.llvm_backend.native_regions import RegionWriter, plan_scope
 from runtime.llvm_backend.native_steps import Collected, NativeKernel, StepWriter
-from runtime.llvm_backend.polling import c_library
 from runtime.llvm_backend.python_steps import Place, PythonStep
 from runtime.llvm_backend.size_words import SizeWords
 from runtime.llvm_backend.steptable import StepTable, TableBuilder
-
-_COPY = """
-declare ptr @memcpy(ptr, ptr, i64)
-define void @kernel(ptr %block) {
-  %from.at = getelementptr i64, ptr %block, i64 1
-  %bytes.at = getelementptr i64, ptr %block, i64 2
-  %to = load ptr, ptr %block
-  %from = load ptr, ptr %from.at
-  %bytes = load i64, ptr %bytes.at
-  %same = call ptr @memcpy(ptr %to, ptr %from, i64 %bytes)
-  ret void
-}
-"""
-
-_CLEAR = """
-declare ptr @memset(ptr, i32, i64)
-define void @kernel(ptr %block) {
-  %bytes.at = getelementptr i64, ptr %block, i64 1
-  %to = load ptr, ptr %block
-  %bytes = load i64, ptr %bytes.at
-  %same = call ptr @memset(ptr %to, i32 0, i64 %bytes)
-  ret void
-}
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,19 +85,16 @@ class _Lowering:
     def lower(self) -> Lowered:
         program, builder, scopes = self.program, self.builder, tuple(self.scope.all())
         self.scope.draft()
-        copying = Module("copy", _COPY, ("kernel",), c_library("memcpy"))
-        clearing = Module("clear", _CLEAR, ("kernel",), c_library("memset"))
-        library = load([*self.collected.modules.values(), copying, clearing])
+        library = load(self.collected.modules.values())
         builder.mark("main")
-        copy = library.address("copy", "kernel")
-        RegionWriter(builder, library, copy).steps(self.scope)
+        RegionWriter(builder, library).steps(self.scope)
         fetches = tuple(
-            self._keep((buffer, 0), copy) if isinstance(program.nodes[buffer].type, TensorType) else None
+            self._keep((buffer, 0)) if isinstance(program.nodes[buffer].type, TensorType) else None
             for buffer in program.outputs
         )
         assigned = tuple(name for name, _ in program.assignments)
         for _, buffer in program.assignments:
-            self._keep((buffer, 0), copy)
+            self._keep((buffer, 0))
             self._check_assignment(buffer)
         builder.end()
         names, places, state, feeds = self._feeds()
@@ -157,14 +129,14 @@ class _Lowering:
 
     # What goes in and out.
 
-    def _keep(self, cell: Cell, copy: int) -> int:
+    def _keep(self, cell: Cell) -> int:
         """Makes `cell` an output of the call; gives its number."""
         root, type = self.cells.root(cell), self.writer.type_of(cell)
         program = self.program
         given = (*program.inputs, *(b for _, b, _ in program.variables), *program.run_states)
         taken = any(other == root for _, other, _ in self.outputs)
         if taken or root in self.writer.constants or root[0] in given:
-            self.outputs.append((type, None, [self.writer.copy(cell, copy)]))
+            self.outputs.append((type, None, [self.writer.copy(cell)]))
         else:
             self.outputs.append((type, root, []))
         return len(self.outputs) - 1
@@ -233,11 +205,11 @@ class _Lowering:
 
 def _bodies(program: Program) -> Iterator[Program]:
     """The programs of all bodies."""
-    pending = [body for step in program.steps for body in step.programs.values()]
+    pending = [body for step in program.steps for body in step.regions]
     while pending:
         current = pending.pop()
         yield current
-        pending.extend(body for step in current.steps for body in step.programs.values())
+        pending.extend(body for step in current.steps for body in step.regions)
 
 
 def program_symbols(program: Program) -> dict[Symbol, None]:

@@ -110,10 +110,10 @@ def find_unknown(program: Program, known: frozenset[Symbol]) -> str:
 
 
 class RegionWriter:
-    """Writes the steps of scopes; `copy` is the address of the function that copies."""
+    """Writes the steps of scopes."""
 
-    def __init__(self, builder: TableBuilder, library: Library, copy: int) -> None:
-        self.builder, self._library, self.copy = builder, library, copy
+    def __init__(self, builder: TableBuilder, library: Library) -> None:
+        self.builder, self._library = builder, library
 
     def steps(self, scope: Scope, loops: tuple[Turn, ...] = ()) -> None:
         """All steps of `scope`, which is inside `loops`."""
@@ -151,7 +151,7 @@ class RegionWriter:
         self.steps(body, scope.writer.loops)
         for number, buffer in enumerate(body.program.outputs):
             if not outcomes.is_made(number):
-                scope.cells.point(body.writer.copy((buffer, 0), self.copy), (step.output, number))
+                scope.cells.point(body.writer.copy((buffer, 0)), (step.output, number))
 
 
 def _point(cells: Cells, cell: Cell, word: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,13 @@ from passes.stages import stage
 from passes.weight import parts_of
 from runtime.execution import BoundStep
 from runtime.llvm_backend.backend import RowKernel
+from runtime.llvm_backend.blocks import block_function
 from runtime.llvm_backend.cells import Cells
 from runtime.llvm_backend.contraction import Contract
+from runtime.llvm_backend.fill_kernel import fill_of
 from runtime.llvm_backend.fused_contraction import contract_of, name_of
 from runtime.llvm_backend.kernel import Kernel, emit_contraction
-from runtime.llvm_backend.library import Library, Module
+from runtime.llvm_backend.library import Library, Module, expect
 from runtime.llvm_backend.loop_kernel import LoopKernel
 from runtime.llvm_backend.loop_steps import loops_of
 from runtime.llvm_backend.machine import host
@@ -125,10 +128,11 @@ class StepWriter:
             if reduces(kernel.plan) and kernel.plan.inner == 0:
                 return Draft(PYTHON)
             return Draft(NATIVE, self._module(kernel.text, kernel.functions, kernel), kernel)
-        contract = contract_of(node, look_through(self._cells.unmade))
+        number = fill_of(node)
+        contract = None if number else contract_of(node, look_through(self._cells.unmade))
         if contract is None:
             with stage("IR text"):
-                loops = loops_of(node)
+                loops = (number,) if number else loops_of(node)
             if not loops:
                 return Draft(PYTHON)
             modules = tuple(
@@ -136,7 +140,7 @@ class StepWriter:
             )
             return Draft(NATIVE, loops=tuple(zip(loops, modules, strict=True)))
         with stage("IR text"):
-            made = emit_contraction(contract, host(), _ENTRY, target=target_of(host()))
+            made = _emitted(contract)
         shown = NativeKernel(name_of(node), made.text, contract)
         if contract.combine in ("max", "min"):
             self.positive.update(dict.fromkeys(d.size for d in contract.reduced_dims))
@@ -153,6 +157,7 @@ class StepWriter:
         if key not in self.modules:
             addresses = c_library(*imports)
             self.modules[key] = Module(f"{len(self.modules)} {kernel.name}", text, functions, addresses)
+            expect([self.modules[key]])
             self.kernels[text] = kernel
         self._running.append(self.kernels[text])
         return self.modules[key]
@@ -168,7 +173,7 @@ class StepWriter:
         elif draft.kernel is not None:
             assert draft.module is not None
             if step.node.op.name == "embed":
-                self.clear((step.output, 0), library.address("clear", "kernel"))
+                self.clear((step.output, 0))
             self._contraction(step, draft.kernel, library, draft.module.name)
         elif draft.loops:
             for kernel, module in draft.loops:
@@ -176,22 +181,22 @@ class StepWriter:
         elif draft.kind == PYTHON:
             self._in_python(step, bound)
 
-    def copy(self, source: Cell, address: int) -> int:
+    def copy(self, source: Cell) -> int:
         """Adds a copy of `source`; gives the word that must hold where to."""
         block = self._builder.block((0, 0, 0))
         type = self.type_of(source)
         self._cells.point(block + 1, source)
         self.fill(block + 2, sizes.product(type.sizes) * type.dtype.numpy.itemsize)
-        self._builder.kernel(address, block)
+        self._builder.kernel(block_function("copy"), block)
         return block
 
-    def clear(self, cell: Cell, address: int) -> None:
+    def clear(self, cell: Cell) -> None:
         """Adds zeros for all of `cell`."""
         block = self._builder.block((0, 0))
         type = self.type_of(cell)
         self._cells.point(block, cell)
         self.fill(block + 1, sizes.product(type.sizes) * type.dtype.numpy.itemsize)
-        self._builder.kernel(address, block)
+        self._builder.kernel(block_function("clear"), block)
 
     def fill(self, word: int, size: Size) -> None:
         """Lets `word` hold `size` when the run begins."""
@@ -289,6 +294,12 @@ class StepWriter:
         results = tuple(self.place((step.output, part)) for part in range(len(parts_of(step.node.type))))
         self._builder.python(len(self.python))
         self.python.append(PythonStep(bound, operands, step.output, results, self.loops))
+
+
+@lru_cache(maxsize=256)
+def _emitted(contract: Contract) -> Kernel:
+    """The kernel of `contract` for this machine; equal ones are written once."""
+    return emit_contraction(contract, host(), _ENTRY, target=target_of(host()))
 
 
 def _lines(size: Size) -> Size:

@@ -8,6 +8,7 @@ objects fit into one library without a clash of names.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from typing import Any
 
 from passes.stages import count, is_heard
 from runtime.llvm_backend.cache import ByteCache, locate
-from runtime.llvm_backend.compiler import compile_modules
+from runtime.llvm_backend.compiler import Job, begin, finish
 from runtime.llvm_backend.machine import host
 
 ENTRY = "kernel"
@@ -38,13 +39,15 @@ class Module:
     text: str
     functions: tuple[str, ...] = (ENTRY,)
     imports: Mapping[str, int] = field(default_factory=dict)
+    _key: str = field(default="", init=False, compare=False, repr=False)  # once it was asked for
 
     def key(self) -> str:
         """The name of its object on this machine: 40 hexadecimal digits."""
-        digest = _begun().copy()
-        digest.update("\n".join((*self.functions, "", self.text)).encode())
-        key: str = digest.hexdigest()[:40]
-        return key
+        if not self._key:
+            digest = _begun().copy()
+            digest.update("\n".join((*self.functions, "", self.text)).encode())
+            object.__setattr__(self, "_key", digest.hexdigest()[:40])
+        return self._key
 
 
 def symbol_of(function: str, key: str) -> str:
@@ -57,6 +60,17 @@ def objects() -> ByteCache:
     return _cache_in(locate())
 
 
+def expect(modules: Iterable[Module]) -> None:
+    """Has the objects of `modules` made that the cache lacks, by other threads, while the caller goes on."""
+    kept = objects()
+    for module in modules:
+        key = module.key()
+        if key not in _coming and kept.get(key) is None:
+            _coming[key] = _begin(module, key, kept)
+    while len(_coming) > _MOST_COMING:  # what nobody came for, because something failed
+        _coming.pop(next(iter(_coming)), None)
+
+
 def make_objects(modules: Iterable[Module]) -> dict[str, bytes]:
     """The object code of `modules` by key: from the cache, or compiled, on all cores if there are many.
 
@@ -64,25 +78,43 @@ def make_objects(modules: Iterable[Module]) -> dict[str, bytes]:
     """
     kept = objects()
     found: dict[str, bytes] = {}
+    jobs: dict[str, Job] = {}
     missing: dict[str, Module] = {}
     for module in modules:
         key = module.key()
-        if key not in found and key not in missing:
-            image = kept.get(key)
-            if image is None:
-                missing[key] = module
-            else:
-                found[key] = image
-    texts = [(module.name, _rename(module, key)) for key, module in missing.items()]
-    for key, image in zip(missing, compile_modules(texts), strict=True):
-        kept.put(key, image)
-        found[key] = image
-    if is_heard():
-        count("modules compiled", len(missing))
-        count("modules from cache", len(found) - len(missing))
-        count("object bytes", sum(map(len, found.values())))
-        count("IR instructions", sum(count_instructions(text) for _, text in texts))
+        if key in found or key in jobs or key in missing:
+            continue
+        job = _coming.pop(key, None)
+        if job is not None:
+            jobs[key] = job
+        elif (image := kept.get(key)) is not None:
+            found[key] = image
+        else:
+            missing[key] = module
+    count("modules from cache", len(found))
+    for key, module in missing.items():
+        jobs[key] = _begin(module, key, kept, len(missing) == 1)
+    found.update(zip(jobs, finish(tuple(jobs.values())), strict=True))
+    count("object bytes", sum(map(len, found.values())))
     return found
+
+
+_MOST_COMING = 1024
+_coming: dict[str, Job] = {}  # what `expect` was told of and nobody has come for, by key
+if hasattr(os, "register_at_fork"):  # the threads that compile stay with the parent
+    os.register_at_fork(after_in_child=_coming.clear)
+
+
+def _begin(module: Module, key: str, kept: ByteCache, alone: bool = False) -> Job:
+    def keep(job: Job) -> None:
+        if job.image is not None:
+            kept.put(key, job.image)
+
+    text = _rename(module, key)
+    if is_heard():
+        count("modules compiled", 1)
+        count("IR instructions", count_instructions(text))
+    return begin([(module.name, text)], keep, alone)[0]
 
 
 def count_instructions(text: str) -> int:

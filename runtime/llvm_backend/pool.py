@@ -11,7 +11,7 @@ import ctypes
 import os
 import threading
 from collections.abc import Callable
-from functools import cache
+from functools import cache, cached_property
 
 from runtime.llvm_backend import forkjoin
 from runtime.llvm_backend.library import Library, keep_for_ever, load
@@ -53,10 +53,16 @@ class Pool:
         self._words[forkjoin.SPIN // 8] = spin
         self._workers: list[threading.Thread] = []
         self.fork = _code().address("fork join", "fork")
-        imports = {"pool": self.state, "fork": self.fork}
-        entry = load([forkjoin.parallel_module(imports)])
-        self.parallel = entry.pin().address("parallel", "parallel")
-        self._run = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)(self.parallel)
+
+    @cached_property
+    def parallel(self) -> int:
+        """Its entry for other native code."""
+        entry = load([forkjoin.parallel_module({"pool": self.state, "fork": self.fork})])
+        return entry.pin().address("parallel", "parallel")
+
+    @cached_property
+    def _run(self) -> Callable[[int, int, int], None]:
+        return ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)(self.parallel)
 
     @property
     def workers(self) -> int:
