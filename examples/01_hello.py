@@ -16,6 +16,11 @@ def build() -> gc.Tensor:
     return gc.sqrt(gc.sum(points * points, axis=1), name="distance")
 
 
+def feeds() -> dict[str, np.ndarray]:
+    """Points to measure it with: ``python -m graphc dump examples/01_hello.py -o hello.html``."""
+    return {"points": np.ones((1000, 2), np.float32)}
+
+
 def main() -> None:
     """Print the graph, and what it gives for three points and for one."""
     distance = build()

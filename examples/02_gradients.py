@@ -19,6 +19,11 @@ def build() -> dict[str, gc.Tensor]:
     return {"f": f, "slope": slope, "next": x.assign_sub(slope / curvature)}
 
 
+def feeds() -> dict[str, float]:
+    """Nothing needs to be fed."""
+    return {}
+
+
 def main() -> float:
     """Walk down; each run reads x as it was when the run began, and commits the new one at its end."""
     fetches = build()

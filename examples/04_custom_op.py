@@ -39,6 +39,11 @@ def build() -> dict[str, Any]:
     return {"y": y, "slope": gc.gradients(y, [x])[0]}
 
 
+def feeds() -> dict[str, np.ndarray]:
+    """Numbers to measure it with."""
+    return {"x": np.linspace(0.0, 1.0, 1000)}
+
+
 def main() -> dict[str, Any]:
     """Run it on numbers that would overflow when squared."""
     fetches = build()

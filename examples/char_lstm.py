@@ -100,6 +100,11 @@ def batches(steps: int, seed: int) -> np.ndarray:
     return text[starts[..., None] + np.arange(LENGTH + 1)]
 
 
+def feeds() -> dict[str, np.ndarray]:
+    """A batch to measure it with."""
+    return {"letters": batches(1, 0)[0]}
+
+
 def main(arguments: list[str] | None = None) -> list[float]:
     """Train and write; the losses of all steps."""
     parser = argparse.ArgumentParser(description="A character LSTM.")

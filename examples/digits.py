@@ -33,7 +33,7 @@ def dense(x: gc.Tensor, width: int, name: str) -> gc.Tensor:
     with gc.name_scope(name):
         w = gc.Variable(gc.initializers.he_normal((x.shape[1], width)), name="w")
         b = gc.Variable(gc.zeros((width,)), name="b")
-    return x @ w + b
+        return x @ w + b
 
 
 def conv(x: gc.Tensor, channels: int, name: str) -> gc.Tensor:
@@ -41,7 +41,7 @@ def conv(x: gc.Tensor, channels: int, name: str) -> gc.Tensor:
     with gc.name_scope(name):
         w = gc.Variable(gc.initializers.he_normal((3, 3, x.shape[3], channels)), name="w")
         b = gc.Variable(gc.zeros((channels,)), name="b")
-    return gc.nn.relu(gc.nn.conv2d(x, w) + b)
+        return gc.nn.relu(gc.nn.conv2d(x, w) + b)
 
 
 def conv_net(images: gc.Tensor) -> gc.Tensor:
@@ -88,6 +88,12 @@ def batches(images: Images, labels: Labels, rng: np.random.Generator) -> Iterato
     for start in range(0, len(order), BATCH):
         some = order[start : start + BATCH]
         yield {"images": images[some], "labels": labels[some]}
+
+
+def feeds() -> dict[str, np.ndarray]:
+    """A batch to measure it with: ``python -m graphc dump examples/digits.py -o digits.html``."""
+    images, _, labels, _ = digits(0)
+    return {"images": images[:BATCH], "labels": labels[:BATCH]}
 
 
 def main(arguments: list[str] | None = None) -> float:

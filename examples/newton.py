@@ -49,6 +49,11 @@ def build() -> dict[str, gc.Tensor]:
     }
 
 
+def feeds() -> dict[str, float]:
+    """A number to measure it with."""
+    return {"x": 2.0}
+
+
 def main() -> float:
     """Print both for some x; the largest difference."""
     worst = 0.0

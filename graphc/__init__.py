@@ -49,12 +49,13 @@ from graphc.variable import Variable, assign, global_variables_initializer, trai
 
 if TYPE_CHECKING:
     from graphc import initializers, losses, nn, random, train
-    from graphc.files import dump, load_graph, save_graph
+    from graphc.files import load_graph, save_graph
     from graphc.text import parse, show, show_with_data
     from graphc.verification import verify
     from passes.optimization import optimize, record
     from runtime.backend import backends
     from runtime.checking import check_passes
+    from runtime.dumping import dump
     from runtime.session import Session
     from runtime.slope_check import check_gradient
 
@@ -63,8 +64,9 @@ __version__ = "0.1.0"
 # Loaded when first used: what builds no graph, and the rooms above this one.
 _LATER = {
     **dict.fromkeys(("initializers", "losses", "nn", "random", "train"), ""),
-    **dict.fromkeys(("dump", "load_graph", "save_graph"), "graphc.files"),
+    **dict.fromkeys(("load_graph", "save_graph"), "graphc.files"),
     **dict.fromkeys(("parse", "show", "show_with_data"), "graphc.text"),
+    "dump": "runtime.dumping",
     "check_gradient": "runtime.slope_check",
     "check_passes": "runtime.checking",
     "verify": "graphc.verification",

@@ -25,7 +25,10 @@ def write_atomically(
     target = os.path.realpath(os.fspath(path))
     folder = os.path.dirname(target)
     temporary = os.path.join(folder, f".{secrets.token_hex(8)}.tmp")
-    handle = os.open(temporary, _EXCLUSIVE, 0o666)
+    try:
+        handle = os.open(temporary, _EXCLUSIVE, 0o666)
+    except OSError as error:  # which would name a file that nobody knows
+        raise OSError(error.errno, error.strerror, target) from None
     try:
         with os.fdopen(handle, "wb") as file:
             write(file)
@@ -35,9 +38,11 @@ def write_atomically(
         with contextlib.suppress(FileNotFoundError):
             os.chmod(temporary, os.stat(target).st_mode & 0o777)
         os.replace(temporary, target)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
+        if isinstance(error, OSError) and error.errno is not None and error.filename in (None, temporary):
+            raise OSError(error.errno, error.strerror, target) from error
         raise
     if durable:
         _sync_folder(folder)

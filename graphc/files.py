@@ -106,10 +106,10 @@ def load_graph(path: Pathlike) -> Graph:
 
 
 def dump(fetches: Any, path: Pathlike) -> None:
-    """Writes `fetches`, a Function or a Graph to `path`, in the form that the suffix names.
+    """Writes `fetches`, a Function or a Graph to `path` as text, in the form that the suffix names.
 
-    ``.gir``: the text, large constants beside it in an ``.npz`` of the same name. ``.dot``: Graphviz.
-    ``.json``: the record of optimizing it, see `passes.history`.
+    ``.gir``: what `parse` reads, large constants beside it in an ``.npz`` of the same name. ``.dot``:
+    Graphviz. ``gc.dump`` writes other forms too.
 
     Raises: ArgumentError for another suffix; FetchError; OSError.
     """
@@ -125,25 +125,19 @@ def _dump_text(fetches: Any, target: Path) -> None:
     text, data, _ = spell_function(as_function(fetches), variables)
     if data:
         write_atomically(target.with_suffix(".npz"), lambda file: np.savez(file, **data))  # type: ignore[arg-type]  # numpy's stub takes the names for options
-    write_atomically(target, lambda file: _write(file, text + "\n"))
+    write_atomically(target, lambda file: write_text(file, text + "\n"))
 
 
 def _dump_dot(fetches: Any, target: Path) -> None:
-    write_atomically(target, lambda file: _write(file, draw_dot(as_function(fetches))))
+    write_atomically(target, lambda file: write_text(file, draw_dot(as_function(fetches))))
 
 
-def _dump_record(fetches: Any, target: Path) -> None:
-    from graphc import record  # the facade reaches up to the passes, once they are wanted
-
-    text = json.dumps(record(as_function(fetches)), indent=1)
-    write_atomically(target, lambda file: _write(file, text + "\n"))
+_DUMPERS = {".gir": _dump_text, ".dot": _dump_dot}
 
 
-_DUMPERS = {".gir": _dump_text, ".dot": _dump_dot, ".json": _dump_record}
-
-
-def _write(file: BinaryIO, text: str) -> None:
-    file.write(text.encode())
+def write_text(file: BinaryIO, text: str) -> None:
+    """Writes `text`, in which lone surrogates, which no encoding has, are question marks."""
+    file.write(text.encode("utf-8", "replace"))
 
 
 # What a file holds of a graph.

@@ -91,7 +91,9 @@ class _Epilogues:
         light = stored - 1 + sum(x.result.shape == shape for x in read) <= MOST_ARRAYS
         if not light:
             last = group[-1]
-            decide(Decision("fuse", f"{group[0].op.name} with {last.op.name}", False, "traffic", last.loc))
+            root = next(node for node in group if node in self._contractions)
+            subject = f"{root.op.name} with {last.op.name}"
+            decide(Decision("fuse", subject, False, "traffic", last.loc, nodes=(root, last)))
         return light
 
     def _rows(self, group: Sequence[Tensor]) -> tuple[Size, ...]:

@@ -10,6 +10,9 @@ REASONS: Mapping[str, Mapping[str, str]] = {
         "or a step in Python",
         "rows": "they walk other rows: no one loop passes over both",
         "order": "something that is not fused stands between them, and needs the one before the other",
+        "shape": "it is of another shape than what the contraction gives",
+        "dtype": "it is of bfloat16, which is rounded step by step",
+        "traffic": "the kernel of the contraction would read and write more arrays besides than pays",
         "size": "the kernel would hold more nodes than fit the registers",
     },
     "fold": {

@@ -38,8 +38,11 @@ class Backend(Protocol):
     def kernel(self, step: Step) -> Kernel | None:
         """What runs `step`: ``kernel(*operands) -> result``. None: the op's NumPy meaning does."""
 
-    def whole(self, program: Program, bound: Any) -> Whole | str:
-        """What runs all of `program`, whose steps `bound` has; or why nothing does but step after step."""
+    def whole(self, program: Program, bound: Any, clocked: bool = False) -> Whole | str:
+        """What runs all of `program`, whose steps `bound` has; or why nothing does but step after step.
+
+        `clocked`: what can also time the steps, and is slower for it.
+        """
 
 
 class Whole(Protocol):
@@ -79,6 +82,9 @@ class Whole(Protocol):
 
     def run_again(self, arrays: Sequence[Any], known: dict[Symbol, int]) -> Any:
         """As `call` after it gave NotImplemented, with more memory, if that was the reason."""
+
+    def run_clocked(self, arrays: Sequence[Any], known: dict[Symbol, int]) -> tuple[Any, Mapping[Any, float]]:
+        """As `run_again`, and the seconds of each bound step; of one that was made with clocks."""
 
 
 def _numpy(threads: int = 1) -> Backend:

@@ -55,7 +55,7 @@ class Executable:
         request: what was asked for.
         feeds: the tensors that are fed, in the order of the function's inputs.
         native: what runs the whole program in one call, where the backend can; `reason`: why nothing does.
-        backend, threads, target: what it was compiled for.
+        backend, threads, target: what it was compiled for; `machine` is the backend itself.
         seconds: how long compiling took; `stages` how long each part of it did, where nobody else listened.
         bound: the steps with what runs each.
     """
@@ -72,7 +72,7 @@ class Executable:
         self._within = within  # what runs in its place with given sizes, where there is a memory budget
         self.feeds = request.feeds
         self.request, self.target, self.backend = request, target, backend.name
-        self.threads: int = getattr(backend, "threads", 1)
+        self.machine, self.threads = backend, int(getattr(backend, "threads", 1))
         begin = time.perf_counter()
         with nullcontext() if is_heard() else listening() as heard:
             if prepared is None:

@@ -23,6 +23,6 @@ class NumpyBackend:
         """None: the meaning runs."""
         return None
 
-    def whole(self, program: Program, bound: Any) -> str:
+    def whole(self, program: Program, bound: Any, clocked: bool = False) -> str:
         """Nothing but step after step."""
         return "NumPy runs step after step"

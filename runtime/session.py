@@ -7,9 +7,8 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from types import MappingProxyType, TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -21,6 +20,7 @@ from passes.running import Pass, choose_pipeline, choose_verify
 from passes.target import PLAIN, Target
 from runtime.backend import BACKENDS, Array, choose_backend, choose_threads
 from runtime.checkpoint import Checkpoint, choose_variables, read_checkpoint, write_checkpoint
+from runtime.committed import EMPTY, State
 from runtime.compilation import Compilation
 from runtime.direct import ShortWay, give_away, run_whole, short_way
 from runtime.executable import Executable, Sizes
@@ -28,18 +28,10 @@ from runtime.feeds import Feeds, convert_all, feedables, override, resolve_feeds
 from runtime.fetches import Fetches, Reads, resolve_fetches
 from runtime.ownership import Ownership
 
+if TYPE_CHECKING:
+    from runtime.profile import Profile
+
 _SEED_MASK = 2**64 - 1
-
-
-@dataclass(frozen=True, slots=True)
-class _State:
-    """What a session has committed. Replaced as a whole, so that a reader sees all of a run or none."""
-
-    variables: Mapping[str, Array]
-    run_count: int
-
-
-_EMPTY = _State(MappingProxyType({}), 0)
 
 
 class Session:
@@ -99,7 +91,7 @@ class Session:
         self._compilation = Compilation(machine, target, bool(check_numerics))
         self._budget = memory_budget
         self._seed, self._seed_is_given = (seed or 0) & _SEED_MASK, seed is not None
-        self._state = _EMPTY
+        self._state = EMPTY
         self._light_runs = 0  # those that changed no variable
         self._closed = False
         self._entered = threading.local()
@@ -205,6 +197,24 @@ class Session:
         tensors = tuple(t for t in feedables(self.graph, feeds) if isinstance(t, Tensor))
         return self._compilation.general(wanted.tensors, tensors)
 
+    def profile(self, fetches: Any, feed_dict: Any = None, runs: int = 20) -> Profile:
+        """How long runs of `fetches` take, and each step of them; nothing that they assign is kept.
+
+        Raises: as `run`; ArgumentError for `runs` below 1.
+        """
+        from runtime.profile import profile_runs  # loaded by those who measure
+
+        self._refuse_closed()
+        wanted, feeds = (
+            resolve_fetches(self.graph, fetches, self._reads),
+            resolve_feeds(self.graph, feed_dict),
+        )
+        arrays, state = convert_all(feeds), self._state
+        variables, _ = override(state.variables, feeds)
+        executable, known = self._compilation.find(wanted.tensors, feeds.tensors, arrays, variables)
+        count = np.array([self._seed, self._run_count(state)], np.uint64)
+        return profile_runs(executable, arrays, known, variables, count, runs)
+
     @property
     def compile_count(self) -> int:
         """How many executables were built so far."""
@@ -293,9 +303,9 @@ class Session:
                 self._light_runs += 1
                 return
             now = self._state
-            self._state = _State(MappingProxyType({**now.variables, **stored}), now.run_count + 1)
+            self._state = State(MappingProxyType({**now.variables, **stored}), now.run_count + 1)
 
-    def _run_count(self, state: _State) -> int:
+    def _run_count(self, state: State) -> int:
         """How many runs went well before."""
         return state.run_count + self._light_runs
 
@@ -335,7 +345,7 @@ class Session:
             after = MappingProxyType({**now.variables, **found.values})
             if variables is None:
                 self._light_runs = 0
-            self._state = _State(after, now.run_count if variables is not None else found.run_count)
+            self._state = State(after, now.run_count if variables is not None else found.run_count)
             if variables is None and not self._seed_is_given:
                 self._seed = found.seed
 
@@ -344,7 +354,7 @@ class Session:
     def close(self) -> None:
         """Ends the session and lets go of its variables. Closing twice is no error."""
         self._closed = True
-        self._state = _EMPTY
+        self._state = EMPTY
 
     def _refuse_closed(self) -> None:
         if self._closed:

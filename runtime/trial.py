@@ -63,7 +63,7 @@ class _Witness:
 
         return run
 
-    def whole(self, program: Program, bound: Any) -> str:
+    def whole(self, program: Program, bound: Any, clocked: bool = False) -> str:
         return "what is given to effects is written down step by step"
 
 

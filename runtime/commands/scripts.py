@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import runpy
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,24 @@ from graphc.errors import ArgumentError
 from graphc.files import load_graph
 
 
-def load_fetches(source: Path) -> Any:
-    """What `source` defines: the Graph in a .gir text or graph file, what build() of a script returns.
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a file defines: its fetches, what is fed where it says so, and what it is called."""
 
-    Raises: GraphError for what defines nothing; OSError.
+    fetches: Any
+    feeds: Any
+    title: str
+
+
+def load_source(path: Path) -> Source:
+    """What is in a .gir text, a graph file, or a script with build() and perhaps feeds().
+
+    Raises: GraphError for what defines nothing; OSError; what the script raises.
     """
-    return built_by(run_script(source), source) if is_script(source) else load_graph(source)
+    if not is_script(path):
+        return Source(load_graph(path), None, path.name)
+    script = run_script(path)
+    return Source(built_by(script, path), fed_by(script), path.name)
 
 
 def is_script(source: Path) -> bool:

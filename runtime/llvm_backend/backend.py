@@ -170,8 +170,8 @@ class LlvmBackend:
             found = _kernels.setdefault((structure, rows), found)
         return found
 
-    def whole(self, program: Program, bound: Any) -> Whole | str:
-        """The native program, or why there is none."""
+    def whole(self, program: Program, bound: Any, clocked: bool = False) -> Whole | str:
+        """The native program, or why there is none; `clocked`: one whose steps are timed."""
         from runtime.llvm_backend.native import compile_native  # it builds on these kernels
 
-        return compile_native(program, bound, self.threads)
+        return compile_native(program, bound, self.threads, clocked)

@@ -8,7 +8,7 @@ walk is what raises errors; nothing is committed before it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from passes.program import Program
 from runtime.execution import BoundProgram, BoundStep
 from runtime.llvm_backend.backend import RowKernel
 from runtime.llvm_backend.call import Call, PortableFunction
+from runtime.llvm_backend.clocks import Reading
 from runtime.llvm_backend.loop_steps import LOOPS
 from runtime.llvm_backend.native_lowering import Lowered, inner_variables, lower, program_symbols
 from runtime.llvm_backend.native_regions import find_unknown
@@ -64,6 +65,7 @@ class NativeProgram:
         self._symbols = lowered.symbols
         self._arenas: dict[int, Array] = {}  # by the address of the words that hold theirs
         self._lock = threading.Lock()
+        self._clocks = {} if lowered.clocks is None else lowered.clocks.words
         self._call.add_state(self._prepare)
         self.call = self._call.function()
         self._again = PortableFunction(self._call)
@@ -83,6 +85,18 @@ class NativeProgram:
         NotImplemented where it still refuses: then sizes, or a kernel that fails, are why. `known` are
         the sizes of this run.
         """
+        return self._run_claimed(arrays, known, lambda state: None)
+
+    def run_clocked(
+        self, arrays: Sequence[Array], known: dict[Symbol, int]
+    ) -> tuple[Any, dict[BoundStep, float]]:
+        """As `run_again`; and the seconds that each step took, where it was compiled with clocks."""
+        reading = Reading(self._clocks)
+        return self._run_claimed(arrays, known, reading), reading.seconds
+
+    def _run_claimed(
+        self, arrays: Sequence[Array], known: dict[Symbol, int], look: Callable[[RunWords], None]
+    ) -> Any:
         state = self._claim()
         if state is None:
             return NotImplemented
@@ -90,7 +104,9 @@ class NativeProgram:
             needed = self._arena.needed(known)
             if state.words[self._arena.capacity] < needed:
                 self._give(state, needed)
+            look(state)
             results = self._again.run(state, arrays)
+            look(state)
         finally:
             state.release()
         if results is None:
@@ -127,10 +143,12 @@ class NativeProgram:
             self._arenas[state.address] = memory
 
 
-def compile_native(program: Program, bound: BoundProgram, threads: int) -> NativeProgram | str:
-    """The native program, or why there is none."""
+def compile_native(
+    program: Program, bound: BoundProgram, threads: int, clocked: bool = False
+) -> NativeProgram | str:
+    """The native program, or why there is none; `clocked`: one whose steps are timed."""
     reason = _find_reason(program)
-    return reason or NativeProgram(lower(program, bound, threads), threads)
+    return reason or NativeProgram(lower(program, bound, threads, clocked), threads)
 
 
 def _find_reason(program: Program) -> str:

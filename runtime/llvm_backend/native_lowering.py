@@ -20,6 +20,7 @@ from passes.program import Program
 from runtime.execution import BoundProgram, BoundStep
 from runtime.llvm_backend.backend import RowKernel
 from runtime.llvm_backend.call import Feed, Output, Signature, reserve
+from runtime.llvm_backend.clocks import Clocks
 from runtime.llvm_backend.library import load
 from runtime.llvm_backend.native_memory import Arena, MemoryWriter
 from runtime.llvm_backend.native_regions import RegionWriter, plan_scope
@@ -56,18 +57,20 @@ class Lowered:
     state: Place | None
     kernels: tuple[NativeKernel | RowKernel, ...]
     runs: Mapping[BoundStep, Sequence[NativeKernel | RowKernel]]
+    clocks: Clocks | None
 
 
-def lower(program: Program, bound: BoundProgram, threads: int) -> Lowered:
-    """`program`, whose steps are bound to their kernels, for `threads` threads."""
-    return _Lowering(program, bound, threads).lower()
+def lower(program: Program, bound: BoundProgram, threads: int, clocked: bool = False) -> Lowered:
+    """`program`, whose steps are bound to their kernels, for `threads` threads; `clocked`: with `clocks`."""
+    return _Lowering(program, bound, threads, clocked).lower()
 
 
 class _Lowering:
-    def __init__(self, program: Program, bound: BoundProgram, threads: int) -> None:
+    def __init__(self, program: Program, bound: BoundProgram, threads: int, clocked: bool) -> None:
         self.program = program
         self.builder = TableBuilder()
         self.collected = Collected()
+        self.clocks = Clocks(self.builder) if clocked else None
         symbols = program_symbols(program)
         self.scope = plan_scope(
             program,
@@ -87,7 +90,9 @@ class _Lowering:
         self.scope.draft()
         library = load(self.collected.modules.values())
         builder.mark("main")
-        RegionWriter(builder, library).steps(self.scope)
+        RegionWriter(builder, library, self.clocks).steps(self.scope)
+        if self.clocks is not None:
+            self.clocks.tick(None)
         fetches = tuple(
             self._keep((buffer, 0)) if isinstance(program.nodes[buffer].type, TensorType) else None
             for buffer in program.outputs
@@ -115,7 +120,9 @@ class _Lowering:
         ).write()
         form = "single" if len(outputs) == 1 else "list"
         signature = Signature(feeds, outputs, reserve(builder, len(outputs)), form, prelude, "main")
-        table = builder.build((library, *(v for scope in scopes for v in scope.writer.constants.values())))
+        table = builder.build(
+            (library, self.clocks, *(v for scope in scopes for v in scope.writer.constants.values()))
+        )
         kinds = {
             bound: draft.kind
             for scope in scopes
@@ -125,6 +132,7 @@ class _Lowering:
             table, signature, arena, names, state is not None, fetches, assigned,
             kinds, tuple(self.collected.python), self.sizes.symbols, places, state,
             tuple(self.collected.kernels.values()), self.collected.runs,
+            self.clocks,
         )  # fmt: skip
 
     # What goes in and out.

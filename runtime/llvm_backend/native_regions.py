@@ -17,9 +17,10 @@ from passes.program import Program, Step
 from passes.weight import parts_of
 from runtime.execution import BoundProgram
 from runtime.llvm_backend.cells import Cells
+from runtime.llvm_backend.clocks import Clocks
 from runtime.llvm_backend.library import Library
 from runtime.llvm_backend.native_loops import loop_works, write_loop
-from runtime.llvm_backend.native_steps import NATIVE, Draft, StepWriter
+from runtime.llvm_backend.native_steps import CONSTANT, NATIVE, VIEW, Draft, StepWriter
 from runtime.llvm_backend.outcomes import Outcomes
 from runtime.llvm_backend.python_steps import Turn
 from runtime.llvm_backend.steptable import TableBuilder
@@ -110,16 +111,18 @@ def find_unknown(program: Program, known: frozenset[Symbol]) -> str:
 
 
 class RegionWriter:
-    """Writes the steps of scopes."""
+    """Writes the steps of scopes; with `clocks` there is a tick before each step that does something."""
 
-    def __init__(self, builder: TableBuilder, library: Library) -> None:
-        self.builder, self._library = builder, library
+    def __init__(self, builder: TableBuilder, library: Library, clocks: Clocks | None = None) -> None:
+        self.builder, self._library, self._clocks = builder, library, clocks
 
     def steps(self, scope: Scope, loops: tuple[Turn, ...] = ()) -> None:
         """All steps of `scope`, which is inside `loops`."""
         scope.writer.loops = loops
         for step, bound, draft in zip(scope.program.steps, scope.bound.steps, scope.drafts, strict=True):
             bodies = scope.regions.get(step.output)
+            if self._clocks is not None and draft.kind not in (VIEW, CONSTANT):
+                self._clocks.tick(bound)
             if bodies is None:
                 scope.writer.write(step, bound, draft, self._library)
             elif step.node.op.name == "loop":

@@ -77,16 +77,19 @@ define internal i64 @now() {
 """
 
 
+def now_text() -> str:
+    """The function `now`, in nanoseconds, for a module that has `clock_imports`."""
+    if sys.platform == "win32":
+        return _NOW_WINDOWS
+    return _NOW_POSIX.format(monotonic=6 if sys.platform == "darwin" else 1)
+
+
 def due_text() -> str:
     """The functions `due` and `now` for a module that has `clock_imports`."""
-    if sys.platform == "win32":
-        now = _NOW_WINDOWS
-    else:
-        now = _NOW_POSIX.format(monotonic=6 if sys.platform == "darwin" else 1)
     counts = host().architecture == "x86_64"
     ticks = _TICKS.format(patience=_PATIENCE) if counts else "  br label %look"
     due = _DUE.format(deadline_word=DEADLINE, tick_word=TICK, interval=INTERVAL, ticks=ticks)
-    return now + due + ("declare i64 @llvm.readcyclecounter()\n" if counts else "")
+    return now_text() + due + ("declare i64 @llvm.readcyclecounter()\n" if counts else "")
 
 
 def clock_imports() -> dict[str, int]:

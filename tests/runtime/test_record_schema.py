@@ -208,15 +208,15 @@ def test_kernels_are_assembled_on_demand():
 def test_why_two_neighbours_did_not_fuse():
     with gc.Graph().as_default():
         x = gc.placeholder("float32", ("n", 8), name="x")
-        h = gc.exp(x @ gc.constant([[1.0] * 4] * 8, "float32"), name="h")
+        h = gc.exp(gc.sort(x), name="h")
         with gc.Session(backend="llvm") as session:
             record = session.compile(h, [x]).record
     stage = next(stage for stage in record["stages"] if stage["name"] == "fuse")
     before = next(before for before, _, each in states(record) if each is stage)
     refused = [d for d in stage["decisions"] if not d["accepted"]]
-    assert [(before[a]["op"], before[b]["op"], d["reason"]) for d in refused for a, b in [d["nodes"]]] == [
-        ("matmul", "exp", "op")
-    ] or [before[a]["op"] for d in refused for a, _ in [d["nodes"]]] == ["einsum"]
+    found = [(*(before[id]["op"] for id in d["nodes"]), d["reason"]) for d in refused]
+    assert found == [("sort", "exp", "op")]
+    assert "kernel" in record["reasons"]["fuse"]["op"]
 
 
 def test_gradients_belong_to_their_variables():

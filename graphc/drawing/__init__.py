@@ -1,0 +1,1 @@
+"""Drawing: graphs as pictures that need no tool to be looked at."""

@@ -1,0 +1,20 @@
+"""Committed: what the runs of a session have left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from runtime.backend import Array
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What a session has committed. Replaced as a whole, so that a reader sees all of a run or none."""
+
+    variables: Mapping[str, Array]
+    run_count: int
+
+
+EMPTY = State(MappingProxyType({}), 0)
