@@ -13,6 +13,7 @@ from graphc.sizes import Symbol
 from graphc.tensor import Tensor
 from passes.memory import MemoryPlan
 from passes.program import Program, Step
+from passes.stages import stage
 
 Array = np.ndarray[Any, Any]
 Kernel = Callable[..., Any]  # operands as arrays -> the result, or a tuple of results
@@ -94,7 +95,8 @@ def _numpy(threads: int = 1) -> Backend:
 
 
 def _llvm(threads: int = 1) -> Backend:
-    from runtime.llvm_backend.backend import LlvmBackend  # llvmlite takes 60 ms to import
+    with stage("import"):
+        from runtime.llvm_backend.backend import LlvmBackend  # llvmlite takes 60 ms to import
 
     return LlvmBackend(threads)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from graphc.errors import GraphError
+from runtime.benchmark.command import declare_bench
 from runtime.commands.bisection import declare_bisect
 from runtime.commands.information import declare_info
 from runtime.commands.output import declare_dump, declare_view
@@ -15,7 +16,13 @@ from runtime.commands.output import declare_dump, declare_view
 Commands = Any  # what argparse calls its subparsers, whose class has no public name
 
 # Each adds its command; `run` of what it is given returns the exit status.
-COMMANDS: tuple[Callable[[Commands], None], ...] = (declare_dump, declare_view, declare_bisect, declare_info)
+COMMANDS: tuple[Callable[[Commands], None], ...] = (
+    declare_dump,
+    declare_view,
+    declare_bisect,
+    declare_bench,
+    declare_info,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -172,6 +172,7 @@ class LlvmBackend:
 
     def whole(self, program: Program, bound: Any, clocked: bool = False) -> Whole | str:
         """The native program, or why there is none; `clocked`: one whose steps are timed."""
-        from runtime.llvm_backend.native import compile_native  # it builds on these kernels
+        with stage("import"):
+            from runtime.llvm_backend.native import compile_native  # it builds on these kernels
 
         return compile_native(program, bound, self.threads, clocked)

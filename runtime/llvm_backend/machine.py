@@ -11,6 +11,7 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
+from graphc.errors import ArgumentError
 from runtime.llvm_backend.cache import locate
 
 # CPUs whose widest vectors slow the clock or run in halves: they are better served by narrower ones.
@@ -72,9 +73,47 @@ class Machine:
         return "\n".join((self.triple, self.cpu, self.features, self.llvm))
 
 
+# The levels of x86-64 (https://gitlab.com/x86-psABIs/x86-64-ABI): their widest vectors, how many registers.
+_LEVELS = {"x86-64-v2": (16, 16), "x86-64-v3": (32, 16), "x86-64-v4": (64, 32)}
+
+
 @cache
 def host() -> Machine:
-    """The machine this process runs on."""
+    """The machine to compile for: the one this process runs on, or the level that GRAPHC_CPU names.
+
+    A level gives the same kernels on every machine that has it, whatever else that has.
+
+    Raises: ArgumentError for another GRAPHC_CPU than x86-64-v2, -v3 or -v4.
+    """
+    level = os.environ.get("GRAPHC_CPU")
+    return _probe() if not level else _level(level)
+
+
+def _level(name: str) -> Machine:
+    if name not in _LEVELS:
+        raise ArgumentError(f"GRAPHC_CPU is {' or '.join(_LEVELS)}, not {name!r}")
+    width, registers = _LEVELS[name]
+    l1, l2, l3 = _CACHES
+    return Machine(
+        triple=llvm.get_default_triple(),
+        cpu=name,
+        features="",  # those of the level
+        llvm=".".join(map(str, llvm.llvm_version_info)),
+        vector_bytes=width,
+        vector_registers=registers,
+        l1=l1,
+        l2=l2,
+        l3=l3,
+        cores=2,
+        fma=width > 16,
+        masks=width == 64,
+        bf16=False,
+        int8=False,
+        f16=False,
+    )
+
+
+def _probe() -> Machine:
     features = dict(llvm.get_host_cpu_features())
 
     def has(name: str) -> bool:

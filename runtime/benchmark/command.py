@@ -1,0 +1,233 @@
+"""The command ``graphc bench``: what is asked for, measured, shown, written and compared."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from graphc.atomic import write_atomically
+from graphc.errors import ArgumentError, FormatError
+from runtime.benchmark import crown
+from runtime.benchmark.comparing import BOUND, compare
+from runtime.benchmark.families import FAMILIES
+from runtime.benchmark.introspection import is_countable
+from runtime.benchmark.measuring import FORM, Plan, Report, about, check_agreement, count, graphs_of, measure
+from runtime.benchmark.page import read_history, render
+from runtime.benchmark.peers import ADAPTERS
+from runtime.benchmark.processes import Limits
+
+PEERS = tuple(name for name in ADAPTERS if not name.startswith("graphc"))
+COUNTED_SIZES = 100_000  # larger graphs are not counted beside their times: what counts takes time itself
+
+
+def declare_bench(commands: Any) -> None:
+    """Adds the command to `commands` of argparse."""
+    bench = commands.add_parser(
+        "bench",
+        help="what compiling costs: stage by stage, cold and warm, as graphs grow, against other libraries",
+        epilog=f"families: {', '.join(f'{name} ({each.about})' for name, each in FAMILIES.items())}",
+    )
+    bench.add_argument("--families", help="only these, comma between")
+    bench.add_argument("--sizes", help="these in place of each family's own, comma between")
+    bench.add_argument("--quick", action="store_true", help="two small sizes of each family, one round")
+    bench.add_argument("--crown", action="store_true", help="only what the bars of the project are for")
+    bench.add_argument("--vs", help=f"other libraries, comma between: {', '.join(PEERS)}")
+    bench.add_argument("--python", action="append", default=[], help="another Python to look for them in")
+    bench.add_argument("--rounds", type=int, help="cold processes of each, in turn; the least counts (3)")
+    bench.add_argument("--seconds", type=float, default=0.2, help="how long a compiled graph runs")
+    bench.add_argument("--threads", type=int, default=2)
+    bench.add_argument("--limit", type=float, default=120.0, help="seconds that a process may take")
+    bench.add_argument("--memory", type=float, default=0.0, help="megabytes that a process may hold; 0: any")
+    bench.add_argument("--counters", action="store_true", help="only the counters, at the small sizes")
+    bench.add_argument("--json", help="a file to write all that was measured to")
+    bench.add_argument("--html", help="a file to write a page with charts to")
+    bench.add_argument("--history", help="a folder of earlier JSON files, for the page; this one is added")
+    bench.add_argument(
+        "--compare", help="an earlier JSON file; the exit status is 1 where something is worse"
+    )
+    bench.add_argument("--bound", type=float, default=BOUND, help="how much larger a ratio of times may be")
+    bench.set_defaults(run=run_bench)
+
+
+def run_bench(given: argparse.Namespace) -> int:
+    """Measures, shows, writes, compares; the exit status.
+
+    Raises: ArgumentError, FormatError, OSError before anything is measured where what is given is wrong.
+    """
+    plan = _plan(given)
+    baseline = _read(given.compare) if given.compare else None
+    report = Report(about(plan))
+    interrupted = False
+    if given.counters:
+        report.counts.update(_counted(plan, report))
+    else:
+        _refuse_without_rich()
+        try:
+            with _progress() as tell:
+                measure(plan, report, tell)
+                tell("counters")
+                report.counts.update(_counted(plan, report))
+        except KeyboardInterrupt:
+            interrupted = True
+            sys.stderr.write("interrupted: what was measured so far follows\n")
+    check_agreement(report)
+    verdicts = crown.judge(report) if given.crown else []
+    _show(given, report, verdicts)
+    _write(given, report, verdicts)
+    if interrupted:
+        return 130
+    return 0 if baseline is None else _compare(baseline, report, given.bound)
+
+
+def _plan(given: argparse.Namespace) -> Plan:
+    families = _names(given.families, tuple(FAMILIES), "family")
+    if given.counters:
+        graphs = tuple((name, FAMILIES[name].small) for name in families or FAMILIES)
+    elif given.crown:
+        graphs = tuple(graph for graph in crown.GRAPHS if families is None or graph[0] in families)
+    else:
+        graphs = graphs_of(families, _sizes(given.sizes), given.quick)
+    rounds = given.rounds if given.rounds is not None else 1 if given.quick else 3
+    for name, number in (("--rounds", rounds), ("--threads", given.threads), ("--limit", given.limit)):
+        if not number > 0:
+            raise ArgumentError(f"{name} is a number above 0, not {number}")
+    return Plan(
+        graphs,
+        _names(given.vs, PEERS, "library") or (),
+        rounds,
+        given.seconds,
+        given.threads,
+        Limits(given.limit, given.memory),
+        tuple(given.python),
+    )
+
+
+def _names(text: str | None, known: tuple[str, ...], what: str) -> tuple[str, ...] | None:
+    if text is None:
+        return None
+    found = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    for name in found:
+        if name not in known:
+            raise ArgumentError(f"there is no {what} {name!r}; there are {', '.join(known)}")
+    return found
+
+
+def _sizes(text: str | None) -> list[int] | None:
+    if text is None:
+        return None
+    try:
+        found = [int(part) for part in text.replace("_", "").split(",")]
+    except ValueError:
+        found = [0]
+    if min(found) < 1:
+        raise ArgumentError(f"--sizes are numbers above 0 with commas between, not {text!r}")
+    return found
+
+
+def _counted(plan: Plan, report: Report) -> dict[str, dict[str, int]]:
+    """The counters of the graphs that graphc compiled; why they are missing goes to standard error."""
+    wanted = []
+    for family, size in plan.graphs:
+        row = report.row(family, size, "graphc")
+        if size <= COUNTED_SIZES and (row is None or row["cold"]):
+            wanted.append((family, size))
+    found = count(wanted, plan.limits)
+    trouble = found.pop("error", None)
+    if not found and not trouble:
+        trouble = {"text": "they are of x86-64-v3, which this machine does not run"}
+    if trouble:
+        sys.stderr.write(f"counters: {trouble['text']}\n")
+    for graph in [graph for graph, counts in found.items() if "error" in counts]:
+        sys.stderr.write(f"counters of {graph}: {found.pop(graph)['error']}\n")
+    return found
+
+
+def _refuse_without_rich() -> None:
+    from importlib.util import find_spec
+
+    if find_spec("rich") is None:
+        raise ArgumentError(
+            "graphc bench shows its tables with rich, which is not installed: pip install 'graphc[bench]' "
+            "(or pip install rich); --counters does without"
+        )
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """What tells what is measured now, on standard error, so that standard output is the tables alone."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda text: console.print(text, markup=False, highlight=False)
+        return
+    with console.status("graphc bench") as status:
+        yield lambda text: status.update(text)
+
+
+def _show(given: argparse.Namespace, report: Report, verdicts: list[crown.Verdict]) -> None:
+    if given.counters:
+        for graph, found in report.counts.items():
+            sys.stdout.write(f"{graph}: {', '.join(f'{name} {n:,}' for name, n in found.items())}\n")
+        return
+    from rich.console import Console
+
+    from runtime.benchmark import table
+
+    wide = None if sys.stdout.isatty() else 200
+    console = Console(width=wide, highlight=False)
+    table.print_report(report, console)
+    if verdicts:
+        console.print(table.crown(verdicts))
+
+
+def _write(given: argparse.Namespace, report: Report, verdicts: list[crown.Verdict]) -> None:
+    # A file of counters alone is kept with the code: it says nothing of the day or the machine.
+    kept = {"form": FORM, "counts": report.counts} if given.counters else report.as_dict()
+    data = json.dumps(kept, indent=1) + "\n"
+    past = read_history(Path(given.history)) if given.history else []
+    if given.json:
+        _put(Path(given.json), data)
+    if given.history:
+        stamp = report.about["when"].replace(":", "").replace("+0000", "Z")
+        _put(Path(given.history) / f"{stamp}.json", data)
+    if given.html:
+        _put(Path(given.html), render(report, verdicts, past))
+
+
+def _put(path: Path, text: str) -> None:
+    def write(file: BinaryIO) -> None:
+        file.write(text.encode())
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, write)
+
+
+def _read(path: str) -> dict[str, Any]:
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise FormatError(f"{path} is no JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise FormatError(f"{path} is no report of graphc bench")
+    compare(found, found)  # raises for another form
+    return found
+
+
+def _compare(baseline: dict[str, Any], report: Report, bound: float) -> int:
+    found, compared = compare(baseline, report.as_dict(), bound)
+    for each in found:
+        sys.stdout.write(f"{'worse' if each.is_worse else 'other'}: {each}\n")
+    if not compared and not report.rows and not is_countable():
+        return 0  # and standard error has it
+    if not compared:
+        sys.stdout.write("nothing of the baseline was measured: no comparison\n")
+        return 1
+    worse = sum(each.is_worse for each in found)
+    sys.stdout.write(f"compared {compared} numbers with the baseline: {worse} worse\n")
+    return 1 if worse else 0

@@ -1,0 +1,87 @@
+"""Introspection: what only graphc can say of itself: its stages, its counters, its memory."""
+
+from __future__ import annotations
+
+import platform
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from passes.record import recording
+from passes.stages import Heard, listening, stage
+from runtime.benchmark.families import FAMILIES, Array, Arrays
+from runtime.benchmark.peers.graphc_peer import Graphc
+
+__all__ = ["Heard", "count", "find_peak", "is_countable", "listening", "stage"]
+
+COUNTED_CPU = "x86-64-v3"  # counters are those of kernels for it, so that they are the same everywhere
+
+
+def is_countable() -> bool:
+    """Whether this machine can run what the counters are counted of."""
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return False
+    import llvmlite.binding as llvm
+
+    features = llvm.get_host_cpu_features()
+    return all(features.get(name) for name in ("avx2", "fma", "bmi2"))
+
+
+def count(name: str, size: int, threads: int = 2) -> dict[str, int]:
+    """What compiling a graph of family `name` counts: the same each time, whatever is cached.
+
+    With GRAPHC_CPU set to a level, it is the same on every machine.
+    """
+    peer = Graphc(threads, "llvm")
+    family = FAMILIES[name]
+    parameters, cases = family.make(size)
+    graph, fetches, fed, begin = peer.define(family, size, parameters, cases)
+    import graphc as gc
+
+    with gc.Session(graph=graph, backend="llvm", threads=threads) as session:
+        if parameters:
+            session.run(begin)
+        before = session.compile_count
+        with recording() as log:
+            executable = session.compile(fetches, fed)
+        for case in cases:
+            session.run(fetches, dict(zip(fed, case.values(), strict=True)))
+        return {
+            "executables": session.compile_count - before,
+            "nodes": len(executable.function.nodes()),
+            **log.counters.as_dict(),
+            **_kernels(executable),
+        }
+
+
+def _kernels(executable: Any) -> dict[str, int]:
+    from runtime.llvm_backend.objects import count_instructions
+
+    record = executable.record
+    texts = {kernel.text for kernel in executable.kernels}
+    return {
+        "steps": len(record["steps"]),
+        "steps in Python": executable.native.returns if executable.native else len(record["steps"]),
+        "kernels": len(texts),
+        "IR instructions": sum(map(count_instructions, texts)),
+    }
+
+
+@contextmanager
+def _traced() -> Iterator[list[int]]:
+    tracemalloc.start()
+    found: list[int] = []
+    try:
+        yield found
+        found.append(tracemalloc.get_traced_memory()[1])
+    finally:
+        tracemalloc.stop()
+
+
+def find_peak(peer: Graphc, name: str, size: int, parameters: Arrays, cases: list[dict[str, Array]]) -> int:
+    """The most bytes that Python and NumPy hold at once while a graph is built and compiled."""
+    with _traced() as found:
+        peer.build(FAMILIES[name], size, parameters, cases)
+        _ = peer.executable
+    return found[0]

@@ -1,0 +1,64 @@
+"""Stages of a row: from what its rounds told, in the order in which a graph goes through them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+FIRST = ("import", "build", "define")
+LAST = (
+    "schedule",
+    "plan",
+    "bind",
+    "lowering",
+    "IR text",
+    "codegen",
+    "load",
+    "first run",
+)  # passes in between
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Of a stage: seconds on the clock and of all processors, and how often it was entered."""
+
+    wall: float
+    cpu: float
+    entered: int
+
+
+def stages_of(row: Mapping[str, Any], part: str = "cold") -> dict[str, Times]:
+    """The least time of each stage over the rounds; {} for a library that tells none."""
+    told = [found["stages"] for found in _rounds(row, part) if "stages" in found]
+    names = dict.fromkeys(name for found in told for name in found)
+    middle = [name for name in names if name not in FIRST and name not in LAST]
+    order = [name for name in (*FIRST, *middle, *LAST) if name in names]
+    return {name: Times(*min(found[name] for found in told if name in found)) for name in order}
+
+
+def _rounds(row: Mapping[str, Any], part: str) -> list[Mapping[str, Any]]:
+    if part == "cold":
+        return list(row["cold"])
+    return [row[part]] if part in row else []
+
+
+def least(row: Mapping[str, Any] | None) -> float | None:
+    """The least cold time of a row; None where there is none."""
+    return min((cold["seconds"] for cold in row["cold"]), default=None) if row else None
+
+
+def break_even(compiled: Mapping[str, Any] | None, meant: Mapping[str, Any] | None) -> float | None:
+    """After how many runs compiling has paid, against a backend that compiles nothing.
+
+    0: it is ahead from the first; None: never, or not known.
+    """
+    first, other = least(compiled), least(meant)
+    if compiled is None or meant is None or first is None or other is None:
+        return None
+    if "hot" not in compiled or "hot" not in meant:
+        return None
+    behind, gain = first - other, meant["hot"]["seconds"] - compiled["hot"]["seconds"]
+    if behind <= 0:
+        return 0.0
+    return behind / gain if gain > 0 else None
