@@ -217,8 +217,10 @@ export class App {
   private treeOf(lens: Settings["lens"]): { tree: Tree; edges: Edge[] } {
     let found = this.trees.get(lens);
     if (!found) {
-      const tree = look(this.union, lens);
-      found = { tree, edges: edgesOf(tree, this.union.values()) };
+      const [trace] = this.traces;
+      const most = trace.stages.reduce((best, stage, at) => (stage.nodes > trace.stages[best].nodes ? at : best), 0);
+      const tree = look(this.union, trace.state(most), lens);
+      found = { tree, edges: this.traces.flatMap((trace) => edgesOf(tree, trace.versions())) };
       this.trees.set(lens, found);
       this.opened.set(lens, openAtFirst(tree));
     }

@@ -4,6 +4,7 @@ import type { Level } from "./layout";
 import type { Layouts } from "./layouts";
 import type { Item, Tree } from "./lens";
 import type { Node } from "./record";
+import { CONSTANTS } from "./scopes";
 
 export interface Rect {
   item: Item;
@@ -32,8 +33,8 @@ const HEAD = 34;
 /** How large an item is drawn when it is not open. */
 export function sizeOf(item: Item): [number, number] {
   const letters = Math.max(item.label.length * 7.3, Math.min(item.note.length, 26) * 5.6);
-  const extra = item.children.length ? 52 : 26;
-  return [Math.round(Math.min(230, Math.max(64, letters + extra))), item.children.length ? 46 : 40];
+  const extra = item.children.length ? 64 : 34;
+  return [Math.round(Math.min(240, Math.max(70, letters + extra))), item.children.length ? 46 : 40];
 }
 
 /** The edges between the items of nodes, each once. */
@@ -71,7 +72,7 @@ export async function arrange(
     opened.push(item);
     const children = (present ? item.children.filter((child) => present.has(child)) : item.children)
       .slice()
-      .sort((a, b) => a.order - b.order);
+      .sort((a, b) => a.rank - b.rank || a.order - b.order);
     inside.set(item, children);
     for (const child of children) {
       depth.set(child, depth.get(item)! + 1);
@@ -154,18 +155,19 @@ export function pairKey(a: Item, b: Item): string {
   return `${a.id}\u0000${b.id}`;
 }
 
-/** The boxes that are open at first: as many as leave the picture readable. */
+const READABLE = 60; // items
+
+/** The boxes that are open at first: those of a level, where the picture stays readable with all of them. */
 export function openAtFirst(tree: Tree): Set<string> {
   const open = new Set<string>();
   let seen = tree.root.children.length;
-  const boxes = [...tree.items.values()].filter((item) => item.children.length && item !== tree.root && item.kind !== "cells");
-  boxes.sort((a, b) => a.children.length - b.children.length);
-  for (const item of boxes) {
-    if (item.kind === "group" || item.kind === "region") continue;
-    if (item.parent !== tree.root && !open.has(item.parent!.id)) continue;
-    if (seen + item.children.length > 70) break;
-    open.add(item.id);
-    seen += item.children.length;
+  for (let level = tree.root.children; level.length; ) {
+    const boxes = level.filter(({ kind, label }) => (kind === "scope" || kind === "line") && label !== CONSTANTS);
+    const inside = boxes.flatMap((item) => item.children);
+    seen += inside.length;
+    if (seen > READABLE) break;
+    for (const item of boxes) open.add(item.id);
+    level = inside;
   }
   return open;
 }

@@ -31,7 +31,7 @@ function foldBoxes(outer: Item, items: Map<string, Item>): void {
 
 /** Nodes side by side that repeat with a period, as unrolled loops do. */
 function foldRows(outer: Item, items: Map<string, Item>): void {
-  const row = outer.children.filter((child) => child.kind === "node" && child.node);
+  const row = outer.children.filter((child) => child.kind === "node" && child.node?.op !== "constant");
   if (row.length < LEAST * SHORTEST) return;
   row.sort((a, b) => a.order - b.order);
   const at = new Map(row.map((item, i) => [item.node!.uid, i]));

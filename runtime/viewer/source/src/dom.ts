@@ -49,3 +49,9 @@ export function some<T>(things: T[], make: (thing: T) => HTMLElement, most = 60)
   const more: HTMLElement = h("button", { class: "more", type: "button", onclick: () => more.replaceWith(...some(things.slice(most), make, 500)) }, `${things.length - most} more`);
   return [...shown, more];
 }
+
+/** A bar as long as `value` is of `most`. */
+export function bar(value: number, most: number, title = ""): HTMLElement {
+  const share = most > 0 ? Math.max(0, Math.min(1, value / most)) : 0;
+  return h("span", { class: "bar-of", title }, h("i", { style: `width:${(100 * share).toFixed(1)}%` }));
+}

@@ -1,6 +1,7 @@
 // Layered: a layout in linear time for levels that are too large for a careful one.
 //
-// Ranks by longest paths, three sweeps of barycentres, ranks that are too wide are broken into rows
+// Ranks by longest paths, three sweeps of barycentres, ranks that are too wide are broken into rows, and
+// rows are drawn towards their neighbours
 // (Sugiyama, Tagawa, Toda, "Methods for visual understanding of hierarchical system structures", 1981).
 
 const ACROSS = 18;
@@ -28,29 +29,37 @@ export function layered(sizes: [number, number][], edges: [number, number][]): P
     const forward = sweep % 2 === 0;
     const near = forward ? up : down;
     for (const row of forward ? rows : [...rows].reverse()) {
-      const centre = new Map(row.map((node) => [node, mean(near[node], place) ?? place[node]]));
-      row.sort((a, b) => centre.get(a)! - centre.get(b)!);
+      const middle = new Map(row.map((node) => [node, mean(near[node], place) ?? place[node]]));
+      row.sort((a, b) => middle.get(a)! - middle.get(b)!);
       row.forEach((node, i) => (place[node] = i - row.length / 2));
+    }
+  }
+  const parts = rows.flatMap((row) => {
+    const pieces: number[][] = [];
+    for (let from = 0; from < row.length; from += WIDEST) pieces.push(row.slice(from, from + WIDEST));
+    return pieces.map((piece, i) => ({ piece, last: i === pieces.length - 1 }));
+  });
+  const centre = new Float64Array(count);
+  for (const { piece } of parts) spread(piece, piece.map(() => 0), sizes, centre);
+  for (let sweep = 0; sweep < 4; sweep++) {
+    const forward = sweep % 2 === 0;
+    for (const { piece } of forward ? parts : [...parts].reverse()) {
+      spread(piece, piece.map((node) => mean((forward ? up : down)[node], centre) ?? centre[node]), sizes, centre);
     }
   }
   const at = new Array<[number, number]>(count);
   let y = 0;
-  let [left, right] = [0, 0];
-  for (const row of rows) {
-    for (let from = 0; from < row.length; from += WIDEST) {
-      const part = row.slice(from, from + WIDEST);
-      const width = part.reduce((sum, node) => sum + sizes[node][0] + ACROSS, -ACROSS);
-      let x = -width / 2;
-      let tallest = 0;
-      for (const node of part) {
-        at[node] = [x, y];
-        x += sizes[node][0] + ACROSS;
-        tallest = Math.max(tallest, sizes[node][1]);
-      }
-      left = Math.min(left, -width / 2);
-      right = Math.max(right, width / 2);
-      y += tallest + (from + WIDEST < row.length ? ACROSS : DOWN);
+  let [left, right] = [Infinity, -Infinity];
+  for (const { piece, last } of parts) {
+    let tallest = 0;
+    for (const node of piece) {
+      const [width, height] = sizes[node];
+      at[node] = [centre[node] - width / 2, y];
+      left = Math.min(left, at[node][0]);
+      right = Math.max(right, at[node][0] + width);
+      tallest = Math.max(tallest, height);
     }
+    y += tallest + (last ? DOWN : ACROSS);
   }
   return {
     width: right - left,
@@ -58,6 +67,31 @@ export function layered(sizes: [number, number][], edges: [number, number][]): P
     at: at.map(([x, top]) => [x - left, top]),
     routes: edges.map(() => []),
   };
+}
+
+/**
+ * Puts the centres of a row as near to where they are wanted as their order and widths allow: least squares
+ * under order, by pooling neighbours that meet (Barlow and others, 1972).
+ */
+function spread(row: number[], wanted: number[], sizes: [number, number][], centre: Float64Array): void {
+  const pools: { sum: number; many: number }[] = [];
+  const before: number[] = []; // how far each is from the first, when all touch
+  let x = 0;
+  row.forEach((node, i) => {
+    const half = (sizes[node][0] + ACROSS) / 2;
+    before.push(x + half);
+    x += 2 * half;
+    pools.push({ sum: wanted[i] - before[i], many: 1 });
+    while (pools.length > 1) {
+      const [a, b] = pools.slice(-2);
+      if (a.sum / a.many <= b.sum / b.many) break;
+      pools.splice(-2, 2, { sum: a.sum + b.sum, many: a.many + b.many });
+    }
+  });
+  let i = 0;
+  for (const { sum, many } of pools) {
+    for (const end = i + many; i < end; i++) centre[row[i]] = sum / many + before[i];
+  }
 }
 
 function neighbours(count: number, edges: [number, number][], from: 0 | 1): number[][] {
@@ -70,6 +104,7 @@ function neighbours(count: number, edges: [number, number][], from: 0 | 1): numb
 function ranks(count: number, edges: [number, number][], down: number[][]): Int32Array {
   const needs = new Int32Array(count);
   for (const [a, b] of edges) if (a !== b) needs[b]++;
+  const needed = needs.slice();
   const rank = new Int32Array(count);
   const done = new Uint8Array(count);
   let ready: number[] = [];
@@ -89,6 +124,12 @@ function ranks(count: number, edges: [number, number][], down: number[][]): Int3
       rank[user] = Math.max(rank[user], rank[node] + 1);
       if (--needs[user] === 0) ready.push(user);
     }
+  }
+  for (let i = 0; i < count; i++) {
+    if (needed[i] || !down[i].length) continue; // what reads nothing lies just above its first user
+    let first = Infinity;
+    for (const user of down[i]) first = Math.min(first, rank[user]);
+    rank[i] = Math.max(0, first - 1);
   }
   return rank;
 }

@@ -19,7 +19,7 @@ export interface Laid {
 }
 
 const GAP = 26;
-const CAREFUL = 260; // children: above, the linear layout is used
+const CAREFUL = 180; // children: above, the linear layout is used
 
 /** Lays out one level; pure, and the same for the same level. */
 export function layOut(level: Level): Laid {
@@ -86,11 +86,13 @@ function components(count: number, edges: [number, number][]): { nodes: number[]
 
 function dagre(sizes: [number, number][], edges: [number, number][]): Omit<Laid, "id"> {
   const graph = new Graph({ multigraph: true });
-  const ranker = sizes.length > 120 ? "longest-path" : "network-simplex";
+  const ranker = sizes.length > 100 ? "longest-path" : "network-simplex";
   graph.setGraph({ rankdir: "TB", nodesep: 18, ranksep: 34, edgesep: 8, marginx: 0, marginy: 0, ranker });
   graph.setDefaultEdgeLabel(() => ({}));
   sizes.forEach(([width, height], i) => graph.setNode(String(i), { width, height }));
-  edges.forEach(([a, b], e) => graph.setEdge(String(a), String(b), {}, String(e)));
+  // Children come in the order of their ranks: an edge against it is turned, so that nothing is a ring.
+  const ends = ([a, b]: [number, number]): [string, string] => [String(Math.min(a, b)), String(Math.max(a, b))];
+  edges.forEach((edge, e) => graph.setEdge(...ends(edge), {}, String(e)));
   dagreLayout(graph);
   let [left, top, right, bottom] = [Infinity, Infinity, -Infinity, -Infinity];
   const at = sizes.map(([width, height], i): [number, number] => {
@@ -101,9 +103,10 @@ function dagre(sizes: [number, number][], edges: [number, number][]): Omit<Laid,
     bottom = Math.max(bottom, y + height / 2);
     return [x - width / 2, y - height / 2];
   });
-  const points = edges.map(([a, b], e) => {
-    const edge = graph.edge(String(a), String(b), String(e)) as { points?: { x: number; y: number }[] };
-    return (edge.points ?? []).flatMap((p) => [p.x, p.y]);
+  const points = edges.map((edge, e) => {
+    const { points: found = [] } = graph.edge(...ends(edge), String(e)) as { points?: { x: number; y: number }[] };
+    if (edge[0] > edge[1]) found.reverse();
+    return found.flatMap((p) => [p.x, p.y]);
   });
   for (const route of points) {
     for (let i = 0; i < route.length; i += 2) {

@@ -3,6 +3,8 @@
 import { fold } from "./cells";
 import { nameOf } from "./matching";
 import type { Node, State } from "./record";
+import { ranksOf } from "./ranks";
+import { CONSTANTS, GRADIENTS, scopesOf } from "./scopes";
 
 export type LensName = "scope" | "fusion" | "line";
 export const LENSES: LensName[] = ["scope", "fusion", "line"];
@@ -19,7 +21,8 @@ export interface Item {
   parent: Item | null;
   children: Item[];
   count: number; // nodes inside
-  order: number;
+  order: number; // in which it came
+  rank: number; // how far it is from the inputs: pictures go down along it
 }
 
 const MOST = 600; // children of a box; more are held in parts
@@ -31,11 +34,11 @@ export interface Tree {
 }
 
 export function box(id: string, kind: Item["kind"], label: string, note = "", node: Node | null = null): Item {
-  return { id, kind, label, note, node, parent: null, children: [], count: 0, order: 0 };
+  return { id, kind, label, note, node, parent: null, children: [], count: 0, order: 0, rank: 0 };
 }
 
-/** The boxes of all nodes that ever were. */
-export function look(union: State, lens: LensName): Tree {
+/** The boxes of all nodes that ever were; `reference` is the state whose order they follow. */
+export function look(union: State, reference: State, lens: LensName): Tree {
   const root = box("", "root", "");
   const items = new Map<string, Item>([["", root]]);
   const place = lens === "fusion" ? (node: Node) => node.uid : (node: Node) => node.place;
@@ -79,6 +82,7 @@ export function look(union: State, lens: LensName): Tree {
         ? group && items.get(group)
         : node.parent !== null && items.get(node.place.slice(0, node.place.lastIndexOf(">")));
     if (holder && holder !== item) attach(item, holder);
+    else if (lens === "fusion" && node.op === "constant") attach(item, within(CONSTANTS, root, boxAt));
     else if (scopes) attach(item, within(scopes.get(node.uid) ?? "", root, boxAt));
     else if (lens === "line" && node.line !== null) {
       const at = `${node.file}:${node.line}`;
@@ -89,6 +93,8 @@ export function look(union: State, lens: LensName): Tree {
   count(root);
   divide(items);
   dissolve(items);
+  const ranks = ranksOf(reference, union);
+  for (const item of items.values()) item.rank = item.node ? (ranks.get(item.node.uid) ?? 0) : Infinity;
   count(root);
   return { root, items, place };
 }
@@ -128,12 +134,14 @@ function divide(items: Map<string, Item>): void {
   }
 }
 
-/** A box around a single thing says nothing: the thing takes its place. */
+/** A box around a single thing says nothing: the thing takes its place; a box around a box takes its name along. */
 function dissolve(items: Map<string, Item>): void {
-  for (const item of [...items.values()]) {
+  for (const item of [...items.values()].reverse()) {
     if (item.kind !== "scope" && item.kind !== "line") continue;
-    if (item.children.length !== 1 || item.children[0].kind !== "node" || !item.parent) continue;
+    if (item.children.length !== 1 || !item.parent) continue;
     const [only] = item.children;
+    if (only.kind === "scope") only.label = `${item.label}/${only.label}`;
+    else if (only.kind !== "node" && only.kind !== "group" && only.kind !== "region") continue;
     only.parent = item.parent;
     item.parent.children[item.parent.children.indexOf(item)] = only;
     items.delete(item.id);
@@ -149,8 +157,12 @@ function count(root: Item): void {
     for (const child of item.children) {
       item.count += child.count;
       first = Math.min(first, child.order);
+      item.rank = Math.min(item.rank, child.rank);
     }
-    if (!item.node) item.order = first;
+    if (item.node) continue;
+    item.order = first;
+    if (item.id === `scope /${CONSTANTS}`) item.rank = -1;
+    else if (item.id.startsWith(`scope /${GRADIENTS}`)) item.rank = Math.max(...item.children.map((child) => child.rank));
   }
 }
 
@@ -165,15 +177,3 @@ export function titleOf(node: Node): string {
   return name && (node.op === "variable" || node.op === "placeholder") ? name : node.op;
 }
 
-/** The name scope of every node: as recorded, else that of its name. */
-function scopesOf(union: State): Map<string, string> {
-  const scopes = new Map<string, string>();
-  for (const node of union.values()) {
-    const recorded = node.raw.scope;
-    const name = nameOf(node);
-    const named = name?.includes("/") ? name.slice(0, name.lastIndexOf("/")) : "";
-    const scope = typeof recorded === "string" ? recorded || (node.op === "variable" ? named : "") : named;
-    if (scope || !scopes.has(node.uid)) scopes.set(node.uid, scope.replace(/\/+$/, ""));
-  }
-  return scopes;
-}

@@ -1,7 +1,7 @@
 // The memory plan as a timeline: the bytes that are alive while each step runs, and what lives at one of them.
 
 import type { App } from "./app";
-import { facts, fill, h, some } from "./dom";
+import { bar, facts, fill, h, some } from "./dom";
 import { amount } from "./facts";
 import { memoryOf, stepsOf, type Cell, type Memory } from "./schema";
 import { titleOf } from "./lens";
@@ -62,7 +62,7 @@ function row(app: App, cell: Cell, total: number): HTMLElement {
     "tr",
     {},
     h("td", { class: "bytes" }, amount(cell.bytes, "B")),
-    h("td", {}, h("meter", { min: 0, max: Math.max(1, total), value: cell.bytes })),
+    h("td", {}, bar(cell.bytes, total)),
     h("td", {}, uid ? h("button", { class: "link", type: "button", onclick: () => void go() }, name) : name, h("span", { class: "muted" }, ` ${cell.type}`)),
     h("td", { class: "muted" }, cell.kind),
     h("td", { class: "muted" }, node?.line ? `${node.file}:${node.line}` : ""),

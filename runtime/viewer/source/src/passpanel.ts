@@ -7,7 +7,7 @@ import { leaves } from "./cells";
 import type { Item } from "./lens";
 import { nodeLink, plain } from "./nodepanel";
 import type { Decision } from "./record";
-import { memoryOf, profileOf, titleOf } from "./schema";
+import { memoryOf, profileOf, stepsOf, titleOf, type Step } from "./schema";
 
 export function passPanel(app: App): HTMLElement[] {
   const { trace, settings } = app;
@@ -27,7 +27,7 @@ export function passPanel(app: App): HTMLElement[] {
     rewrites(app),
     differing(app),
     decisions(app),
-    about(app),
+    about(app, idle),
   ].filter((part): part is HTMLElement => part !== null);
 }
 
@@ -102,15 +102,17 @@ function decisionLine(app: App, { subject, at, nodes }: Decision): HTMLElement {
   return h("div", {}, h("b", {}, subject), " ", uids.slice(0, 4).map((uid) => nodeLink(app, uid)), at && h("div", { class: "muted" }, at));
 }
 
-function about(app: App): HTMLElement {
+function about(app: App, open: boolean): HTMLElement {
   const { data } = app.trace;
   const memory = memoryOf(data);
   const profile = profileOf(data);
   const sizes = Object.entries((data.sizes ?? {}) as Record<string, number>).map(([name, size]) => `${name} = ${size}`);
   const machine = Object.entries((data.machine ?? {}) as Record<string, string>);
+  const time = (step: Step) => profile?.steps[step.number]?.seconds ?? 0;
+  const slowest = profile ? [...stepsOf(data)].sort((a, b) => time(b) - time(a)).slice(0, 5) : [];
   return section(
     "Record",
-    false,
+    open,
     facts([
       ["of", titleOf(data, app.settings.record)],
       ["backend", data.backend ?? null],
@@ -119,7 +121,18 @@ function about(app: App): HTMLElement {
       ["a run", profile && `${seconds(profile.seconds)} (median of ${profile.runs})`],
       ...machine.map(([key, value]): [string, string] => [key, String(value)]),
     ]),
+    slowest.length > 0 && h("h2", {}, "Slowest steps"),
+    h("ul", { class: "links" }, slowest.map((step) => h("li", {}, slow(app, step, time(step))))),
   );
+}
+
+function slow(app: App, step: Step, time: number): HTMLElement {
+  const go = () => app.set({ drawer: "schedule", step: step.number, pass: app.trace.last, rewrite: null });
+  const show = async () => {
+    await go();
+    if (step.node !== null) await app.select(app.trace.uidOf(step.node));
+  };
+  return h("button", { class: "node-link", type: "button", onclick: () => void show() }, h("b", {}, `${seconds(time)} ${step.op}`), h("span", { class: "muted" }, ` ${step.at ?? step.type}`));
 }
 
 export function boxPanel(app: App, item: Item): HTMLElement[] {

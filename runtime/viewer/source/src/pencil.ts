@@ -121,7 +121,7 @@ function drawLine(paper: Paper, line: Line, look: Look, scale: number): void {
   const near = selected !== null && (line.from === selected || line.to === selected);
   const dim = bright !== null && !(bright.has(line.from) && bright.has(line.to)) && !near;
   const colour = near ? theme.accent : line.status === "same" ? theme.line : theme[line.status];
-  paper.alpha(dim ? 0.15 : line.status === "same" && !near ? 0.75 : 1);
+  paper.alpha(dim ? 0.15 : line.status !== "same" || near ? 1 : line.faint ? 0.35 : 0.8);
   const width = Math.min(4, (near ? 1.8 : 1) + Math.log2(line.count) * 0.35) / Math.max(scale, 0.35) ** 0.4;
   paper.curve(line.points, colour, width, line.status === "removed", scale > 0.25);
   paper.alpha(1);

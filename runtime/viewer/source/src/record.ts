@@ -176,6 +176,13 @@ export class Trace {
     return all;
   }
 
+  /** All versions of all nodes: what each ever read. */
+  *versions(): Iterable<Node> {
+    for (const stage of this.stages) {
+      for (const part of [stage.delta.added, stage.delta.changed]) for (const id in part) yield* this.spelled(id, part[id]);
+    }
+  }
+
   /** Whether stage `at` changed anything. */
   changes(at: number): boolean {
     const { added, changed, removed, inputs, outputs, effects } = this.stages[at].delta;

@@ -17,6 +17,7 @@ export interface Line {
   to: Sprite;
   status: Status;
   count: number;
+  faint: boolean; // from a constant
   points: number[]; // a polyline through which a curve is drawn; from the bottom of one to the top of the other
 }
 
@@ -77,7 +78,8 @@ export function sceneOf(arrangement: Arrangement, picture: Picture): Scene {
         continue;
       }
       const status = old ? "removed" : from.status === "added" || to.status === "added" ? "added" : "same";
-      lines.set(key, { from, to, status, count: 1, points: pathOf(from, to, routes.get(key)) });
+      const faint = from.item.node?.op === "constant";
+      lines.set(key, { from, to, status, count: 1, faint, points: pathOf(from, to, routes.get(key)) });
     }
   };
   draw([...picture.values()].filter((shown) => shown.status !== "removed"), false);

@@ -1,7 +1,7 @@
 // The schedule: the steps of the program in order, with what runs each and how long it took.
 
 import type { App } from "./app";
-import { fill, h, some } from "./dom";
+import { bar, fill, h, some } from "./dom";
 import { amount, seconds } from "./facts";
 import { kernelText } from "./nodepanel";
 import { kernelsOf, profileOf, stepsOf, type Step } from "./schema";
@@ -28,10 +28,10 @@ export function scheduleDrawer(app: App): HTMLElement {
       "tr",
       { class: step.number === at ? "here" : "", "data-step": step.number, onclick: () => void choose(step) },
       h("td", { class: "bytes" }, String(step.number)),
-      h("td", {}, h("button", { class: "link", type: "button" }, step.op), h("span", { class: "muted" }, ` ${step.type}`)),
-      h("td", {}, step.kernel === null ? step.kind : (kernels[step.kernel]?.name ?? step.kind)),
+      h("td", { class: "short" }, h("button", { class: "link", type: "button" }, step.op), h("span", { class: "muted" }, ` ${step.type}`)),
+      h("td", { class: "short" }, step.kernel === null ? step.kind : (kernels[step.kernel]?.name ?? step.kind)),
       h("td", { class: "bytes" }, profile ? seconds(time(step)) : "\u2013"),
-      h("td", {}, profile && h("meter", { min: 0, max: most, value: time(step), title: `${((100 * time(step)) / (total || 1)).toFixed(1)} % of all steps` })),
+      h("td", {}, profile && bar(time(step), most, `${((100 * time(step)) / (total || 1)).toFixed(1)} % of all steps`)),
       h("td", { class: "bytes" }, amount(step.flops)),
       h("td", { class: "bytes" }, amount(step.bytes, "B")),
       h("td", { class: "muted at" }, step.at ?? "", step.backward && " (backward)"),
