@@ -160,6 +160,25 @@ export class App {
     if (show && sprite) this.camera.reveal(sprite.x, sprite.y, sprite.w, sprite.h);
   }
 
+  /** Shows the pass after its first `count` rewrites, and where the last of them was. */
+  async rewriteTo(count: number, pass = this.settings.pass): Promise<void> {
+    const done = count > 0 ? rewritesOf(this.trace, pass)[count - 1] : undefined;
+    await this.set({ pass, rewrite: count, node: null, box: null });
+    const uids = [done?.after, done?.before].filter((id): id is string => Boolean(id)).map((id) => this.trace.uidOf(id));
+    let hidden = false;
+    for (const uid of uids) {
+      const shown = this.picture.get(uid);
+      const item = shown && this.tree.items.get(this.tree.place(shown.node));
+      for (let outer = item?.parent; outer && outer !== this.tree.root; outer = outer.parent) {
+        hidden ||= !this.open.has(outer.id);
+        this.open.add(outer.id);
+      }
+    }
+    if (hidden) await this.set({});
+    const sprite = uids.map((uid) => this.spriteOf(uid)).find(Boolean);
+    if (sprite) this.camera.reveal(sprite.x, sprite.y, sprite.w, sprite.h);
+  }
+
   /** Selects the next of what was found; of all nodes, where nothing is looked for. */
   async next(by: number): Promise<void> {
     const list = this.matches.length ? this.matches : [...this.picture.keys()];

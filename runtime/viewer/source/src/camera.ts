@@ -70,7 +70,7 @@ export class Camera {
   /** Brings a rectangle into view, if it is not there yet. */
   reveal(x: number, y: number, w: number, h: number): void {
     const { left, top, right, bottom } = this.extent;
-    if (this.scale < 0.45) this.scale = 0.8;
+    if (this.scale < 0.38) this.scale = 0.8;
     else if (x >= left && y >= top && x + w <= right && y + h <= bottom) return;
     const { clientWidth, clientHeight } = this.canvas;
     this.x = x + w / 2 - clientWidth / 2 / this.scale;

@@ -43,7 +43,7 @@ function rewrites(app: App): HTMLElement | null {
       { class: here === i + 1 ? "here" : here !== null && i >= here ? "later" : "" },
       h(
         "button",
-        { type: "button", class: "rewrite", onclick: () => void app.set({ rewrite: i + 1 }) },
+        { type: "button", class: "rewrite", onclick: () => void app.rewriteTo(i + 1) },
         h("b", {}, rewrite.rule.replaceAll("_", " ")),
         h("code", {}, plain(rewrite.equation)),
         rewrite.at && h("span", { class: "muted" }, rewrite.at),

@@ -99,10 +99,14 @@ function drawCard(paper: Paper, sprite: Sprite, look: Look, scale: number): void
     const faint = strong ? ink : theme.muted;
     const sign = status !== "same" ? 16 : 0;
     const title = folded ? `\u25b8 ${item.label}` : item.label;
-    paper.text(title, x + 14, y + (h > 42 ? 20 : 17), 12.5, ink, 600, w - 22 - sign);
-    if (scale > 0.45) {
+    const room = w - 22 - sign;
+    if (scale > 0.6) {
+      paper.text(title, x + 14, y + (h > 42 ? 20 : 17), 12.5, ink, 600, room);
       const note = folded ? noteOf(sprite) : (sprite.shown?.node.type ?? item.note);
       paper.text(note, x + 14, y + (h > 42 ? 36 : 32), 10.5, faint, 400, w - 22);
+    } else {
+      const size = Math.min(10.5 / scale, 24, Math.max(12.5, room / (title.length * 0.6)));
+      paper.text(title, x + 14, y + h / 2 + size * 0.36, size, ink, 600, room);
     }
     if (status !== "same") paper.text(SIGNS[status], x + w - 15, y + 16, 14, strong ? ink : theme[status], 700, 14);
   }

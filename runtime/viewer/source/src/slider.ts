@@ -51,10 +51,10 @@ export class Slider {
     const many = app.rewrites.length;
     const at = app.settings.rewrite ?? (by > 0 ? (many ? 0 : null) : many ? many + 1 : null);
     const to = at === null ? null : at + by;
-    if (to !== null && to >= 0 && to <= many) return void app.set({ rewrite: to });
+    if (to !== null && to >= 0 && to <= many) return void app.rewriteTo(to);
     for (let pass = app.settings.pass + by; pass >= 0 && pass <= app.trace.last; pass += by) {
       const inside = (app.trace.stages[pass].rewrites ?? []).filter((rewrite) => !rewrite.inside).length;
-      if (inside) return void app.set({ pass, rewrite: by > 0 ? 1 : inside });
+      if (inside) return void app.rewriteTo(by > 0 ? 1 : inside, pass);
     }
   }
 

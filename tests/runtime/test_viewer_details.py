@@ -1,0 +1,170 @@
+"""The viewer in a browser: what it tells of a node, finds, and shows of memory and schedule."""
+
+import pytest
+
+from passes.delta import state_at
+from tests.runtime.viewing import click_node, find, picture, settings, settled, until
+
+
+def test_a_click_shows_a_node_its_line_and_its_neighbours(view, record):
+    page = view(record, link="#pass=0")
+    (id,) = find(record, 0, name="loss")
+    click_node(page, id)
+    panel = page.locator("#panel").inner_text()
+    assert "mean" in panel
+    assert "viewing.py:" in panel
+    assert "gc.losses.mean_squared_error(labels=y" in panel
+    assert "Operands" in panel
+    page.locator("#panel .links .node-link").first.click()
+    assert settings(page)["node"] != id
+    assert f"node={settings(page)['node']}" in page.evaluate("location.hash")
+
+
+@pytest.mark.parametrize(
+    ("text", "test"),
+    [
+        ("matmul", lambda n: "matmul" in n["op"] or "matmul" in (n["source"] or "")),
+        ('op == "matmul"', lambda n: n["op"] == "matmul"),
+        ('bytes > 100 and op == "matmul"', lambda n: n["op"] == "matmul" and n["bytes"] > 100),
+        ("not (flops < 10) or rank == 0", lambda n: n["flops"] >= 10 or n["shape"] == []),
+        ("name ~ hidden/w", lambda n: "hidden/w" in str((n["name"], n["attrs"]))),
+        ("line >= 40 and op != 'add'", lambda n: (n["line"] or 0) >= 40 and n["op"] != "add"),
+    ],
+)
+def test_search(view, record, text, test):
+    page = view(record, link="#pass=0")
+    page.keyboard.press("/")
+    page.keyboard.type(text)
+    page.keyboard.press("Enter")
+    until(page, "text => viewer.app.settings.q === text", text)
+    nodes = state_at(record["stages"], 0)["nodes"]
+    found = page.evaluate("viewer.app.matches")
+    assert set(found) == {id for id, node in nodes.items() if test(node)}
+    assert found
+    assert f"{len(found)} found" in page.locator("#found").inner_text()
+    until(page, "viewer.app.settings.node !== null")
+    assert settings(page)["node"] in found
+
+
+def test_a_wrong_search_says_what_is_wrong(view, record):
+    page = view(record)
+    for text, words in (
+        ("bytes > ", "expected a value"),
+        ("(op == 'add'", "parenthesis"),
+        ("op = ) 1", "a value"),
+    ):
+        page.fill("#search", text)
+        until(page, "text => viewer.app.settings.q === text", text)
+        assert words in page.locator("#found").inner_text()
+    page.fill("#search", "op == constructor or name == alert(1)")
+    until(page, "viewer.app.trouble !== ''")
+
+
+def test_a_link_brings_all_of_it_back(view, record):
+    (id,) = find(record, 0, name="loss")
+    page = view(
+        record, link=f"#pass=0&node={id}&lens=line&colour=bytes&q=matmul&drawer=memory&cone=in&theme=dark"
+    )
+    now = settings(page)
+    assert (now["pass"], now["node"], now["lens"], now["colour"]) == (0, id, "line", "bytes")
+    assert (now["q"], now["drawer"], now["cone"], now["theme"]) == ("matmul", "memory", "in", "dark")
+    page.evaluate("location.hash = '#pass=1&lens=fusion'")
+    until(page, "viewer.app.settings.lens === 'fusion'")
+    assert settings(page)["pass"] == 1
+    page.evaluate("location.hash = '#pass=999&lens=<b>&base=9.9&node=%3Cimg%20src=x%20onerror=alert(1)%3E'")
+    until(page, "viewer.app.settings.pass > 1")
+    assert settings(page)["pass"] == len(record["stages"]) - 1
+
+
+def test_cones_and_paths(view, record):
+    page = view(record, link="#pass=0")
+    nodes = state_at(record["stages"], 0)["nodes"]
+    (loss,) = find(record, 0, name="loss")
+    (x,) = find(record, 0, op="placeholder", name="x")
+    page.evaluate("uid => viewer.app.select(uid)", loss)
+    page.keyboard.press("i")
+    settled(page)
+    above, waiting = set(), [loss]
+    while waiting:
+        id = waiting.pop()
+        if id not in above:
+            above.add(id)
+            waiting += nodes[id]["operands"]
+    assert set(page.evaluate("[...viewer.app.bright]")) == above
+    page.keyboard.press("o")
+    settled(page)
+    below = set(page.evaluate("[...viewer.app.bright]"))
+    assert loss in below
+    assert below & above == {loss}
+    page.keyboard.press("x")
+    page.evaluate("uid => viewer.app.select(uid)", x)
+    path = page.evaluate("[...viewer.app.bright]")
+    assert {x, loss} <= set(path)
+    assert set(path) <= above
+    assert "path" in page.locator("#mode").inner_text()
+    page.keyboard.press("Escape")
+    settled(page)
+    assert page.evaluate("viewer.app.bright") is None
+
+
+def test_the_peak_of_memory_tells_what_lives_there(view, record):
+    page = view(record)
+    page.keyboard.press("m")
+    page.wait_for_selector(".chart")
+    peak = record["memory"]["peak"]
+    assert "At the peak" in page.locator(".beside h2").inner_text()
+    assert page.locator(".alive tr").count() == len(peak["cells"])
+    chart = page.locator(".chart")
+    chart.click(position={"x": 3, "y": 40})
+    until(page, "viewer.app.settings.step === 0")
+    assert "step 0" in page.locator(".beside h2").inner_text()
+    box = chart.bounding_box()
+    share = (peak["step"] + 0.5) / len(record["memory"]["live"])
+    page.locator(".chart").click(position={"x": box["width"] * share, "y": 10})
+    until(page, "step => viewer.app.settings.step === step", peak["step"])
+    picture(page, "memory")
+    page.locator(".alive .link").first.click()
+    largest = max(peak["cells"], key=lambda i: record["memory"]["cells"][i]["bytes"])
+    until(page, "id => viewer.app.settings.node === id", record["memory"]["cells"][largest]["node"])
+
+
+def test_the_schedule_leads_to_the_slowest_line_and_its_code(view, record):
+    page = view(record)
+    page.keyboard.press("s")
+    page.get_by_text("Slowest first").click()
+    first = page.locator(".steps tbody tr").first
+    slowest = record["program"]["steps"][-1]
+    assert first.get_attribute("data-step") == str(slowest["number"])
+    assert slowest["at"] in first.inner_text()
+    first.click()
+    until(page, "id => viewer.app.settings.node === id", slowest["node"])
+    kernel = record["kernels"][slowest["kernel"]]
+    code = page.locator("#panel .code")
+    assert code.inner_text() == kernel["ir"]
+    page.locator("#panel").get_by_role("tab", name="LLVM").click()
+    assert code.inner_text() == kernel["llvm"]
+    page.locator("#panel").get_by_role("tab", name="assembly").click()
+    assert code.inner_text() == kernel["assembly"]
+    picture(page, "schedule")
+
+
+def test_why_neighbours_are_not_fused(view, record):
+    refused = [
+        (i, decision)
+        for i, stage in enumerate(record["stages"])
+        for decision in stage["decisions"]
+        if decision["kind"] == "fuse" and not decision["accepted"] and decision["nodes"]
+    ]
+    at, decision = refused[0]
+    page = view(record, link=f"#pass={at - 1}&node={decision['nodes'][0]}")
+    text = page.locator("#panel .refusal").all_inner_texts()
+    reason = record["reasons"]["fuse"][decision["reason"]]
+    assert any(decision["subject"] in line and reason in line for line in text)
+
+
+def test_what_a_node_became(view, record):
+    at, id = next((i, id) for i, stage in enumerate(record["stages"]) for id in stage["became"])
+    page = view(record, link=f"#pass={at - 1}&node={id}")
+    assert "became" in page.locator("#panel .life").inner_text()
+    page.locator("#panel .life .node-link").first.click()
+    until(page, "at => viewer.app.settings.pass === at", at)
