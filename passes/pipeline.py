@@ -22,6 +22,7 @@ from passes.layout import lay_out
 from passes.lifting import lift_assignments
 from passes.loop_invariants import hoist_invariants
 from passes.loop_merging import merge_loops
+from passes.overlaps import open_overlaps
 from passes.program import Check, size_guards
 from passes.rematerialisation import rematerialise
 from passes.rewrite import remembering
@@ -57,6 +58,7 @@ PIPELINE: tuple[Pass, ...] = (
     drop_dead_results,  # what was moved out may leave a body without use for what it was made of
     clean,  # what came out of the bodies meets what was outside
     lay_out,  # once all is there that is moved, and before fusion binds ops to rows
+    open_overlaps,  # after that: how windows lie is settled
     clean,  # reshapes meet where a transpose stood between them
     fuse,  # after those that look at single ops
     rematerialise,  # last: the very kernels run again, so no bit changes, and its prediction is what runs
