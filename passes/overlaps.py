@@ -25,9 +25,9 @@ from graphc import ops
 from graphc.conversion import as_tensor
 from graphc.function import Function
 from graphc.ops.equation import ELLIPSIS, split
-from graphc.sizes import Size
+from graphc.sizes import Size, product
 from graphc.tensor import Tensor
-from graphc.types import BFLOAT16, BOOL
+from graphc.types import BFLOAT16, BOOL, FLOAT32, FLOAT64
 from passes.rewrite import Match, index, rewrite, rule
 from passes.simplification.matching import alike
 from passes.simplification.vocabulary import broadcast_to, einsum, reshape, stack
@@ -167,11 +167,61 @@ def overlap_of_cells(match: Match) -> Tensor | None:
     return alike(match, _joined(match, phases, one))
 
 
-_RULES = index((overlap_of_reshape, overlap_of_apart, overlap_of_product, overlap_of_cells))
+@rule(ops.strided_slice)
+def slice_of_product(match: Match) -> Tensor | None:
+    """``slice(einsum('nha,ac->nhc', x, w)) -> einsum('nha,ac->nhc', slice(x), w)``: less is computed."""
+    (made,), attrs = match.inputs, match.attrs
+    if made.op is not einsum or not match.used_once(made):
+        return None
+    terms, output = split(made.attrs["equation"])
+    if any(ELLIPSIS in term for term in (*terms, output)):
+        return None
+    operands = list(made.inputs)
+    kept = zip(attrs["starts"], attrs["sizes"], attrs["steps"], made.result.sizes, strict=True)
+    for letter, (start, count, step, size) in zip(output, kept, strict=True):
+        if (start, count, step) == (0, size, 1):
+            continue
+        for number, term in enumerate(terms):
+            for axis in [axis for axis, other in enumerate(term) if other == letter]:
+                x = operands[number]
+                starts, steps = [0] * len(term), [1] * len(term)
+                sizes = list(x.result.sizes)
+                starts[axis], sizes[axis], steps[axis] = start, count, step
+                operands[number] = ops.strided_slice(
+                    x, starts=tuple(starts), sizes=tuple(sizes), steps=tuple(steps)
+                )
+    return alike(match, einsum(*operands, equation=made.attrs["equation"]))
+
+
+@rule(ops.mean)
+def mean_of_sum(match: Match) -> Tensor | None:
+    """``mean(x) -> sum(x) / n``, but for the mean of rows, which is made with what is around it."""
+    (x,), attrs = match.inputs, match.attrs
+    axes = attrs["axis"]
+    many = product(x.result.sizes[axis] for axis in axes)
+    if axes == (len(x.result.sizes) - 1,) or x.dtype not in (FLOAT32, FLOAT64) or not isinstance(many, int):
+        return None
+    total = ops.sum(x, axis=axes, keepdims=attrs["keepdims"])
+    return alike(match, ops.div(total, as_tensor(float(many), x.dtype))) if many else None
+
+
+_RULES = index(
+    (
+        overlap_of_reshape,
+        overlap_of_apart,
+        overlap_of_product,
+        overlap_of_cells,
+        slice_of_product,
+        mean_of_sum,
+    )
+)
 
 
 def open_overlaps(function: Function, target: Target = PLAIN) -> Function:
-    """`function` without sums of overlapping windows, where the backend contracts windows in place."""
+    """`function` without sums of overlapping windows, where the backend contracts windows in place.
+
+    What is cut out of a product is not computed, and means over other axes than the last are sums.
+    """
     return function if target.contracts is PLAIN.contracts else rewrite(function, _RULES)
 
 

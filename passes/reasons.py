@@ -6,14 +6,17 @@ from collections.abc import Mapping
 
 REASONS: Mapping[str, Mapping[str, str]] = {
     "fuse": {
-        "op": "one of the two has no code that runs inside a kernel of rows: it is a kernel of its own, "
-        "or a step in Python",
+        "op": "one of the two has no code that runs inside a kernel of rows or behind a contraction: it is a "
+        "kernel of its own, or a step in Python",
         "rows": "they walk other rows: no one loop passes over both",
         "order": "something that is not fused stands between them, and needs the one before the other",
         "shape": "it is of another shape than what the contraction gives",
         "dtype": "it is of bfloat16, which is rounded step by step",
         "traffic": "the kernel of the contraction would read and write more arrays besides than pays",
         "size": "the kernel would hold more nodes than fit the registers",
+        "shape": "its result has another shape than the contraction whose kernel would compute it",
+        "dtype": "it works in bfloat16, which is rounded step by step",
+        "traffic": "the contraction would read and write many more arrays tile by tile: row by row is faster",
     },
     "fold": {
         "splat": "kept symbolic: it says in a few bytes what would be a large array",

@@ -114,7 +114,7 @@ def _reduction(combine: Combine) -> Front:
         axes = node.attrs["axis"]
         rank = len(x.result.sizes)
         axes = tuple(range(rank)) if axes is None else axes
-        if x.dtype in (BFLOAT16, BOOL) or node.dtype in (BFLOAT16, BOOL):
+        if x.dtype is BFLOAT16 or node.dtype in (BFLOAT16, BOOL):  # a sum of bool counts in integers
             return None
         row: tuple[Label, ...] = tuple(range(rank))
         extents = dict(zip(row, x.result.sizes, strict=True))

@@ -56,6 +56,13 @@ def take_epilogues(function, target):
     )
 
 
+def open_overlaps(function, target):
+    """Overlaps, for a backend that contracts."""
+    from passes.overlaps import open_overlaps
+
+    return open_overlaps(function, Target("llvm", contracts=lambda node: True))
+
+
 # By the stem of the file: (Function, Target) -> Function, or where one stands. Merging loops asks for
 # nodes that two bodies share, which no text can say: test_loop_merging.py has its tests.
 PASSES = {
@@ -66,6 +73,7 @@ PASSES = {
     "deduplication": "passes.deduplication:deduplicate",
     "differentiation": "passes.differentiation:differentiate",
     "epilogues": take_epilogues,
+    "overlaps": open_overlaps,
     "layout": "passes.layout:lay_out",
     "lifting": "passes.lifting:lift_assignments",
     "loop_invariants": "passes.loop_invariants:hoist_invariants",
