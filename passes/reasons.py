@@ -14,9 +14,6 @@ REASONS: Mapping[str, Mapping[str, str]] = {
         "dtype": "it is of bfloat16, which is rounded step by step",
         "traffic": "the kernel of the contraction would read and write more arrays besides than pays",
         "size": "the kernel would hold more nodes than fit the registers",
-        "shape": "its result has another shape than the contraction whose kernel would compute it",
-        "dtype": "it works in bfloat16, which is rounded step by step",
-        "traffic": "the contraction would read and write many more arrays tile by tile: row by row is faster",
     },
     "fold": {
         "splat": "kept symbolic: it says in a few bytes what would be a large array",
