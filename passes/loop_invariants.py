@@ -103,7 +103,7 @@ def _movable(
             and is_movable(node)
             and not node.op.has_bodies
             and not own.intersection(_used_symbols(node))
-            and (how == "invariant" or _works_on_all(node, roots))
+            and (how == "invariant" or works_on_all(node, roots))
         ):
             movable[node] = None
             known.add(node)
@@ -133,7 +133,7 @@ def _mover(node: Tensor) -> Callable[[Tensor, tuple[Tensor, ...]], Tensor]:
 # For all steps at once.
 
 
-def _works_on_all(node: Tensor, walked: set[Tensor]) -> bool:
+def works_on_all(node: Tensor, walked: set[Tensor]) -> bool:
     """Whether `node` does the same, bit for bit, on all slices at once."""
     per_step = [i for i in node.inputs if i in walked]
     ranks = {i.result.rank for i in per_step}

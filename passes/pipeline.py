@@ -22,6 +22,8 @@ from passes.layout import lay_out
 from passes.lifting import lift_assignments
 from passes.loop_invariants import hoist_invariants
 from passes.loop_merging import merge_loops
+from passes.loop_sums import sum_after_loops
+from passes.loop_traces import keep_traces
 from passes.overlaps import open_overlaps
 from passes.program import Check, size_guards
 from passes.rematerialisation import rematerialise
@@ -57,6 +59,8 @@ PIPELINE: tuple[Pass, ...] = (
     hoist_invariants,  # out of the steps, once clean bodies show what is invariant
     drop_dead_results,  # what was moved out may leave a body without use for what it was made of
     clean,  # what came out of the bodies meets what was outside
+    keep_traces,  # of what came out of a gradient's steps, what the steps forwards have made already
+    sum_after_loops,  # what is left of gradients in the steps, and what they only add up
     lay_out,  # once all is there that is moved, and before fusion binds ops to rows
     open_overlaps,  # after that: how windows lie is settled
     clean,  # reshapes meet where a transpose stood between them

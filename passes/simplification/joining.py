@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from graphc import ops
+from graphc.conversion import as_tensor
 from graphc.tensor import Tensor
 from passes.match import is_certain
 from passes.rewrite import Match, Rule, rule
@@ -120,7 +121,51 @@ def stack_of_repeated(match: Match) -> Tensor | None:
     return broadcast_to(ops.expand_dims(x, axis), shape=match.node.result.sizes)
 
 
+@rule(ops.add)
+def join_embedded(match: Match) -> Tensor | None:
+    """``embed(x, s, 0) + embed(y, s, a) -> concat(x, y)``, each + 0.0 if of floats, which makes -0.0 0.0."""
+    node, pending = match.node, list(match.inputs)
+    parts: list[Tensor] = []
+    while pending:
+        part = pending.pop()
+        if part.type != node.type or not match.used_once(part) or len(parts) == _MOST_PARTS:
+            return None
+        if part.op is ops.add:
+            pending.extend(part.inputs)
+        elif part.op is ops.embed and all(step == 1 for step in part.attrs["steps"]):
+            parts.append(part)
+        else:
+            return None
+    axes = {
+        i
+        for part in parts
+        for i, size in enumerate(part.inputs[0].result.sizes)
+        if size != node.result.sizes[i]
+    }
+    if len(axes) != 1:
+        return None
+    (axis,) = axes
+    whole, begin = node.result.sizes[axis], 0
+    if not isinstance(whole, int) or not all(isinstance(part.attrs["starts"][axis], int) for part in parts):
+        return None
+    parts.sort(key=lambda part: part.attrs["starts"][axis])
+    for part in parts:
+        count = part.inputs[0].result.sizes[axis]
+        starts = [start for i, start in enumerate(part.attrs["starts"]) if i != axis]
+        if part.attrs["starts"][axis] != begin or not isinstance(count, int) or any(s != 0 for s in starts):
+            return None
+        begin += count
+    if begin != whole:
+        return None
+    placed = [part.inputs[0] for part in parts]
+    if node.dtype.is_floating:
+        zero = as_tensor(0.0, node.dtype)
+        placed = [ops.add(x, zero) for x in placed]
+    return concat(*placed, axis=axis)
+
+
 RULES: tuple[Rule, ...] = (
+    join_embedded,
     *(join_one, stack_one, join_nothing, join_in_turn, join_neighbours, stack_of_parts),
     *(join_of_repeated, stack_of_repeated),
 )
