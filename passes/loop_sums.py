@@ -135,6 +135,8 @@ def _shares(body: Function, carried: int) -> list[_Share]:
 
 def _equation(share: Tensor) -> str | None:
     """The equation of a product, "" for a sum over axes, None for anything else."""
+    if share.op not in (einsum, ops.matmul) and share.op.name != "sum":
+        return None
     if any(i.dtype is not share.dtype for i in share.inputs):
         return None
     if share.op is einsum and len(share.inputs) == 2:
