@@ -655,7 +655,7 @@ def test_a_loop_that_never_ends_is_interrupted_and_commits_nothing():
         begin = time.perf_counter()
         process.send_signal(signal.SIGINT)
         assert process.stdout.readline() == "stopped 1.0\n"
-        assert time.perf_counter() - begin < 0.2
+        assert time.perf_counter() - begin < 2
     finally:
         process.kill()
         process.wait()
