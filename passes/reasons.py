@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 REASONS: Mapping[str, Mapping[str, str]] = {
     "fuse": {
-        "op": "one of the two has no code that runs inside a kernel of rows or behind a contraction: it is a "
-        "kernel of its own, or a step in Python",
+        "op": "one of the two does not run inside the kernel of others: it is a kernel of its own, "
+        "or a step in Python",
         "rows": "they walk other rows: no one loop passes over both",
         "order": "something that is not fused stands between them, and needs the one before the other",
         "shape": "it is of another shape than what the contraction gives",

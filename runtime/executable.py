@@ -24,7 +24,7 @@ from passes.stages import is_heard, listening, stage
 from passes.target import Target
 from runtime.backend import Array, Backend, Whole
 from runtime.dumping import dumper
-from runtime.execution import BoundProgram, BoundStep, bind, bound_programs, programs_of, spell
+from runtime.execution import BoundProgram, BoundStep, bind, programs_of, spell
 from runtime.failure import operand_names
 from runtime.feeds import label, misfit
 from runtime.footprint import known_sizes
@@ -104,9 +104,20 @@ class Executable:
     @cached_property
     def kernels(self) -> tuple[Any, ...]:
         """The backend's distinct kernels, each with a `name` and its `text`; none for NumPy."""
-        found = [step.kernel for bound in bound_programs(self.bound) for step in bound.steps]
+        found = [step.kernel for bound in self.walked() for step in bound.steps]
         found += () if self.native is None else self.native.kernels
         return tuple(dict.fromkeys(kernel for kernel in found if kernel is not None))
+
+    def walked(self) -> Iterator[BoundProgram]:
+        """The steps, and those of bodies that are steps too: what a kernel runs is none."""
+        runs: Mapping[BoundStep, Any] = {} if self.native is None else self.native.runs
+        pending = [self.bound]
+        while pending:
+            current = pending.pop()
+            yield current
+            for step in current.steps:
+                if step.kernel is None and not runs.get(step):
+                    pending.extend(step.bodies.values())
 
     def kind_of(self, step: BoundStep) -> str:
         """What runs `step`: the backend's kernel, its bodies, nothing but a name, or its op's meaning."""

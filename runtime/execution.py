@@ -291,15 +291,6 @@ def programs_of(program: Program) -> Iterator[Program]:
         pending.extend(body for step in current.steps for body in step.regions)
 
 
-def bound_programs(bound: BoundProgram) -> Iterator[BoundProgram]:
-    """`bound` and the bodies of its regions that run step by step."""
-    pending = [bound]
-    while pending:
-        current = pending.pop()
-        yield current
-        pending.extend(body for step in current.steps if step.kernel is None for body in step.bodies.values())
-
-
 # What a step's result must be.
 
 

@@ -11,7 +11,7 @@ ROOMS = ("graphc", "passes", "runtime")
 MAY_IMPORT = {
     "graphc": {"graphc", "numpy"},
     "passes": {"passes", "graphc", "numpy", "networkx"},
-    "runtime": {"runtime", "passes", "graphc", "numpy", "llvmlite", "safetensors"},
+    "runtime": {"runtime", "passes", "graphc", "numpy", "llvmlite", "safetensors", "rich"},
 }
 MAY_IMPORT_TOO = {  # where the path begins so
     "runtime/benchmark/peers/jax_peer.py": {"jax"},

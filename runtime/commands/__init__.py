@@ -10,6 +10,7 @@ from typing import Any
 from graphc.errors import GraphError
 from runtime.benchmark.command import declare_bench
 from runtime.commands.bisection import declare_bisect
+from runtime.commands.explanation import declare_explain
 from runtime.commands.information import declare_info
 from runtime.commands.output import declare_dump, declare_view
 
@@ -19,6 +20,7 @@ Commands = Any  # what argparse calls its subparsers, whose class has no public 
 COMMANDS: tuple[Callable[[Commands], None], ...] = (
     declare_dump,
     declare_view,
+    declare_explain,
     declare_bisect,
     declare_bench,
     declare_info,

@@ -10,6 +10,7 @@ from typing import Any
 
 from graphc.errors import ArgumentError
 from graphc.files import load_graph
+from graphc.graph import Graph
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +29,9 @@ def load_source(path: Path) -> Source:
     """
     if not is_script(path):
         return Source(load_graph(path), None, path.name)
-    script = run_script(path)
-    return Source(built_by(script, path), fed_by(script), path.name)
+    with Graph().as_default():  # its own, so that names of two scripts do not meet
+        script = run_script(path)
+        return Source(built_by(script, path), fed_by(script), path.name)
 
 
 def is_script(source: Path) -> bool:

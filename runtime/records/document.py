@@ -12,7 +12,7 @@ from passes.history import prepare_recorded, spell_sizes
 from passes.lifetimes import find_peak
 from passes.program import Program
 from passes.weight import bytes_of
-from runtime.execution import bound_programs, programs_of
+from runtime.execution import programs_of
 from runtime.feeds import label
 from runtime.records.identity import Names
 from runtime.records.kernels import KernelTable
@@ -86,7 +86,7 @@ def _short_forms(executable: Executable, record: Mapping[str, Any]) -> dict[str,
             "at": str(step.node.loc) if step.node.loc else None,
             "kernel": executable.kind_of(step),
         }
-        for bound in bound_programs(executable.bound)
+        for bound in executable.walked()
         for step in bound.steps
     ]
     fallbacks: dict[str, int] = {}

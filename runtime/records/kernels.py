@@ -20,7 +20,8 @@ class KernelTable:
         while pending:
             current, is_whole = pending.pop()
             for place, step in enumerate(current.steps):
-                pending.extend((body, False) for body in step.bodies.values() if step.kernel is None)
+                inner = step.kernel is None and not runs.get(step)
+                pending.extend((body, False) for body in step.bodies.values() if inner)
                 for kernel in runs.get(step) or ([] if step.kernel is None else [step.kernel]):
                     at = number.setdefault(getattr(kernel, "text", repr(kernel)), len(number))
                     if at == len(self.kernels):

@@ -41,7 +41,7 @@ def spell_steps(
             "flops": names.sizes.number(cost.flops),
             "bytes": names.sizes.number(cost.bytes),
         }
-        if runner.bodies and step.node.op.name != "fused":
+        if runner.bodies and runner not in kernels:
             spelled["bodies"] = {
                 name: spell_steps(
                     body.program, body, kind, BodyNames(body.program.function, names.sizes), None, kernels

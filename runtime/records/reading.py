@@ -1,0 +1,125 @@
+"""Reading: a record as questions are asked of it: all nodes that there ever were, and what became of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import Any
+
+from passes.delta import state_at
+
+Node = Mapping[str, Any]
+
+
+class Reading:
+    """A record, to be asked. It is not changed."""
+
+    def __init__(self, record: Mapping[str, Any]) -> None:
+        self.record = record
+        self.stages: list[Mapping[str, Any]] = record["stages"]
+
+    @cached_property
+    def nodes(self) -> dict[str, Node]:
+        """Every node that any state or stage speaks of, as it was last."""
+        found: dict[str, Node] = {}
+        for stage in self.stages:
+            found.update(stage["passing"])
+            found.update(stage["delta"]["added"])
+            found.update(stage["delta"]["changed"])
+        return found
+
+    @cached_property
+    def last(self) -> dict[str, Node]:
+        """The nodes of the last state."""
+        nodes: dict[str, Node] = state_at(self.stages, -1)["nodes"]
+        return nodes
+
+    def after(self, stage: Mapping[str, Any]) -> dict[str, Node]:
+        """The nodes of the state after `stage`."""
+        number = next(i for i, each in enumerate(self.stages) if each is stage)
+        nodes: dict[str, Node] = state_at(self.stages, number)["nodes"]
+        return nodes
+
+    def fate(self, id: str) -> list[str]:
+        """What stands for the node `id` in the last state; nothing where it was not needed."""
+        now = {id: None}
+        for stage in self.stages:
+            became = stage["became"]
+            removed = set(stage["delta"]["removed"])
+            now = dict.fromkeys(
+                heir for each in now for heir in (became.get(each, []) if each in removed else [each])
+            )
+        return [id for id in now if id in self.last]
+
+    @cached_property
+    def step_of(self) -> dict[str, Mapping[str, Any]]:
+        """The step of the program that computes each node of the last state."""
+        program = self.record["program"]
+        return {step["node"]: step for step in program["steps"]} if program else {}
+
+    def is_free(self, id: str) -> bool:
+        """Whether what became of the node `id` costs nothing at a run."""
+        steps = [self.step_of[i] for i in self.fate(id) if i in self.step_of]
+        return bool(steps) and all(step["kind"] in ("view", "constant") for step in steps)
+
+    def kernel_of(self, id: str) -> str:
+        """What computes the node `id`: the name of a kernel, or the kind of its step."""
+        step = self.step_of.get(id)
+        if step is None:
+            return ""
+        if step["kernel"] is not None:
+            return str(self.record["kernels"][step["kernel"]]["name"])
+        return str(step["kind"])
+
+    def describe(self, id: str | None) -> str:
+        """A node in a few words: its op and name."""
+        node = self.nodes.get(id or "")
+        if node is None:
+            return "?"
+        name = node["name"] or _variable(node)
+        if name is None and node["op"] == "fused":
+            inside = [inner["op"] for inner in node["attrs"]["body"]["nodes"].values()]
+            ops = [op for op in inside if op not in ("placeholder", "constant")]
+            return " ".join(ops[:4]) + (" ..." if len(ops) > 4 else "")
+        return f"{node['op']} {name}" if name else str(node["op"])
+
+    def decisions(self, kind: str) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+        """The decisions of a kind, each with its stage."""
+        for stage in self.stages:
+            for decision in stage["decisions"]:
+                if decision["kind"] == kind:
+                    yield stage, decision
+
+    def reason(self, decision: Mapping[str, Any]) -> str:
+        """Why a decision came out as it did, in a sentence where there is one."""
+        known = self.record["reasons"].get(decision["kind"], {})
+        return str(known.get(decision["reason"], decision["reason"]))
+
+
+def place_of(thing: Mapping[str, Any]) -> str:
+    """The user's line of a node, a step or a decision."""
+    return "" if thing["line"] is None else f"{thing['file']}:{thing['line']}"
+
+
+def _variable(node: Node) -> str | None:
+    """The name of the variable that a node reads or assigns."""
+    text = node["attrs"].get("name") if node["op"] == "variable" else node["attrs"].get("variable")
+    return text.strip("'\"") if isinstance(text, str) else None
+
+
+def spell_bytes(count: int) -> str:
+    """A number of bytes as people read it."""
+    size = float(count)
+    for unit in ("B", "KiB", "MiB"):
+        if abs(size) < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} GiB"
+
+
+def spell_seconds(seconds: float) -> str:
+    """A time as people read it."""
+    for factor, unit in ((1, "s"), (1e3, "ms"), (1e6, "us")):
+        if seconds * factor >= 1:
+            return f"{seconds * factor:.3g} {unit}"
+    return f"{seconds * 1e9:.0f} ns"

@@ -1,0 +1,119 @@
+"""Answers in the terminal are those of the record."""
+
+import sys
+
+import numpy as np
+import pytest
+
+import graphc as gc
+from runtime.commands import main
+from runtime.dumping import record_for
+from runtime.records import answers
+
+pytest.importorskip("rich")
+
+
+@pytest.fixture(autouse=True)
+def graph():
+    with gc.Graph(seed=0).as_default() as graph:
+        yield graph
+
+
+@pytest.fixture
+def record():
+    x = gc.placeholder("float32", ("batch", 8), name="x")
+    w = gc.Variable(np.ones((8, 4), np.float32), name="layer/w")
+    h = gc.tanh(gc.sort((x * 1.0) @ w))
+    loss = gc.mean(gc.square(h))
+    fetches = [loss, gc.train.SGD(0.1).minimize(loss)]
+    return record_for(fetches, {"x": np.ones((64, 8), np.float32)})
+
+
+def test_the_summary_names_what_was_compiled(record):
+    tables = answers.summarize(record)
+    rows = dict(row for row in tables[0].rows)
+    assert rows["sizes"] == "batch = 64"
+    assert rows["nodes"].startswith(str(record["stages"][0]["nodes"]))
+    assert "simplify" in {row[0] for row in tables[1].rows}
+
+
+def test_the_peak_lists_what_is_alive(record):
+    (table,) = answers.show_peak(record)
+    memory = record["memory"]
+    assert str(memory["peak"]["step"]) in table.title
+    assert {row[3] for row in table.rows} >= {"f32[8,4]"}
+    assert any(row[2] == "variable layer/w" for row in table.rows)
+
+
+def test_the_slowest_are_first_and_have_their_lines(record):
+    steps, lines = answers.show_slow(record)
+    assert len(steps.rows) >= 2
+    assert all(row[5].startswith("test_explain.py:") for row in steps.rows)
+    assert any("gc.tanh" in row[3] for row in lines.rows)
+    unmeasured = {**record, "profile": None}
+    with pytest.raises(gc.ArgumentError, match=r"feeds\(\)"):
+        answers.show_slow(unmeasured)
+
+
+def test_why_neighbours_did_not_fuse(record):
+    pairs, groups = answers.show_fusion(record)
+    assert any("sort" in row[1] or "sort" in row[2] for row in pairs.rows)
+    assert all(row[3] and row[4].startswith("test_explain.py:") for row in pairs.rows)
+    assert groups.rows
+
+
+def test_rules_are_counted(record):
+    done, _ = answers.show_folded(record)
+    fired = [d for s in record["stages"] for d in s["decisions"] if d["accepted"] and d["kind"] != "fuse"]
+    assert sum(int(row[0]) for row in done.rows) == len(fired)
+    assert any("x * 1" in row[3] for row in done.rows)
+
+
+def test_a_gradient_is_followed_from_its_end(record):
+    (table,) = answers.show_gradient(record, "layer/w")
+    assert table.rows[0][3] == "it is the gradient"
+    assert table.rows[0][2] == "f32[8,4]"
+    assert len(table.rows) > 2
+    with pytest.raises(gc.UnknownNameError, match="did you mean 'layer/w'"):
+        answers.show_gradient(record, "layer/v")
+
+
+SCRIPT = """
+import graphc as gc, numpy as np
+def build():
+    x = gc.placeholder("float32", ("n", 4), name="x [bold]not markup[/bold]")
+    w = gc.Variable(np.ones((4, 4), np.float32), name="w")
+    return gc.gradients(gc.sum(gc.exp(x @ w)), [w])
+def feeds():
+    return {"x [bold]not markup[/bold]": np.ones((3, 4), np.float32)}
+"""
+
+
+@pytest.mark.parametrize(
+    "option", [[], ["--why-not-fused"], ["--peak"], ["--folded"], ["--slow"], ["--gradient", "w"]], ids=str
+)
+def test_the_command_prints_tables(option, tmp_path, capsys):
+    path = tmp_path / "script.py"
+    path.write_text(SCRIPT)
+    assert main(["explain", str(path), *option]) == 0
+    out = capsys.readouterr().out
+    assert out.strip()
+    if option == ["--peak"]:
+        assert "[bold]not markup[/bold]" in out
+    if option == ["--slow"]:
+        assert "gc.exp(x @ w)" in out
+
+
+def test_a_missing_extra_is_named(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "rich.console", None)
+    path = tmp_path / "script.py"
+    path.write_text(SCRIPT)
+    assert main(["explain", str(path)]) == 1
+    assert "graphc[explain]" in capsys.readouterr().err
+
+
+def test_an_unknown_gradient_on_the_command_line(tmp_path, capsys):
+    path = tmp_path / "script.py"
+    path.write_text(SCRIPT)
+    assert main(["explain", str(path), "--gradient", "nothing"]) == 1
+    assert "no gradient belongs to 'nothing'" in capsys.readouterr().err
