@@ -88,17 +88,17 @@ class Whole(Protocol):
         """As `run_again`, and the seconds of each bound step; of one that was made with clocks."""
 
 
-def _numpy(threads: int = 1) -> Backend:
+def _numpy(threads: int = 1, check_numerics: bool = False) -> Backend:
     from runtime.numpy_backend import NumpyBackend  # loaded when it is asked for, as all are
 
     return NumpyBackend()
 
 
-def _llvm(threads: int = 1) -> Backend:
+def _llvm(threads: int = 1, check_numerics: bool = False) -> Backend:
     with stage("import"):
         from runtime.llvm_backend.backend import LlvmBackend  # llvmlite takes 60 ms to import
 
-    return LlvmBackend(threads)
+    return LlvmBackend(threads, check_numerics)
 
 
 BACKENDS: dict[str, Callable[..., Backend]] = {"numpy": _numpy, "llvm": _llvm}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -73,6 +73,8 @@ class Executable:
         self.feeds = request.feeds
         self.request, self.target, self.backend = request, target, backend.name
         self.machine, self.threads = backend, int(getattr(backend, "threads", 1))
+        # Where ops are fused, numbers are checked by `_walker`, after kernels that looked at them saw some.
+        self._walks = check_numerics and bool(target.fusible)
         begin = time.perf_counter()
         with nullcontext() if is_heard() else listening() as heard:
             if prepared is None:
@@ -81,9 +83,10 @@ class Executable:
             with stage("plan"):
                 self.program: Program = plan(self.function, prepared.guards)
             with stage("bind"):
-                self.bound: BoundProgram = bind(self.program, backend, check_numerics)
+                checks = check_numerics and not self._walks
+                self.bound: BoundProgram = bind(self.program, backend, checks)
             with stage("lowering"):
-                whole = "numbers are checked" if check_numerics else backend.whole(self.program, self.bound)
+                whole = "numbers are checked" if checks else backend.whole(self.program, self.bound)
         self.stages: dict[str, float] = {} if heard is None else heard.wall
         self.native: Whole | None = None if isinstance(whole, str) else whole
         self.reason = whole if isinstance(whole, str) else ""
@@ -235,6 +238,12 @@ class Executable:
 
     # Running.
 
+    @cached_property
+    def _walker(self) -> Executable:
+        """The same op by op, which names the first that gives a NaN or an infinity of finite operands."""
+        target = replace(self.target, fusible=frozenset())
+        return Executable(self.request, self.machine, target, check_numerics=True)
+
     def run(
         self, arrays: Sequence[Array], known: Sizes, variables: Mapping[str, Array], state: Array
     ) -> tuple[list[Any], dict[str, Array]]:
@@ -242,6 +251,8 @@ class Executable:
 
         Raises: what a step raises, with its op, the user's line and the operands.
         """
+        if self._walks:
+            return self._walker.run(arrays, known, variables, state)
         run = Run(dict(known), variables, state)
         with np.errstate(all="ignore"):
             values = self.bound.run(arrays, run)

@@ -77,12 +77,12 @@ class Session:
         self.graph: Graph = (graph if graph is not None else get_default_graph()).root
         self.backend: str = choose_backend(backend)
         self.threads: int = choose_threads(threads)
-        machine = BACKENDS[self.backend](self.threads)
+        machine = BACKENDS[self.backend](self.threads, bool(check_numerics))
         target = Target(
             self.backend,
             bool(fast_math),
-            # One by one where numbers are checked: the first op that gives a NaN is named.
-            frozenset() if check_numerics else machine.fusible,
+            machine.fusible,
+            # Where numbers are checked a contraction's own result is looked at.
             PLAIN.contracts if check_numerics else machine.contracts,
             pipeline=choose_pipeline(pipeline),
             verify=choose_verify(verify),

@@ -22,6 +22,7 @@ from runtime.llvm_backend.engine import begin
 from runtime.llvm_backend.fused_contraction import find_root, is_contraction
 from runtime.llvm_backend.library import Library, Module, load
 from runtime.llvm_backend.machine import host
+from runtime.llvm_backend.numerics import find_looks
 from runtime.llvm_backend.row_kernel import SCRATCH_BYTES, fusible_ops, write_rows
 from runtime.llvm_backend.rows import PART, RowPlan, plan_rows
 from runtime.llvm_backend.text import target_of
@@ -116,18 +117,18 @@ def _places(sizes: tuple[Size, ...], rows: tuple[Size, ...]) -> tuple[int | None
     return tuple(k if size == rows[k] else None for k, size in enumerate(sizes))
 
 
-_Rows = tuple[Structure, tuple[Size, ...]]
+_Rows = tuple[Structure, tuple[Size, ...], bool]  # of a body; whether its numbers are looked at
 _kernels: WeakValueDictionary[_Rows, RowKernel] = WeakValueDictionary()  # those that executables have
 _texts: dict[_Rows, str | None] = {}  # what was written last, executables or none
 _MOST_TEXTS = 256
 
 
-def _written(structure: Structure, rows: tuple[Size, ...], plan: RowPlan) -> str | None:
-    """The text of `plan`, which is that of bodies of one `structure` on `rows`."""
-    key = structure, rows
+def _written(key: _Rows, plan: RowPlan) -> str | None:
+    """The text of `plan`, which is that of all bodies of this key."""
     if key not in _texts:
         with stage("IR text"):
-            text = write_rows(plan, target_of(host()))
+            looks = find_looks(plan.body)[0] if key[2] else frozenset[Tensor]()
+            text = write_rows(plan, target_of(host()), looks)
         while len(_texts) >= _MOST_TEXTS:
             _texts.pop(next(iter(_texts)), None)
         _texts[key] = text
@@ -139,8 +140,8 @@ class LlvmBackend:
 
     name = "llvm"
 
-    def __init__(self, threads: int = 1) -> None:
-        self.threads = threads
+    def __init__(self, threads: int = 1, check_numerics: bool = False) -> None:
+        self.threads, self._looks = threads, check_numerics
         begin(threads)
 
     @cached_property
@@ -158,16 +159,17 @@ class LlvmBackend:
         node = step.node
         if node.op.name != "fused" or find_root(node) is not None:
             return None
-        structure, rows = structure_key(node.attrs["body"]), node.attrs["rows"]
-        found = _kernels.get((structure, rows))
+        rows = node.attrs["rows"]
+        key = structure_key(node.attrs["body"]), rows, self._looks
+        found = _kernels.get(key)
         if found is None:
             plan = plan_rows(node)
-            text = None if plan is None else _written(structure, rows, plan)
+            text = None if plan is None else _written(key, plan)
             if plan is None or text is None:
                 return None
             inside = [n for n in plan.body.nodes() if n.inputs and n not in plan.source]
             found = RowKernel(plan, rows, ".".join(n.op.name for n in inside), text)
-            found = _kernels.setdefault((structure, rows), found)
+            found = _kernels.setdefault(key, found)
         return found
 
     def whole(self, program: Program, bound: Any, clocked: bool = False) -> Whole | str:
@@ -175,4 +177,4 @@ class LlvmBackend:
         with stage("import"):
             from runtime.llvm_backend.native import compile_native  # it builds on these kernels
 
-        return compile_native(program, bound, self.threads, clocked)
+        return compile_native(program, bound, self.threads, self._looks, clocked)

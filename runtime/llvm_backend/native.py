@@ -25,6 +25,7 @@ from runtime.llvm_backend.loop_steps import LOOPS
 from runtime.llvm_backend.native_lowering import Lowered, inner_variables, lower, program_symbols
 from runtime.llvm_backend.native_regions import find_unknown
 from runtime.llvm_backend.native_steps import PYTHON, NativeKernel
+from runtime.llvm_backend.numerics import find_unchecked
 from runtime.llvm_backend.pool import pool
 from runtime.llvm_backend.python_steps import PythonSteps
 from runtime.llvm_backend.steptable import RunWords
@@ -144,20 +145,25 @@ class NativeProgram:
 
 
 def compile_native(
-    program: Program, bound: BoundProgram, threads: int, clocked: bool = False
+    program: Program, bound: BoundProgram, threads: int, looks: bool = False, clocked: bool = False
 ) -> NativeProgram | str:
-    """The native program, or why there is none; `clocked`: one whose steps are timed."""
-    reason = _find_reason(program)
-    return reason or NativeProgram(lower(program, bound, threads, clocked), threads)
+    """The native program, or why there is none.
+
+    `looks`: one that looks for NaN and infinity (`numerics`); `clocked`: one whose steps are timed.
+    """
+    reason = _find_reason(program, looks)
+    return reason or NativeProgram(lower(program, bound, threads, looks, clocked), threads)
 
 
-def _find_reason(program: Program) -> str:
+def _find_reason(program: Program, looks: bool) -> str:
     """Why `program` cannot be native; "" where it can."""
     reason = find_unknown(program, frozenset(program_symbols(program)))
     if reason:
         return reason
     kernels = (node for node in _all_nodes(program) if node.op.name in ("fused", *LOOPS))
-    if any(map(may_fail, kernels)) and any(node.op.name in _AGAIN for node in _all_nodes(program)):
+    if looks and (reason := find_unchecked(program)):
+        return reason
+    if (looks or any(map(may_fail, kernels))) and any(node.op.name in _AGAIN for node in _all_nodes(program)):
         return "a failing run would print or call Python twice"
     for buffer in program.outputs:
         fetched = program.nodes[buffer].type

@@ -60,13 +60,20 @@ class Lowered:
     clocks: Clocks | None
 
 
-def lower(program: Program, bound: BoundProgram, threads: int, clocked: bool = False) -> Lowered:
-    """`program`, whose steps are bound to their kernels, for `threads` threads; `clocked`: with `clocks`."""
-    return _Lowering(program, bound, threads, clocked).lower()
+def lower(
+    program: Program, bound: BoundProgram, threads: int, looks: bool = False, clocked: bool = False
+) -> Lowered:
+    """`program`, whose steps are bound to their kernels, for `threads` threads.
+
+    `looks`: with looks for NaN and infinity (`numerics`); `clocked`: with `clocks`.
+    """
+    return _Lowering(program, bound, threads, looks, clocked).lower()
 
 
 class _Lowering:
-    def __init__(self, program: Program, bound: BoundProgram, threads: int, clocked: bool) -> None:
+    def __init__(
+        self, program: Program, bound: BoundProgram, threads: int, looks: bool, clocked: bool
+    ) -> None:
         self.program = program
         self.builder = TableBuilder()
         self.collected = Collected()
@@ -76,7 +83,7 @@ class _Lowering:
             program,
             bound,
             frozenset(symbols),
-            lambda program, cells: StepWriter(program, self.builder, cells, threads, self.collected),
+            lambda program, cells: StepWriter(program, self.builder, cells, threads, self.collected, looks),
         )
         self.cells, self.writer = self.scope.cells, self.scope.writer
         self.sizes = SizeWords(self.builder, symbols)

@@ -10,7 +10,7 @@ import numpy as np
 
 from graphc import sizes
 from graphc.sizes import Size, SizeExpr
-from graphc.types import TensorType
+from graphc.types import DType, TensorType
 from passes.memory import ALIGNMENT, Cell
 from passes.program import Program, Step
 from passes.stages import stage
@@ -27,6 +27,7 @@ from runtime.llvm_backend.library import Library, Module, expect
 from runtime.llvm_backend.loop_kernel import LoopKernel
 from runtime.llvm_backend.loop_steps import loops_of
 from runtime.llvm_backend.machine import host
+from runtime.llvm_backend.numerics import PART, find_checks, write_check
 from runtime.llvm_backend.polling import c_library
 from runtime.llvm_backend.python_steps import Place, PythonStep, Turn
 from runtime.llvm_backend.row_steps import cut_rows, reduces
@@ -98,8 +99,15 @@ class StepWriter:
     """
 
     def __init__(
-        self, program: Program, builder: TableBuilder, cells: Cells, threads: int, collected: Collected
+        self,
+        program: Program,
+        builder: TableBuilder,
+        cells: Cells,
+        threads: int,
+        collected: Collected,
+        looks: bool = False,
     ) -> None:
+        self._checks = find_checks(program) if looks else frozenset[int]()
         self._program, self._builder, self._cells, self._threads = program, builder, cells, threads
         self.constants: dict[Cell, np.ndarray[Any, Any]] = {
             (buffer, 0): np.require(value, requirements=("C", "A")) for buffer, value in program.constants
@@ -114,8 +122,22 @@ class StepWriter:
 
     def draft(self, step: Step, bound: BoundStep) -> Draft:
         """What runs `step`."""
-        node = step.node
         self._running = self.runs.setdefault(bound, [])
+        for dtype in self._checked(step):
+            text = write_check(dtype, target_of(host()))
+            self._module(text, ("kernel",), NativeKernel(f"look at {dtype.name}", text))
+        return self._draft(step, bound)
+
+    def _checked(self, step: Step) -> dict[DType, list[int]]:
+        """The parts of the result of `step` that are looked at, by dtype."""
+        found: dict[DType, list[int]] = {}
+        for part, type in enumerate(parts_of(step.node.type) if step.output in self._checks else ()):
+            if type.dtype.is_floating:
+                found.setdefault(type.dtype, []).append(part)
+        return found
+
+    def _draft(self, step: Step, bound: BoundStep) -> Draft:
+        node = step.node
         if self._cells.views(step) or node.op.name == "group":
             return Draft(VIEW)
         if is_constant(step):
@@ -180,6 +202,21 @@ class StepWriter:
                 self._loop(step, kernel, library.address(module.name))
         elif draft.kind == PYTHON:
             self._in_python(step, bound)
+        for dtype, parts in self._checked(step).items():
+            name = self.modules[write_check(dtype, target_of(host())), ("kernel",)].name
+            for part in parts:
+                self._check((step.output, part), library.address(name))
+
+    def _check(self, cell: Cell, address: int) -> None:
+        """Adds a look at all of `cell`."""
+        builder = self._builder
+        block, chunks = builder.block((0, 0, 0)), builder.word()
+        count = sizes.product(self.type_of(cell).sizes)
+        self._cells.point(block, cell)
+        self.fill(block + 1, count)
+        builder.point(block + 2, FLAG)
+        self.fill(chunks, (count + (PART - 1)) // PART)
+        builder.parallel(address, block, chunks)
 
     def copy(self, source: Cell) -> int:
         """Adds a copy of `source`; gives the word that must hold where to."""

@@ -23,15 +23,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from graphc.tensor import Tensor
-from graphc.types import BFLOAT16, BOOL, FLOAT32, DType
+from graphc.types import BOOL
 from passes.fusion import REDUCTIONS
+from runtime.llvm_backend.numerics import see
 from runtime.llvm_backend.row_loop import RowLoop
 from runtime.llvm_backend.row_offsets import row_offsets
 from runtime.llvm_backend.rows import CHEAP, VIEWS, Access, Phase, RowPlan
 from runtime.llvm_backend.scalars import emit_op, has_code
 from runtime.llvm_backend.text import Emitter, Module, Target
-from runtime.llvm_backend.totals import finish, total_of
-from runtime.llvm_backend.values import ahead, load, load_single, register_bytes, register_scalar, store
+from runtime.llvm_backend.totals import finish, look_of, total_of
+from runtime.llvm_backend.values import (
+    ahead,
+    load,
+    load_single,
+    memory_dtype,
+    register_bytes,
+    register_scalar,
+    store,
+)
 
 ROWS, PER, INNER, FLAG, SCRATCH, ARRAYS = range(6)
 SCRATCH_BYTES = 8  # an element of a kept row, whatever its dtype
@@ -45,16 +54,16 @@ def fusible_ops() -> frozenset[str]:
     return code | VIEWS | {op.name for op in REDUCTIONS}
 
 
-def write_rows(plan: RowPlan, target: Target) -> str | None:
-    """The module of `plan`'s kernel; None where a dtype or an op of it has no code."""
+def write_rows(plan: RowPlan, target: Target, looks: frozenset[Tensor] = frozenset()) -> str | None:
+    """The module of `plan`'s kernel, which looks at `looks` (`numerics`); None where an op has no code."""
     given = set(plan.body.inputs)
     nodes = plan.body.nodes()
     if any(n not in given and n.op.name not in VIEWS and not _has_code(n) for n in nodes):
         return None
     module = Module(target)
-    _RowWriter(plan, module, nodes).write_kernel()
+    _RowWriter(plan, module, nodes, looks).write_kernel()
     if plan.is_split:
-        _RowWriter(plan, module, nodes).write_finish()
+        _RowWriter(plan, module, nodes, looks).write_finish()
     return module.text
 
 
@@ -63,11 +72,11 @@ def code_of(node: Tensor) -> str:
     return "identity" if node.op.name in VIEWS else node.op.name
 
 
-def copies_of(phase: Phase) -> int:
+def copies_of(phase: Phase, looks: int) -> int:
     """How many vectors the loop of a phase takes at a time: several where only its totals wait for them."""
-    if not phase.reductions or any(node.op.name not in CHEAP | VIEWS for node in phase.vectors):
+    if not (phase.reductions or looks) or any(node.op.name not in CHEAP | VIEWS for node in phase.vectors):
         return 1
-    return 4 if len(phase.reductions) + len(phase.vectors) <= 6 else 2
+    return 4 if len(phase.reductions) + len(phase.vectors) + looks <= 6 else 2
 
 
 def _has_code(node: Tensor) -> bool:
@@ -76,16 +85,13 @@ def _has_code(node: Tensor) -> bool:
     return node.inputs[0].dtype is not BOOL or node.op.name not in ("max", "min")
 
 
-def _memory(dtype: DType) -> DType:
-    """How arrays hold it: bfloat16 as float32, as NumPy does."""
-    return FLOAT32 if dtype is BFLOAT16 else dtype
-
-
 class _RowWriter:
     """Writes one kernel. `wide` and `one` write to the same lines: vectors, and numbers."""
 
-    def __init__(self, plan: RowPlan, module: Module, nodes: Sequence[Tensor]) -> None:
-        self.plan = plan
+    def __init__(
+        self, plan: RowPlan, module: Module, nodes: Sequence[Tensor], looks: frozenset[Tensor]
+    ) -> None:
+        self.plan, self.looks = plan, looks
         self.module, target = module, module.target
         bytes_a_lane = max(register_bytes(node.dtype) for node in nodes)
         self.width = max(target.vector_bits // 8 // bytes_a_lane, 1)
@@ -215,7 +221,7 @@ class _RowWriter:
             operand = user.inputs[i]
             if access.is_number and operand not in self.numbers:
                 array = self.arrays[self.inputs[operand]]
-                self.numbers[operand] = load_single(self.one, _memory(operand.dtype), array)
+                self.numbers[operand] = load_single(self.one, memory_dtype(operand.dtype), array)
 
     def each_row(self, first: str, end: str) -> None:
         """The loop over rows."""
@@ -264,10 +270,12 @@ class _RowWriter:
             self.write_number(node)
 
     def write_number(self, node: Tensor) -> None:
+        if node in self.looks:
+            self.see(node, self.numbers[node])
         place = self.written.get(node)
         if place is not None:
             offset = self.offsets[self.plan.writes[place]]
-            store(self.one, _memory(node.dtype), self.numbers[node], self.results[place], offset)
+            store(self.one, memory_dtype(node.dtype), self.numbers[node], self.results[place], offset)
 
     def number(self, user: Tensor, i: int) -> str:
         """Operand number i of `user`, which is one number a row."""
@@ -276,7 +284,7 @@ class _RowWriter:
         if below in self.inputs and below not in self.numbers:
             access = self.access(user, i)
             array = self.arrays[self.inputs[below]]
-            return load(self.one, _memory(below.dtype), array, self.offsets[access])
+            return load(self.one, memory_dtype(below.dtype), array, self.offsets[access])
         return self.numbers[below]
 
     def access(self, user: Tensor, i: int) -> Access:
@@ -291,12 +299,22 @@ class _RowWriter:
     def loop(self, phase: Phase, begin: str, end: str) -> list[str]:
         """The elements of a row from `begin` on; gives the totals of the reductions, each a number."""
         totals = [total_of(self.one, node) for node in phase.reductions]
+        seen = [node for node in phase.vectors if node in self.looks]
+        totals += [look_of(self.one, node.dtype) for node in seen]
         spread = self.spread_numbers(phase)
 
         def elements(em: Emitter, j: str, mask: str | None) -> list[str]:
             return self.elements(em, phase, j, mask, spread)
 
-        return self.loops.write(totals, begin, end, copies_of(phase), elements)
+        found = self.loops.write(totals, begin, end, copies_of(phase, len(seen)), elements)
+        for node, total in zip(seen, found[len(phase.reductions) :], strict=True):
+            self.see(node, total)
+        return found[: len(phase.reductions)]
+
+    def see(self, node: Tensor, number: str) -> None:
+        """Raises the flag where `number` says that `node` is not finite."""
+        see(self.one, node.dtype, number, self.flag)
+        self.wide.label = self.one.label
 
     def spread_numbers(self, phase: Phase) -> dict[object, str]:
         """What is one number and used by the loop's vectors, in all lanes, once before the loop."""
@@ -344,9 +362,9 @@ class _RowWriter:
                 if (below, access) not in values:
                     at = em.let(f"add i64 {self.offsets[access]}, {j}")
                     array = self.arrays[self.inputs[below]]
-                    values[below, access] = load(em, _memory(below.dtype), array, at, mask)
+                    values[below, access] = load(em, memory_dtype(below.dtype), array, at, mask)
                     if self.plan.is_split and mask is None:
-                        ahead(em, _memory(below.dtype), array, at)
+                        ahead(em, memory_dtype(below.dtype), array, at)
                 return values[below, access]
             if below not in values:  # of an earlier phase
                 values[below] = self.load_kept(em, below, j, mask)
@@ -362,6 +380,7 @@ class _RowWriter:
         for node in stored:
             self.store_row(em, node, values[node], j, mask)
         found = [operand_value(node, 0) for node in phase.reductions]
+        found += [values[node] for node in phase.vectors if node in self.looks]
         em.raise_faults(self.flag)
         self.one.label = self.wide.label = em.label
         return found
@@ -370,14 +389,14 @@ class _RowWriter:
         if node in self.written:
             place = self.written[node]
             at = em.let(f"add i64 {self.offsets[self.plan.writes[place]]}, {j}")
-            store(em, _memory(node.dtype), value, self.results[place], at, mask)
+            store(em, memory_dtype(node.dtype), value, self.results[place], at, mask)
         else:
-            store(em, _memory(node.dtype), value, self.kept[self.slots[node]], j, mask)
+            store(em, memory_dtype(node.dtype), value, self.kept[self.slots[node]], j, mask)
 
     def load_kept(self, em: Emitter, node: Tensor, j: str, mask: str | None) -> str:
         """A row's values that an earlier phase computed: from the result, or from scratch."""
         if node in self.written:
             place = self.written[node]
             at = em.let(f"add i64 {self.offsets[self.plan.writes[place]]}, {j}")
-            return load(em, _memory(node.dtype), self.results[place], at, mask)
-        return load(em, _memory(node.dtype), self.kept[self.slots[node]], j, mask)
+            return load(em, memory_dtype(node.dtype), self.results[place], at, mask)
+        return load(em, memory_dtype(node.dtype), self.kept[self.slots[node]], j, mask)

@@ -62,6 +62,9 @@ class Total:
 
         An extremum forgets NaN, in one instruction; its second register remembers which lanes met one.
         """
+        if self.meet == LOOK:
+            zero = em.number(self.scalar, 0.0)
+            return [em.intrinsic("fmuladd", self.scalar, value, zero, state[0])]
         if not self.is_extremum:
             if register_scalar(self.given) != self.scalar:
                 value = emit_op(em, "cast", [value], [self.given], self.lanes, {"dtype": self.lanes})
@@ -95,6 +98,8 @@ class Total:
 
     def join(self, em: Emitter, x: str, y: str, dtype: DType) -> str:
         """Two totals of `dtype` as one."""
+        if self.meet == LOOK:
+            return em.binary("fadd", register_scalar(dtype), x, y)
         return emit_op(em, self.meet, [x, y], [dtype] * 2, dtype, {})
 
     def widened(self, em: Emitter, value: str) -> str:
@@ -111,6 +116,12 @@ class Total:
         return one.let(f"select i1 {wide.any(state[1])}, {self.scalar} {_NAN}, {self.scalar} {best}")
 
 
+def look_of(em: Emitter, dtype: DType) -> Total:
+    """What a look at values of `dtype` gathers: 0, or NaN once one was NaN or infinite."""
+    return Total(dtype, dtype, dtype, (em.number(register_scalar(dtype), 0.0),), LOOK)
+
+
+LOOK = "look"  # in place of an op
 _NAN = "0x7FF8000000000000"
 
 

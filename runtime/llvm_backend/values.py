@@ -7,7 +7,7 @@ loaded and stored as float32, and the registers are the same. Everything else is
 
 from __future__ import annotations
 
-from graphc.types import BFLOAT16, BOOL, FLOAT16, FLOAT64, DType
+from graphc.types import BFLOAT16, BOOL, FLOAT16, FLOAT32, FLOAT64, DType
 from runtime.llvm_backend.text import Emitter
 from runtime.llvm_backend.vecmath.lanes import Lanes
 
@@ -28,6 +28,11 @@ def memory_scalar(dtype: DType) -> str:
     if dtype in _HALVES:
         return "i16"
     return "i8" if dtype is BOOL else register_scalar(dtype)
+
+
+def memory_dtype(dtype: DType) -> DType:
+    """How arrays hold it: bfloat16 as float32, as NumPy does."""
+    return FLOAT32 if dtype is BFLOAT16 else dtype
 
 
 def register_bytes(dtype: DType) -> int:
