@@ -23,7 +23,8 @@ from runtime.llvm_backend.fused_contraction import find_root, is_contraction
 from runtime.llvm_backend.library import Library, Module, load
 from runtime.llvm_backend.machine import host
 from runtime.llvm_backend.numerics import find_looks
-from runtime.llvm_backend.row_kernel import SCRATCH_BYTES, fusible_ops, write_rows
+from runtime.llvm_backend.row_kernel import fusible_ops, write_rows
+from runtime.llvm_backend.row_writer import SCRATCH_BYTES
 from runtime.llvm_backend.rows import PART, RowPlan, plan_rows
 from runtime.llvm_backend.text import target_of
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from graphc import sizes
 from graphc.sizes import Size, product
 from passes.fusion import REDUCTIONS
-from runtime.llvm_backend.row_kernel import SCRATCH_BYTES
+from runtime.llvm_backend.row_writer import SCRATCH_BYTES
 from runtime.llvm_backend.rows import CHEAP, PART, VIEWS, RowPlan
 
 _WORK = 1 << 18  # of a chunk, in sixteenths of what one cheap op costs on a vector: some 15 us

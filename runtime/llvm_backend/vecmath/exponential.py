@@ -132,7 +132,10 @@ def _exp_by_table(v: Lanes, x: str, offset: int) -> str:
     power, low = (v.looked_up(table, v.bits(shifted)) for table in (_SIXTEENTHS, _SIXTEENTHS_LOW))
     p = v.muladd(v.horner(_EXP_NEAR, rest), rest, v.number(1.0))
     p = v.muladd(v.muladd(power, rest, low), p, power)
-    return v.scaled(p, v.add(n, v.number(offset)) if offset else n)
+    if v.scales:
+        return v.scaled(p, v.add(n, v.number(offset)) if offset else n)
+    sixteenths = v.on_bits("sub", v.bits(shifted), 0x49400000)  # the bits of `magic`
+    return scale_by(v, p, v.on_bits("add", v.on_bits("ashr", sixteenths, 4), offset))
 
 
 def _exp_single(v: Lanes, x: str, offset: int) -> str:

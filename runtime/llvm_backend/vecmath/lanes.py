@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from hashlib import sha1
 from math import inf
 
 from runtime.llvm_backend.text import Emitter, float_text
@@ -183,16 +184,41 @@ class Lanes:
 
     @property
     def looks_up(self) -> bool:
-        """Whether `looked_up` is one instruction: AVX-512 on sixteen floats."""
-        return self.scales and not self.double and self.emitter.width == 16
+        """Whether `looked_up` is worth it: at all widths on machines where whole registers have it.
+
+        Functions that ask give the same bits at every width, wherever an element happens to lie.
+        """
+        return self.emitter.target.masks and not self.double
 
     def looked_up(self, table: Sequence[float], index: str) -> str:
-        """The one of sixteen numbers that the last four bits of `index` say; where `looks_up` holds."""
+        """The one of sixteen floats that the last four bits of `index` say."""
         em = self.emitter
-        name = "@llvm.x86.avx512.permvar.sf.512"
-        em.module.declare(name, f"declare <16 x float> {name}(<16 x float>, <16 x i32>)")
-        numbers = ", ".join(f"float {float_text('float', x)}" for x in table)
-        return em.let(f"call <16 x float> {name}(<16 x float> <{numbers}>, <16 x i32> {index})")
+        numbers = [f"float {float_text('float', x)}" for x in table]
+        if em.width == 16:
+            name = "@llvm.x86.avx512.permvar.sf.512"
+            em.module.declare(name, f"declare <16 x float> {name}(<16 x float>, <16 x i32>)")
+            return em.let(
+                f"call <16 x float> {name}(<16 x float> <{', '.join(numbers)}>, <16 x i32> {index})"
+            )
+        if em.width == 8:
+            name = "@llvm.x86.avx512.vpermi2var.ps.256"
+            em.module.declare(name, f"declare <8 x float> {name}(<8 x float>, <8 x i32>, <8 x float>)")
+            low, high = (f"<8 x float> <{', '.join(half)}>" for half in (numbers[:8], numbers[8:]))
+            return em.let(f"call <8 x float> {name}({low}, <8 x i32> {index}, {high})")
+        held = f"@sixteen.{sha1(repr(table).encode()).hexdigest()[:16]}"
+        em.module.declare(held, f"{held} = private constant [16 x float] [{', '.join(numbers)}], align 64")
+        lanes = self.on_bits("and", index, 15)
+        if em.width == 1:
+            return em.let(
+                f"load float, ptr {em.let(f'getelementptr float, ptr {held}, i32 {lanes}')}, align 4"
+            )
+        found = "poison"
+        for i in range(em.width):
+            lane = em.let(f"extractelement <{em.width} x i32> {lanes}, i64 {i}")
+            at = em.let(f"getelementptr float, ptr {held}, i32 {lane}")
+            one = em.let(f"load float, ptr {at}, align 4")
+            found = em.let(f"insertelement <{em.width} x float> {found}, float {one}, i64 {i}")
+        return found
 
     def scaled(self, x: str, n: str) -> str:
         """``x * 2 ** floor(n)``, rounded once; where `scales` holds."""
