@@ -21,12 +21,12 @@ from passes.target import PLAIN, Target
 from runtime.backend import BACKENDS, Array, choose_backend, choose_threads
 from runtime.checkpoint import Checkpoint, choose_variables, read_checkpoint, write_checkpoint
 from runtime.committed import EMPTY, State
-from runtime.compilation import Compilation
 from runtime.direct import ShortWay, give_away, run_whole, short_way
 from runtime.executable import Executable, Sizes
 from runtime.feeds import Feeds, convert_all, feedables, override, resolve_feeds
 from runtime.fetches import Fetches, Reads, resolve_fetches
 from runtime.ownership import Ownership
+from runtime.tiers import choose_compilation
 
 if TYPE_CHECKING:
     from runtime.profile import Profile
@@ -51,6 +51,8 @@ class Session:
             it. Values are computed again rather than kept so that it holds, with the same bits. Where
             sizes are known only at the run, it holds for those of each run. Where it cannot be kept, an
             ArgumentError names the least that can.
+        tiered: whether the first runs are on the NumPy backend, while another thread compiles. The last
+            bits of floats may change when what is compiled takes over, see `runtime.tiers`.
 
     Raises: ArgumentError.
     """
@@ -66,6 +68,7 @@ class Session:
         pipeline: Sequence[Pass] | None = None,
         verify: bool | None = None,
         memory_budget: int | None = None,
+        tiered: bool = False,
     ) -> None:
         if graph is not None and not isinstance(graph, Graph):
             raise ArgumentError(f"a session runs a gc.Graph, not {graph!r}")
@@ -88,7 +91,7 @@ class Session:
             verify=choose_verify(verify),
             memory_budget=memory_budget,
         )
-        self._compilation = Compilation(machine, target, bool(check_numerics))
+        self._compilation = choose_compilation(machine, target, bool(check_numerics), tiered)
         self._budget = memory_budget
         self._seed, self._seed_is_given = (seed or 0) & _SEED_MASK, seed is not None
         self._state = EMPTY
