@@ -248,8 +248,10 @@ export class App {
 
   private present(): Set<Item> {
     const present = new Set<Item>();
-    for (const { node } of this.picture.values()) {
-      for (let item = this.tree.items.get(this.tree.place(node)) ?? null; item; item = item.parent) present.add(item);
+    for (const { node, before } of this.picture.values()) {
+      for (const version of before ? [node, before] : [node]) {
+        for (let item = this.tree.items.get(this.tree.place(version)) ?? null; item; item = item.parent) present.add(item);
+      }
     }
     return present;
   }

@@ -18,6 +18,7 @@ export interface Legend {
 
 export interface Scheme {
   of: (node: Node) => string | null; // a full colour; null where there is nothing to say
+  ofAll: (nodes: readonly Node[]) => string | null; // of a closed box: that of the sum
   legend: Legend;
 }
 
@@ -53,13 +54,14 @@ export function schemeOf(name: ColourName, nodes: Iterable<Node>, facts: Facts, 
       seen.set(label, hue);
     }
     const entries = [...seen].sort().map(([label, hue]) => ({ label, colour: HUES[hue] }));
-    return { of: (node) => HUES[familyOf(node.op)[0]], legend: { title: "Colour: family of the op", entries } };
+    return { of: (node) => HUES[familyOf(node.op)[0]], ofAll: () => null, legend: { title: "Colour: family of the op", entries } };
   }
   if (name === "dtype") {
     const found = [...new Set([...nodes].map(dtypeOf))].sort();
     const hue = (dtype: string) => HUES[found.indexOf(dtype) % HUES.length];
     return {
       of: (node) => hue(dtypeOf(node)),
+      ofAll: () => null,
       legend: { title: "Colour: dtype", entries: found.map((label) => ({ label, colour: hue(label) })) },
     };
   }
@@ -69,7 +71,7 @@ export function schemeOf(name: ColourName, nodes: Iterable<Node>, facts: Facts, 
   const unit = name === "time" ? seconds : (value: number) => amount(value, name === "bytes" ? "B" : "");
   if (!values.length) {
     const why = name === "time" ? "no measured times in this record" : `no ${name} in this record`;
-    return { of: () => null, legend: { title: `Colour: ${name}`, entries: [{ label: why, colour: "transparent" }] } };
+    return { of: () => null, ofAll: () => null, legend: { title: `Colour: ${name}`, entries: [{ label: why, colour: "transparent" }] } };
   }
   let [least, most] = [Infinity, 0];
   for (const value of values) [least, most] = [Math.min(least, value), Math.max(most, value)];
@@ -77,10 +79,16 @@ export function schemeOf(name: ColourName, nodes: Iterable<Node>, facts: Facts, 
   const span = Math.log(most / least) || 1;
   const place = (value: number) => Math.min(ramp.length - 1, Math.floor((Math.log(value / least) / span) * ramp.length));
   const entries = ramp.map((colour, i) => ({ colour, label: unit(least * Math.exp((span * i) / ramp.length)) }));
+  const shade = (value: number | null) => (value === null ? null : value <= 0 ? ramp[0] : ramp[Math.max(0, place(value))]);
   return {
-    of: (node) => {
-      const value = read(node);
-      return value === null ? null : value <= 0 ? ramp[0] : ramp[Math.max(0, place(value))];
+    of: (node) => shade(read(node)),
+    ofAll: (inside) => {
+      let sum: number | null = null;
+      for (const node of inside) {
+        const value = node.parent === null ? read(node) : null; // a group counts what is in it
+        if (value !== null) sum = (sum ?? 0) + value;
+      }
+      return shade(sum);
     },
     legend: { title: `Colour: ${name === "time" ? "measured time" : name} (from)`, entries },
   };

@@ -34,6 +34,13 @@ export function counts(picture: Picture): Record<Status, number> {
   return result;
 }
 
+/** How many nodes went into a body, as fusion does with them. */
+export function moved(picture: Picture): number {
+  let many = 0;
+  for (const { node, before } of picture.values()) if (before && before.parent !== node.parent) many++;
+  return many;
+}
+
 export interface Moment {
   at: number;
   what: "came" | "changed" | "went";

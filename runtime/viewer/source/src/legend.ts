@@ -2,14 +2,14 @@
 
 import type { App } from "./app";
 import { byId, fill, h } from "./dom";
-import { counts } from "./difference";
+import { counts, moved } from "./difference";
 import { SIGNS } from "./pencil";
 
-const WORDS = { added: "new", removed: "gone", changed: "changed" };
+const WORDS = { added: "new", removed: "gone from here", changed: "changed" };
 
 export function showLegend(app: App): void {
   const tally = counts(app.picture);
-  const statuses = (["added", "removed", "changed"] as const).filter((status) => tally[status]);
+  const statuses = (["added", "removed", "changed"] as const).filter((status) => tally[status] || (status === "removed" && moved(app.picture)));
   fill(
     byId("legend"),
     h("h2", {}, app.scheme.legend.title),

@@ -1,6 +1,6 @@
 // Lens: the tree of boxes in which a picture holds the nodes: by name scope, by fusion group, by source line.
 
-import { fold } from "./cells";
+import { fold, leaves } from "./cells";
 import { nameOf } from "./matching";
 import type { Node, State } from "./record";
 import { ranksOf } from "./ranks";
@@ -161,7 +161,7 @@ function count(root: Item): void {
     }
     if (item.node) continue;
     item.order = first;
-    if (item.id === `scope /${CONSTANTS}`) item.rank = -1;
+    if (item.children.length && leaves(item).every(({ node }) => !node!.operands.length)) item.rank = -1; // it reads nothing
     else if (item.id.startsWith(`scope /${GRADIENTS}`)) item.rank = Math.max(...item.children.map((child) => child.rank));
   }
 }

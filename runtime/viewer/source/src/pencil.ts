@@ -75,7 +75,7 @@ function drawBox(paper: Paper, sprite: Sprite, look: Look, scale: number): void 
 function drawCard(paper: Paper, sprite: Sprite, look: Look, scale: number): void {
   const { theme, scheme } = look;
   const { x, y, w, h, item, status } = sprite;
-  const colour = item.node && sprite.shown ? scheme.of(sprite.shown.node) : item.node ? scheme.of(item.node) : null;
+  const colour = sprite.shown ? scheme.of(sprite.shown.node) : item.node ? scheme.of(item.node) : scheme.ofAll(sprite.nodes);
   const folded = item.children.length > 0;
   const strong = colour !== null && /^Colour: (flops|bytes|measured)/.test(scheme.legend.title);
   let fill = strong ? colour : colour ? mix(colour, theme.card, 0.16) : theme.card;
@@ -105,7 +105,7 @@ function drawCard(paper: Paper, sprite: Sprite, look: Look, scale: number): void
       const note = folded ? noteOf(sprite) : (sprite.shown?.node.type ?? item.note);
       paper.text(note, x + 14, y + (h > 42 ? 36 : 32), 10.5, faint, 400, w - 22);
     } else {
-      const size = Math.min(10.5 / scale, 24, Math.max(12.5, room / (title.length * 0.6)));
+      const size = Math.min(10.5 / scale, 24, Math.max(11, room / (title.length * 0.74)));
       paper.text(title, x + 14, y + h / 2 + size * 0.36, size, ink, 600, room);
     }
     if (status !== "same") paper.text(SIGNS[status], x + w - 15, y + 16, 14, strong ? ink : theme[status], 700, 14);
@@ -125,7 +125,7 @@ function drawLine(paper: Paper, line: Line, look: Look, scale: number): void {
   const near = selected !== null && (line.from === selected || line.to === selected);
   const dim = bright !== null && !(bright.has(line.from) && bright.has(line.to)) && !near;
   const colour = near ? theme.accent : line.status === "same" ? theme.line : theme[line.status];
-  paper.alpha(dim ? 0.15 : line.status !== "same" || near ? 1 : line.faint ? 0.35 : 0.8);
+  paper.alpha(dim ? 0.15 : near ? 1 : line.faint ? 0.35 : line.status !== "same" ? 1 : 0.8);
   const width = Math.min(4, (near ? 1.8 : 1) + Math.log2(line.count) * 0.35) / Math.max(scale, 0.35) ** 0.4;
   paper.curve(line.points, colour, width, line.status === "removed", scale > 0.25);
   paper.alpha(1);

@@ -2,13 +2,16 @@
 
 import { edgesOf, pairKey, type Arrangement, type Rect } from "./arrangement";
 import type { Picture, Shown, Status } from "./difference";
-import type { Item } from "./lens";
+import type { Item, Tree } from "./lens";
 import { Grid } from "./grid";
+import type { Node } from "./record";
+import { CONSTANTS } from "./scopes";
 
 export interface Sprite extends Rect {
   shown: Shown | null; // of a node
   status: Status;
   tally: Record<Status, number>; // of what is inside
+  nodes: Node[];
   uids: string[]; // the nodes that it stands for, where it is not open
 }
 
@@ -40,12 +43,13 @@ export function sceneOf(arrangement: Arrangement, picture: Picture): Scene {
     let sprite = sprites.get(item);
     if (!sprite) {
       const tally = { same: 0, added: 0, removed: 0, changed: 0 };
-      sprite = { ...rect, shown: null, status: "same", tally, uids: [] };
+      sprite = { ...rect, shown: null, status: "same", tally, uids: [], nodes: [] };
       sprites.set(item, sprite);
     }
     return sprite;
   };
-  for (const shown of picture.values()) {
+  const ghosts = ghostsOf(picture, tree);
+  for (const shown of [...picture.values(), ...ghosts]) {
     const item = tree.items.get(tree.place(shown.node));
     const seen = item && shows.get(item);
     if (!item || !seen) continue;
@@ -56,6 +60,8 @@ export function sceneOf(arrangement: Arrangement, picture: Picture): Scene {
     const sprite = spriteOf(seen);
     if (!sprite) continue;
     if (seen === item) sprite.shown = shown;
+    if (shown.status !== "removed") sprite.nodes.push(shown.node);
+    if (picture.get(shown.node.uid) !== shown) continue;
     sprite.uids.push(shown.node.uid);
     of.set(shown.node.uid, sprite);
   }
@@ -78,18 +84,28 @@ export function sceneOf(arrangement: Arrangement, picture: Picture): Scene {
         continue;
       }
       const status = old ? "removed" : from.status === "added" || to.status === "added" ? "added" : "same";
-      const faint = from.item.node?.op === "constant";
+      const faint = from.item.node?.op === "constant" || from.item.label === CONSTANTS;
       lines.set(key, { from, to, status, count: 1, faint, points: pathOf(from, to, routes.get(key)) });
     }
   };
   draw([...picture.values()].filter((shown) => shown.status !== "removed"), false);
-  draw([...picture.values()].filter((shown) => shown.status === "removed"), true);
+  draw([...picture.values(), ...ghosts].filter((shown) => shown.status === "removed"), true);
   const all = [...sprites.values()].sort((a, b) => a.depth - b.depth);
   const grid = new Grid<Sprite>();
   for (const sprite of all) grid.add(sprite, sprite.x, sprite.y, sprite.x + sprite.w, sprite.y + sprite.h);
   const lineGrid = new Grid<Line>();
   for (const line of lines.values()) lineGrid.add(line, ...bounds(line.points));
   return { arrangement, sprites: all, of, lines: [...lines.values()], grid, lineGrid };
+}
+
+/** What went on in another box, such as a group that it was fused into: it is gone from where it was. */
+function ghostsOf(picture: Picture, tree: Tree): Shown[] {
+  const ghosts: Shown[] = [];
+  for (const { node, before, status } of picture.values()) {
+    if (!before || status === "removed" || tree.place(before) === tree.place(node)) continue;
+    ghosts.push({ node: before, before, status: "removed" });
+  }
+  return ghosts;
 }
 
 function holds(outer: Item, inner: Item): boolean {

@@ -6,6 +6,14 @@ import { amount, seconds } from "./facts";
 import { kernelText } from "./nodepanel";
 import { kernelsOf, profileOf, stepsOf, type Step } from "./schema";
 
+const KINDS: Record<string, string> = {
+  view: "the memory of its operand: costs nothing",
+  constant: "known before the run: costs nothing",
+  meaning: "the op's NumPy function",
+  region: "its bodies, step by step",
+  numpy: "the op's NumPy function",
+};
+
 let slowestFirst = false;
 
 export function scheduleDrawer(app: App): HTMLElement {
@@ -29,7 +37,7 @@ export function scheduleDrawer(app: App): HTMLElement {
       { class: step.number === at ? "here" : "", "data-step": step.number, onclick: () => void choose(step) },
       h("td", { class: "bytes" }, String(step.number)),
       h("td", { class: "short" }, h("button", { class: "link", type: "button" }, step.op), h("span", { class: "muted" }, ` ${step.type}`)),
-      h("td", { class: "short" }, step.kernel === null ? step.kind : (kernels[step.kernel]?.name ?? step.kind)),
+      h("td", { class: "short", title: KINDS[step.kind] }, step.kernel === null ? step.kind : (kernels[step.kernel]?.name ?? step.kind)),
       h("td", { class: "bytes" }, profile ? seconds(time(step)) : "\u2013"),
       h("td", {}, profile && bar(time(step), most, `${((100 * time(step)) / (total || 1)).toFixed(1)} % of all steps`)),
       h("td", { class: "bytes" }, amount(step.flops)),

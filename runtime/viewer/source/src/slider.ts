@@ -1,7 +1,7 @@
 // Slider: the passes in order, each as wide as it took long, grey where it changed nothing.
 
 import type { App } from "./app";
-import { counts } from "./difference";
+import { counts, moved } from "./difference";
 import { byId, fill, h } from "./dom";
 import { seconds } from "./facts";
 import { SIGNS } from "./pencil";
@@ -87,6 +87,7 @@ export class Slider {
       tick.classList.toggle("base", settings.base.includes(".") && base?.record === settings.record && base.pass === at);
     });
     const tally = counts(app.picture);
+    const into = moved(app.picture);
     const text = `pass ${settings.pass} of ${trace.last}: ${stage.name}, ${seconds(stage.seconds)}`;
     const track = byId("track");
     track.setAttribute("aria-valuemax", String(trace.last));
@@ -103,10 +104,11 @@ export class Slider {
     const against = base && base.pass >= 0 && settings.base.includes(".") ? this.against(base) : null;
     fill(
       byId("tally"),
-      h("span", {}, `${app.picture.size - tally.removed} nodes`),
+      h("span", {}, `${settings.rewrite === null ? stage.nodes : top(app)} nodes`),
       (["added", "removed", "changed"] as const).map((status) =>
         h("span", { class: status, title: status }, `${SIGNS[status]}${tally[status]}`),
       ),
+      into > 0 && h("span", { class: "muted" }, `${into} into groups`),
       against && h("span", { class: "muted" }, `since ${against}`),
     );
   }
@@ -116,4 +118,11 @@ export class Slider {
     const name = app.traces[record].stages[pass]?.name.replaceAll("_", " ") ?? "";
     return record === app.settings.record ? `${pass} ${name}` : `record ${record + 1}, ${pass} ${name}`;
   }
+}
+
+/** How many nodes there are, those of bodies apart. */
+function top(app: App): number {
+  let many = 0;
+  for (const { node, status } of app.picture.values()) if (node.parent === null && status !== "removed") many++;
+  return many;
 }

@@ -25,7 +25,7 @@ export function showTable(app: App, holder: HTMLElement): void {
       h("td", {}, node.type),
       h("td", {}, node.operands.join(" ")),
       h("td", { class: "bytes" }, amount(number(node.raw.flops))),
-      h("td", { class: "bytes" }, amount(number(node.raw.bytes))),
+      h("td", { class: "bytes" }, amount(number(node.raw.bytes), "B")),
       h("td", { class: "bytes" }, time === null ? "\u2013" : seconds(time)),
       h("td", { class: "muted at" }, node.line ? `${node.file}:${node.line} ${node.source ?? ""}` : ""),
     );
