@@ -3,6 +3,8 @@
 A *cell* is one value of a program: a buffer, or one result of a buffer that holds several. Cells whose
 lifetimes do not meet may share a *slot*; a slot is as large as its largest cell. Slots lie one after
 another, so an offset is a prefix sum in the symbolic sizes, evaluated once for the sizes that are fed.
+A result may take the place of an operand that dies with its step, where the step's kernel reads each
+element before it writes there; both are then packed as one.
 What a step needs for itself while it runs, such as the arena of its bodies, is cells too: they are numbered
 behind its results.
 
@@ -15,7 +17,7 @@ linear. Where sizes are symbols, a guess stands for them in that choice, and onl
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 
@@ -30,6 +32,7 @@ _SPARE = 100  # what part of the least that any plan takes may be wasted without
 
 Cell = tuple[int, int]  # a buffer, and which of its results
 Views = Callable[[Step], Mapping[int, Cell]]  # which results of a step are the memory of which cells
+Overwrites = Callable[[Step], Mapping[int, Sequence[int]]]  # which of its operands a result may overwrite
 Works = Callable[[Step], Sequence[Size]]  # the bytes of what a step needs while it runs
 
 
@@ -91,34 +94,28 @@ def needs_nothing(step: Step) -> Sequence[Size]:
     return ()
 
 
-def plan_memory(program: Program, views: Views, works: Works = needs_nothing) -> MemoryPlan:
+def overwrites_nothing(step: Step) -> Mapping[int, Sequence[int]]:
+    """What a step may overwrite that reads its operands while it writes its results."""
+    return {}
+
+
+def plan_memory(
+    program: Program,
+    views: Views,
+    works: Works = needs_nothing,
+    overwrites: Overwrites = overwrites_nothing,
+) -> MemoryPlan:
     """The plan of `program`.
 
     Args:
         program: any.
         views: which of a step's results need no memory of their own.
         works: the bytes of what a step needs for itself while it runs.
+        overwrites: which of a step's operands each of its results may take the place of.
     """
     roots = _roots(program, views)
     outside = _outside(program, roots)
-    dies = _last_uses(program, roots)
-    cells: list[_Life] = []
-    born: dict[Cell, int] = {}
-    for number, step in enumerate(program.steps):
-        for part in range(len(parts_of(step.node.type))):
-            cell = (step.output, part)
-            if cell not in roots and cell not in outside:
-                born[cell] = number
-        for cell in dies.get(number, ()):
-            if cell in born:
-                type = parts_of(program.steps[born[cell]].node.type)[cell[1]]
-                size = bytes_of(type)
-                cells.append(_Life(cell, size, guess_bytes(size), born[cell], number))
-        results = len(parts_of(step.node.type))
-        cells.extend(
-            _Life((step.output, results + i), size, guess_bytes(size), number, number)
-            for i, size in enumerate(works(step))
-        )
+    cells, place = _lives(program, roots, outside, works, overwrites)
     slots, slot_of = _in_order(cells)
     total, least = _guessed_total(slots), _guessed_peak(cells)
     for order in _ORDERS if len(cells) <= MANY else ():
@@ -129,7 +126,61 @@ def plan_memory(program: Program, views: Views, works: Works = needs_nothing) ->
             total, (slots, slot_of) = _guessed_total(packed[0]), packed
     if is_watched():
         slots, slot_of = _allowed(program, cells, slot_of)
+    slot_of.update({cell: slot_of[first] for cell, first in place.items()})
     return MemoryPlan(slots, slot_of, roots, frozenset(outside))
+
+
+def _lives(
+    program: Program,
+    roots: Mapping[Cell, Cell],
+    outside: Collection[Cell],
+    works: Works,
+    overwrites: Overwrites,
+) -> tuple[list[_Life], dict[Cell, Cell]]:
+    """What is to be packed; and for each cell the first of those that lie in its place one after another."""
+    dies = _last_uses(program, roots)
+    lives: list[_Life] = []
+    place: dict[Cell, Cell] = {}
+    begun: dict[Cell, tuple[int, Size]] = {}
+    for number, step in enumerate(program.steps):
+        ending = dict.fromkeys(dies.get(number, ()))
+        over = overwrites(step)
+        for part, type in enumerate(parts_of(step.node.type)):
+            cell, size = (step.output, part), bytes_of(type)
+            if cell in roots or cell in outside:
+                continue
+            for old in _dying(step, over.get(part, ()), roots, ending):
+                if old in place and begun[place[old]][1] == size and _is_allowed(step):
+                    place[cell] = place[old]
+                    del ending[old]
+                    break
+            else:
+                place[cell] = cell
+                begun[cell] = (number, size)
+        for cell in ending:
+            if cell in place:
+                first, size = begun[place[cell]]
+                lives.append(_Life(place[cell], size, guess_bytes(size), first, number))
+        results = len(parts_of(step.node.type))
+        lives.extend(
+            _Life((step.output, results + i), size, guess_bytes(size), number, number)
+            for i, size in enumerate(works(step))
+        )
+    return lives, place
+
+
+def _dying(
+    step: Step, operands: Sequence[int], roots: Mapping[Cell, Cell], ending: Collection[Cell]
+) -> Iterator[Cell]:
+    """Of these operands of `step`, by number, the memory of those that it alone reads last, and once."""
+    read = [roots.get((buffer, 0), (buffer, 0)) for buffer in step.inputs] if operands else []
+    return (read[i] for i in operands if read[i] in ending and read.count(read[i]) == 1)
+
+
+def _is_allowed(step: Step) -> bool:
+    """Whether `step` may write over an operand: a decision."""
+    node = step.node
+    return not is_watched() or decide(Decision("share", node.op.name, True, "in place", node.loc), node)
 
 
 def _allowed(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from graphc.tensor import Tensor
 from graphc.types import BFLOAT16
-from passes.memory import Cell, MemoryPlan, Works, needs_nothing, plan_memory
+from passes.memory import Cell, MemoryPlan, Overwrites, Works, needs_nothing, overwrites_nothing, plan_memory
 from passes.program import Program, Step
 from passes.weight import parts_of
 from runtime.llvm_backend.fused_contraction import contract_of
@@ -42,9 +42,14 @@ class Cells:
         homes: for cells that lie where others say: what takes those words instead.
     """
 
-    def __init__(self, program: Program, works: Works = needs_nothing) -> None:
+    def __init__(
+        self,
+        program: Program,
+        works: Works = needs_nothing,
+        overwrites: Overwrites = overwrites_nothing,
+    ) -> None:
         self.unmade = find_unmade(program)
-        self.plan: MemoryPlan = plan_memory(program, self.views, works)
+        self.plan: MemoryPlan = plan_memory(program, self.views, works, overwrites)
         self.words: dict[Cell, list[int]] = {}
         self.homes: dict[Cell, Callable[[int], object]] = {}
 

@@ -16,12 +16,14 @@ from passes.memory import Cell
 from passes.program import Program, Step
 from passes.weight import parts_of
 from runtime.execution import BoundProgram
+from runtime.llvm_backend.backend import RowKernel
 from runtime.llvm_backend.cells import Cells
 from runtime.llvm_backend.clocks import Clocks
 from runtime.llvm_backend.library import Library
 from runtime.llvm_backend.native_loops import loop_works, write_loop
 from runtime.llvm_backend.native_steps import CONSTANT, NATIVE, VIEW, Draft, StepWriter
 from runtime.llvm_backend.outcomes import Outcomes
+from runtime.llvm_backend.overwriting import find_overwrites
 from runtime.llvm_backend.python_steps import Turn
 from runtime.llvm_backend.steptable import TableBuilder
 
@@ -75,7 +77,13 @@ def plan_scope(program: Program, bound: BoundProgram, known: frozenset[Symbol], 
             arena = maximum(arena, body.cells.plan.size)
         return (arena, *_WORKS[step.node.op.name](step, bodies))
 
-    cells = Cells(program, works)
+    kernels = {s.output: b.kernel for s, b in zip(program.steps, bound.steps, strict=True)}
+
+    def overwrites(step: Step) -> Mapping[int, Sequence[int]]:
+        kernel = kernels[step.output]
+        return find_overwrites(kernel.plan) if isinstance(kernel, RowKernel) else {}
+
+    cells = Cells(program, works, overwrites)
     return Scope(program, bound, cells, make(program, cells), regions)
 
 

@@ -1,0 +1,77 @@
+"""Overwriting: a kernel writes over an operand only where that is read before."""
+
+import numpy as np
+import pytest
+
+import graphc as gc
+from runtime.llvm_backend import native_regions, overwriting
+from runtime.llvm_backend.backend import RowKernel
+
+
+@pytest.fixture(autouse=True)
+def graph():
+    with gc.Graph(seed=0).as_default() as graph:
+        yield graph
+
+
+def compiled(fetch, feeds):
+    with gc.Session(backend="llvm") as session:
+        return session.compile(fetch, feeds)
+
+
+def overwrites(fetch, feeds):
+    """For the last fused node: which operands each of its results may overwrite, by their names or ops."""
+    kernels = [step.kernel for step in compiled(fetch, feeds).bound.steps]
+    (plan,) = (kernel.plan for kernel in kernels if isinstance(kernel, RowKernel))
+    return overwriting.find_overwrites(plan)
+
+
+def test_a_chain_writes_over_its_operand():
+    x = gc.placeholder("float32", ("n", 4), name="x")
+    assert overwrites(gc.tanh(gc.sort(x) * 2.0), [x]) == {0: (0,)}
+
+
+def test_what_is_broadcast_is_kept():
+    x, row = gc.placeholder("float32", (3, 4), name="x"), gc.placeholder("float32", (4,), name="row")
+    assert overwrites(gc.exp(gc.sort(x) + gc.sort(row)), [x, row]) == {0: (0,)}
+
+
+def test_smaller_elements_are_kept():
+    x = gc.placeholder("float32", (3, 4), name="x")
+    assert overwrites(gc.cast(gc.sort(x), "float64") * 2.0, [x]) == {}
+
+
+def later(x):
+    """The first result is written in the loop that sums it; what it is made of is read in the next."""
+    y = gc.sort(x)
+    first = gc.tanh(y)
+    return [first, y * gc.sum(first, axis=-1, keepdims=True)]
+
+
+def test_what_a_later_loop_reads_is_kept():
+    x = gc.placeholder("float32", (3, 4), name="x")
+    assert overwrites(later(x), [x]) == {1: (0,)}
+
+
+def test_a_kernel_that_overwrites_too_early_is_seen(monkeypatch):
+    monkeypatch.setattr(native_regions, "find_overwrites", lambda plan: {0: (0,)})
+    x = gc.placeholder("float32", (64, 64), name="x")
+    first, second = later(x)
+    fetch = gc.sort(first) @ gc.sort(second)
+    values = np.random.default_rng(0).normal(size=(64, 64)).astype(np.float32)
+    with gc.Session(backend="llvm") as session, gc.Session(backend="numpy") as reference:
+        a, b = session.run(fetch, {x: values}), reference.run(fetch, {x: values})
+    assert not np.allclose(a, b, rtol=1e-3)
+
+
+def test_a_long_chain_takes_one_place():
+    x = gc.placeholder("float32", (64, 64), name="x")
+    y = x
+    for _ in range(6):
+        y = gc.sort(gc.tanh(y @ x) + 1.0)
+    executable = compiled(gc.sum(y), [x])
+    values = np.random.default_rng(0).normal(size=(64, 64)).astype(np.float32)
+    with gc.Session(backend="llvm") as session, gc.Session(backend="numpy") as reference:
+        found, right = (each.run(gc.sum(y), {x: values}) for each in (session, reference))
+    np.testing.assert_allclose(found, right, rtol=1e-5)
+    assert executable.native.arena_bytes({}) <= 3 * 64 * 64 * 4 + 4096
