@@ -58,12 +58,14 @@ class MemoryPlan:
         roots: for each cell that is the memory of another (a view): that one.
         outside: cells with memory elsewhere: what is fed, constants, variables, what is given back,
             and values whose size only their own step knows.
+        over: for each cell that takes the place of an operand that dies with its step: that one.
     """
 
     slots: tuple[Slot, ...]
     slot_of: Mapping[Cell, int]
     roots: Mapping[Cell, Cell]
     outside: frozenset[Cell]
+    over: Mapping[Cell, Cell]
 
     def offsets(self, known: Mapping[Symbol, int]) -> list[int]:
         """Where each slot begins, in bytes, and at the end the size of the arena."""
@@ -115,7 +117,7 @@ def plan_memory(
     """
     roots = _roots(program, views)
     outside = _outside(program, roots)
-    cells, place = _lives(program, roots, outside, works, overwrites)
+    cells, place, over = _lives(program, roots, outside, works, overwrites)
     slots, slot_of = _in_order(cells)
     total, least = _guessed_total(slots), _guessed_peak(cells)
     for order in _ORDERS if len(cells) <= MANY else ():
@@ -127,7 +129,7 @@ def plan_memory(
     if is_watched():
         slots, slot_of = _allowed(program, cells, slot_of)
     slot_of.update({cell: slot_of[first] for cell, first in place.items()})
-    return MemoryPlan(slots, slot_of, roots, frozenset(outside))
+    return MemoryPlan(slots, slot_of, roots, frozenset(outside), over)
 
 
 def _lives(
@@ -136,11 +138,12 @@ def _lives(
     outside: Collection[Cell],
     works: Works,
     overwrites: Overwrites,
-) -> tuple[list[_Life], dict[Cell, Cell]]:
-    """What is to be packed; and for each cell the first of those that lie in its place one after another."""
+) -> tuple[list[_Life], dict[Cell, Cell], dict[Cell, Cell]]:
+    """What is to be packed; the first of those that lie in a cell's place; and which it overwrites."""
     dies = _last_uses(program, roots)
     lives: list[_Life] = []
     place: dict[Cell, Cell] = {}
+    overwritten: dict[Cell, Cell] = {}
     begun: dict[Cell, tuple[int, Size]] = {}
     for number, step in enumerate(program.steps):
         ending = dict.fromkeys(dies.get(number, ()))
@@ -151,7 +154,7 @@ def _lives(
                 continue
             for old in _dying(step, over.get(part, ()), roots, ending):
                 if old in place and begun[place[old]][1] == size and _is_allowed(step):
-                    place[cell] = place[old]
+                    place[cell], overwritten[cell] = place[old], old
                     del ending[old]
                     break
             else:
@@ -166,7 +169,7 @@ def _lives(
             _Life((step.output, results + i), size, guess_bytes(size), number, number)
             for i, size in enumerate(works(step))
         )
-    return lives, place
+    return lives, place, overwritten
 
 
 def _dying(

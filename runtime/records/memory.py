@@ -132,7 +132,10 @@ def spell_memory(cells: Cells, names: Names, arena_bytes: int | None, predicted:
 
 
 def _lives(cells: Cells) -> list[tuple[int, int]]:
-    """From which step and up to which each cell is alive; a view lives as long as it is read."""
+    """From which step and up to which each cell is alive; a view lives as long as it is read.
+
+    What a step overwrites is alive up to the step before.
+    """
     program = cells.program
     end = len(program.steps)
     works: dict[int, list[Cell]] = {}
@@ -153,6 +156,8 @@ def _lives(cells: Cells) -> list[tuple[int, int]]:
     for buffer in kept:
         for part in range(len(parts_of(program.nodes[buffer].type))):
             last[buffer, part] = last[cells.root((buffer, part))] = end
+    for cell, old in cells.plan.over.items():
+        last[old] = first[cell] - 1
     return [(first[cell], last[cell]) if cell in first else (-1, end) for cell in cells.cells]
 
 

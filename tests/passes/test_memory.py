@@ -1,6 +1,7 @@
 """The memory plan: no value is overwritten while it is needed, and the arena is hardly too large."""
 
 import runpy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -99,7 +100,7 @@ def test_no_value_is_overwritten_before_its_last_use(size):
 def test_a_plan_that_forgets_a_use_is_found():
     program = program_of(training())
     memory = plan_memory(program, lambda step: {})  # views without a lifetime of their own
-    forgetful = type(memory)(memory.slots[:1], dict.fromkeys(memory.slot_of, 0), memory.roots, memory.outside)
+    forgetful = replace(memory, slots=memory.slots[:1], slot_of=dict.fromkeys(memory.slot_of, 0))
     with pytest.raises(AssertionError, match="reads rubbish"):
         simulate(program, forgetful, sizes_of(program, 8))
 
