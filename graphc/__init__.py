@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from graphc.files import load_graph, save_graph
     from graphc.text import parse, show, show_with_data
     from graphc.verification import verify
+    from passes.networks import to_networkx
     from passes.optimization import optimize, record
     from runtime.backend import backends
     from runtime.checking import check_passes
@@ -67,6 +68,7 @@ _LATER = {
     **dict.fromkeys(("load_graph", "save_graph"), "graphc.files"),
     **dict.fromkeys(("parse", "show", "show_with_data"), "graphc.text"),
     "dump": "runtime.dumping",
+    "to_networkx": "passes.networks",
     "check_gradient": "runtime.slope_check",
     "check_passes": "runtime.checking",
     "verify": "graphc.verification",

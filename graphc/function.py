@@ -50,6 +50,16 @@ class Function:
         effects = f", {len(self.effects)} effects" if self.effects else ""
         return f"<graphc Function ({inputs}) -> ({outputs}){effects}>"
 
+    def _repr_svg_(self) -> str | None:
+        from graphc.drawing.notebook import picture_of  # only notebooks ask
+
+        return picture_of(self)
+
+    def _repr_html_(self) -> str:
+        from graphc.drawing.notebook import page_part_of  # only notebooks ask
+
+        return page_part_of(self)
+
     def __str__(self) -> str:
         from graphc.text import show  # the text form builds on Function
 

@@ -105,6 +105,16 @@ class Graph:
     def __repr__(self) -> str:
         return f"<graphc Graph: {len(self._named)} named tensors, {len(self.variables)} variables>"
 
+    def _repr_svg_(self) -> str | None:
+        from graphc.drawing.notebook import picture_of  # only notebooks ask
+
+        return picture_of(self)
+
+    def _repr_html_(self) -> str:
+        from graphc.drawing.notebook import page_part_of  # only notebooks ask
+
+        return page_part_of(self)
+
     def __deepcopy__(self, memo: object) -> Graph:
         return self
 

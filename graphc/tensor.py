@@ -70,6 +70,16 @@ class Tensor(Operators):
         place = f", made at {self.loc.short}" if self.loc else ""
         return f"<graphc {self.op.name} {name}: {self.type}{place}>"
 
+    def _repr_svg_(self) -> str | None:
+        from graphc.drawing.notebook import picture_of  # only notebooks ask
+
+        return picture_of(self)
+
+    def _repr_html_(self) -> str:
+        from graphc.drawing.notebook import page_part_of  # only notebooks ask
+
+        return page_part_of(self)
+
     def __len__(self) -> int:
         shape = self.result.shape
         if not shape:

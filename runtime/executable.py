@@ -143,6 +143,16 @@ class Executable:
 
         return record_executable(self)
 
+    def _repr_svg_(self) -> str | None:
+        from graphc.drawing.notebook import picture_of  # only notebooks ask
+
+        return picture_of(self.function)
+
+    def _repr_html_(self) -> str:
+        from graphc.drawing.notebook import page_part_of  # only notebooks ask
+
+        return page_part_of(self.function)
+
     def peak_bytes(self, sizes: Mapping[str, Any] | None = None) -> int:
         """The most bytes that are alive at once in a run, as predicted from the lifetimes of buffers.
 
