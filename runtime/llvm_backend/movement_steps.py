@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from graphc.sizes import Size, product
+from graphc.ops.window import span
+from graphc.sizes import Size, minimum, product
 from graphc.tensor import Tensor
-from runtime.llvm_backend.loop_kernel import CHUNK_BYTES, LoopKernel, LoopWriter, bits_type, item_bytes
+from runtime.llvm_backend.loop_kernel import (
+    CHUNK_BYTES,
+    LoopKernel,
+    LoopWriter,
+    bits_type,
+    decoded,
+    dense_strides,
+    item_bytes,
+)
 from runtime.llvm_backend.loop_kernel import split_evenly as split
+from runtime.llvm_backend.strided import see, see_dense
+from runtime.llvm_backend.writer import Value
 
 _SEGMENT = 2 * CHUNK_BYTES
 
@@ -75,7 +86,91 @@ def _join_slices(node: Tensor, number: int, rows: Size, length: Size, start: Siz
     return w.kernel(f"{node.op.name} of slices", groups * segments)
 
 
+def _slice(node: Tensor) -> Sequence[LoopKernel]:
+    (x,), attrs = node.inputs, node.attrs
+    whole, starts, steps = x.result.sizes, attrs["starts"], attrs["steps"]
+    offset, strides = _part(dense_strides(x), starts, steps)
+    inside = _inside(whole, starts, attrs["sizes"], steps)
+    return (_placed(node, attrs["sizes"], (offset, strides), (0, dense_strides(node)), inside),)
+
+
+def _windows(node: Tensor) -> Sequence[LoopKernel]:
+    seen = see(node, see_dense(node.inputs[0]))
+    shape, attrs = node.result.sizes, node.attrs
+    reaches = [span(n, dilation) for n, dilation in zip(attrs["size"], attrs["dilations"], strict=True)]
+    whole = node.inputs[0].result.sizes
+    fits = [whole[axis] - reach for axis, reach in zip(attrs["axes"], reaches, strict=True)]
+    return (_placed(node, shape, (seen.offset, seen.strides), (0, dense_strides(node)), fits),)
+
+
+def _embed(node: Tensor) -> Sequence[LoopKernel]:
+    (x,), attrs = node.inputs, node.attrs
+    shape, starts, steps = x.result.sizes, attrs["starts"], attrs["steps"]
+    inside = _inside(attrs["shape"], starts, shape, steps)
+    to = _part(dense_strides(node), starts, steps)
+    return _cleared(node), _placed(node, shape, (0, dense_strides(x)), to, inside)
+
+
+_Lie = tuple[Size, Sequence[Size]]  # where the first element lies, and how far each axis steps
+
+
+def _part(strides: Sequence[Size], starts: Sequence[Size], steps: Sequence[int]) -> _Lie:
+    offset: Size = 0
+    for start, stride in zip(starts, strides, strict=True):
+        offset = offset + start * stride
+    return offset, [step * stride for step, stride in zip(steps, strides, strict=True)]
+
+
+def _inside(
+    whole: Sequence[Size], starts: Sequence[Size], counts: Sequence[Size], steps: Sequence[int]
+) -> list[Size]:
+    """Numbers that are not negative where a slice lies inside of `whole`; one without elements does."""
+    found: list[Size] = []
+    for size, start, count, step in zip(whole, starts, counts, steps, strict=True):
+        if (start, count, step) == (0, size, 1):
+            continue
+        end, some = start + (count - 1) * step, minimum(count, 1)
+        low, high = (start, end) if step > 0 else (end, start)
+        found += [count, some * low, some * (size - 1 - high)]
+    return found
+
+
+def _placed(
+    node: Tensor, shape: Sequence[Size], source: _Lie, to: _Lie, natural: Sequence[Size]
+) -> LoopKernel:
+    """Copies an array of `shape` that lies as `source` says to where `to` says."""
+    w, type, item = LoopWriter(), bits_type(node.dtype), item_bytes(node.dtype)
+    outer, inner = (shape[:-1], shape[-1]) if shape else ((), 1)
+    steps = [lie[1][-1] if shape else 1 for lie in (source, to)]
+    per, chunks = split(product(outer), inner * (2 * item))
+    first = w.address(w.operand(0), w.size("x", source[0]), type)
+    goal = w.address(w.result(), w.size("y", to[0]), type)
+    moves = {name: lie[1][: len(outer)] for name, lie in (("x", source), ("y", to))}
+    count, x_step, y_step = w.size("inner", inner), w.size("x.step", steps[0]), w.size("y.step", steps[1])
+
+    def row(number: Value) -> None:
+        x, y = (w.address(p, at, type) for p, at in zip((first, goal), decoded(w, number, outer, moves), strict=True))
+        if steps == [1, 1]:
+            w.copy(y, x, w.mul(count, item))
+        else:
+            w.each(count, lambda i: w.store(type, w.load(type, x, w.mul(i, x_step)), y, w.mul(i, y_step)))
+
+    w.own(w.size("rows", product(outer)), w.size("per", per), row)
+    return w.kernel(f"{node.op.name} of {type}", chunks, natural=natural)
+
+
+def _cleared(node: Tensor) -> LoopKernel:
+    w = LoopWriter()
+    bytes = product(node.result.sizes) * item_bytes(node.dtype)
+    first = w.mul("%chunk", _SEGMENT)
+    w.clear(w.address(w.result(), first, "i8"), w.min(w.sub(w.size("bytes", bytes), first), _SEGMENT))
+    return w.kernel("zeros", (bytes + (_SEGMENT - 1)) // _SEGMENT)
+
+
 LOOPS: dict[str, Callable[[Tensor], Sequence[LoopKernel]]] = {
     "concat": _concat,
     "stack": _stack,
+    "strided_slice": _slice,
+    "windows": _windows,
+    "embed": _embed,
 }

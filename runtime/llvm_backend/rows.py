@@ -158,7 +158,8 @@ class _Frame:
             return None
         varies = [False] * (len(seen) - len(sizes))
         for a, b in zip(sizes, seen[len(seen) - len(sizes) :], strict=True):
-            if a not in (1, b):
+            met = user.op.family == "elementwise" and not (isinstance(a, int) and isinstance(b, int))
+            if a not in (1, b) and not met:  # sizes that meet in an op are equal, or the run is refused
                 return None
             varies.append(a != 1)
         if seen == self.outer and seen != (*self.outer, self.inner):

@@ -240,3 +240,15 @@ def test_kernels_are_shared_and_valid():
         for text in texts[n]:
             llvm.parse_assembly(text).verify()
     assert texts[4] == texts[9]
+
+
+def test_sizes_that_meet_are_one_kernel():
+    x, y = gc.placeholder("float32", (None, None)), gc.placeholder("float32", (None,))
+    z = gc.placeholder("float32", (None, 4))
+    fetches = [x + y, gc.where(x > y, x, z)]
+    for n in SIZES:
+        assert agree(fetches, {x: drawn((n, 4)), y: drawn(4), z: drawn((n, 4), seed=2)}) == 0
+    with gc.Session(backend="llvm") as session:
+        assert session.run(fetches[0], {x: np.ones((2, 4)), y: np.ones(1)}).tolist() == [[2.0] * 4] * 2
+        with pytest.raises(gc.ShapeError):
+            session.run(fetches[0], {x: np.ones((2, 4)), y: np.ones(3)})
