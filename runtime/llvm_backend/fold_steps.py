@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from graphc.sizes import Size, product
 from graphc.tensor import Tensor
-from graphc.types import BOOL, FLOAT64
+from graphc.types import BOOL, FLOAT64, INT64
 from runtime.llvm_backend.casts import cast
 from runtime.llvm_backend.folds import (
     Axis,
@@ -294,6 +294,8 @@ def _prod(node: Tensor) -> list[LoopKernel]:
 
 
 def _truth(op: str, neutral: int) -> Callable[[Tensor], list[LoopKernel]]:
+    """Of bools; an extremum of none is an error."""
+
     def make(node: Tensor) -> list[LoopKernel]:
         reduction = _Reduction(node, node.attrs["axis"])
 
@@ -301,14 +303,60 @@ def _truth(op: str, neutral: int) -> Callable[[Tensor], list[LoopKernel]]:
             (result,) = reduction.fold(Combine(op, BOOL, BOOL, neutral), width)
             reduction.store(lambda em: result, width)
 
-        return [reduction.kernel(write)]
+        return [reduction.kernel(write, [reduction.reduced] if node.op.fallible else [])]
 
     return make
+
+
+def _extremum(op: str) -> Callable[[Tensor], list[LoopKernel]]:
+    """Of bools, and of what memory holds as another dtype."""
+
+    def make(node: Tensor) -> list[LoopKernel]:
+        dtype = held(node.dtype)
+        if dtype is BOOL:
+            return _truth("logical_or", 0)(node) if op == "maximum" else _truth("logical_and", 1)(node)
+        if not dtype.is_floating:
+            return []
+        reduction = _Reduction(node, node.attrs["axis"])
+
+        def write(width: int) -> None:
+            neutral = float("-inf") if op == "maximum" else float("inf")
+            (result,) = reduction.fold(Combine(op, dtype, dtype, neutral), width)
+            reduction.store(lambda em: result, width)
+
+        return [reduction.kernel(write, [reduction.reduced])]
+
+    return make
+
+
+def _sum(node: Tensor) -> list[LoopKernel]:
+    reduction = _Reduction(node, node.attrs["axis"])
+    total = FLOAT64 if node.dtype.is_floating else node.dtype
+
+    def write(width: int) -> None:
+        (result,) = reduction.fold(Combine("add", held(reduction.given), total, 0), width)
+        reduction.store(lambda em: cast(em, result, total, node.dtype), width)
+
+    return [reduction.kernel(write)]
+
+
+def _segment_count(node: Tensor) -> list[LoopKernel]:
+    reduction = _Reduction(node, (0,))
+
+    def write(width: int) -> None:
+        (last,) = reduction.fold(Combine("maximum", reduction.given, INT64, -1), width)
+        reduction.store(lambda em: em.binary("add", "i64", last, em.integer("i64", 1)), width)
+
+    return [reduction.kernel(write)]
 
 
 LOOPS: dict[str, Callable[[Tensor], Sequence[LoopKernel]]] = {
     "mean": _mean,
     "prod": _prod,
+    "sum": _sum,
+    "max": _extremum("maximum"),
+    "min": _extremum("minimum"),
+    "segment_count": _segment_count,
     "any": _truth("logical_or", 0),
     "all": _truth("logical_and", 1),
     "argmax": _argument(largest=True),

@@ -9,6 +9,7 @@ from graphc.sizes import Size, minimum, product
 from graphc.tensor import Tensor
 from runtime.llvm_backend.loop_kernel import (
     CHUNK_BYTES,
+    OTHER,
     LoopKernel,
     LoopWriter,
     bits_type,
@@ -149,7 +150,10 @@ def _placed(
     count, x_step, y_step = w.size("inner", inner), w.size("x.step", steps[0]), w.size("y.step", steps[1])
 
     def row(number: Value) -> None:
-        x, y = (w.address(p, at, type) for p, at in zip((first, goal), decoded(w, number, outer, moves), strict=True))
+        x, y = (
+            w.address(p, at, type)
+            for p, at in zip((first, goal), decoded(w, number, outer, moves), strict=True)
+        )
         if steps == [1, 1]:
             w.copy(y, x, w.mul(count, item))
         else:
@@ -167,10 +171,26 @@ def _cleared(node: Tensor) -> LoopKernel:
     return w.kernel("zeros", (bytes + (_SEGMENT - 1)) // _SEGMENT)
 
 
+def _check(node: Tensor) -> Sequence[LoopKernel]:
+    """The condition, which fails the run where a byte of it is 0."""
+    w = LoopWriter()
+    count = product(node.result.sizes)
+    source, to = w.operand(0), w.result()
+
+    def element(i: Value) -> None:
+        holds = w.load("i8", source, i)
+        w.store("i8", holds, to, i)
+        w.when(w.value(f"icmp eq i8 {holds}, 0"), lambda: w.fail(OTHER, i))
+
+    w.own(w.size("count", count), _SEGMENT, element)
+    return (w.kernel("check", (count + (_SEGMENT - 1)) // _SEGMENT),)
+
+
 LOOPS: dict[str, Callable[[Tensor], Sequence[LoopKernel]]] = {
     "concat": _concat,
     "stack": _stack,
     "strided_slice": _slice,
     "windows": _windows,
+    "check": _check,
     "embed": _embed,
 }

@@ -21,7 +21,6 @@ joins them, in an order that depends on the length alone.
 from __future__ import annotations
 
 from graphc.tensor import Tensor
-from graphc.types import BOOL
 from passes.fusion import REDUCTIONS
 from runtime.llvm_backend.row_parts import PartWriter
 from runtime.llvm_backend.row_writer import RowWriter
@@ -54,6 +53,4 @@ def write_rows(plan: RowPlan, target: Target, looks: frozenset[Tensor] = frozens
 
 
 def _has_code(node: Tensor) -> bool:
-    if node.op not in REDUCTIONS:
-        return has_code(node.op.name)
-    return node.inputs[0].dtype is not BOOL or node.op.name not in ("max", "min")
+    return node.op in REDUCTIONS or has_code(node.op.name)

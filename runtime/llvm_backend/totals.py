@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from graphc.tensor import Tensor
-from graphc.types import FLOAT32, FLOAT64, DType
+from graphc.types import BOOL, FLOAT32, FLOAT64, DType
 from runtime.llvm_backend.scalars import emit_op
 from runtime.llvm_backend.text import Emitter
 from runtime.llvm_backend.values import register_scalar
@@ -129,10 +129,9 @@ def total_of(em: Emitter, node: Tensor) -> Total:
     """The total of a reduction."""
     dtype = node.inputs[0].dtype
     scalar = register_scalar(dtype)
-    if node.op.name in ("any", "all"):
-        return Total(
-            dtype, dtype, dtype, ("true" if node.op.name == "all" else "false",), _TRUTH[node.op.name]
-        )
+    if dtype is BOOL and node.op.name in _TRUTH:
+        meet = _TRUTH[node.op.name]
+        return Total(dtype, dtype, dtype, ("true" if meet == "logical_and" else "false",), meet)
     if node.op.name == "prod":
         lanes = FLOAT64 if dtype.is_floating else node.dtype
         one = em.number("double", 1.0) if dtype.is_floating else "1"
@@ -152,7 +151,7 @@ def total_of(em: Emitter, node: Tensor) -> Total:
     return Total(dtype, dtype, dtype, (str(low if largest else high),), meet)
 
 
-_TRUTH = {"any": "logical_or", "all": "logical_and"}
+_TRUTH = {"any": "logical_or", "max": "logical_or", "all": "logical_and", "min": "logical_and"}
 
 
 def across(one: Emitter, width: int, total: Total, value: str) -> str:

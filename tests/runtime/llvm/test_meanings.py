@@ -1,0 +1,56 @@
+"""What runs by its meaning, in Python, inside of programs that are otherwise native: this list only shrinks."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import graphc as gc
+from graphc.op import OPS
+
+# Each op with the reason why it has no machine code.
+MEANINGS = {
+    "lgamma": "a rare function, whose meaning is a series of many terms",
+    "digamma": "likewise",
+    "polygamma": "likewise",
+    "orthogonal_factor": "LAPACK's; initializers alone need it, once",
+    "unique": "its result has a size that only the run knows",
+    "nonzero": "likewise",
+    "flat_nonzero": "likewise",
+    "boolean_mask": "likewise",
+    "state_rank": "gives sizes to those that follow",
+    "placeholder_with_default": "likewise",
+    "overlap_add": "not yet a contraction",
+    "matmul": "of bool: not yet a contraction",
+    "print": "writes to standard error",
+    "call_python": "is Python",
+}
+
+
+def _examples():
+    path = Path(__file__).parents[2] / "test_ops.py"
+    spec = importlib.util.spec_from_file_location("examples_of_ops", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+EXAMPLES = _examples()
+
+
+@pytest.mark.parametrize("op", [op for op in OPS.values() if op.examples], ids=lambda op: op.name)
+def test_every_example_of_an_op_is_native(op):
+    """And gives what NumPy gives, with sizes known before the run, and not."""
+    for example in op.examples:
+        for sizes in ("known", "unknown") if example.operands else ("known",):
+            call = EXAMPLES.Call(op, example, sizes)
+            expected = call.run(call.outputs)
+            with gc.Session(graph=call.graph, backend="llvm") as session:
+                found = session.run(call.outputs, call.feeds())
+                record = session.compile(call.outputs, list(call.feeds())).record
+            assert set(record["fallbacks"]) <= set(MEANINGS)
+            for a, b, output in zip(found, expected, call.outputs, strict=True):
+                assert (np.shape(a), np.asarray(a).dtype) == (np.shape(b), np.asarray(b).dtype)
+                rtol = {"float64": 1e-10, "float32": 2e-5}.get(output.dtype.name, 1e-2)
+                np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol / 10)
