@@ -1,4 +1,4 @@
-"""What runs by its meaning, in Python, inside of programs that are otherwise native: this list only shrinks."""
+"""What runs by its meaning, in Python, in programs that are otherwise native. The list only shrinks."""
 
 import importlib.util
 from pathlib import Path
