@@ -14,6 +14,7 @@ from graphc.tensor import Tensor
 from passes.memory import MemoryPlan
 from passes.program import Program, Step
 from passes.stages import stage
+from runtime.counting import Counter
 
 Array = np.ndarray[Any, Any]
 Kernel = Callable[..., Any]  # operands as arrays -> the result, or a tuple of results
@@ -77,6 +78,12 @@ class Whole(Protocol):
     @property
     def returns(self) -> int:
         """How many steps run in Python, those in loops counted once."""
+
+    def shortcut(self, form: str, scalars: bool, count: Counter) -> Callable[..., Any]:
+        """As `call`; gives its results as ``"single"``, ``"tuple"`` or ``"list"``, and counts what went well.
+
+        `scalars`: what has no axes is given as a NumPy scalar.
+        """
 
     def arena_bytes(self, known: dict[Symbol, int]) -> int:
         """The bytes that a run's arena takes, scratch included."""

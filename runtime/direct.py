@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from graphc.errors import GraphError
 from graphc.tensor import Tensor
-from graphc.types import BFLOAT16
+from graphc.types import BFLOAT16, TensorType
 from runtime.backend import Array
+from runtime.counting import Counter
 from runtime.executable import Executable, Mismatch
 from runtime.feeds import Feeds, convert
 from runtime.fetches import Fetches
@@ -21,43 +22,74 @@ Results = tuple[list[Any], dict[str, Array]]  # the values of the outputs; what 
 ShortWay = tuple[Callable[..., Any], tuple[str, ...], Callable[[Any], Any] | None]
 
 
-def short_way(executable: Executable, fetches: Fetches, feeds: Sequence[Tensor]) -> ShortWay | None:
-    """The shortest way from arrays to results of a run that changes nothing but the count of runs."""
+def take(way: ShortWay, variables: Mapping[str, Array], values: Iterable[Any]) -> Any:
+    """The results of a run on the short `way`; NotImplemented where it must go another one."""
+    call, names, finish = way
+    if names:
+        try:
+            rest = [variables[name] for name in names]
+        except KeyError:  # the walk says which one has no value
+            return NotImplemented
+        result = call(*values, *rest)
+    else:
+        result = call(*values)
+    return result if finish is None or result is NotImplemented else finish(result)
+
+
+def way_key(fetches: Any, feed_dict: Any) -> Hashable:
+    """What tells a run of tensors, alone or in a list or tuple, with tensors fed; None for other runs."""
+    if feed_dict is None:
+        fed: tuple[Any, ...] = ()
+    elif feed_dict.__class__ is dict:
+        fed = (*feed_dict,)
+        for key in fed:
+            if key.__class__ is not Tensor:
+                return None
+    else:
+        return None
+    kind = type(fetches)
+    if kind is Tensor:
+        return (fetches, *fed)
+    if kind is not list and kind is not tuple:
+        return None
+    for leaf in fetches:
+        if leaf.__class__ is not Tensor:
+            return None
+    return ((kind, *fetches), *fed)
+
+
+def short_way(
+    executable: Executable, fetches: Fetches, feeds: Sequence[Tensor], count: Counter
+) -> ShortWay | None:
+    """The shortest way from arrays to results of a run that changes nothing but the `count` of runs."""
     native = executable.native
     if native is None or native.takes_state or native.assigned or executable.draws:
         return None
     if any(tensor.dtype is BFLOAT16 for tensor in feeds):  # what is fed is rounded
         return None
+    scalars = any(output.type == TensorType(output.dtype, ()) for output in _values(executable))
+    nest: Any = fetches.nest
+    form = _FORMS.get(type(nest))
+    if nest.__class__ is Tensor and native.is_single:
+        return native.shortcut("single", scalars, count), native.variables, None
+    places = tuple(range(len(fetches.tensors)))
+    in_order = places == fetches.places == native.fetches
+    if form is not None and in_order and all(leaf.__class__ is Tensor for leaf in nest):
+        return native.shortcut(form, scalars, count), native.variables, None
 
     def finish(outputs: Any) -> Any:
-        whole = (outputs,) if native.is_single else outputs
-        values = [None if place is None else whole[place] for place in native.fetches]
+        values = [None if place is None else outputs[place] for place in native.fetches]
         return fetches.arrange(give_away(values, fetches.places))
 
-    if fetches.nest.__class__ is Tensor and native.is_single:
-        scalar = executable.function.outputs[0].result.shape == ()
-        return native.call, native.variables, _scalar if scalar else None
-    places = tuple(range(len(fetches.tensors)))
-    plain = all(leaf.__class__ is Tensor for leaf in fetches.nest) if type(fetches.nest) is list else False
-    if plain and places == fetches.places == native.fetches:
-        scalar = any(output.result.shape == () for output in executable.function.outputs)
-        if native.is_single:
-            return native.call, native.variables, _list_of_scalar if scalar else _list_of
-        if not scalar:
-            return native.call, native.variables, None
-    return native.call, native.variables, finish
+    return native.shortcut("list", False, count), native.variables, finish
 
 
-def _list_of(array: Array) -> list[Array]:
-    return [array]
+_FORMS: dict[type, str] = {list: "list", tuple: "tuple"}
 
 
-def _list_of_scalar(array: Array) -> list[Any]:
-    return [array[()]]
-
-
-def _scalar(array: Array) -> Any:
-    return array[()]
+def _values(executable: Executable) -> Iterator[Tensor]:
+    """What is fetched, operations left out."""
+    return (output for output in executable.function.outputs if isinstance(output.type, TensorType))
 
 
 def run_whole(

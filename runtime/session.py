@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import ExitStack
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -21,7 +21,8 @@ from passes.target import PLAIN, Target
 from runtime.backend import BACKENDS, Array, choose_backend, choose_threads
 from runtime.checkpoint import Checkpoint, choose_variables, read_checkpoint, write_checkpoint
 from runtime.committed import EMPTY, State
-from runtime.direct import ShortWay, give_away, run_whole, short_way
+from runtime.counting import Counter
+from runtime.direct import ShortWay, give_away, run_whole, short_way, take, way_key
 from runtime.executable import Executable, Sizes
 from runtime.feeds import Feeds, convert_all, feedables, override, resolve_feeds
 from runtime.fetches import Fetches, Reads, resolve_fetches
@@ -96,6 +97,8 @@ class Session:
         self._seed, self._seed_is_given = (seed or 0) & _SEED_MASK, seed is not None
         self._state = EMPTY
         self._light_runs = 0  # those that changed no variable
+        self._native_runs = Counter()  # of these, those that went the shortest way
+        self._ways: dict[Hashable, ShortWay] = {}  # the shortest ways of `run`
         self._closed = False
         self._entered = threading.local()
         self._reads = Reads(self.graph)
@@ -127,9 +130,24 @@ class Session:
         Raises: FeedError, FetchError, UnknownNameError, UninitializedError, SessionClosedError, and
         what the ops raise while running.
         """
+        key = way_key(fetches, feed_dict)
+        way = self._ways.get(key)
+        if way is not None:
+            result = take(way, self._state.variables, () if feed_dict is None else feed_dict.values())
+            if result is not NotImplemented:
+                return result
         self._refuse_closed()
         wanted = resolve_fetches(self.graph, fetches, self._reads)
-        return self._run(wanted, resolve_feeds(self.graph, feed_dict))
+        feeds = resolve_feeds(self.graph, feed_dict)
+        result = self._run(wanted, feeds)
+        if key is not None and (way := self._short_way(wanted, feeds.tensors)) is not None:
+            self._ways[key] = way
+        return result
+
+    def _short_way(self, wanted: Fetches, tensors: tuple[Tensor, ...]) -> ShortWay | None:
+        """The shortest way to `wanted` with `tensors` fed, after a first run."""
+        executable = self._compilation.direct(wanted.tensors, tensors, lambda: None)
+        return None if executable is None else short_way(executable, wanted, tensors, self._native_runs)
 
     def make_callable(self, fetches: Any, feed_list: Sequence[Any] = ()) -> Callable[..., Any]:
         """A function ``step(*values)`` that runs `fetches` with `feed_list` fed, position by position.
@@ -145,12 +163,10 @@ class Session:
             self._refuse_closed()
             if len(values) != len(targets):
                 raise FeedError(f"{len(targets)} values are to be fed, and {len(values)} were given")
-            if len(tensors) == len(targets):
-                return self._run(wanted, Feeds(tensors, values, ()))
-            pairs = list(zip(targets, values, strict=True))
-            overrides = [(t, v) for t, v in pairs if isinstance(t, Variable)]
+            pairs = tuple(zip(targets, values, strict=True))
+            fed = [v for t, v in pairs if isinstance(t, Tensor)]
             return self._run(
-                wanted, Feeds(tensors, [v for t, v in pairs if isinstance(t, Tensor)], overrides)
+                wanted, Feeds(tensors, fed, [(t, v) for t, v in pairs if isinstance(t, Variable)])
             )
 
         short: ShortWay | None = None
@@ -160,23 +176,10 @@ class Session:
             if short is None or self._closed:
                 result = run(*values)
                 if len(tensors) == len(targets):
-                    executable = self._compilation.direct(wanted.tensors, tensors, lambda: None)
-                    short = None if executable is None else short_way(executable, wanted, tensors)
+                    short = self._short_way(wanted, tensors)
                 return result
-            call, names, finish = short
-            if names:
-                variables = self._state.variables
-                try:
-                    result = call(*values, *[variables[name] for name in names])
-                except KeyError:
-                    return run(*values)
-            else:
-                result = call(*values)
-            if result is NotImplemented:
-                return run(*values)
-            with self._committing:
-                self._light_runs += 1
-            return result if finish is None else finish(result)
+            result = take(short, self._state.variables, values)
+            return run(*values) if result is NotImplemented else result
 
         return step
 
@@ -310,7 +313,7 @@ class Session:
 
     def _run_count(self, state: State) -> int:
         """How many runs went well before."""
-        return state.run_count + self._light_runs
+        return state.run_count + self._light_runs + self._native_runs.value
 
     # Checkpoints.
 
@@ -347,7 +350,7 @@ class Session:
             now = self._state
             after = MappingProxyType({**now.variables, **found.values})
             if variables is None:
-                self._light_runs = 0
+                self._light_runs = self._native_runs.value = 0
             self._state = State(after, now.run_count if variables is not None else found.run_count)
             if variables is None and not self._seed_is_given:
                 self._seed = found.seed
@@ -357,6 +360,7 @@ class Session:
     def close(self) -> None:
         """Ends the session and lets go of its variables. Closing twice is no error."""
         self._closed = True
+        self._ways = {}
         self._state = EMPTY
 
     def _refuse_closed(self) -> None:

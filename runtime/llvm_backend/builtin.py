@@ -21,7 +21,11 @@ from runtime.llvm_backend.library import keep_for_ever, load
 from runtime.llvm_backend.polling import address_of
 
 _FASTCALL = 0x80
-_ARRAY_TYPE, _ARRAY_NEW = 2, 93  # slots of NumPy's table of functions: numpy/__multiarray_api.h
+_ARRAY_TYPE, _ARRAY_RETURN, _ARRAY_NEW = (
+    2,
+    76,
+    93,
+)  # slots of NumPy's table of functions: numpy/__multiarray_api.h
 _PYTHON = (
     *("Py_IncRef", "Py_DecRef", "PyCapsule_GetPointer", "PyCapsule_GetContext", "PyErr_CheckSignals"),
     *("PyEval_SaveThread", "PyEval_RestoreThread", "PyObject_CallFunction", "PyObject_Vectorcall"),
@@ -68,6 +72,11 @@ def find_trouble() -> str:
         made = make(
             id(np.ndarray), 2, ctypes.addressof(sizes), np.dtype(np.float32).num, None, None, 0, 0, None
         )
+        give = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p)(table[_ARRAY_RETURN])
+        number = np.array(2.5)
+        _python(None, "Py_IncRef", ctypes.py_object)(number)  # it is taken
+        if type(give(id(number))) is not type(number[()]):
+            return "NumPy does not make scalars as expected"
         if made.shape != (2, 3) or made.dtype != np.float32 or not made.flags.c_contiguous:
             return "NumPy does not make arrays as expected"
     except (AttributeError, ValueError, TypeError) as error:
@@ -121,6 +130,7 @@ def _native() -> tuple[_MethodDef, int]:
     table, python = _array_functions(), ctypes.pythonapi
     imports = {name: address_of(getattr(python, name)) for name in _PYTHON}
     imports["array_type"], imports["array_new"] = id(np.ndarray), table[_ARRAY_NEW]
+    imports["array_return"] = table[_ARRAY_RETURN]
     imports["not_implemented"], imports["run"] = id(NotImplemented), steploop.run_address()
     code = load([callcode.call_module(imports)]).pin()
     definition = _MethodDef(b"run", code.address("call", "call"), _FASTCALL, b"Runs an executable on arrays.")

@@ -17,12 +17,13 @@ from __future__ import annotations
 import ctypes
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from graphc.errors import VerificationError
+from runtime.counting import Counter
 from runtime.llvm_backend import builtin, steploop
 from runtime.llvm_backend.arraycode import ANY, BIND, FIXED, SAME
 from runtime.llvm_backend.callcode import FIELDS, LIST, SINGLE, TUPLE
@@ -32,8 +33,7 @@ from runtime.llvm_backend.steptable import RunWords, StepTable, TableBuilder
 Array = np.ndarray[Any, Any]
 Size = int | tuple[int, ...]
 Handler = Callable[[int, int, int], object]
-MOST_STATES = 64
-_STATES = FIELDS.index("states")
+MOST_STATES = 256
 _FORMS = {"single": SINGLE, "tuple": TUPLE, "list": LIST}
 
 
@@ -100,6 +100,8 @@ class Call:
     returns and lets the call go the slow way. ``slow(*arrays)`` is called with what does not fit, or
     when all words are in use; without it the function returns NotImplemented.
 
+    `scalars`: what has no axes is given as a NumPy scalar. `count` is counted up by each call that went well.
+
     A function keeps its Call alive, and with it handler and slow. The garbage collector does not see
     through a builtin: neither of them may hold a function of this Call, or none is ever freed.
     """
@@ -110,14 +112,17 @@ class Call:
         signature: Signature,
         handler: Handler | None = None,
         slow: Callable[..., Any] | None = None,
+        scalars: bool = False,
+        count: Counter | None = None,
     ) -> None:
         self.table, self.signature = table, signature
+        self.scalars, self.count = scalars, count
         self.handler, self.slow = handler or _refuse_to_handle, slow
         self.prelude = -1 if signature.prelude is None else table.marks[signature.prelude]
         self.main = 0 if signature.main is None else table.marks[signature.main]
         self.states: list[RunWords] = []
         self._lock = threading.Lock()
-        self._state_list = (ctypes.c_int64 * MOST_STATES)()
+        self._state_list = (ctypes.c_int64 * (1 + MOST_STATES))()  # how many, then the address of each
         self._feed_stream = _words(_feed_stream(signature.feeds))
         self._output_stream = _words(_output_stream(signature))
         fields = {
@@ -125,8 +130,7 @@ class Call:
             "feed_stream": ctypes.addressof(self._feed_stream),
             "outputs": len(signature.outputs),
             "output_stream": ctypes.addressof(self._output_stream),
-            "states": 0,
-            "state_list": ctypes.addressof(self._state_list),
+            "states": ctypes.addressof(self._state_list),
             "steps": table.address,
             "prelude": self.prelude,
             "main": self.main,
@@ -134,8 +138,17 @@ class Call:
             "slow": 0 if slow is None else id(slow),
             "form": _FORMS[signature.form],
             "hold": 8 * signature.hold,
+            "scalars": scalars,
+            "count": 0 if count is None else count.address,
         }
         self._tables = (ctypes.c_int64 * len(FIELDS))(*[fields[name] for name in FIELDS])
+
+    def variant(self, form: str, scalars: bool, count: Counter) -> Call:
+        """One on the same words that gives its results in another form; see the arguments of the class."""
+        made = Call(self.table, replace(self.signature, form=form), self.handler, None, scalars, count)
+        made.states, made._state_list = self.states, self._state_list
+        made._tables[FIELDS.index("states")] = ctypes.addressof(self._state_list)
+        return made
 
     def add_state(self, prepare: Callable[[RunWords], object] | None = None) -> RunWords | None:
         """More words, which `prepare` readies before any call sees them; None: there are enough."""
@@ -146,9 +159,9 @@ class Call:
             state = RunWords(self.table)
             if prepare is not None:
                 prepare(state)
-            self._state_list[number] = state.address
+            self._state_list[1 + number] = state.address
             self.states.append(state)
-            self._tables[_STATES] = number + 1
+            self._state_list[0] = number + 1  # after its address
             return state
 
     def claim_state(self) -> RunWords | None:
@@ -188,6 +201,10 @@ class PortableFunction:
             finally:
                 state.release()
             if results is not None:
+                if call.count is not None:
+                    call.count.add()
+                if call.scalars:
+                    results = [result if result.ndim else result[()] for result in results]
                 form = call.signature.form
                 return results[0] if form == "single" else results if form == "list" else tuple(results)
         return NotImplemented if call.slow is None else call.slow(*arrays)

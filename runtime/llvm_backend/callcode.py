@@ -17,10 +17,10 @@ from runtime.llvm_backend.steploop import BUSY, CHUNK, DETAIL, DONE, PAUSED, POS
 
 # The tables of a call, word by word.
 FIELDS = (
-    *("feeds", "feed_stream", "outputs", "output_stream", "states", "state_list", "steps"),
-    *("prelude", "main", "handler", "slow", "form", "hold"),
+    *("feeds", "feed_stream", "outputs", "output_stream", "states", "steps"),
+    *("prelude", "main", "handler", "slow", "form", "hold", "scalars", "count"),
 )
-_ADDRESSES = ("feed_stream", "output_stream", "state_list", "steps", "handler", "slow")
+_ADDRESSES = ("feed_stream", "output_stream", "states", "steps", "handler", "slow", "count")
 SINGLE, TUPLE, LIST = range(3)  # the form of the result
 
 _CALL = """
@@ -28,6 +28,7 @@ _CALL = """
 @not_implemented = external global i8
 @format = private constant [4 x i8] c"nnn\\00"
 declare ptr @array_new(ptr, i32, ptr, i32, ptr, ptr, i32, i32, ptr)
+declare ptr @array_return(ptr)
 declare i64 @run(ptr, ptr)
 declare void @Py_IncRef(ptr)
 declare void @Py_DecRef(ptr)
@@ -54,14 +55,18 @@ entry:
   %tables = call ptr @PyCapsule_GetPointer(ptr %self, ptr null)
 {fields}
   %fed = icmp eq i64 %nargs, %FEEDS
-  br i1 %fed, label %choose, label %slow
+  br i1 %fed, label %ready, label %slow
+ready:
+  %states.all = load atomic i64, ptr %STATES acquire, align 8
+  br label %choose
 
 choose:
-  %s = phi i64 [0, %entry], [%s.next, %taken]
-  %any = icmp slt i64 %s, %STATES
+  %s = phi i64 [0, %ready], [%s.next, %taken]
+  %any = icmp slt i64 %s, %states.all
   br i1 %any, label %try, label %slow
 try:
-  %state.at = getelementptr ptr, ptr %STATE_LIST, i64 %s
+  %s.after = add i64 %s, 1
+  %state.at = getelementptr ptr, ptr %STATES, i64 %s.after
   %words = load ptr, ptr %state.at
   %busy.at = getelementptr i64, ptr %words, i64 {busy}
   %claim = cmpxchg ptr %busy.at, i64 0, i64 1 acq_rel monotonic
@@ -143,14 +148,19 @@ handled:
 
 finish:
   %hold.list = getelementptr i8, ptr %words, i64 %HOLD
+  %scalars = icmp ne i64 %SCALARS, 0
   switch i64 %FORM, label %single [
     i64 {TUPLE}, label %tuple
     i64 {LIST}, label %list
   ]
 single:
-  %only = load ptr, ptr %hold.list
+  %only.array = load ptr, ptr %hold.list
   store ptr null, ptr %hold.list
-  br label %leave
+  br i1 %scalars, label %only.convert, label %leave
+only.convert:
+  %only.scalar = call ptr @array_return(ptr %only.array)
+  %only.none = icmp eq ptr %only.scalar, null
+  br i1 %only.none, label %fail, label %leave
 tuple:
   %tuple.new = call ptr @PyTuple_New(i64 %OUTPUTS)
   br label %collected
@@ -167,8 +177,18 @@ fill:
   br i1 %fill.more, label %item, label %leave
 item:
   %item.at = getelementptr ptr, ptr %hold.list, i64 %k
-  %array.k = load ptr, ptr %item.at
+  %made.k = load ptr, ptr %item.at
   store ptr null, ptr %item.at
+  br i1 %scalars, label %item.convert, label %item.ready
+item.convert:
+  %scalar.k = call ptr @array_return(ptr %made.k)
+  %scalar.none = icmp eq ptr %scalar.k, null
+  br i1 %scalar.none, label %item.fail, label %item.ready
+item.fail:
+  call void @Py_DecRef(ptr %all)
+  br label %fail
+item.ready:
+  %array.k = phi ptr [%made.k, %item], [%scalar.k, %item.convert]
   %is_tuple = icmp eq i64 %FORM, {TUPLE}
   br i1 %is_tuple, label %item.tuple, label %item.list
 item.tuple:
@@ -181,8 +201,14 @@ filled:
   %k.next = add i64 %k, 1
   br label %fill
 leave:
-  %result = phi ptr [%only, %single], [%all, %fill]
+  %result = phi ptr [%only.array, %single], [%only.scalar, %only.convert], [%all, %fill]
   store atomic i64 0, ptr %busy.at release, align 8
+  %counts = icmp ne ptr %COUNT, null
+  br i1 %counts, label %counted, label %given
+counted:
+  %count.before = atomicrmw add ptr %COUNT, i64 1 monotonic
+  br label %given
+given:
   ret ptr %result
 
 fail:

@@ -8,6 +8,7 @@ walk is what raises errors; nothing is committed before it.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from graphc.sizes import Symbol
 from graphc.types import OPERATION, TensorType
 from passes.failure import may_fail
 from passes.program import Program
+from runtime.counting import Counter
 from runtime.execution import BoundProgram, BoundStep
 from runtime.llvm_backend.backend import RowKernel
 from runtime.llvm_backend.call import Call, PortableFunction
@@ -27,11 +29,12 @@ from runtime.llvm_backend.native_regions import find_unknown
 from runtime.llvm_backend.native_steps import PYTHON, NativeKernel
 from runtime.llvm_backend.numerics import find_unchecked
 from runtime.llvm_backend.pool import pool
-from runtime.llvm_backend.python_steps import PythonSteps
+from runtime.llvm_backend.python_steps import PythonSteps, in_python_step
 from runtime.llvm_backend.steptable import RunWords
 
 Array = np.ndarray[Any, Any]
 _ALIGNMENT = 64
+_PATIENCE = 0.0005  # seconds between looks for words that are free
 _AGAIN = frozenset(("print", "call_python"))  # whoever runs them twice is noticed
 
 
@@ -76,6 +79,13 @@ class NativeProgram:
         """How many steps are in Python, those in loops counted once."""
         return sum(kind == PYTHON for kind in self.kinds.values())
 
+    def shortcut(self, form: str, scalars: bool, count: Counter) -> Callable[..., Any]:
+        """As `call`, which gives its results in that `form` of `Signature` and counts what went well.
+
+        `scalars`: what has no axes is given as a NumPy scalar.
+        """
+        return self._call.variant(form, scalars, count).function()
+
     def arena_bytes(self, known: dict[Symbol, int]) -> int:
         """The bytes that a run's arena takes, scratch included."""
         return self._arena.needed(known)
@@ -115,13 +125,18 @@ class NativeProgram:
         return results[0] if self.is_single else results
 
     def _claim(self) -> RunWords | None:
-        """Words for one run, new ones where all are in use; None: there cannot be more."""
+        """Words for one run: new ones where all are in use, and where there are enough, the next to be free.
+
+        None: a step in Python asks, whose own run may be what the others wait for.
+        """
         while True:
             state = self._call.claim_state()
             if state is not None:
                 return state
             if self._call.add_state(self._prepare) is None:
-                return None
+                if in_python_step():
+                    return None
+                time.sleep(_PATIENCE)
 
     def _prepare(self, state: RunWords) -> None:
         """Readies new words; those of programs without symbols get their arena at once."""

@@ -6,6 +6,7 @@ import ctypes
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from threading import local
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,18 @@ class PythonStep:
     loops: tuple[Turn, ...] = ()
 
 
+class _Thread(local):
+    steps = 0  # that it is in, one inside another
+
+
+_thread = _Thread()
+
+
+def in_python_step() -> bool:
+    """Whether this thread is in a step in Python of some run."""
+    return _thread.steps > 0
+
+
 class PythonSteps:
     """Runs the Python steps of a native program.
 
@@ -102,6 +115,7 @@ class PythonSteps:
         variables = {name: place.view(words, known) for name, place in self._variables.items()}
         state = np.empty(2, np.uint64) if self._state is None else self._state.view(words, known)
         operands = [values[i] for i in step.bound.inputs]
+        _thread.steps += 1
         try:
             with np.errstate(all="ignore"):
                 step.bound(values, Run(known, variables, state))
@@ -110,6 +124,8 @@ class PythonSteps:
             for loop in step.loops:
                 tell_step(error, loop.step(words), loop.node)
             raise
+        finally:
+            _thread.steps -= 1
         result = values[step.output]
         for place, part in zip(step.results, result if isinstance(result, tuple) else (result,), strict=True):
             target = place.view(words, known)

@@ -1,0 +1,89 @@
+"""The shortest ways from arrays to results, and many runs at once."""
+
+import threading
+
+import numpy as np
+import pytest
+
+import graphc as gc
+
+
+@pytest.fixture(autouse=True)
+def graph():
+    with gc.Graph(seed=3).as_default() as opened:
+        yield opened
+
+
+def test_runs_beyond_the_words_there_are_wait_for_one_another(monkeypatch):
+    monkeypatch.setattr("runtime.llvm_backend.call.MOST_STATES", 2)
+    x = gc.placeholder("float32", (3,), name="x")
+    gate = threading.Barrier(6)
+    y = gc.py_func(lambda v: v + 1, [x], ("float32", (3,))) * 2.0
+    session = gc.Session(backend="llvm", threads=1)
+    step = session.make_callable(y, [x])
+    step(np.zeros(3, np.float32))
+    monkeypatch.setattr(gc.Session, "_walk", lambda *_: pytest.fail("a run was walked"))
+    results = {}
+
+    def work(number):
+        gate.wait()
+        results[number] = [step(np.full(3, number + i, np.float32)) for i in range(20)]
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for number in range(6):
+        for i, result in enumerate(results[number]):
+            np.testing.assert_array_equal(result, np.full(3, 2 * (number + i + 1), np.float32))
+
+
+@pytest.mark.parametrize("kind", [None, list, tuple])
+def test_the_shortest_way_gives_what_the_first_run_gave(kind):
+    x, s = gc.placeholder("float32", (4,), name="x"), gc.placeholder("float32", (), name="s")
+    tensors = [x * 2.0, gc.sum(x), s + 1.0]
+    session = gc.Session(backend="llvm", threads=1)
+    feeds = {x: np.arange(4, dtype=np.float32), s: np.float32(3)}
+    feeds[s] = np.array(3, np.float32)
+    for fetched in tensors if kind is None else [kind(tensors)]:
+        first, second, third = (session.run(fetched, dict(feeds)) for _ in range(3))
+        for a, b in ((first, second), (first, third)):
+            assert type(a) is type(b)
+            for u, v in zip([a] if kind is None else a, [b] if kind is None else b, strict=True):
+                assert type(u) is type(v)
+                np.testing.assert_array_equal(u, v)
+        if kind is None and first.shape == ():
+            assert isinstance(second, np.float32)
+    assert session.compile_count == (3 if kind is None else 1)
+
+
+def test_runs_on_the_shortest_way_count_and_end_with_the_session():
+    x = gc.placeholder("float32", (2,), name="x")
+    y, drawn = x + 1.0, gc.random.uniform((3,), seed=4)
+    a, b = gc.Session(backend="llvm", threads=1), gc.Session(backend="llvm", threads=1)
+    step = a.make_callable(y, [x])
+    for i in range(3):
+        step(np.zeros(2, np.float32))
+        a.run(y, {x: np.zeros(2, np.float32)})
+        b.run([y], {x: np.full(2, i, np.float32)})
+        b.run(y, {x: np.full(2, i, np.float32)})
+    np.testing.assert_array_equal(a.run(drawn), b.run(drawn))  # the draws follow the count of runs
+    a.close()
+    with pytest.raises(gc.errors.SessionClosedError):
+        step(np.zeros(2, np.float32))
+    with pytest.raises(gc.errors.SessionClosedError):
+        a.run(y, {x: np.zeros(2, np.float32)})
+
+
+def test_variables_on_the_shortest_way_are_those_of_now():
+    x, v = gc.placeholder("float32", (2,), name="x"), gc.Variable(np.ones(2, np.float32), name="v")
+    y, more = x * v, v.assign(v + 1.0)
+    session = gc.Session(backend="llvm", threads=1)
+    with pytest.raises(gc.errors.UninitializedError):
+        session.run(y, {x: np.ones(2, np.float32)})
+    session.run(gc.global_variables_initializer())
+    for i in range(3):
+        for _ in range(2):
+            np.testing.assert_array_equal(session.run(y, {x: np.ones(2, np.float32)}), np.full(2, i + 1.0))
+        session.run(more)
