@@ -6,12 +6,15 @@ headers have them; `builtin` sees first whether they are there.
 
 from __future__ import annotations
 
+from runtime.llvm_backend.blockpool import SMALLEST
+
 FIXED, BIND, SAME, ANY = range(4)  # what the size on an axis of a feed must be
 MOST_AXES = 64
 
 # The fields of an ndarray, in bytes: numpy/ndarraytypes.h.
 AT_TYPE, AT_DATA, AT_RANK, AT_SIZES, AT_STRIDES, AT_OWNER, AT_DTYPE, AT_FLAGS = 8, 16, 24, 32, 40, 48, 56, 64
-C_CONTIGUOUS, ALIGNED = 1, 256
+AT_HANDLER, ARRAY_BYTES = 88, 96  # of NumPy 1.22 and later
+C_CONTIGUOUS, OWNS, ALIGNED, WRITEABLE = 1, 4, 256, 1024
 
 _FEED = """
 define internal void @scatter(ptr %words, ptr %list, i64 %n, i64 %value) {{
@@ -111,7 +114,7 @@ bad:
 
 _OUTPUT = """
 ; Allocates an output; what follows in the stream, or null with an exception set.
-define internal ptr @give(ptr %words, ptr %entry) {{
+define internal ptr @give(ptr %words, ptr %entry, ptr %handler) {{
 begin:
   %sizes = alloca [{MOST_AXES} x i64]
   %number = load i64, ptr %entry
@@ -121,14 +124,17 @@ begin:
   %rank.32 = trunc i64 %rank to i32
   %hold.at = getelementptr i64, ptr %entry, i64 2
   %hold = load i64, ptr %hold.at
-  %n.at = getelementptr i64, ptr %entry, i64 3
+  %itemsize.at = getelementptr i64, ptr %entry, i64 3
+  %itemsize = load i64, ptr %itemsize.at
+  %n.at = getelementptr i64, ptr %entry, i64 4
   %n = load i64, ptr %n.at
-  %list = getelementptr i64, ptr %entry, i64 4
+  %list = getelementptr i64, ptr %entry, i64 5
   %first = getelementptr i64, ptr %list, i64 %n
   br label %axes
 axes:
   %axis = phi i64 [0, %begin], [%axis.next, %put]
   %at = phi ptr [%first, %begin], [%at.next, %put]
+  %bytes = phi i64 [%itemsize, %begin], [%bytes.next, %put]
   %more = icmp slt i64 %axis, %rank
   br i1 %more, label %look, label %make
 look:
@@ -145,15 +151,43 @@ put:
   %size = phi i64 [%value, %look], [%bound, %word]
   %size.at = getelementptr i64, ptr %sizes, i64 %axis
   store i64 %size, ptr %size.at
+  %bytes.next = mul i64 %bytes, %size
   %at.next = getelementptr i64, ptr %at, i64 2
   %axis.next = add i64 %axis, 1
   br label %axes
 make:
-  %array = call ptr @array_new(ptr @array_type, i32 %rank.32, ptr %sizes, i32 %number.32, ptr null, ptr null,
+  %pooled = icmp ne ptr %handler, null
+  %large = icmp uge i64 %bytes, {SMALLEST}
+  %from_pool = and i1 %pooled, %large
+  br i1 %from_pool, label %draw, label %plain
+draw:
+  %block = call ptr @pool.take(i64 %bytes)
+  %dry = icmp eq ptr %block, null
+  br i1 %dry, label %plain, label %wrap
+wrap:
+  %around = call ptr @array_new(ptr @array_type, i32 %rank.32, ptr %sizes, i32 %number.32, ptr null,
+    ptr %block, i32 0, i32 {given}, ptr null)
+  %around.none = icmp eq ptr %around, null
+  br i1 %around.none, label %return, label %own
+return:
+  call void @pool.free(ptr null, ptr %block, i64 %bytes)
+  ret ptr null
+own:
+  %flags.at = getelementptr i8, ptr %around, i64 {AT_FLAGS}
+  %flags = load i32, ptr %flags.at
+  %flags.own = or i32 %flags, {OWNS}
+  %handler.at = getelementptr i8, ptr %around, i64 {AT_HANDLER}
+  call void @Py_IncRef(ptr %handler)
+  store ptr %handler, ptr %handler.at
+  store i32 %flags.own, ptr %flags.at
+  br label %note
+plain:
+  %made = call ptr @array_new(ptr @array_type, i32 %rank.32, ptr %sizes, i32 %number.32, ptr null, ptr null,
     i32 0, i32 0, ptr null)
-  %none = icmp eq ptr %array, null
+  %none = icmp eq ptr %made, null
   br i1 %none, label %bad, label %note
 note:
+  %array = phi ptr [%around, %own], [%made, %plain]
   %hold.word = getelementptr i8, ptr %words, i64 %hold
   store ptr %array, ptr %hold.word
   %data.at = getelementptr i8, ptr %array, i64 {AT_DATA}
@@ -200,6 +234,10 @@ def array_text() -> str:
         AT_SIZES=AT_SIZES,
         AT_DTYPE=AT_DTYPE,
         AT_FLAGS=AT_FLAGS,
+        AT_HANDLER=AT_HANDLER,
+        OWNS=OWNS,
+        SMALLEST=SMALLEST,
+        given=C_CONTIGUOUS | ALIGNED | WRITEABLE,
         FIXED=FIXED,
         BIND=BIND,
         SAME=SAME,

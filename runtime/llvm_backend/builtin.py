@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from runtime.llvm_backend import arraycode, callcode, steploop
-from runtime.llvm_backend.library import keep_for_ever, load
-from runtime.llvm_backend.polling import address_of
+from runtime.llvm_backend import arraycode, blockpool, callcode, steploop
+from runtime.llvm_backend.library import Library, keep_for_ever, load
+from runtime.llvm_backend.polling import address_of, c_library
 
 _FASTCALL = 0x80
 _ARRAY_TYPE, _ARRAY_RETURN, _ARRAY_NEW = (
@@ -125,14 +125,57 @@ def _python(result: Any, name: str, *arguments: Any) -> Callable[..., Any]:
     return ctypes.PYFUNCTYPE(result, *arguments)((name, ctypes.pythonapi))
 
 
+class _MemoryHandler(ctypes.Structure):
+    """``PyDataMem_Handler``: https://numpy.org/doc/stable/reference/c-api/data_memory.html."""
+
+    _fields_ = (
+        ("name", ctypes.c_char * 127),
+        ("version", ctypes.c_uint8),
+        *((name, ctypes.c_void_p) for name in ("context", "malloc", "calloc", "realloc", "free")),
+    )
+
+
 @cache
-def _native() -> tuple[_MethodDef, int]:
+def memory_handler() -> int:
+    """The address of the object that tells NumPy how large outputs are let go; 0: there are none such."""
+    array = np.empty(3)
+    if np.lib.NumpyVersion(np.__version__) < "1.22.0" or np.ndarray.__basicsize__ != arraycode.ARRAY_BYTES:
+        return 0
+    own = ctypes.c_void_p.from_address(id(array) + arraycode.AT_HANDLER).value
+    known = _python(ctypes.py_object, "PyCapsule_New", ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)
+    capsule_type = id(type(known(1, None, None)))
+    if not own or ctypes.c_void_p.from_address(own + arraycode.AT_TYPE).value != capsule_type:
+        return 0
+    functions = (_code().address("call", name) for name in blockpool.FUNCTIONS[:4])
+    handler = _MemoryHandler(b"graphc", 1, None, *functions)
+    keep_for_ever(handler)
+    name = b"mem_handler"
+    keep_for_ever(name)
+    capsule = known(ctypes.addressof(handler), name, None)
+    keep_for_ever(capsule)
+    return id(capsule)
+
+
+def idle_bytes() -> int:
+    """How much memory of outputs that were let go waits for new ones."""
+    found: int = ctypes.CFUNCTYPE(ctypes.c_int64)(_code().address("call", "pool.count"))()
+    return found
+
+
+@cache
+def _code() -> Library:
     table, python = _array_functions(), ctypes.pythonapi
     imports = {name: address_of(getattr(python, name)) for name in _PYTHON}
     imports["array_type"], imports["array_new"] = id(np.ndarray), table[_ARRAY_NEW]
     imports["array_return"] = table[_ARRAY_RETURN]
     imports["not_implemented"], imports["run"] = id(NotImplemented), steploop.run_address()
-    code = load([callcode.call_module(imports)]).pin()
+    imports.update(c_library(*blockpool.IMPORTS))
+    return load([callcode.call_module(imports)]).pin()
+
+
+@cache
+def _native() -> tuple[_MethodDef, int]:
+    code = _code()
     definition = _MethodDef(b"run", code.address("call", "call"), _FASTCALL, b"Runs an executable on arrays.")
     keep_for_ever(definition)  # builtins may outlive this module
     return definition, code.address("call", "destroy")

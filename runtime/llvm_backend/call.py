@@ -9,7 +9,8 @@ Where interpreter and machine allow it, the function is a builtin that reads its
 The streams of the native tables, in words; pointers and sizes go to words given by their byte offset:
 
     feed      dtype, rank, n, n offsets for the address, then for each axis: kind, value, m, m offsets
-    output    dtype number, rank, offset that holds the array, n, n offsets, then for each axis: kind, value
+    output    dtype number, rank, offset that holds the array, bytes of an element, n, n offsets, then for
+              each axis: kind, value
 """
 
 from __future__ import annotations
@@ -140,6 +141,7 @@ class Call:
             "hold": 8 * signature.hold,
             "scalars": scalars,
             "count": 0 if count is None else count.address,
+            "memory": 0,  # where builtins are made, they say it
         }
         self._tables = (ctypes.c_int64 * len(FIELDS))(*[fields[name] for name in FIELDS])
 
@@ -172,6 +174,7 @@ class Call:
         """A function that calls it; `portable` asks for the one in Python."""
         if portable or builtin.find_trouble():
             return PortableFunction(self)
+        self._tables[FIELDS.index("memory")] = builtin.memory_handler()
         made: Callable[..., Any] = builtin.make_builtin(ctypes.addressof(self._tables), self)
         return made
 
@@ -290,7 +293,8 @@ def _feed_stream(feeds: Sequence[Feed]) -> list[int]:
 def _output_stream(signature: Signature) -> list[int]:
     stream = []
     for i, output in enumerate(signature.outputs):
-        stream += [output.dtype.num, len(output.sizes), 8 * (signature.hold + i), len(output.pointers)]
+        stream += [output.dtype.num, len(output.sizes), 8 * (signature.hold + i), output.dtype.itemsize]
+        stream.append(len(output.pointers))
         stream += [8 * word for word in output.pointers]
         for size in output.sizes:
             stream += [FIXED, size] if isinstance(size, int) else [BIND, 8 * size[0]]

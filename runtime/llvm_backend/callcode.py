@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from runtime.llvm_backend.arraycode import array_text
+from runtime.llvm_backend.blockpool import FUNCTIONS, pool_text
 from runtime.llvm_backend.objects import Module
 from runtime.llvm_backend.polling import DEADLINE
 from runtime.llvm_backend.steploop import BUSY, CHUNK, DETAIL, DONE, PAUSED, POSITION, PYTHON_STEP
@@ -18,9 +19,9 @@ from runtime.llvm_backend.steploop import BUSY, CHUNK, DETAIL, DONE, PAUSED, POS
 # The tables of a call, word by word.
 FIELDS = (
     *("feeds", "feed_stream", "outputs", "output_stream", "states", "steps"),
-    *("prelude", "main", "handler", "slow", "form", "hold", "scalars", "count"),
+    *("prelude", "main", "handler", "slow", "form", "hold", "scalars", "count", "memory"),
 )
-_ADDRESSES = ("feed_stream", "output_stream", "states", "steps", "handler", "slow", "count")
+_ADDRESSES = (*("feed_stream", "output_stream", "states", "steps", "handler", "slow", "count", "memory"),)
 SINGLE, TUPLE, LIST = range(3)  # the form of the result
 
 _CALL = """
@@ -113,7 +114,7 @@ outputs:
   %outputs.more = icmp slt i64 %o, %OUTPUTS
   br i1 %outputs.more, label %output.begin, label %main
 output.begin:
-  %output.next = call ptr @give(ptr %words, ptr %output.at)
+  %output.next = call ptr @give(ptr %words, ptr %output.at, ptr %MEMORY)
   %output.bad = icmp eq ptr %output.next, null
   br i1 %output.bad, label %fail, label %output
 output:
@@ -254,4 +255,4 @@ def call_module(imports: Mapping[str, int]) -> Module:
         TUPLE=TUPLE,
         LIST=LIST,
     )
-    return Module("call", call + array_text(), ("call", "destroy"), imports)
+    return Module("call", call + array_text() + pool_text(), ("call", "destroy", *FUNCTIONS), imports)

@@ -13,7 +13,7 @@ import pytest
 
 from graphc.errors import VerificationError
 from runtime.llvm_backend import builtin
-from runtime.llvm_backend.call import Call, Feed, Output, PortableFunction, Signature, reserve
+from runtime.llvm_backend.call import MOST_STATES, Call, Feed, Output, PortableFunction, Signature, reserve
 from runtime.llvm_backend.library import Module, load
 from runtime.llvm_backend.steploop import FAILED, FLAG, PYTHON_STEP, REFUSED
 from runtime.llvm_backend.steptable import TableBuilder, bits_of
@@ -314,7 +314,7 @@ def test_words_are_claimed_and_released(kernels):
     prepared = []
     while call.add_state(prepared.append) is not None:
         pass
-    assert len(prepared) == len(call.states) - 2 == 62
+    assert len(prepared) == len(call.states) - 2 == MOST_STATES - 2
 
 
 @pytest.mark.parametrize("portable", BOTH)
