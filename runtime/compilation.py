@@ -99,6 +99,10 @@ class Compilation:
             self._direct[key] = found
         return self._direct[key]
 
+    def ready(self, fetches: tuple[Tensor, ...], feeds: tuple[Tensor, ...]) -> Executable | None:
+        """What `direct` gave before; None where it gave nothing, or was not asked."""
+        return self._direct.get((fetches, feeds))
+
     def general(self, fetches: tuple[Tensor, ...], feeds: tuple[Tensor, ...]) -> Executable:
         """What runs `fetches` for the most sizes of `feeds`.
 

@@ -146,7 +146,7 @@ class Session:
 
     def _short_way(self, wanted: Fetches, tensors: tuple[Tensor, ...]) -> ShortWay | None:
         """The shortest way to `wanted` with `tensors` fed, after a first run."""
-        executable = self._compilation.direct(wanted.tensors, tensors, lambda: None)
+        executable = self._compilation.ready(wanted.tensors, tensors)
         return None if executable is None else short_way(executable, wanted, tensors, self._native_runs)
 
     def make_callable(self, fetches: Any, feed_list: Sequence[Any] = ()) -> Callable[..., Any]:
@@ -165,9 +165,8 @@ class Session:
                 raise FeedError(f"{len(targets)} values are to be fed, and {len(values)} were given")
             pairs = tuple(zip(targets, values, strict=True))
             fed = [v for t, v in pairs if isinstance(t, Tensor)]
-            return self._run(
-                wanted, Feeds(tensors, fed, [(t, v) for t, v in pairs if isinstance(t, Variable)])
-            )
+            overrides = [(t, v) for t, v in pairs if isinstance(t, Variable)]
+            return self._run(wanted, Feeds(tensors, fed, overrides))
 
         short: ShortWay | None = None
 
