@@ -21,6 +21,7 @@ from graphc.sizes import Size
 from graphc.tensor import Tensor
 from graphc.types import TensorType
 from passes.epilogues import fuse_epilogues
+from passes.failure import may_fail
 from passes.grouping import enclose
 from passes.record import Decision, counters, decide
 from passes.rewrite import map_bodies
@@ -29,6 +30,7 @@ from passes.target import PLAIN, Target
 MOST_NODES = 48  # of one kernel: beyond, values no longer fit the registers and compiling slows down
 REDUCTIONS = frozenset(OPS[name] for name in ("sum", "max", "min", "mean", "prod", "any", "all"))
 _VIEWS = frozenset(OPS[name] for name in ("reshape", "broadcast_to", "expand_dims", "squeeze"))
+_PART = OPS["strided_slice"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,8 @@ def _rows_of(node: Tensor, rows: dict[Tensor, Rows]) -> Rows | None:
         if node.attrs["axis"] != (len(reduced) - 1,) or not reduced:
             return None
         return Rows(reduced[:-1], reduced[-1])
+    if node.op is _PART:
+        return _own(shape) if takes_part(node) else None
     for operand in node.inputs:  # one value a row, where an operand is
         walked = rows.get(operand)
         if walked is not None and _fits(shape, walked):
@@ -92,6 +96,19 @@ def _rows_of(node: Tensor, rows: dict[Tensor, Rows]) -> Rows | None:
     if node.op in _VIEWS:
         return None if node.op is not OPS["broadcast_to"] or not shape else _own(shape)
     return _own(shape)
+
+
+def takes_part(node: Tensor) -> bool:
+    """Whether `node` is a slice that has all rows of its operand, and of each some neighbouring elements."""
+    if node.op is not _PART or may_fail(node) or not node.result.sizes:
+        return False
+    whole, attrs = node.inputs[0].result.sizes, node.attrs
+    return (
+        all(step == 1 for step in attrs["steps"])
+        and all(start == 0 for start in attrs["starts"][:-1])
+        and attrs["sizes"][:-1] == whole[:-1]
+        and attrs["sizes"][-1] not in (0, 1, whole[-1])
+    )
 
 
 def _own(shape: tuple[Size, ...]) -> Rows:
@@ -140,7 +157,7 @@ def _groups(nodes: Sequence[Tensor], function: Function, rows: dict[Tensor, Rows
             chunk = group[begin : begin + MOST_NODES]
             if begin:
                 _refuse(chunk[0], group[begin - 1], "size")
-            if any(node.op not in _VIEWS for node in chunk):
+            if any(node.op not in _VIEWS and node.op is not _PART for node in chunk):
                 chunks.append(chunk)
     return chunks
 

@@ -20,7 +20,10 @@ def row_offsets(
     places = _places(one, row, sizes) if partial else []
     offsets = {}
     for access in listed:
-        if not any(access.outer):
+        if access.pitch:
+            begin = one.let(f"mul i64 {row}, {access.pitch}")
+            offsets[access] = one.let(f"add i64 {begin}, {access.start}")
+        elif not any(access.outer):
             offsets[access] = "0"
         elif all(access.outer):
             offsets[access] = one.let(f"mul i64 {row}, {inner}") if access.inner else row

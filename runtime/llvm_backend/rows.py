@@ -16,9 +16,9 @@ from graphc.function import Function
 from graphc.sizes import Size
 from graphc.tensor import Tensor
 from graphc.types import TupleType
-from passes.fusion import REDUCTIONS
+from passes.fusion import REDUCTIONS, takes_part
 
-VIEWS = frozenset(("reshape", "broadcast_to", "expand_dims", "squeeze"))
+VIEWS = frozenset(("reshape", "broadcast_to", "expand_dims", "squeeze", "strided_slice"))
 CHEAP = frozenset(  # an instruction or two
     ("add", "sub", "mul", "neg", "abs", "square", "maximum", "minimum", "relu", "where", "cast", "identity")
 )
@@ -27,10 +27,15 @@ PART = 1 << 16  # elements of a part of a row that is split
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How rows lie in an operand or a result: along which outer sizes it varies, and if along the row."""
+    """How rows lie in an operand or a result: along which outer sizes it varies, and if along the row.
+
+    Where they are parts of longer rows, `pitch` is the length of those, and they begin at `start`.
+    """
 
     outer: tuple[bool, ...]
     inner: bool
+    start: int = 0
+    pitch: int = 0
 
     @property
     def is_number(self) -> bool:
@@ -39,8 +44,8 @@ class Access:
 
     @property
     def is_full(self) -> bool:
-        """Whether it varies along everything that is walked."""
-        return self.inner and all(self.outer)
+        """Whether it varies along everything that is walked, and one row lies right after the other."""
+        return self.inner and all(self.outer) and not self.pitch
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +97,8 @@ class RowPlan:
     def is_split(self) -> bool:
         """Whether there is one row, perhaps a long one, that is walked once and reduced: in parts."""
         walked = [phase for phase in self.phases if phase.vectors or phase.reductions]
+        if any(access.pitch for access in self.reads.values()):
+            return False
         if any(size != 1 for size in self.outer) or len(walked) != 1 or not walked[0].reductions:
             return False
         return not isinstance(self.inner, int) or self.inner > 2 * PART
@@ -151,6 +158,12 @@ class _Frame:
 
     def access(self, operand: Tensor, user: Tensor) -> Access | None:
         """How `operand` lies in the rows of `user`, to whose last axes its own line up."""
+        if user.op.name == "strided_slice":
+            if not takes_part(user) or user.result.sizes != (*self.outer, self.inner):
+                return None
+            pitch = operand.result.sizes[-1]
+            assert isinstance(pitch, int)  # a part is of known sizes
+            return Access((True,) * len(self.outer), True, user.attrs["starts"][-1], pitch)
         sizes, seen = operand.result.sizes, user.result.sizes
         if len(sizes) > len(seen):
             sizes, seen = _without_ones(sizes), _without_ones(seen)
@@ -220,7 +233,7 @@ def _merged(plan: RowPlan) -> RowPlan:
             groups.append([b])
 
     def merge(access: Access) -> Access:
-        return Access(tuple(access.outer[group[0]] for group in groups), access.inner)
+        return replace(access, outer=tuple(access.outer[group[0]] for group in groups))
 
     outer = []
     for group in groups:
