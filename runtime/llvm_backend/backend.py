@@ -20,9 +20,10 @@ from passes.stages import stage
 from runtime.backend import Array, Whole
 from runtime.llvm_backend.engine import begin
 from runtime.llvm_backend.fused_contraction import find_root, is_contraction
+from runtime.llvm_backend.infinities import Infinities, Kinds
 from runtime.llvm_backend.library import Library, Module, load
 from runtime.llvm_backend.machine import host
-from runtime.llvm_backend.numerics import find_looks
+from runtime.llvm_backend.numerics import Looks, find_looks
 from runtime.llvm_backend.row_kernel import fusible_ops, write_rows
 from runtime.llvm_backend.row_writer import SCRATCH_BYTES
 from runtime.llvm_backend.rows import PART, RowPlan, plan_rows
@@ -118,7 +119,7 @@ def _places(sizes: tuple[Size, ...], rows: tuple[Size, ...]) -> tuple[int | None
     return tuple(k if size == rows[k] else None for k, size in enumerate(sizes))
 
 
-_Rows = tuple[Structure, tuple[Size, ...], bool]  # of a body; whether its numbers are looked at
+_Rows = tuple[Structure, tuple[Size, ...], tuple[Kinds, ...] | None]  # the last: where it is looked at
 _kernels: WeakValueDictionary[_Rows, RowKernel] = WeakValueDictionary()  # those that executables have
 _texts: dict[_Rows, str | None] = {}  # what was written last, executables or none
 _MOST_TEXTS = 256
@@ -128,7 +129,7 @@ def _written(key: _Rows, plan: RowPlan) -> str | None:
     """The text of `plan`, which is that of all bodies of this key."""
     if key not in _texts:
         with stage("IR text"):
-            looks = find_looks(plan.body)[0] if key[2] else frozenset[Tensor]()
+            looks: Looks = {} if key[2] is None else find_looks(plan.body, key[2])[0]
             text = write_rows(plan, target_of(host()), looks)
         while len(_texts) >= _MOST_TEXTS:
             _texts.pop(next(iter(_texts)), None)
@@ -143,6 +144,7 @@ class LlvmBackend:
 
     def __init__(self, threads: int = 1, check_numerics: bool = False) -> None:
         self.threads, self._looks = threads, check_numerics
+        self._infinities = Infinities()
         begin(threads)
 
     @cached_property
@@ -161,7 +163,8 @@ class LlvmBackend:
         if node.op.name != "fused" or find_root(node) is not None:
             return None
         rows = node.attrs["rows"]
-        key = structure_key(node.attrs["body"]), rows, self._looks
+        given = tuple(map(self._infinities.of, node.inputs)) if self._looks else None
+        key = structure_key(node.attrs["body"]), rows, given
         found = _kernels.get(key)
         if found is None:
             plan = plan_rows(node)
@@ -178,4 +181,5 @@ class LlvmBackend:
         with stage("import"):
             from runtime.llvm_backend.native import compile_native  # it builds on these kernels
 
+        self._infinities = Infinities()  # which holds all nodes that it was asked for
         return compile_native(program, bound, self.threads, self._looks, clocked)

@@ -11,17 +11,20 @@ finite operands, or that none did, since it was fed. So a look may see too much,
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import cache
+from math import inf
 
 from graphc.function import Function
 from graphc.tensor import Tensor
 from graphc.types import DType, TensorType
 from passes.program import Program
 from passes.weight import parts_of
+from runtime.llvm_backend.infinities import NONE, Infinities, Kinds, spread
 from runtime.llvm_backend.row_loop import RowLoop
 from runtime.llvm_backend.text import Emitter, Module, Target
 from runtime.llvm_backend.totals import look_of
-from runtime.llvm_backend.values import load, memory_dtype, register_bytes, register_scalar
+from runtime.llvm_backend.values import lanes, load, memory_dtype, register_bytes, register_scalar
 
 NONFINITE = 9  # the kind of failure
 PART = 1 << 16  # elements of a chunk of `write_check`
@@ -63,30 +66,43 @@ def _makes(node: Tensor) -> bool:
     return True
 
 
-def find_looks(body: Function) -> tuple[frozenset[Tensor], frozenset[int]]:
-    """The values of a fused body that are looked at, and the inputs that show in those, by number."""
-    given = set(body.inputs)
+Looks = Mapping[Tensor, tuple[int, ...]]  # what is looked at, but where one of these operands is not finite
+
+
+def find_looks(body: Function, given: Sequence[Kinds] = ()) -> tuple[Looks, frozenset[int]]:
+    """The values of a fused body that are looked at, and the inputs that show in those, by number.
+
+    `given` says which inputs may rightly be infinite.
+    """
+    own = set(body.inputs)
+    kinds = spread(body, given or [NONE] * len(own))
     shown: set[Tensor] = set()
-    looks: set[Tensor] = set()
+    looks: dict[Tensor, tuple[int, ...]] = {}
     for node in reversed(body.nodes()):
-        if node in given:
+        if node in own:
             continue
         if node not in shown and _makes(node):
-            looks.add(node)
-            shown.add(node)
-        if node in shown:
+            apart = node.op.family == "elementwise"
+            looks[node] = tuple(i for i, x in enumerate(node.inputs) if apart and kinds[x])
+        if _is_shown(node, looks, shown):
             shown.update(x for i, x in enumerate(node.inputs) if _hands_on(node, i))
-    return frozenset(looks), frozenset(i for i, x in enumerate(body.inputs) if x in shown)
+    return looks, frozenset(i for i, x in enumerate(body.inputs) if x in shown)
+
+
+def _is_shown(node: Tensor, looks: Looks, shown: set[Tensor]) -> bool:
+    """Whether all that is wrong with `node` is seen; a look that leaves elements out says little."""
+    return node in shown or (node in looks and not looks[node])
 
 
 def find_checks(program: Program) -> frozenset[int]:
     """The buffers of `program` that are looked at once they are written; fused nodes look by themselves."""
     shown: set[int] = set()
     checks: set[int] = set()
+    infinities = Infinities()
     for step in reversed(program.steps):
         node = step.node
         if node.op.name == "fused":
-            shown.update(step.inputs[i] for i in find_looks(node.attrs["body"])[1])
+            shown.update(step.inputs[i] for i in _shown_in(node, infinities))
             continue
         if node.op.has_bodies:
             continue
@@ -96,6 +112,10 @@ def find_checks(program: Program) -> frozenset[int]:
         if step.output in shown:
             shown.update(buffer for i, buffer in enumerate(step.inputs) if _hands_on(node, i))
     return frozenset(checks)
+
+
+def _shown_in(node: Tensor, infinities: Infinities) -> frozenset[int]:
+    return find_looks(node.attrs["body"], tuple(map(infinities.of, node.inputs)))[1]
 
 
 def find_unchecked(program: Program) -> str:
@@ -136,6 +156,15 @@ def write_check(dtype: DType, target: Target) -> str:
     body = "\n".join([*one.lines, "  ret void"])
     module.define("kernel", lambda: f"define void @kernel(ptr %block, i64 %chunk) {{\nentry:\n{body}\n}}")
     return module.text
+
+
+def left_out(em: Emitter, value: str, dtype: DType, operands: Sequence[tuple[str, DType]]) -> str:
+    """`value`, or 0 where one of `operands` is not finite."""
+    for operand, given in operands:
+        v = lanes(em, given)
+        finite = v.compare("olt", v.magnitude(operand), v.number(inf))
+        value = em.select(finite, register_scalar(dtype), value, em.number(register_scalar(dtype), 0.0))
+    return value
 
 
 def see(one: Emitter, dtype: DType, value: str, flag: str) -> None:

@@ -20,8 +20,11 @@ joins them, in an order that depends on the length alone.
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 from graphc.tensor import Tensor
 from passes.fusion import REDUCTIONS
+from runtime.llvm_backend.numerics import Looks
 from runtime.llvm_backend.row_parts import PartWriter
 from runtime.llvm_backend.row_writer import RowWriter
 from runtime.llvm_backend.rows import VIEWS, RowPlan
@@ -37,7 +40,7 @@ def fusible_ops() -> frozenset[str]:
     return code | VIEWS | {op.name for op in REDUCTIONS}
 
 
-def write_rows(plan: RowPlan, target: Target, looks: frozenset[Tensor] = frozenset()) -> str | None:
+def write_rows(plan: RowPlan, target: Target, looks: Looks = MappingProxyType({})) -> str | None:
     """The module of `plan`'s kernel, which looks at `looks` (`numerics`); None where an op has no code."""
     given = set(plan.body.inputs)
     nodes = plan.body.nodes()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from graphc.tensor import Tensor
-from runtime.llvm_backend.numerics import see
+from runtime.llvm_backend.numerics import Looks, left_out, see
 from runtime.llvm_backend.row_loop import RowLoop
 from runtime.llvm_backend.row_offsets import row_offsets
 from runtime.llvm_backend.rows import CHEAP, VIEWS, Access, Phase, RowPlan
@@ -41,9 +41,7 @@ def copies_of(phase: Phase, looks: int) -> int:
 class RowWriter:
     """Writes one kernel. `wide` and `one` write to the same lines: vectors, and numbers."""
 
-    def __init__(
-        self, plan: RowPlan, module: Module, nodes: Sequence[Tensor], looks: frozenset[Tensor]
-    ) -> None:
+    def __init__(self, plan: RowPlan, module: Module, nodes: Sequence[Tensor], looks: Looks) -> None:
         self.plan, self.looks = plan, looks
         self.module, target = module, module.target
         bytes_a_lane = max(register_bytes(node.dtype) for node in nodes)
@@ -174,7 +172,8 @@ class RowWriter:
     def write_number(self, node: Tensor) -> None:
         """Looks at a number and stores it, where it is to be."""
         if node in self.looks:
-            self.see(node, self.numbers[node])
+            parts = [(self.number(node, i), node.inputs[i].dtype) for i in self.looks[node]]
+            self.see(node, left_out(self.one, self.numbers[node], node.dtype, parts))
         place = self.written.get(node)
         if place is not None:
             offset = self.offsets[self.plan.writes[place]]
@@ -283,7 +282,10 @@ class RowWriter:
         for node in stored:
             self.store_row(em, node, values[node], j, mask)
         found = [operand_value(node, 0) for node in phase.reductions]
-        found += [values[node] for node in phase.vectors if node in self.looks]
+        for node in phase.vectors:
+            if node in self.looks:
+                parts = [(operand_value(node, i), node.inputs[i].dtype) for i in self.looks[node]]
+                found.append(left_out(em, values[node], node.dtype, parts))
         em.raise_faults(self.flag)
         self.one.label = self.wide.label = em.label
         return found

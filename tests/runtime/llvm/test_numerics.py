@@ -56,6 +56,15 @@ FAILING = {
     "carried by a loop": (lambda x: _loop(x, lambda s: s * 1e10), ONES),
     "a running sum": (lambda x: gc.tanh(gc.cumsum(x * BIG, 0)), ONES),
 }
+FAILING |= {
+    "beside a mask": (lambda x: gc.nn.softmax(gc.where(x > 0, x * BIG * 9.0, -np.inf), -1), SIGNS),
+    "an additive mask": (lambda x: gc.tanh(gc.exp(x * 90.0) + gc.where(x > 0, 0.0, -np.inf)), SIGNS),
+}
+MASKED = {
+    "softmax": lambda x: gc.nn.softmax(gc.where(x > 0, x * 3.0, -np.inf), -1) * 2.0,
+    "additive": lambda x: gc.nn.softmax(x * 3.0 + gc.where(x > 0, 0.0, -np.inf), -1),
+    "exp": lambda x: gc.exp(gc.where(x > 0, x * 3.0, -np.inf) - 4.0),
+}
 PASSING = {
     "nothing": (lambda x: gc.nn.softmax(x, -1), ONES),
     "a NaN that was fed": (lambda x: gc.exp(x) + 1.0, np.full(5, np.nan, np.float32)),
@@ -81,6 +90,18 @@ def test_what_is_finite_or_was_fed_passes(name: str) -> None:
     make, x = PASSING[name]
     found, wanted = (_outcome(backend, make, (x,)) for backend in ("llvm", "numpy"))
     np.testing.assert_allclose(found, wanted, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", MASKED)
+def test_an_infinite_mask_costs_no_walk(name: str) -> None:
+    with gc.Graph().as_default() as graph:
+        x = gc.placeholder("float32", SIGNS.shape)
+        y = MASKED[name](x)
+        session = gc.Session(graph=graph, backend="llvm", check_numerics=True)
+        native = session.compile(y, [x]).native
+        assert native is not None
+        assert native.call(SIGNS) is not NotImplemented
+        assert native.call(np.full_like(SIGNS, BIG)) is NotImplemented
 
 
 @pytest.mark.parametrize("length", [1, 15, 16, 17, 63, 65, 70_001])
