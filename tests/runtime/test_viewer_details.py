@@ -168,3 +168,21 @@ def test_what_a_node_became(view, record):
     assert "became" in page.locator("#panel .life").inner_text()
     page.locator("#panel .life .node-link").first.click()
     until(page, "at => viewer.app.settings.pass === at", at)
+
+
+def test_a_node_of_any_pass_leads_to_the_kernel_that_runs_it(view, record):
+    final = state_at(record["stages"], -1)["nodes"]
+    steps = {step["node"]: step for step in record["program"]["steps"]}
+    group, member = next(
+        (id, before)
+        for id, node in final.items()
+        if node["op"] == "fused"
+        for before in node["members"].values()
+    )
+    at = max(
+        i for i, stage in enumerate(record["stages"]) if member in state_at(record["stages"], i)["nodes"]
+    )
+    page = view(record, link=f"#pass={at}&node={member}")
+    kernel = record["kernels"][steps[group]["kernel"]]
+    assert f"Kernel {kernel['name']}" in page.locator("#panel").inner_text()
+    assert "with all of its kernel" in page.locator("#panel").inner_text()

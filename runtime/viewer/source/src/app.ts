@@ -37,6 +37,8 @@ export class App {
   private arrangement: Arrangement | null = null;
   private arranged = "";
   private pictured = "";
+  private coloured = "";
+  private drawn: Picture | null = null; // what the scene is of
   private listeners: (() => void)[] = [];
   private redraw: () => void = () => undefined;
   private turn = 0;
@@ -122,7 +124,12 @@ export class App {
     const { tree, edges } = this.treeOf(this.settings.lens);
     this.tree = tree;
     this.search();
-    this.scheme = schemeOf(this.settings.colour, [...this.picture.values()].map((shown) => shown.node), this.fact, this.theme.dark);
+    const painted = `${point}.${this.settings.colour}.${this.theme.dark}`;
+    if (painted !== this.coloured) {
+      const nodes = [...this.picture.values()].map((shown) => shown.node);
+      this.scheme = schemeOf(this.settings.colour, nodes, this.fact, this.theme.dark);
+      this.coloured = painted;
+    }
     const turn = ++this.turn;
     const packed = this.settings.places === "packed";
     const wanted = [this.settings.lens, packed ? point : "", ...this.open].join("\n");
@@ -143,8 +150,11 @@ export class App {
       this.arranged = wanted;
       if (first && !anchor) this.camera.begin(0, 0, arrangement.width, arrangement.height);
     }
-    this.scene = sceneOf(this.arrangement!, this.picture);
-    this.counters.scenes++;
+    if (this.scene?.arrangement !== this.arrangement || this.drawn !== this.picture) {
+      this.scene = sceneOf(this.arrangement!, this.picture);
+      this.drawn = this.picture;
+      this.counters.scenes++;
+    }
     for (const listener of this.listeners) listener();
     this.redraw();
   }

@@ -3,12 +3,15 @@
 import type { App } from "./app";
 import { CanvasPaper } from "./paper";
 import { drawScene, type Look } from "./pencil";
-import type { Sprite } from "./scene";
+import type { Scene, Sprite } from "./scene";
 
 export class Board {
   readonly counters = { paints: 0, items: 0, lines: 0 };
   private hovered: Sprite | null = null;
   private asked = false;
+  private bright: Set<Sprite> | null = null;
+  private brightOf: Set<string> | null = null;
+  private brightIn: Scene | null = null;
   private paper: CanvasPaper;
   private context: CanvasRenderingContext2D;
 
@@ -39,7 +42,12 @@ export class Board {
   look(): Look {
     const { app } = this;
     const uids = app.bright;
-    const bright = uids && new Set((app.scene?.sprites ?? []).filter((s) => s.uids.some((uid) => uids.has(uid)) && !s.open));
+    if (uids !== this.brightOf || app.scene !== this.brightIn) {
+      const sprites = app.scene?.sprites ?? [];
+      this.bright = uids && new Set(sprites.filter((s) => !s.open && s.uids.some((uid) => uids.has(uid))));
+      [this.brightOf, this.brightIn] = [uids, app.scene];
+    }
+    const { bright } = this;
     const marks = new Map<Sprite, string>();
     const { rewrite } = app.settings;
     const done = rewrite ? app.rewrites[rewrite - 1] : undefined;

@@ -2,7 +2,7 @@
 
 import type { Extent } from "./pencil";
 
-const LEAST = 0.01;
+const LEAST = 0.002;
 const MOST = 4;
 
 export class Camera {

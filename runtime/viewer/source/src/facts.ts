@@ -9,13 +9,26 @@ import { kernelsOf, profileOf, stepsOf, type Kernel, type Step } from "./schema"
 /** What runs each node of one record, and how long it takes. */
 export class Facts {
   private steps = new Map<string, Step>();
+  private heirs = new Map<string, string>(); // for what is gone: what it became first
 
   constructor(readonly trace: Trace) {
     for (const step of stepsOf(trace.data)) if (step.node !== null) this.steps.set(trace.uidOf(step.node), step);
+    for (const { became } of trace.stages) {
+      for (const id in became) if (became[id].length) this.heirs.set(trace.uidOf(id), trace.uidOf(became[id][0]));
+    }
   }
 
+  /** The step that runs the node, or what became of it. */
   step(node: Node): Step | null {
-    return this.steps.get(node.uid) ?? (node.parent !== null ? (this.steps.get(node.parent) ?? null) : null);
+    const last = this.trace.state(this.trace.last);
+    const seen = new Set<string>();
+    for (let uid: string | null = node.uid; uid !== null && !seen.has(uid); ) {
+      seen.add(uid);
+      const step = this.steps.get(uid) ?? this.steps.get(last.get(uid)?.parent ?? "");
+      if (step) return step;
+      uid = last.has(uid) ? null : (this.heirs.get(uid) ?? null);
+    }
+    return null;
   }
 
   kernel(node: Node): Kernel | null {
@@ -23,11 +36,15 @@ export class Facts {
     return typeof number === "number" ? (kernelsOf(this.trace.data)[number] ?? null) : null;
   }
 
+  /** Seconds of a step. */
+  time(step: Step): number | null {
+    return profileOf(this.trace.data)?.steps[step.number]?.seconds ?? null;
+  }
+
   /** Seconds of the step that runs just this node. */
   seconds(node: Node): number | null {
     const step = this.steps.get(node.uid);
-    if (!step) return null;
-    return profileOf(this.trace.data)?.steps[step.number]?.seconds ?? null;
+    return step ? this.time(step) : null;
   }
 
   field(shown: Shown, field: string, users: (uid: string) => number): Value | undefined {

@@ -3,8 +3,10 @@
 const CELL = 512;
 const LARGE = 64; // cells: what covers more is kept apart
 
+const keyOf = (x: number, y: number): number => x * 2 ** 24 + y;
+
 export class Grid<T> {
-  private cells = new Map<string, T[]>();
+  private cells = new Map<number, T[]>();
   private large: T[] = [];
   private order = new Map<T, number>();
 
@@ -17,7 +19,7 @@ export class Grid<T> {
     }
     for (let x = x0; x <= x1; x++) {
       for (let y = y0; y <= y1; y++) {
-        const key = `${x},${y}`;
+        const key = keyOf(x, y);
         const cell = this.cells.get(key);
         if (cell) cell.push(thing);
         else this.cells.set(key, [thing]);
@@ -31,7 +33,7 @@ export class Grid<T> {
     if ((x1 - x0 + 1) * (y1 - y0 + 1) > this.cells.size) return [...this.order.keys()];
     const found = new Set<T>(this.large);
     for (let x = x0; x <= x1; x++) {
-      for (let y = y0; y <= y1; y++) for (const thing of this.cells.get(`${x},${y}`) ?? []) found.add(thing);
+      for (let y = y0; y <= y1; y++) for (const thing of this.cells.get(keyOf(x, y)) ?? []) found.add(thing);
     }
     return [...found].sort((a, b) => this.order.get(a)! - this.order.get(b)!);
   }

@@ -15,7 +15,8 @@ export function nodePanel(app: App, shown: Shown): HTMLElement[] {
   const { fact } = app;
   const step = fact.step(node);
   const kernel = fact.kernel(node);
-  const time = step ? fact.seconds(node) : null;
+  const time = step && fact.time(step);
+  const whole = step && step.node !== null && app.trace.uidOf(step.node) !== node.uid;
   const name = nameOf(node);
   return [
     h("h1", {}, titleOf(node), status !== "same" && h("em", { class: status }, status === "added" ? "new" : status === "removed" ? "gone" : "changed")),
@@ -29,11 +30,11 @@ export function nodePanel(app: App, shown: Shown): HTMLElement[] {
       ["flops", node.raw.flops === undefined ? null : amount(number(node.raw.flops))],
       ["bytes moved", node.raw.bytes === undefined ? null : amount(number(node.raw.bytes), "B")],
       ["result", node.raw.result_bytes === undefined ? null : amount(number(node.raw.result_bytes), "B")],
-      ["measured", time === null ? null : seconds(time)],
+      ["measured", time === null ? null : `${seconds(time)}${whole ? ", with all of its kernel" : ""}`],
       ["step", step && h("button", { class: "link", type: "button", onclick: () => void app.set({ drawer: "schedule", step: step.number }) }, `${step.number}, ${step.kind}`)],
       ["id", node.id],
     ]),
-    differences(shown),
+    differences(app, shown),
     node.attrs.length ? section("Attributes", true, facts(node.attrs.map(([key, value]) => [key, value]))) : null,
     links(app, "Operands", node.operands),
     links(app, "Users", app.links.users.get(node.uid) ?? []),
@@ -54,15 +55,24 @@ function source(node: Node): HTMLElement | null {
   );
 }
 
-function differences({ node, before, status }: Shown): HTMLElement | null {
+function differences(app: App, { node, before, status }: Shown): HTMLElement | null {
   if (status !== "changed" || !before) return null;
   const old = new Map(before.attrs);
   const rows: [string, string, string][] = [];
   if (before.op !== node.op) rows.push(["op", before.op, node.op]);
   if (before.type !== node.type) rows.push(["type", before.type, node.type]);
-  if (before.operands.join() !== node.operands.join()) rows.push(["operands", before.operands.join(", ") || "none", node.operands.join(", ") || "none"]);
+  if (before.operands.join() !== node.operands.join()) {
+    const called = (uids: string[]) => uids.map((uid) => nameIn(app, uid)).join(", ") || "none";
+    rows.push(["operands", called(before.operands), called(node.operands)]);
+  }
   for (const [key, value] of node.attrs) if (old.get(key) !== value) rows.push([key, old.get(key) ?? "none", value]);
   return section("What changed", true, facts(rows.map(([key, from, to]) => [key, [h("del", {}, from), " ", h("ins", {}, to)]])));
+}
+
+/** What a node that is or was there is called, with its id. */
+function nameIn(app: App, uid: string): string {
+  const shown = app.picture.get(uid);
+  return shown ? `${titleOf(shown.node)} (${shown.node.id})` : uid;
 }
 
 export function nodeLink(app: App, uid: string): HTMLElement {

@@ -31,16 +31,18 @@ export interface Extent {
   scale: number;
 }
 
+const LINES = 0.03; // the scale below which lines would be no more than grey
+const MOST_LINES = 12_000;
+
 export const SIGNS: Record<Status, string> = { same: "", added: "+", removed: "\u2212", changed: "~" };
 
 /** Draws what of `scene` lies within `extent`; gives how many items and lines that were. */
 export function drawScene(paper: Paper, scene: Scene, look: Look, extent: Extent): { items: number; lines: number } {
   const { left, top, right, bottom, scale } = extent;
   const sprites = scene.grid.within(left, top, right, bottom).filter((s) => s.x <= right && s.y <= bottom && s.x + s.w >= left && s.y + s.h >= top);
-  const lines = scene.lineGrid.within(left, top, right, bottom);
+  const lines = scale > LINES ? scene.lineGrid.within(left, top, right, bottom) : [];
   for (const sprite of sprites) if (sprite.open) drawBox(paper, sprite, look, scale);
-  const few = lines.length < 4000;
-  if (few || scale > 0.15) for (const line of lines) drawLine(paper, line, look, scale);
+  if (lines.length < MOST_LINES) for (const line of lines) drawLine(paper, line, look, scale);
   for (const sprite of sprites) if (!sprite.open) drawCard(paper, sprite, look, scale);
   return { items: sprites.length, lines: lines.length };
 }
@@ -105,7 +107,7 @@ function drawCard(paper: Paper, sprite: Sprite, look: Look, scale: number): void
       const note = folded ? noteOf(sprite) : (sprite.shown?.node.type ?? item.note);
       paper.text(note, x + 14, y + (h > 42 ? 36 : 32), 10.5, faint, 400, w - 22);
     } else {
-      const size = Math.min(10.5 / scale, 24, Math.max(11, room / (title.length * 0.74)));
+      const size = Math.min(10.5 / scale, 18, Math.max(11, room / (title.length * 0.7)));
       paper.text(title, x + 14, y + h / 2 + size * 0.36, size, ink, 600, room);
     }
     if (status !== "same") paper.text(SIGNS[status], x + w - 15, y + 16, 14, strong ? ink : theme[status], 700, 14);
