@@ -135,7 +135,7 @@ export class App {
     const wanted = [this.settings.lens, packed ? point : "", ...this.open].join("\n");
     if (wanted !== this.arranged) {
       const present = packed ? this.present() : null;
-      const used = packed ? edgesOf(tree, [...this.picture.values()].map((shown) => shown.node)) : edges;
+      const used = packed ? edgesOf(tree, [...this.picture.values()].flatMap(({ node, before }) => (before && before !== node ? [node, before] : [node]))) : edges;
       const arrangement = await arrange(tree, this.open, present, used, this.layouts);
       if (turn !== this.turn) return;
       this.counters.layouts++;

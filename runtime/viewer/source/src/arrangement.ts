@@ -33,7 +33,7 @@ const HEAD = 34;
 /** How large an item is drawn when it is not open. */
 export function sizeOf(item: Item): [number, number] {
   const letters = Math.max(item.label.length * 7.3, Math.min(item.note.length, 26) * 5.6);
-  const extra = item.children.length ? 64 : 34;
+  const extra = item.children.length ? 96 : 34;
   return [Math.round(Math.min(240, Math.max(86, letters + extra))), item.children.length ? 46 : 40];
 }
 

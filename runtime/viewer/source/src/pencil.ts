@@ -116,10 +116,10 @@ function drawCard(paper: Paper, sprite: Sprite, look: Look, scale: number): void
 }
 
 function noteOf({ item, tally, shown }: Sprite): string {
-  const inside = tally.same + tally.added + tally.changed + tally.removed;
+  const inside = tally.same + tally.added + tally.changed;
   const changes = (["added", "removed", "changed"] as const).filter((s) => tally[s]).map((s) => `${SIGNS[s]}${tally[s]}`);
   const many = item.kind === "cells" ? item.note : `${inside} node${inside === 1 ? "" : "s"}`;
-  return [shown && !inside ? shown.node.type : many, ...changes].join("  ");
+  return [shown && !inside && !tally.removed ? shown.node.type : many, ...changes].join("  ");
 }
 
 function drawLine(paper: Paper, line: Line, look: Look, scale: number): void {

@@ -243,7 +243,7 @@ function spell(
       let own = inside(inner);
       if (seen.has(own)) own = `${uid}/${attr}/${inner}`;
       seen.add(own);
-      spell(body.nodes[inner], inner, own, node, inside, into);
+      spell(body.nodes[inner], members[inner] ?? inner, own, node, inside, into);
     }
   }
 }
