@@ -8,6 +8,7 @@ import pytest
 
 import graphc as gc
 from graphc.op import OPS
+from runtime.executable import Executable
 
 # Each op with the reason why it has no machine code.
 MEANINGS = {
@@ -54,3 +55,43 @@ def test_every_example_of_an_op_is_native(op):
                 assert (np.shape(a), np.asarray(a).dtype) == (np.shape(b), np.asarray(b).dtype)
                 rtol = {"float64": 1e-10, "float32": 2e-5}.get(output.dtype.name, 1e-2)
                 np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol / 10)
+
+
+def _example(name):
+    path = Path(__file__).parents[3] / "examples" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"native_{name}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("digits", ["--model", "conv", "--epochs", "1"]),
+        ("digits", ["--model", "mlp", "--epochs", "1"]),
+        ("char_lstm", ["--steps", "3"]),
+        ("char_lstm", ["--steps", "3", "--unrolled"]),
+    ],
+)
+def test_the_examples_train_without_a_return_into_python(name, arguments, monkeypatch, tmp_path):
+    """Their steps, what they evaluate and what they draw; an initializer may need LAPACK, once."""
+    made = []
+    begin = Executable.__init__
+
+    def noted(self, *given, **named):
+        begin(self, *given, **named)
+        made.append(self)
+
+    monkeypatch.setattr(Executable, "__init__", noted)
+    monkeypatch.setenv("GRAPHC_BACKEND", "llvm")
+    if name == "digits":
+        arguments = [*arguments, "--checkpoint", str(tmp_path / "digits.npz")]
+    with gc.Graph().as_default():
+        _example(name).main(arguments)
+    assert len(made) > 1
+    for executable in made:
+        assert executable.record["native"]["reason"] is None
+        assert set(executable.record["fallbacks"]) <= {"orthogonal_factor"}
+        if executable.native.returns:
+            assert not executable.feeds  # it initializes
