@@ -1,21 +1,23 @@
 """Scatter steps: slices added to, or put in the place of, those that integers name.
 
-Two kernels. The first writes down, for each slice of the result, which updates meant it: a list that begins
-in `heads` and goes on in `following`, in the order of the updates (of replacements only the last one). The
-second makes each slice once, from what was there and its list, so no two chunks write to one place and the
-bits depend on no thread. Floats are added in float64 and rounded once.
+Where updates are few for the slices there are, a first kernel writes down for each slice which updates
+meant it: a list that begins in `heads` and goes on in `following`, in the order of the updates (of
+replacements only the last one). A second one makes each slice once, from what was there and its list. Where
+they are many, `scatter_sums` adds them up instead; which of the two runs is a matter of sizes, and the other
+has no chunks. No two chunks write to one place and the bits depend on no thread. Floats are added in float64
+and rounded once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
-from graphc.sizes import Size, product
+from graphc.sizes import Size, maximum, minimum, product
 from graphc.tensor import Tensor
 from graphc.types import BOOL, FLOAT64, DType
 from runtime.llvm_backend.casts import cast
-from runtime.llvm_backend.index_steps import coordinates, load_index, missed, wrapped
+from runtime.llvm_backend.index_steps import coordinates, load_index, wrapped
 from runtime.llvm_backend.loop_kernel import (
     LoopKernel,
     LoopWriter,
@@ -26,6 +28,7 @@ from runtime.llvm_backend.loop_kernel import (
     item_bytes,
     split_evenly,
 )
+from runtime.llvm_backend.scatter_sums import Place, Updates, left_out, sum_updates
 from runtime.llvm_backend.text import Emitter
 from runtime.llvm_backend.values import load, memory_scalar, register_scalar, to_memory
 from runtime.llvm_backend.writer import Value
@@ -33,26 +36,9 @@ from runtime.llvm_backend.writer import Value
 _NONE = -1
 
 
-@dataclass(frozen=True, slots=True)
-class _Lists:
-    """Parts of the result, in each of which `slices` may be meant by `updates`, each of `inner` elements.
-
-    `adds`: all updates of a slice count, else the last one.
-    """
-
-    parts: Size
-    slices: Size
-    updates: Size
-    inner: Size
-    adds: bool
-
-
-Place = Callable[[LoopWriter, Value, Value], tuple[Value, str, Value]]
-
-
 def _kernels(
     node: Tensor,
-    lists: _Lists,
+    lists: Updates,
     indices: int,
     updates: int,
     base: int | None,
@@ -63,17 +49,31 @@ def _kernels(
 
     Operands are meant by number; without a `base` it is zeros. Unless `strict`, negative ones are left out.
     """
-    return _link(node, lists, place, strict), _combine(node, lists, updates, base)
+    if not lists.adds:
+        return _link(node, lists, place, strict), _combine(node, lists, updates, base)
+    many = minimum(lists.updates // maximum(lists.slices, 1), 1)  # 1 where updates are not fewer, else 0
+    found = []
+    if many != 1:
+        pair = _link(node, lists, place, strict), _combine(node, lists, updates, base)
+        found += [_where(kernel, 1 - many) for kernel in pair]
+    if many != 0:
+        found.append(_where(sum_updates(node, lists, updates, base, place, strict), many))
+    return found
 
 
-def _scratch(w: LoopWriter, lists: _Lists) -> tuple[str, str]:
+def _where(kernel: LoopKernel, runs: Size) -> LoopKernel:
+    """`kernel` where `runs` is 1; nothing of it where that is 0."""
+    return replace(kernel, chunks=kernel.chunks * runs, scratch=kernel.scratch * runs)
+
+
+def _scratch(w: LoopWriter, lists: Updates) -> tuple[str, str]:
     heads = w.scratch("heads", lists.parts * lists.slices * 8)
     if not lists.adds:
         return heads, ""
     return heads, w.scratch("following", lists.parts * lists.updates * 8)
 
 
-def _link(node: Tensor, lists: _Lists, place: Place, strict: bool) -> LoopKernel:
+def _link(node: Tensor, lists: Updates, place: Place, strict: bool) -> LoopKernel:
     """From the last update to the first, each goes to the front of its list."""
     w = LoopWriter()
     heads, following = _scratch(w, lists)
@@ -95,13 +95,7 @@ def _link(node: Tensor, lists: _Lists, place: Place, strict: bool) -> LoopKernel
                 w.store("i64", update, heads, at)
                 return []
 
-            def leave() -> list[str]:
-                if strict:
-                    return missed(w, given)
-                w.when(w.compare("sge", given, 0), lambda: w.fail(1, given))
-                return []
-
-            w.choose(inside, note, leave)
+            w.choose(inside, note, lambda: left_out(w, given, strict))
 
         w.each(updates, link)
 
@@ -109,7 +103,7 @@ def _link(node: Tensor, lists: _Lists, place: Place, strict: bool) -> LoopKernel
     return w.kernel(f"{node.op.name}: which updates meet", chunks)
 
 
-def _combine(node: Tensor, lists: _Lists, number: int, base: int | None) -> LoopKernel:
+def _combine(node: Tensor, lists: Updates, number: int, base: int | None) -> LoopKernel:
     w = LoopWriter()
     heads, following = _scratch(w, lists)
     rows = lists.parts * lists.slices
@@ -244,7 +238,7 @@ def _along(node: Tensor, adds: bool) -> Sequence[LoopKernel]:
     x, indices, _ = node.inputs
     axis: int = node.attrs["axis"]
     shape = x.result.sizes
-    lists = _Lists(
+    lists = Updates(
         product(shape[:axis]), shape[axis], product(indices.result.sizes), product(shape[axis + 1 :]), adds
     )
 
@@ -262,7 +256,7 @@ def _along_axis(node: Tensor) -> Sequence[LoopKernel]:
     axis: int = node.attrs["axis"]
     shape, given_shape = x.result.sizes, updates.result.sizes
     inner = product(shape[axis + 1 :])
-    lists = _Lists(product(shape[:axis]), shape[axis] * inner, given_shape[axis] * inner, 1, True)
+    lists = Updates(product(shape[:axis]), shape[axis] * inner, given_shape[axis] * inner, 1, True)
     strides = broadcast_strides(indices, given_shape)
 
     def place(w: LoopWriter, part: Value, k: Value) -> tuple[Value, str, Value]:
@@ -280,7 +274,7 @@ def _nd(node: Tensor) -> Sequence[LoopKernel]:
     indices, _ = node.inputs
     shape, depth = node.attrs["shape"], node.attrs["depth"]
     count = product(indices.result.sizes[:-1])
-    lists = _Lists(1, product(shape[:depth]), count, product(shape[depth:]), True)
+    lists = Updates(1, product(shape[:depth]), count, product(shape[depth:]), True)
 
     def place(w: LoopWriter, _: Value, k: Value) -> tuple[Value, str, Value]:
         return coordinates(w, indices.dtype, w.operand(0), k, shape[:depth])
@@ -292,7 +286,7 @@ def _segments(node: Tensor) -> Sequence[LoopKernel]:
     x, ids = node.inputs
     (count,) = node.attrs["shape"]
     shape = x.result.sizes
-    lists = _Lists(1, count, shape[0], product(shape[1:]), True)
+    lists = Updates(1, count, shape[0], product(shape[1:]), True)
 
     def place(w: LoopWriter, _: Value, k: Value) -> tuple[Value, str, Value]:
         given = load_index(w, ids.dtype, w.operand(1), k)
