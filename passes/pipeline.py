@@ -22,6 +22,7 @@ from passes.layout import lay_out
 from passes.lifting import lift_assignments
 from passes.loop_invariants import hoist_invariants
 from passes.loop_merging import merge_loops
+from passes.loop_operands import turn_operands
 from passes.loop_sums import sum_after_loops
 from passes.loop_traces import keep_traces
 from passes.overlaps import open_overlaps
@@ -62,6 +63,7 @@ PIPELINE: tuple[Pass, ...] = (
     keep_traces,  # of what came out of a gradient's steps, what the steps forwards have made already
     sum_after_loops,  # what is left of gradients in the steps, and what they only add up
     lay_out,  # once all is there that is moved, and before fusion binds ops to rows
+    turn_operands,  # after that: it would take the transposes back
     open_overlaps,  # after that: how windows lie is settled
     clean,  # reshapes meet where a transpose stood between them
     fuse,  # after those that look at single ops
