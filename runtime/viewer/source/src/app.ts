@@ -12,7 +12,7 @@ import { match } from "./matching";
 import { parseQuery, QueryError } from "./query";
 import type { Rewrite, State, Trace } from "./record";
 import { rewritesOf, stateWithin } from "./rewriting";
-import { sceneOf, type Scene, type Sprite } from "./scene";
+import { extentOf, sceneOf, type Scene, type Sprite } from "./scene";
 import { DEFAULTS, readLink, writeLink, type Settings } from "./settings";
 import { themeOf, type Theme } from "./theme";
 
@@ -131,6 +131,7 @@ export class App {
       this.coloured = painted;
     }
     const turn = ++this.turn;
+    let begins = false;
     const packed = this.settings.places === "packed";
     const wanted = [this.settings.lens, packed ? point : "", ...this.open].join("\n");
     if (wanted !== this.arranged) {
@@ -148,13 +149,14 @@ export class App {
       const first = !this.arrangement || this.arrangement.tree !== tree;
       this.arrangement = arrangement;
       this.arranged = wanted;
-      if (first && !anchor) this.camera.begin(0, 0, arrangement.width, arrangement.height);
+      begins = first && !anchor;
     }
     if (this.scene?.arrangement !== this.arrangement || this.drawn !== this.picture) {
       this.scene = sceneOf(this.arrangement!, this.picture);
       this.drawn = this.picture;
       this.counters.scenes++;
     }
+    if (begins) this.begin();
     for (const listener of this.listeners) listener();
     this.redraw();
   }
@@ -205,19 +207,23 @@ export class App {
 
   async openAll(open: boolean): Promise<void> {
     this.open.clear();
-    if (open) for (const item of this.tree.items.values()) if (item.children.length && item !== this.tree.root) this.open.add(item.id);
+    if (open) for (const item of this.present()) if (item.children.length && item !== this.tree.root) this.open.add(item.id);
     this.arrangement = null;
     await this.set({});
   }
 
   fit(): void {
+    const bounds = extentOf(this.scene?.sprites ?? []);
+    if (bounds) this.camera.fit(...bounds);
+  }
+
+  private begin(): void {
     const sprites = this.scene?.sprites ?? [];
-    let [left, top, right, bottom] = [Infinity, Infinity, -Infinity, -Infinity];
-    for (const { x, y, w, h } of sprites) {
-      [left, top] = [Math.min(left, x), Math.min(top, y)];
-      [right, bottom] = [Math.max(right, x + w), Math.max(bottom, y + h)];
-    }
-    if (left < right) this.camera.fit(left, top, right, bottom);
+    const bounds = extentOf(sprites);
+    if (!bounds) return;
+    const upper = sprites.filter(({ y }) => y < bounds[1] + 900).map(({ x, w }) => x + w / 2);
+    upper.sort((a, b) => a - b);
+    this.camera.begin(...bounds, upper[upper.length >> 1]);
   }
 
   private sound(settings: Settings): Settings {

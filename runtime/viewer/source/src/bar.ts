@@ -46,7 +46,7 @@ export function makeBar(app: App, board: Board, keys: Keys): void {
     app.traces.map((trace, r) => {
       const group = h("optgroup", { label: titleOf(trace.data, r) });
       trace.stages.forEach((stage, p) => {
-        if (p === 0 || p === trace.last || trace.changes(p)) group.append(option(`${r}.${p}`, `${p} ${stage.name.replaceAll("_", " ")}`));
+        group.append(option(`${r}.${p}`, `${p} ${stage.name.replaceAll("_", " ")}${trace.changes(p) ? "" : " (no change)"}`));
       });
       return group;
     }),
@@ -72,10 +72,6 @@ export function makeBar(app: App, board: Board, keys: Keys): void {
     for (const button of lenses) button.setAttribute("aria-pressed", String(button.dataset.lens === settings.lens));
     colour.value = settings.colour;
     record.value = String(settings.record);
-    if (settings.base.includes(".") && ![...base.options].some(({ value }) => value === settings.base)) {
-      const [r, p] = settings.base.split(".").map(Number);
-      base.append(option(settings.base, `${p} ${app.traces[r].stages[p].name.replaceAll("_", " ")}`));
-    }
     base.value = settings.base;
     if (document.activeElement !== search) search.value = settings.q;
     const press = (id: string, pressed: boolean) => byId(id).setAttribute("aria-pressed", String(pressed));

@@ -4,6 +4,7 @@ import type { Extent } from "./pencil";
 
 const LEAST = 0.002;
 const MOST = 4;
+const LEGIBLE = 0.4; // the scale at which names can still be read
 
 export class Camera {
   x = 0; // the point of the plane at the canvas's top left corner
@@ -56,14 +57,15 @@ export class Camera {
     this.moved();
   }
 
-  /** Shows the whole width where that is legible, else the beginning of it. */
-  begin(left: number, top: number, right: number, bottom: number): void {
+  /** Shows everything where that is legible, else the upper part around `middle`. */
+  begin(left: number, top: number, right: number, bottom: number, middle: number): void {
     this.fit(left, top, right, bottom);
-    if (this.scale >= 0.4) return;
+    if (this.scale >= LEGIBLE) return;
     const { clientWidth } = this.canvas;
-    this.scale = Math.min(1, Math.max(0.4, (clientWidth - 64) / Math.max(1, right - left)));
-    this.x = right - left > (clientWidth - 64) / this.scale ? left - 32 / this.scale : (left + right) / 2 - clientWidth / 2 / this.scale;
-    this.y = top - 56 / this.scale;
+    this.scale = Math.min(1, Math.max(LEGIBLE, (clientWidth - 64) / Math.max(1, right - left)));
+    this.x = (right - left) * this.scale <= clientWidth - 64 ? (left + right) / 2 : middle;
+    this.x -= clientWidth / 2 / this.scale;
+    this.y = top - 40 / this.scale;
     this.moved();
   }
 

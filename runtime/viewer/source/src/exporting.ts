@@ -4,17 +4,13 @@ import type { App } from "./app";
 import type { Board } from "./board";
 import { CanvasPaper, SvgPaper } from "./paper";
 import { drawScene, type Extent } from "./pencil";
+import { extentOf } from "./scene";
 
 const ROOM = 24;
 const LARGEST = 8192; // pixels of a side of a PNG
 
 function whole(app: App): Extent {
-  let [left, top, right, bottom] = [Infinity, Infinity, -Infinity, -Infinity];
-  for (const { x, y, w, h } of app.scene?.sprites ?? []) {
-    [left, top] = [Math.min(left, x), Math.min(top, y)];
-    [right, bottom] = [Math.max(right, x + w), Math.max(bottom, y + h)];
-  }
-  if (left > right) [left, top, right, bottom] = [0, 0, 100, 100];
+  const [left, top, right, bottom] = extentOf(app.scene?.sprites ?? []) ?? [0, 0, 100, 100];
   return { left: left - ROOM, top: top - ROOM, right: right + ROOM, bottom: bottom + ROOM, scale: 1 };
 }
 

@@ -56,6 +56,7 @@ export class Keys {
       ["Nodes", [
         key("ArrowUp", "an operand", () => void neighbour(app, "operands"), "\u2191"),
         key("ArrowDown", "a user", () => void neighbour(app, "users"), "\u2193"),
+        key("u", "the box around", () => outward(app)),
         key("]", "the next node found, or in order", () => void app.next(1)),
         key("[", "the one before", () => void app.next(-1)),
         key("i", "all that it depends on (fan-in)", () => set({ cone: now().cone === "in" ? "" : "in", path: null })),
@@ -128,6 +129,16 @@ async function toggleSelected(app: App): Promise<void> {
   const shown = app.selected;
   const item = app.box ?? (shown ? (app.tree.items.get(app.tree.place(shown.node)) ?? null) : null);
   if (item) await app.toggle(item);
+}
+
+/** Chooses the box that holds what is chosen. */
+function outward(app: App): void {
+  const shown = app.selected;
+  const item = app.box ?? (shown ? app.tree.items.get(app.tree.place(shown.node)) : undefined);
+  const outer = item?.parent;
+  if (!outer || outer === app.tree.root) return;
+  if (outer.node && app.picture.has(outer.node.uid)) void app.select(outer.node.uid);
+  else void app.set({ box: outer.id, node: null });
 }
 
 async function neighbour(app: App, which: "operands" | "users"): Promise<void> {

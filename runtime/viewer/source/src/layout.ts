@@ -19,7 +19,7 @@ export interface Laid {
 }
 
 const GAP = 26;
-const CAREFUL = 180; // children: above, the linear layout is used
+const CAREFUL = 100; // children: above, the linear layout is used
 
 /** Lays out one level; pure, and the same for the same level. */
 export function layOut(level: Level): Laid {
@@ -86,8 +86,7 @@ function components(count: number, edges: [number, number][]): { nodes: number[]
 
 function dagre(sizes: [number, number][], edges: [number, number][]): Omit<Laid, "id"> {
   const graph = new Graph({ multigraph: true });
-  const ranker = sizes.length > 100 ? "longest-path" : "network-simplex";
-  graph.setGraph({ rankdir: "TB", nodesep: 18, ranksep: 34, edgesep: 8, marginx: 0, marginy: 0, ranker });
+  graph.setGraph({ rankdir: "TB", nodesep: 18, ranksep: 34, edgesep: 8, marginx: 0, marginy: 0 });
   graph.setDefaultEdgeLabel(() => ({}));
   sizes.forEach(([width, height], i) => graph.setNode(String(i), { width, height }));
   // Children come in the order of their ranks: an edge against it is turned, so that nothing is a ring.

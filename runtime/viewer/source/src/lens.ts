@@ -157,7 +157,7 @@ function count(root: Item): void {
     for (const child of item.children) {
       item.count += child.count;
       first = Math.min(first, child.order);
-      item.rank = Math.min(item.rank, child.rank);
+      if (!item.node) item.rank = Math.min(item.rank, child.rank);
     }
     if (item.node) continue;
     item.order = first;

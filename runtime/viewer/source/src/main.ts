@@ -34,7 +34,7 @@ function start(): void {
     const panel = byId("panel");
     const shown = app.selected;
     const box = app.box;
-    const now = [settings.record, settings.pass, settings.rewrite, settings.base, settings.lens, shown, box, box && app.open.has(box.id)];
+    const now = [settings.record, settings.pass, settings.rewrite, settings.base, settings.lens, shown, box, box && app.open.has(box.id), settings.q];
     if (now.some((value, i) => value !== paneled[i])) {
       const moved = paneled[5] !== shown || paneled[6] !== box;
       paneled = now;

@@ -36,6 +36,7 @@ export function nodePanel(app: App, shown: Shown): HTMLElement[] {
     ]),
     differences(app, shown),
     node.attrs.length ? section("Attributes", true, facts(node.attrs.map(([key, value]) => [key, value]))) : null,
+    links(app, "Holds", [...app.picture.values()].filter((other) => other.node.parent === node.uid).map((other) => other.node.uid)),
     links(app, "Operands", node.operands),
     links(app, "Users", app.links.users.get(node.uid) ?? []),
     became(app, node),

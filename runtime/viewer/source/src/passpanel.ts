@@ -24,6 +24,9 @@ export function passPanel(app: App): HTMLElement[] {
         .filter(([, count]) => count)
         .map(([key, count]): [string, string] => [key.replaceAll("_", " "), String(count)]),
     ]),
+    app.settings.q && !app.trouble
+      ? section(`Found (${app.matches.length})`, true, h("ul", { class: "links" }, some(app.matches, (uid) => h("li", {}, nodeLink(app, uid)), 20)))
+      : null,
     rewrites(app),
     differing(app),
     decisions(app),

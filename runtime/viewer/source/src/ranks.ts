@@ -10,22 +10,27 @@ export function ranksOf(reference: State, union: State): Map<string, number> {
   const order = inOrder(reference);
   const fed = new Set<string>();
   for (const node of reference.values()) {
-    if (node.op === "placeholder") fed.add(node.uid);
+    if (node.op === "placeholder" && node.parent === null) fed.add(node.uid);
     for (const uid of node.operands) (users.get(uid) ?? users.set(uid, []).get(uid)!).push(node.uid);
   }
+  const depths = new Map<string, number>();
+  const reached = new Set(fed); // by what is fed
   for (const node of order) {
-    let rank = fed.has(node.uid) || !fed.size ? 0 : -1; // -1: no input reaches it
+    let depth = 0;
+    let rank = 0;
     for (const operand of node.operands) {
-      const above = ranks.get(operand) ?? -1;
-      if (above >= 0) rank = Math.max(rank, above + 1);
+      depth = Math.max(depth, (depths.get(operand) ?? -1) + 1);
+      if (reached.has(operand)) rank = Math.max(rank, ranks.get(operand)! + 1);
     }
-    ranks.set(node.uid, rank);
+    depths.set(node.uid, depth);
+    if (rank > 0) reached.add(node.uid);
+    if (reached.has(node.uid)) ranks.set(node.uid, rank);
   }
   for (const node of order.reverse()) {
-    if (ranks.get(node.uid)! >= 0) continue;
+    if (reached.has(node.uid)) continue; // what no input reaches lies just above its first user
     let rank = Infinity;
-    for (const user of users.get(node.uid) ?? []) if (ranks.get(user)! >= 0) rank = Math.min(rank, ranks.get(user)! - 0.5);
-    ranks.set(node.uid, Math.max(0, rank === Infinity ? 0 : rank));
+    for (const user of users.get(node.uid) ?? []) rank = Math.min(rank, ranks.get(user)! - 0.5);
+    ranks.set(node.uid, rank === Infinity ? depths.get(node.uid)! : rank);
   }
   for (const node of union.values()) {
     if (ranks.has(node.uid)) continue;

@@ -98,6 +98,17 @@ export function sceneOf(arrangement: Arrangement, picture: Picture): Scene {
   return { arrangement, sprites: all, of, lines: [...lines.values()], grid, lineGrid };
 }
 
+/** Left, top, right and bottom of what is drawn; null where that is nothing. */
+export function extentOf(sprites: readonly Sprite[]): [number, number, number, number] | null {
+  if (!sprites.length) return null;
+  let [left, top, right, bottom] = [Infinity, Infinity, -Infinity, -Infinity];
+  for (const { x, y, w, h } of sprites) {
+    [left, top] = [Math.min(left, x), Math.min(top, y)];
+    [right, bottom] = [Math.max(right, x + w), Math.max(bottom, y + h)];
+  }
+  return [left, top, right, bottom];
+}
+
 /** What went on in another box, such as a group that it was fused into: it is gone from where it was. */
 function ghostsOf(picture: Picture, tree: Tree): Shown[] {
   const ghosts: Shown[] = [];
