@@ -9,18 +9,21 @@ from graphc.sizes import Size
 from graphc.tensor import Tensor
 from graphc.types import TensorType
 from passes.fusion import REDUCTIONS
+from runtime.llvm_backend.column_steps import is_of_columns
 from runtime.llvm_backend.contraction import Access, Contract, Expression, Step
 from runtime.llvm_backend.contraction_steps import plain_contract
-from runtime.llvm_backend.strided import Look, Strided, see_dense
+from runtime.llvm_backend.strided import Look, Strided, is_strided, see_dense
 
 _ROOTS = frozenset(("matmul", "einsum", "sum", "max", "min"))
 
 
 def is_contraction(node: Tensor) -> bool:
-    """Whether the kernel of `node` may go on with the sums; a reduction of rows is another kernel's."""
+    """Whether the kernel of `node` may go on with the sums; reductions of rows and columns have others."""
     if node.op.name not in _ROOTS or not isinstance(node.type, TensorType):
         return False
     if node.op in REDUCTIONS and node.attrs["axis"] == (len(node.inputs[0].result.sizes) - 1,):
+        return False
+    if is_of_columns(node) and not is_strided(node.inputs[0]):
         return False
     return plain_contract(node) is not None
 

@@ -19,6 +19,7 @@ from runtime.execution import BoundStep
 from runtime.llvm_backend.backend import RowKernel
 from runtime.llvm_backend.blocks import block_function
 from runtime.llvm_backend.cells import Cells
+from runtime.llvm_backend.column_steps import columns_of
 from runtime.llvm_backend.contraction import Contract
 from runtime.llvm_backend.fill_kernel import fill_of
 from runtime.llvm_backend.fused_contraction import contract_of, name_of
@@ -151,10 +152,13 @@ class StepWriter:
                 return Draft(PYTHON)
             return Draft(NATIVE, self._module(kernel.text, kernel.functions, kernel), kernel)
         number = fill_of(node)
-        contract = None if number else contract_of(node, look_through(self._cells.unmade))
+        with stage("IR text"):
+            columns = () if self._cells.unmade.intersection(node.inputs) else columns_of(node)
+        made_otherwise = number or columns
+        contract = None if made_otherwise else contract_of(node, look_through(self._cells.unmade))
         if contract is None:
             with stage("IR text"):
-                loops = (number,) if number else loops_of(node)
+                loops = (number,) if number else columns or loops_of(node)
             if not loops:
                 return Draft(PYTHON)
             modules = tuple(

@@ -131,3 +131,66 @@ def test_softmax_of_every_length() -> None:
         grown = np.exp(wide - wide.max(-1, keepdims=True))
         found = _run(lambda x: gc.nn.softmax(x, -1), x)
         assert np.allclose(found, grown / grown.sum(-1, keepdims=True), rtol=2e-6, atol=1e-12)
+
+
+SHAPES = [
+    (1, 3),
+    (1000, 40),
+    (400, 17, 9),
+    (7, 5),
+    (8, 16),
+    (9, 33),
+    (100, 17),
+    (3, 5, 40),
+    (2000, 3),
+    (33, 2049),
+    (70, 4100),
+]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int32", "uint8"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_reductions_of_columns(dtype: str, shape: tuple[int, ...]) -> None:
+    x = _numbers(dtype, shape)
+    axes = tuple(range(len(shape) - 1))
+
+    def several(x: Any) -> Any:
+        return gc.sum(x, axes), gc.max(x, axes), gc.min(x, axes, keepdims=True)
+
+    found = [_run(several, x, threads=threads) for threads in (1, 2, 4)]
+    for other in found[1:]:
+        assert all(np.array_equal(a, b) for a, b in zip(found[0], other, strict=True))
+    total, largest, least = found[0]
+    assert np.array_equal(largest, x.max(axes))
+    assert np.array_equal(least, x.min(axes, keepdims=True))
+    if x.dtype.kind != "f":
+        assert np.array_equal(total, x.sum(axes))
+        return
+    exact, scale = x.astype(np.float64).sum(axes), np.abs(x.astype(np.float64)).sum(axes)
+    near = {"float16": 1e-3, "float32": 3e-7, "float64": 1e-14}[dtype]
+    assert (np.abs(total - exact) <= near * scale).all()
+    mean = _run(lambda x: gc.mean(x, axes), x)
+    count = x.size // x.shape[-1]
+    assert (np.abs(mean - exact / count) <= near * scale / count).all()
+
+
+def test_a_nan_in_a_column_is_its_extremum() -> None:
+    x = np.ones((37, 50), np.float32)
+    x[[0, 8, 36], [1, 2, 49]] = np.nan
+    with np.errstate(all="ignore"):
+        wanted = x.max(0), x.min(0), x.sum(0)
+    for found, exact in zip(
+        _run(lambda x: (gc.max(x, 0), gc.min(x, 0), gc.sum(x, 0)), x), wanted, strict=True
+    ):
+        assert np.array_equal(found, exact, equal_nan=True)
+
+
+def test_columns_of_sizes_known_at_the_run() -> None:
+    with gc.Graph().as_default() as graph:
+        x = gc.placeholder("float32", shape=(None, "n"))
+        total = gc.sum(x * 1.0, 0) * 2.0
+        with gc.Session(graph=graph, backend="llvm", threads=2) as session:
+            for shape in ((1, 1), (3, 1), (5, 7), (1000, 100), (0, 4), (3, 0), (20, 5000)):
+                value = _numbers("float32", shape)
+                exact = 2 * value.astype(np.float64).sum(0)
+                assert np.allclose(session.run(total, {x: value}), exact, rtol=1e-4, atol=1e-4)
