@@ -20,6 +20,7 @@ from graphc.ops.region import fused
 from graphc.sizes import Size
 from graphc.tensor import Tensor
 from graphc.types import TensorType
+from passes.blocks import fuse_blocks
 from passes.epilogues import fuse_epilogues
 from passes.failure import may_fail
 from passes.grouping import enclose
@@ -57,7 +58,8 @@ def fuse(function: Function, target: Target = PLAIN) -> Function:
     rows = _rows(nodes, function, target)
     groups = [group for group in _groups(nodes, function, rows) if _accept(group)]
     walked = [(*rows[group[0]].outer, rows[group[0]].inner) for group in groups]
-    return enclose(function, nodes, groups, walked) if groups else function
+    function = enclose(function, nodes, groups, walked) if groups else function
+    return fuse_blocks(function, target)
 
 
 # Which nodes can be fused at all, and what they walk.

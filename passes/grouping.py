@@ -60,6 +60,14 @@ def enclose(
     )
 
 
+def fuse_alone(group: Sequence[Tensor], outputs: Sequence[Tensor], walked: tuple[Size, ...]) -> Tensor:
+    """The `fused` node that `group` would become."""
+    operands, last = _operands(group), group[-1]
+    attrs = {"body": _body(group, operands, outputs), "rows": walked}
+    types = TupleType(tuple(node.result for node in outputs))
+    return Tensor(fused, tuple(operands), attrs, types, last.loc, None, last.owner)
+
+
 def _operands(group: Sequence[Tensor]) -> list[Tensor]:
     inside = set(group)
     return list(dict.fromkeys(i for node in group for i in node.inputs if i not in inside))

@@ -14,6 +14,7 @@ REASONS: Mapping[str, Mapping[str, str]] = {
         "dtype": "it is of bfloat16, which is rounded step by step",
         "traffic": "the kernel of the contraction would read and write more arrays besides than pays",
         "size": "the kernel would hold more nodes than fit the registers",
+        "result": "what stands between is a result that others need too, so it is made anyway",
     },
     "fold": {
         "splat": "kept symbolic: it says in a few bytes what would be a large array",

@@ -18,8 +18,9 @@ from passes.deduplication import Structure, structure_key
 from passes.program import Program, Step
 from passes.stages import stage
 from runtime.backend import Array, Whole
+from runtime.llvm_backend.block_steps import is_kernel_of_sums
 from runtime.llvm_backend.engine import begin
-from runtime.llvm_backend.fused_contraction import find_root, is_contraction
+from runtime.llvm_backend.fused_contraction import find_root, is_nested
 from runtime.llvm_backend.infinities import Infinities, Kinds
 from runtime.llvm_backend.library import Library, Module, load
 from runtime.llvm_backend.machine import host
@@ -155,12 +156,12 @@ class LlvmBackend:
     @property
     def contracts(self) -> Callable[[Tensor], bool]:
         """Which nodes are contractions, whose kernels take along what is done with their results."""
-        return is_contraction
+        return is_kernel_of_sums
 
     def kernel(self, step: Step) -> RowKernel | None:
         """The kernel of `step`, or None where there is no machine code for it."""
         node = step.node
-        if node.op.name != "fused" or find_root(node) is not None:
+        if node.op.name != "fused" or is_nested(node) or find_root(node) is not None:
             return None
         rows = node.attrs["rows"]
         given = tuple(map(self._infinities.of, node.inputs)) if self._looks else None

@@ -9,6 +9,7 @@ from graphc.types import BFLOAT16
 from passes.memory import Cell, MemoryPlan, Overwrites, Works, needs_nothing, overwrites_nothing, plan_memory
 from passes.program import Program, Step
 from passes.weight import parts_of
+from runtime.llvm_backend.block_steps import block_of
 from runtime.llvm_backend.fused_contraction import contract_of
 from runtime.llvm_backend.strided import is_strided
 
@@ -27,7 +28,7 @@ def find_unmade(program: Program) -> frozenset[Tensor]:
         node = step.node
         if is_strided(node) and node not in kept and node not in used and node.dtype is not BFLOAT16:
             unmade.add(node)
-        elif contract_of(node) is None:
+        elif contract_of(node) is None and block_of(node) is None:
             used.update(node.inputs)
     return frozenset(unmade)
 

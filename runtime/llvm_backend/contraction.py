@@ -90,7 +90,8 @@ class Contract:
 
     `prologue` has one expression for each input, or is empty; its reads move along dims that move the
     input. The `epilogue` runs once on each finished element; its reads use output dims. `also` are
-    values of the epilogue (by number) that are stored too, each along the output dims.
+    values of the epilogue (by number) that are stored too, each along the output dims. `within` names the
+    dims of the block that it is a member of: they are not reduced, where `out` has no strides for them.
     Raises: ArgumentError where the parts do not fit.
     """
 
@@ -101,6 +102,7 @@ class Contract:
     prologue: tuple[Expression, ...] = ()
     epilogue: Expression = Expression()
     also: tuple[tuple[int, Access], ...] = ()
+    within: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         _check(self)
@@ -191,7 +193,7 @@ def _check(contract: Contract) -> None:
         if not 0 <= number < values or set(access.strides) != set(contract.out.strides):
             raise ArgumentError(f"{access.buffer!r} is no value of the epilogue along the output dims")
     for access in contract.epilogue.reads:
-        if set(access.strides) - set(contract.out.strides):
+        if set(access.strides) - set(contract.out.strides) - contract.within:
             raise ArgumentError(f"the epilogue reads {access.buffer!r} along a reduced dim")
     for access, expression in zip(contract.ins, contract.prologue, strict=False):
         for read in expression.reads:

@@ -35,11 +35,16 @@ def find_root(node: Tensor) -> Tensor | None:
     return next((n for n in body.nodes() if n not in given and is_contraction(n)), None)
 
 
+def is_nested(node: Tensor) -> bool:
+    """Whether `node` is fused of kernels."""
+    return node.op.name == "fused" and any(n.op.name == "fused" for n in node.attrs["body"].nodes())
+
+
 def name_of(node: Tensor) -> str:
     """What a step is called: its ops and the types of its operands."""
     names = [node.op.name]
     if node.op.name == "fused":
-        names = [n.op.name for n in node.attrs["body"].nodes() if n.inputs]
+        names = [n.op.name for n in node.attrs["body"].nodes() if n.inputs and n.op.name != "pick"]
     return f"{'.'.join(names)}({', '.join(str(x.type) for x in node.inputs)})"
 
 
@@ -50,7 +55,7 @@ def contract_of(node: Tensor, look: Look = see_dense) -> Contract | None:
     """
     if node.op.name != "fused":
         return plain_contract(node, look)
-    root = find_root(node)
+    root = None if is_nested(node) else find_root(node)
     return None if root is None else _Fused(node, root, look).contract()
 
 

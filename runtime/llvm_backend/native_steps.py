@@ -10,6 +10,7 @@ import numpy as np
 
 from graphc import sizes
 from graphc.sizes import Size, SizeExpr
+from graphc.tensor import Tensor
 from graphc.types import DType, TensorType
 from passes.memory import ALIGNMENT, Cell
 from passes.program import Program, Step
@@ -17,10 +18,12 @@ from passes.stages import stage
 from passes.weight import parts_of
 from runtime.execution import BoundStep
 from runtime.llvm_backend.backend import RowKernel
+from runtime.llvm_backend.block_kernel import emit_block
+from runtime.llvm_backend.block_steps import block_of
 from runtime.llvm_backend.blocks import block_function
 from runtime.llvm_backend.cells import Cells
 from runtime.llvm_backend.column_steps import columns_of
-from runtime.llvm_backend.contraction import Contract
+from runtime.llvm_backend.contraction import Block, Contract
 from runtime.llvm_backend.fill_kernel import fill_of
 from runtime.llvm_backend.fused_contraction import contract_of, name_of
 from runtime.llvm_backend.kernel import Kernel, emit_contraction
@@ -152,10 +155,13 @@ class StepWriter:
                 return Draft(PYTHON)
             return Draft(NATIVE, self._module(kernel.text, kernel.functions, kernel), kernel)
         number = fill_of(node)
+        look = look_through(self._cells.unmade)
+        block = block_of(node, look)
+        if block is not None:
+            return self._block(node, block)
         with stage("IR text"):
             columns = () if self._cells.unmade.intersection(node.inputs) else columns_of(node)
-        made_otherwise = number or columns
-        contract = None if made_otherwise else contract_of(node, look_through(self._cells.unmade))
+        contract = None if number or columns else contract_of(node, look)
         if contract is None:
             with stage("IR text"):
                 loops = (number,) if number else columns or loops_of(node)
@@ -171,6 +177,16 @@ class StepWriter:
         if contract.combine in ("max", "min"):
             self.positive.update(dict.fromkeys(d.size for d in contract.reduced_dims))
         return Draft(NATIVE, self._module(made.text, made.functions, shown), made)
+
+    def _block(self, node: Tensor, block: Block) -> Draft:
+        with stage("IR text"):
+            made = emit_block(block, host(), _ENTRY, target=target_of(host()))
+        for contract in block.contracts:
+            if contract.combine in ("max", "min"):
+                self.positive[contract.dims[-2].size] = None
+        return Draft(
+            NATIVE, self._module(made.text, made.functions, NativeKernel(name_of(node), made.text)), made
+        )
 
     def _module(
         self,
