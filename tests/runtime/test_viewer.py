@@ -23,6 +23,7 @@ from tests.runtime.viewing import (
 
 def test_the_slider_goes_through_the_passes(view, record):
     page = view(record)
+    assert settings(page)["pass"] == 0  # what the user wrote
     stages = record["stages"]
     ticks = page.locator(".tick")
     assert ticks.count() == len(stages)
@@ -99,7 +100,7 @@ def test_rewrite_by_rewrite(view, record):
 
 
 def test_any_two_points_are_compared(view, record):
-    page = view(record)
+    page = view(record, link=f"#pass={len(record['stages']) - 1}")
     last = len(record["stages"]) - 1
     page.select_option("#base", "0.0")
     until(page, "viewer.app.settings.base === '0.0'")
@@ -274,7 +275,7 @@ def test_records_of_passes_alone_and_of_old(view):
 
 
 def test_fifty_thousand_nodes(view):
-    page = view(large(50_000), timeout=60_000)
+    page = view(large(50_000), link="#pass=1", timeout=60_000)
     counted = "({...viewer.board.counters, ...viewer.app.counters, sprites: viewer.app.scene.sprites.length})"
     first = page.evaluate(counted)
     assert first["layouts"] == 1

@@ -51,7 +51,7 @@ export class App {
     this.facts = traces.map((trace) => new Facts(trace));
     this.union = new Map();
     for (const trace of [...traces].reverse()) for (const [place, node] of trace.union()) this.union.set(place, node);
-    const first: Settings = { ...DEFAULTS, pass: traces[0].last, theme: remembered() };
+    const first: Settings = { ...DEFAULTS, theme: remembered() };
     if (traces.length > 1) Object.assign(first, { record: 1, pass: traces[1].last, base: `0.${traces[0].last}` });
     this.settings = this.sound(readLink(location.hash, first));
     this.theme = themeOf(this.settings.theme);
@@ -221,7 +221,8 @@ export class App {
     const sprites = this.scene?.sprites ?? [];
     const bounds = extentOf(sprites);
     if (!bounds) return;
-    const upper = sprites.filter(({ y }) => y < bounds[1] + 900).map(({ x, w }) => x + w / 2);
+    const fed = sprites.filter(({ shown }) => shown?.node.op === "placeholder");
+    const upper = (fed.length ? fed : sprites.filter(({ y }) => y < bounds[1] + 900)).map(({ x, w }) => x + w / 2);
     upper.sort((a, b) => a - b);
     this.camera.begin(...bounds, upper[upper.length >> 1]);
   }

@@ -63,8 +63,10 @@ export class Camera {
     if (this.scale >= LEGIBLE) return;
     const { clientWidth } = this.canvas;
     this.scale = Math.min(1, Math.max(LEGIBLE, (clientWidth - 64) / Math.max(1, right - left)));
-    this.x = (right - left) * this.scale <= clientWidth - 64 ? (left + right) / 2 : middle;
-    this.x -= clientWidth / 2 / this.scale;
+    const [wide, edge] = [clientWidth / this.scale, 32 / this.scale];
+    const widest = right - left + 2 * edge;
+    if (widest <= wide) this.x = (left + right - wide) / 2;
+    else this.x = Math.min(Math.max(middle - wide / 2, left - edge), right + edge - wide);
     this.y = top - 40 / this.scale;
     this.moved();
   }

@@ -30,7 +30,7 @@ export function passPanel(app: App): HTMLElement[] {
     rewrites(app),
     differing(app),
     decisions(app),
-    about(app, idle),
+    about(app, idle || settings.pass === 0),
   ].filter((part): part is HTMLElement => part !== null);
 }
 
