@@ -27,7 +27,7 @@ from runtime.dumping import dumper
 from runtime.execution import BoundProgram, BoundStep, bind, programs_of, spell
 from runtime.failure import operand_names
 from runtime.feeds import label, misfit
-from runtime.footprint import known_sizes
+from runtime.footprint import held_bytes, known_sizes
 from runtime.regions import Run
 
 Sizes = dict[Symbol, int]
@@ -156,6 +156,9 @@ class Executable:
     def peak_bytes(self, sizes: Mapping[str, Any] | None = None) -> int:
         """The most bytes that are alive at once in a run, as predicted from the lifetimes of buffers.
 
+        What runs natively holds all of its arena from beginning to end, and so it counts; under a memory
+        budget it is the buffers that do, which is what the budget is kept by.
+
         Args:
             sizes: the named sizes as numbers; for a fed tensor with sizes that have no name, its name
                 with the shape that is fed: ``{"batch": 32}``, ``{"x": (32, 784)}``.
@@ -167,7 +170,10 @@ class Executable:
         """
         known = known_sizes(self.program, self.feeds, sizes or {})
         chosen = self if self._within is None else self._within(self, known)
-        return find_peak(chosen.program, known).bytes
+        peak = find_peak(chosen.program, known).bytes
+        if chosen.native is None or self._within is not None:
+            return peak
+        return held_bytes(chosen.program, known) + chosen.native.arena_bytes(known)
 
     @cached_property
     def symbols(self) -> tuple[Symbol, ...]:

@@ -8,8 +8,20 @@ from typing import Any
 from graphc.errors import ArgumentError
 from graphc.sizes import Symbol
 from graphc.tensor import Tensor
+from passes.lifetimes import count_bytes, late_symbols
 from passes.program import Program
 from runtime.feeds import label
+
+
+def held_bytes(program: Program, known: Mapping[Symbol, int]) -> int:
+    """The bytes of what a native run of `program` holds beside its arena: all that goes in and comes out."""
+    late, nodes = late_symbols(program), program.nodes
+    inside = [node.type for node in program.function.inputs]
+    inside += [nodes[buffer].type for _, buffer, _ in program.variables]
+    outside = [nodes[buffer].type for buffer in program.outputs]
+    outside += [nodes[buffer].type for _, buffer in program.assignments]
+    held = sum(value.nbytes for _, value in program.constants)
+    return held + sum(count_bytes(type, known, late) for type in (*inside, *outside))
 
 
 def known_sizes(program: Program, feeds: Sequence[Tensor], given: Mapping[str, Any]) -> dict[Symbol, int]:

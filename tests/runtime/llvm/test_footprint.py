@@ -1,0 +1,93 @@
+"""What a run takes of memory is what `peak_bytes` says: by count, and as the system sees it."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import graphc as gc
+from runtime.llvm_backend import native
+
+
+@pytest.fixture(autouse=True)
+def graph():
+    with gc.Graph(seed=3).as_default() as opened:
+        yield opened
+
+
+def random(*shape):
+    return np.random.default_rng(len(shape)).normal(size=shape).astype(np.float32)
+
+
+def training():
+    x, y = gc.placeholder("float32", ("batch", 96), name="x"), gc.placeholder("int64", ("batch",), name="y")
+    h = x
+    for m, n in ((96, 200), (200, 200), (200, 10)):
+        h = gc.nn.relu(h) @ gc.Variable(random(m, n) / 8) + gc.Variable(np.zeros(n, np.float32))
+    loss = gc.mean(gc.losses.sparse_softmax_cross_entropy(labels=y, logits=h))
+    feeds = {x: random(700, 96), y: np.arange(700) % 10}
+    return [loss, gc.train.Adam(0.01).minimize(loss)], feeds, {"batch": 700}
+
+
+def sums():
+    x = gc.placeholder("float32", ("rows", "columns"), name="x")
+    first = gc.cumsum(gc.exp(x), axis=0)
+    return [gc.cumsum(first * x, axis=1)], {x: random(500, 300)}, {"rows": 500, "columns": 300}
+
+
+def softmaxes():
+    x = gc.placeholder("float32", (400, 333), name="x")
+    h = gc.nn.softmax(x) @ gc.transpose(x)
+    return [gc.nn.softmax(h), gc.sum(h, axis=0)], {x: random(400, 333)}, {}
+
+
+@pytest.mark.parametrize("case", [training, sums, softmaxes])
+def test_a_run_allocates_what_was_predicted(case, monkeypatch):
+    fetches, feeds, sizes = case()
+    session = gc.Session(backend="llvm", threads=2)
+    session.run(gc.global_variables_initializer())
+    arenas = []
+    give = native.NativeProgram._give
+
+    def noted(self, state, needed):
+        arenas.append(needed)
+        give(self, state, needed)
+
+    monkeypatch.setattr(native.NativeProgram, "_give", noted)
+    executable = session.compile(fetches, feeds)
+    before = dict(session._state.variables)
+    results = session.run(fetches, feeds)
+    after = [value for name, value in session._state.variables.items() if value is not before[name]]
+    held = [*map(np.asarray, feeds.values()), *(before[name] for name in executable.native.variables)]
+    held += [np.asarray(result) for result in results if result is not None] + after
+    held += [value for _, value in executable.program.constants]
+    taken = max(arenas) + sum(array.nbytes for array in held)
+    assert taken == pytest.approx(executable.peak_bytes(sizes), rel=0.05)
+
+
+SCRIPT = """
+import numpy as np, graphc as gc
+def resident(key):
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) << 10 for line in file if line.startswith(key))
+x = gc.placeholder("float32", ("rows", 4096), name="x")
+first = gc.cumsum(gc.exp(x), axis=0)
+y = gc.cumsum(first * x, axis=1)
+session = gc.Session(backend="llvm", threads=2)
+step = session.make_callable(y, [x])
+step(np.ones((2, 4096), np.float32))
+before = resident("VmRSS")
+data = np.ones((12288, 4096), np.float32)
+result = step(data)
+print(resident("VmHWM") - before, session.compile(y, [x]).peak_bytes({"rows": 12288}))
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="the system does not tell")
+def test_the_system_sees_what_was_predicted():
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True)
+    seen, predicted = map(int, done.stdout.split())
+    assert predicted > 500 << 20
+    assert seen == pytest.approx(predicted, rel=0.05)
