@@ -14,7 +14,6 @@ from dataclasses import replace
 from graphc.errors import ArgumentError
 from graphc.sizes import Symbol
 from passes.cost import cost_of
-from passes.lifetimes import find_peak
 from passes.pipeline import Request
 from passes.rematerialisation import evaluated
 from passes.target import Target
@@ -68,4 +67,4 @@ class Choice:
 
     def _fits(self, executable: Executable, known: Sizes) -> bool:
         assert self._target.memory_budget is not None  # else there is nothing to choose
-        return find_peak(executable.program, known).bytes <= self._target.memory_budget
+        return executable.peak_of(known) <= self._target.memory_budget

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from graphc import sizes
@@ -142,10 +143,19 @@ class Compilation:
         return found
 
     def _compiled(self, request: Request, target: Target) -> Executable:
-        within = None if target.memory_budget is None else self._within
-        found = Executable(request, self._backend, target, self._check_numerics, within=within)
+        budget, make = target.memory_budget, partial(self._built, request)
+        found = None
+        if budget is not None and not target.sizes:  # nothing is computed again where all fits as it is
+            found = make(replace(target, memory_budget=None))
+            if not found.symbols and found.peak_of({}) > budget:
+                found = None
+        found = found or make(target)
         self.count += 1
         return found
+
+    def _built(self, request: Request, target: Target) -> Executable:
+        within = None if self._target.memory_budget is None else self._within
+        return Executable(request, self._backend, target, self._check_numerics, within=within)
 
     def is_chosen_by_sizes(self, executable: Executable) -> bool:
         """Whether, under a memory budget, sizes known only at the run say what runs in its place."""

@@ -156,8 +156,8 @@ class Executable:
     def peak_bytes(self, sizes: Mapping[str, Any] | None = None) -> int:
         """The most bytes that are alive at once in a run, as predicted from the lifetimes of buffers.
 
-        What runs natively holds all of its arena from beginning to end, and so it counts; under a memory
-        budget it is the buffers that do, which is what the budget is kept by.
+        What runs natively holds all of its arena from beginning to end, and so it counts; where values are
+        computed again for a memory budget it is the buffers that do, since the budget is kept by them.
 
         Args:
             sizes: the named sizes as numbers; for a fed tensor with sizes that have no name, its name
@@ -170,10 +170,14 @@ class Executable:
         """
         known = known_sizes(self.program, self.feeds, sizes or {})
         chosen = self if self._within is None else self._within(self, known)
-        peak = find_peak(chosen.program, known).bytes
-        if chosen.native is None or self._within is not None:
+        return chosen.peak_of(known)
+
+    def peak_of(self, known: Sizes) -> int:
+        """`peak_bytes` of this very executable with the sizes `known`. Raises: as that."""
+        peak = find_peak(self.program, known).bytes
+        if self.native is None or self.target.memory_budget is not None:
             return peak
-        return held_bytes(chosen.program, known) + chosen.native.arena_bytes(known)
+        return held_bytes(self.program, known) + self.native.arena_bytes(known)
 
     @cached_property
     def symbols(self) -> tuple[Symbol, ...]:
