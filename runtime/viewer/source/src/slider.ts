@@ -108,7 +108,7 @@ export class Slider {
       (["added", "removed", "changed"] as const).map((status) =>
         h("span", { class: status, title: status }, `${SIGNS[status]}${tally[status]}`),
       ),
-      into > 0 && h("span", { class: "muted" }, `${into} into groups`),
+      into > 0 && h("span", { class: "muted" }, `${into} regrouped`),
       against && h("span", { class: "muted" }, `since ${against}`),
     );
   }
