@@ -17,6 +17,7 @@ from runtime.llvm_backend.writer import Value, Writer
 
 _MOST_CHUNKS = 64
 _GRAIN, _LIGHT_GRAIN = 1 << 20, 1 << 16  # steps that are worth a chunk of their own
+_FEW_ROWS = 8  # below, a step waits for memory
 _ROWS_PER_PACK = 96  # rows that should share the packing of a panel
 
 
@@ -74,9 +75,10 @@ def lay_out(w: Writer, frame: Frame) -> Grid:
     levels = row_levels(w, schedule)
     level = max(range(len(levels)), key=lambda i: _many(schedule, i))
 
-    light = schedule.lanes_in_a or len(frame.contract.ins) == 1
     rows = product(loop.size for loop in schedule.rows)
     work = w.word(product((rows, schedule.column.size, steps, product(x.size for x in schedule.batch))))
+    few = isinstance(rows, int) and rows < _FEW_ROWS
+    light = few or schedule.lanes_in_a or len(frame.contract.ins) == 1
     wanted = w.max(1, w.min(_MOST_CHUNKS, w.ceil_div(work, _LIGHT_GRAIN if light else _GRAIN)))
     others = w.max(1, w.mul(batch, cuts))
     most_parts = w.max(1, levels[level])

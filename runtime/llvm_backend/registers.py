@@ -56,7 +56,8 @@ def choose_tile(rows: int, vectors: int, registers: int) -> tuple[int, int]:
         busiest = max(height * across / 2, (height + across) / 2, from_l2, 5.0)
         return busiest + 0.15 + 0.03 * (height + across)
 
-    for across in range(1, min(vectors, 16) + 1):
+    widest = 16 if rows > 1 else 8  # one row waits for memory: more panels are shared out more evenly
+    for across in range(1, min(vectors, widest) + 1):
         for height in range(1, min(rows, 24) + 1):
             if height * across + across + max(2, registers // 8) > registers:
                 continue
