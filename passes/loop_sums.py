@@ -30,7 +30,8 @@ def sum_after_loops(function: Function, target: Target = PLAIN) -> Function:
     """`function` whose counted loops carry no sums of products; the same object where none does.
 
     A value carried counts if every step does nothing with it but to add to it: a product of two matrices, or
-    what is summed over axes of a value that such a product uses too. Those factors are stacked.
+    what is summed over axes of a value that such a product uses too. Those factors are stacked. In the record
+    it is a ``hoist``, ``summed after the loop``.
     """
     if not any(node.op is loop for node in function.nodes()):
         return function

@@ -28,7 +28,7 @@ def keep_traces(function: Function, target: Target = PLAIN) -> Function:
     """`function` where products over all steps are taken from the loop that makes them step by step.
 
     The products, and elementwise ops on them, have as operands what the loop stacks, walks and captures.
-    The same object comes back where there are none.
+    In the record it is a ``hoist``, ``kept by the loop``. The same object comes back where there are none.
     """
     if not any(node.op is loop for node in function.nodes()):
         return function
