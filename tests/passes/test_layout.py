@@ -1,7 +1,7 @@
 """Layout: transposes meet, vanish or become letters; the numbers stay, and the work is linear."""
 
 import math
-import time
+import sys
 
 import numpy as np
 import pytest
@@ -357,7 +357,24 @@ def test_nothing_is_visited_without_transposes():
     assert counters["nodes_visited"] == 0
 
 
-def test_time_is_linear_where_one_value_has_many_users():
+def calls_of(run):
+    """How many functions in Python are called while `run` runs: work that is the same on every machine."""
+    count = 0
+
+    def see(frame, event, argument):
+        nonlocal count
+        count += event == "call"
+
+    before = sys.getprofile()
+    sys.setprofile(see)
+    try:
+        result = run()
+    finally:
+        sys.setprofile(before)
+    return result, count
+
+
+def test_work_is_linear_where_one_value_has_many_users():
     """Regions that share an operand do not each walk all of its users. That one is transposed once."""
     spent = []
     for count in (500, 2000):
@@ -366,9 +383,8 @@ def test_time_is_linear_where_one_value_has_many_users():
             ones = gc.ones((5, 2))
             scaled = [gc.transpose(x) * float(i + 2) for i in range(count)]
             function = optimize([gc.transpose(gc.sin(y)) @ ones for y in scaled], pipeline=())
-        begin = time.perf_counter()
-        result = lay_out(function)
-        spent.append(time.perf_counter() - begin)
+        result, calls = calls_of(lambda function=function: lay_out(function))
+        spent.append(calls)
         assert transposes(function) == 2 * count
         assert len({node.attrs["axes"] for node in result.nodes() if node.op is gc.ops.transpose}) <= 1
-    assert spent[1] < 12 * spent[0]
+    assert spent[1] < 4.5 * spent[0]
