@@ -49,10 +49,10 @@ def fuse_blocks(function: Function, target: Target) -> Function:
 
 def _chain(node: Tensor, operand: Tensor, target: Target) -> list[Tensor] | None:
     """What stands before `operand` of the contraction `node`: a contraction, rows of it, and the picks."""
-    if operand.op is not pick or not _is_contraction(node, target):
+    if operand.op is not pick or operand.inputs[0].op is not fused or not _is_contraction(node, target):
         return None
     rows = operand.inputs[0]
-    if rows.op is not fused or _is_contraction(rows, target):
+    if _is_contraction(rows, target):
         return None
     if len(parts_of(rows.type)) != 1:
         return None

@@ -161,8 +161,8 @@ class _Epilogues:
             if own == number:
                 return True
             key = current if own is None else own
-            if key in seen or (own is None and self._place[current] < first):
-                continue
+            if key in seen or self._place[current if own is None else self._groups[own][0]] < first:
+                continue  # it, and the group that it is of, needs only what comes before it
             seen.add(key)
             if len(seen) > _MOST_STEPS:
                 return True
