@@ -33,6 +33,7 @@ _FUNCTIONS = (
     *("ContextCreate", "ContextDispose", "ParseAssembly", "VerifyModule", "DisposeModule"),
     *("TargetMachineEmitToMemory", "GetBufferStart", "GetBufferSize", "DisposeMemoryBuffer", "DisposeString"),
 )
+_LONG = frozenset(("ParseAssembly", "VerifyModule", "TargetMachineEmitToMemory", "DisposeModule"))
 _OBJECT_FILE = 1
 
 
@@ -220,6 +221,11 @@ def _functions() -> dict[str, Any] | None:
     try:
         handle = llvm.ffi.lib._lib_handle
         functions = {name: getattr(handle, f"LLVMPY_{name}") for name in _FUNCTIONS}
+        # Those that take no time keep the GIL: who gives it up may wait for it long.
+        brief = ctypes.PyDLL(handle._name, handle=handle._handle)
+        for name in set(_FUNCTIONS) - _LONG:
+            given, functions[name] = functions[name], getattr(brief, f"LLVMPY_{name}")
+            functions[name].argtypes, functions[name].restype = given.argtypes, given.restype
     except AttributeError:
         return None
     return functions if functions["ParseAssembly"].argtypes is not None else None
