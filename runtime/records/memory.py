@@ -28,7 +28,8 @@ class Cells:
             for buffer, node in enumerate(program.nodes)
             for part in range(len(parts_of(node.type)))
         ]
-        self.works = [cell for cell in self.plan.slot_of if cell not in set(self.cells)]
+        known = set(self.cells)
+        self.works = [cell for cell in self.plan.slot_of if cell not in known]
         self.cells += self.works
         self.number = {cell: i for i, cell in enumerate(self.cells)}
         self.kinds = dict(self._kinds())
