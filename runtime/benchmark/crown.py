@@ -62,7 +62,7 @@ GRAPHS: tuple[tuple[str, int], ...] = tuple(
     dict.fromkeys(
         [
             *((bar.family, bar.size) for bar in BARS if bar.family != "chain"),
-            *(("chain", size) for size in (1000, 10_000, 100_000)),
+            *(("chain", size) for size in (1000, 10_000, 30_000, 100_000)),
         ]
     )
 )
@@ -93,9 +93,9 @@ def _part(report: Report, bar: Bar, row: dict[str, Any]) -> Verdict:
 
 
 def _imports(cold: dict[str, Any]) -> str:
-    """Loading LLVM belongs to the first session, and peers load theirs when they are imported."""
+    """Passes, runtime and LLVM are loaded by the first session; other libraries load theirs when imported."""
     seconds = cold["stages"].get("import", [0.0])[0]
-    return f"{seconds * 1e3:.0f} ms of it load LLVM" if seconds > 1e-3 else ""
+    return f"{seconds * 1e3:.0f} ms of it are imports" if seconds > 1e-3 else ""
 
 
 def _import(report: Report, bar: Bar, row: dict[str, Any]) -> Verdict:

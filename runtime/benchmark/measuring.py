@@ -13,6 +13,7 @@ from typing import Any
 from runtime.benchmark.families import FAMILIES
 from runtime.benchmark.introspection import COUNTED_CPU, is_countable
 from runtime.benchmark.processes import Interpreters, Limits, Parts, environment, run_job, scratch
+from runtime.benchmark.worker import OWN
 
 Tell = Callable[[str], None]
 TRACING = 8  # how much slower Python is, at worst, while its memory is traced
@@ -91,9 +92,23 @@ def measure(plan: Plan, report: Report, tell: Tell) -> None:
                 tell(f"{peer}: not installed")
             else:
                 found[peer] = python
+        _warm_bytecode(plan, folder, interpreters)
         stopped: dict[tuple[str, str], str] = {}
         for family, size in plan.graphs:
             _Graph(plan, report, tell, interpreters, found, stopped, family, size).measure(folder)
+
+
+def _bytecode(folder: str) -> dict[str, str]:
+    """Where our processes keep bytecode: an installed graphc has it, a fresh checkout does not."""
+    return {"PYTHONPYCACHEPREFIX": os.path.join(folder, "bytecode")}
+
+
+def _warm_bytecode(plan: Plan, folder: str, interpreters: Interpreters) -> None:
+    """Imports all that our processes import, once, so that none of those measured compiles Python."""
+    job = {"family": "mlp_train", "size": 1, "threads": plan.threads, "parts": ["cold"], "seconds": 0.0}
+    for peer in OWN:
+        seen = environment(os.path.join(folder, "first"), plan.threads, _bytecode(folder))
+        run_job({**job, "peer": peer}, sys.executable, interpreters.path_for(peer), seen, plan.limits)
 
 
 class _Graph:
@@ -121,7 +136,7 @@ class _Graph:
                 if row["trouble"]:
                     continue
                 place = os.path.join(folder, f"{self.family}-{self.size}-{peer}-{number}")
-                own = peer.startswith("graphc")
+                own = peer in OWN
                 parts = ["cold"] + (["again"] * own + ["hot"] if number == 0 else [])
                 self.keep(row, self.run(peer, parts, place), "cold")
                 if peer == "graphc" and number == 0 and row["cold"]:
@@ -154,7 +169,8 @@ class _Graph:
             "parts": parts,
             "seconds": self.plan.seconds,
         }
-        seen = environment(place, self.plan.threads)
+        folder = os.path.dirname(place)
+        seen = environment(place, self.plan.threads, _bytecode(folder) if peer in OWN else None)
         return run_job(job, self.pythons[peer], self.interpreters.path_for(peer), seen, self.plan.limits)
 
     def keep(self, row: dict[str, Any], parts: Parts, cold: str) -> None:

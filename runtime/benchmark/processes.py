@@ -101,7 +101,8 @@ def environment(folder: str, threads: int, more: Mapping[str, str] | None = None
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "PYTHONHASHSEED": "0",
     }
-    return {**os.environ, **own, **dict.fromkeys(_THREADS, str(threads)), **(more or {})}
+    outer = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**outer, **own, **dict.fromkeys(_THREADS, str(threads)), **(more or {})}
 
 
 def run_job(

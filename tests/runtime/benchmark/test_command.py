@@ -196,6 +196,7 @@ def test_others_go_on_where_one_is_over_its_limit(monkeypatch):
         return {"start": start, "cold": found, "again": found, "hot": {"seconds": 1}}
 
     monkeypatch.setattr(measuring, "run_job", fake)
+    monkeypatch.setattr(measuring, "_warm_bytecode", lambda *given: None)
     plan = measuring.Plan((("chain", 4), ("chain", 8), ("tree", 4)), rounds=1)
     report = measuring.Report({"peers": {}})
     measuring.measure(plan, report, lambda text: None)
@@ -214,6 +215,7 @@ def test_rounds_are_interleaved(monkeypatch):
         return {"start": start, "cold": {"seconds": 1.0, "digest": [1, 1, 1]}}
 
     monkeypatch.setattr(measuring, "run_job", fake)
+    monkeypatch.setattr(measuring, "_warm_bytecode", lambda *given: None)
     measuring.measure(
         measuring.Plan((("tree", 4),), rounds=2), measuring.Report({"peers": {}}), lambda text: None
     )
