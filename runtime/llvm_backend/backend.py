@@ -102,6 +102,7 @@ class RowKernel:
                 *(x.ctypes.data for x in packed),
                 *(r.ctypes.data for r in results),
                 *(merged if len(merged) > 1 else ()),
+                0,  # nothing is streamed
             ],
             np.int64,
         )

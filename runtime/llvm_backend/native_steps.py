@@ -34,7 +34,9 @@ from runtime.llvm_backend.machine import host
 from runtime.llvm_backend.numerics import PART, find_checks, write_check
 from runtime.llvm_backend.polling import c_library
 from runtime.llvm_backend.python_steps import Place, PythonStep, Turn
+from runtime.llvm_backend.row_kernel import share_word
 from runtime.llvm_backend.row_steps import cut_rows, reduces
+from runtime.llvm_backend.row_streams import is_read, share_streamed, streamed_results
 from runtime.llvm_backend.steploop import FLAG
 from runtime.llvm_backend.steptable import TableBuilder
 from runtime.llvm_backend.strided import look_through
@@ -278,7 +280,10 @@ class StepWriter:
         cells = [(buffer, 0) for buffer in step.inputs]
         cells += [(step.output, part) for part in range(len(plan.writes))]
         outer = plan.outer if len(plan.outer) > 1 else ()
-        block = builder.block([0] * (5 + len(cells) + len(outer)))
+        block = builder.block([0] * (share_word(plan) + 1))
+        streams = not self.loops and streamed_results(plan)
+        if streams and not is_read(self._program, step.output, self._cells.views):
+            builder.preset(block + share_word(plan), share_streamed(plan))
         for i, size in enumerate((cut.rows, cut.per, plan.inner)):
             self.fill(block + i, size)
         builder.point(block + 3, FLAG)

@@ -8,7 +8,8 @@ say:
     0 rows    how many rows there are (flat: elements)      1 per     how many of them a chunk has
     2 inner   the length of a row                           3 flag    where a failing op tells its kind
     4 scratch for each chunk, `scratch_rows` rows of 8 bytes an element
-    5 ...     the arrays of the operands, those of the results, then the outer sizes where there are several
+    5 ...     the arrays of the operands, those of the results, then the outer sizes where there are several,
+              then how many of every eight chunks are streamed, where there is a choice (`row_streams`)
 
 Sizes are known only at the run, so one kernel serves them all. Arrays are contiguous. A chunk of a long row
 that stands alone (`RowPlan.is_split`) is `per` of its elements: it leaves its totals in `scratch`, and
@@ -26,7 +27,8 @@ from graphc.tensor import Tensor
 from passes.fusion import REDUCTIONS
 from runtime.llvm_backend.numerics import Looks
 from runtime.llvm_backend.row_parts import PartWriter
-from runtime.llvm_backend.row_writer import RowWriter
+from runtime.llvm_backend.row_streams import streamed_results, write_choice
+from runtime.llvm_backend.row_writer import ARRAYS, RowWriter
 from runtime.llvm_backend.rows import VIEWS, RowPlan
 from runtime.llvm_backend.scalars import has_code
 from runtime.llvm_backend.text import Module, Target
@@ -50,9 +52,21 @@ def write_rows(plan: RowPlan, target: Target, looks: Looks = MappingProxyType({}
     if plan.is_split:
         PartWriter(plan, module, nodes, looks).write_part()
         PartWriter(plan, module, nodes, looks).write_finish()
+    elif streams := streamed_results(plan):
+        RowWriter(plan, module, nodes, looks).write_kernel("plain")
+        RowWriter(plan, module, nodes, looks, streams).write_kernel("streamed")
+        results = ARRAYS + len(plan.body.inputs)
+        choice = write_choice(share_word(plan), [results + i for i in streams])
+        module.define("kernel", lambda: choice)
     else:
         RowWriter(plan, module, nodes, looks).write_kernel()
     return module.text
+
+
+def share_word(plan: RowPlan) -> int:
+    """The word of the block that says how many chunks are streamed."""
+    sizes = len(plan.outer) if len(plan.outer) > 1 else 0
+    return ARRAYS + len(plan.body.inputs) + len(plan.body.outputs) + sizes
 
 
 def _has_code(node: Tensor) -> bool:

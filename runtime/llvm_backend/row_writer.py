@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from graphc.tensor import Tensor
 from runtime.llvm_backend.numerics import Looks, left_out, see
@@ -20,6 +20,7 @@ from runtime.llvm_backend.values import (
     register_bytes,
     register_scalar,
     store,
+    stream,
 )
 
 ROWS, PER, INNER, FLAG, SCRATCH, ARRAYS = range(6)
@@ -41,8 +42,15 @@ def copies_of(phase: Phase, looks: int) -> int:
 class RowWriter:
     """Writes one kernel. `wide` and `one` write to the same lines: vectors, and numbers."""
 
-    def __init__(self, plan: RowPlan, module: Module, nodes: Sequence[Tensor], looks: Looks) -> None:
-        self.plan, self.looks = plan, looks
+    def __init__(
+        self,
+        plan: RowPlan,
+        module: Module,
+        nodes: Sequence[Tensor],
+        looks: Looks,
+        streams: Collection[int] = (),
+    ) -> None:
+        self.plan, self.looks, self.streams = plan, looks, streams
         self.module, target = module, module.target
         bytes_a_lane = max(register_bytes(node.dtype) for node in nodes)
         self.width = max(target.vector_bits // 8 // bytes_a_lane, 1)
@@ -60,8 +68,8 @@ class RowWriter:
 
     # The functions.
 
-    def write_kernel(self) -> None:
-        """Adds ``kernel`` to the module."""
+    def write_kernel(self, name: str = "kernel") -> None:
+        """Adds the function `name` to the module; what is not the kernel is internal to it."""
         self.open()
         plan = self.plan
         first, end = self.range(self.rows)
@@ -70,7 +78,7 @@ class RowWriter:
             self.loop(plan.phases[0], first, end)
         else:
             self.each_row(first, end)
-        self.close("kernel", "ptr %block, i64 %chunk")
+        self.close(name, "ptr %block, i64 %chunk")
 
     def range(self, count: str) -> tuple[str, str]:
         """Which of `count` rows (or elements) the chunk has: from the first to below the last."""
@@ -107,7 +115,8 @@ class RowWriter:
     def close(self, name: str, parameters: str) -> None:
         """Ends the function."""
         body = "\n".join([*self.one.lines, "  ret void"])
-        self.module.define(name, lambda: f"define void @{name}({parameters}) {{\nentry:\n{body}\n}}")
+        kind = "" if name in ("kernel", "finish") else "internal "
+        self.module.define(name, lambda: f"define {kind}void @{name}({parameters}) {{\nentry:\n{body}\n}}")
 
     def word(self, number: int, type: str = "i64") -> str:
         """What a word of the block says."""
@@ -295,7 +304,10 @@ class RowWriter:
         if node in self.written:
             place = self.written[node]
             at = em.let(f"add i64 {self.offsets[self.plan.writes[place]]}, {j}")
-            store(em, memory_dtype(node.dtype), value, self.results[place], at, mask)
+            if place in self.streams and mask is None and em.width > 1:
+                stream(em, memory_dtype(node.dtype), value, self.results[place], at)
+            else:
+                store(em, memory_dtype(node.dtype), value, self.results[place], at, mask)
         else:
             store(em, memory_dtype(node.dtype), value, self.kept[self.slots[node]], j, mask)
 

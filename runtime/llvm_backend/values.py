@@ -92,6 +92,15 @@ def store(em: Emitter, dtype: DType, value: str, array: str, index: str, mask: s
     em.do(f"call void {name}({of} {held}, ptr {at}, i32 {_align(dtype)}, {masks} {mask})")
 
 
+def stream(em: Emitter, dtype: DType, value: str, array: str, index: str) -> None:
+    """`store` past the caches, of a vector that lies at a multiple of its own bytes."""
+    scalar = memory_scalar(dtype)
+    held = to_memory(em, dtype, value)
+    at = em.let(f"getelementptr {scalar}, ptr {array}, i64 {index}")
+    em.module.declare("!0", "!0 = !{i32 1}")
+    em.do(f"store {em.type(scalar)} {held}, ptr {at}, align {em.width * dtype.itemsize}, !nontemporal !0")
+
+
 def _align(dtype: DType) -> int:
     return dtype.itemsize
 

@@ -1,0 +1,50 @@
+"""Results that go past the caches: the same numbers, whichever chunks are streamed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import graphc as gc
+from runtime.llvm_backend import native_steps, row_streams
+
+
+@pytest.fixture(params=[1, 3, 8])
+def share(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr(row_streams, "_SMALLEST", 0)
+    monkeypatch.setattr(row_streams, "share_streamed", lambda plan: request.param)
+    monkeypatch.setattr(native_steps, "share_streamed", lambda plan: request.param)
+    return int(request.param)
+
+
+# Sizes that no other test has: kernels of equal bodies and sizes are written once a process.
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_rows_that_are_streamed(share: int, dtype: str, threads: int) -> None:
+    x = np.random.default_rng(share).standard_normal((777 + share, 96)).astype(dtype)
+    with gc.Graph().as_default() as graph:
+        given = gc.placeholder(dtype, shape=x.shape)
+        soft, flat = gc.nn.softmax(given), gc.tanh(given) * 2 + 1
+        session = gc.Session(graph=graph, backend="llvm", threads=threads)
+        found = session.run([soft, flat, gc.sum(gc.square(flat), -1)], {given: x})
+        again = session.run([soft], {given: x})
+        assert any("!nontemporal" in k.text for k in session.compile([soft], [given]).kernels)
+    wide = x.astype(np.float64)
+    exact = np.exp(wide - wide.max(-1, keepdims=True))
+    exact /= exact.sum(-1, keepdims=True)
+    near = 4e-3 if dtype == "float16" else 1e-6
+    assert np.allclose(found[0], exact, rtol=near, atol=0)
+    assert np.array_equal(found[0], again[0])
+    assert np.allclose(found[1], np.tanh(wide) * 2 + 1, rtol=near, atol=near)
+    assert np.allclose(found[2], np.square(np.tanh(wide) * 2 + 1).sum(-1), rtol=near)
+
+
+def test_only_what_is_large_and_not_read_again_is_streamed() -> None:
+    x = np.random.default_rng(0).standard_normal((3_100_003,), dtype=np.float32)
+    with gc.Graph().as_default() as graph:
+        given = gc.placeholder("float32", shape=x.shape)
+        session = gc.Session(graph=graph, backend="llvm", threads=2)
+        assert np.array_equal(session.run(gc.abs(given) + 1, {given: x}), np.abs(x) + 1)
+        small = gc.placeholder("float32", shape=(1000, 64))
+        exe = session.compile([gc.nn.softmax(small)], [small])
+        assert not any("!nontemporal" in k.text for k in exe.kernels)
