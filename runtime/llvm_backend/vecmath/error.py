@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from graphc.ops.error_function import FAR
+from runtime.llvm_backend.vecmath.complement import complement_by_table
 from runtime.llvm_backend.vecmath.exponential import exp_in_range, reduce, scale, significand
 from runtime.llvm_backend.vecmath.lanes import Lanes
 
@@ -70,6 +71,8 @@ def _near(v: Lanes, x: str) -> str:
 
 def erfc(v: Lanes, x: str) -> str:
     """``1 - erf(x)``, exact in the tail."""
+    if v.looks_up:
+        return complement_by_table(v, x)
     size = v.magnitude(x)
     if v.double:
         far, near = _complement(v, v.at_most(v.number(28.0), size)), _near(v, x)

@@ -122,16 +122,23 @@ _SIXTEENTHS_LOW = tuple(2.0 ** (k / 16) - _SIXTEENTHS[k] for k in range(16))
 _EXP_NEAR = (0.5000098, 0.16666667)
 
 
-def _exp_by_table(v: Lanes, x: str, offset: int) -> str:
-    """``x = (n + k / 16) ln 2 + r``: the sixteenths of a power of two fill one register."""
+def exp_by_table(v: Lanes, x: str, offset: int, *, low: str | None = None, factor: str | None = None) -> str:
+    """``2 ** offset * factor * e ** (x - low)`` of floats whose exponential is in range, or NaN.
+
+    ``x = (n + k / 16) ln 2 + r``: the sixteenths of a power of two fill one register.
+    """
     magic = v.number(1.5 * 2.0**19)
     shifted = v.muladd(x, v.number(_LOG2_E), magic)  # whose last four bits are k
     n = v.subtract(shifted, magic)
     rest = v.muladd(n, v.number(-_LN2_SINGLE[0]), x)
     rest = v.muladd(n, v.number(-_LN2_SINGLE[1]), rest)
-    power, low = (v.looked_up(table, v.bits(shifted)) for table in (_SIXTEENTHS, _SIXTEENTHS_LOW))
+    if low is not None:
+        rest = v.subtract(rest, low)
+    power, power_low = (v.looked_up(table, v.bits(shifted)) for table in (_SIXTEENTHS, _SIXTEENTHS_LOW))
     p = v.muladd(v.horner(_EXP_NEAR, rest), rest, v.number(1.0))
-    p = v.muladd(v.muladd(power, rest, low), p, power)
+    p = v.muladd(v.muladd(power, rest, power_low), p, power)
+    if factor is not None:
+        p = v.multiply(p, factor)
     if v.scales:
         return v.scaled(p, v.add(n, v.number(offset)) if offset else n)
     sixteenths = v.on_bits("sub", v.bits(shifted), 0x49400000)  # the bits of `magic`
@@ -140,7 +147,7 @@ def _exp_by_table(v: Lanes, x: str, offset: int) -> str:
 
 def _exp_single(v: Lanes, x: str, offset: int) -> str:
     if v.looks_up:
-        return _exp_by_table(v, limited(v, x), offset)
+        return exp_by_table(v, limited(v, x), offset)
     n, shifted, p = _horner_single(v, limited(v, x))
     return scale(v, p, n, shifted, offset)
 
@@ -156,7 +163,7 @@ def _horner_single(v: Lanes, x: str) -> tuple[str, str, str]:
 def exp_in_range(v: Lanes, x: str) -> str:
     """``e ** x`` for an x whose exponential is normal and finite, or NaN."""
     if v.looks_up:
-        return _exp_by_table(v, x, 0)
+        return exp_by_table(v, x, 0)
     if v.double:
         parts = reduce(v, x)
         n, shifted, p = parts.n, parts.shifted, significand(v, parts)
