@@ -79,7 +79,10 @@ class _Epilogues:
         if not accepted:
             return self._function
         walked = [self._rows(group) for group in accepted]
-        return enclose(self._function, self._nodes, accepted, walked)
+        return enclose(self._function, self._nodes, accepted, walked, list(map(self._root, accepted)))
+
+    def _root(self, group: Sequence[Tensor]) -> Tensor:
+        return next(node for node in group if node in self._contractions)
 
     def _is_light(self, group: Sequence[Tensor]) -> bool:
         """Whether few arrays of the shape of the result are read and written besides that."""
@@ -91,13 +94,13 @@ class _Epilogues:
         light = stored - 1 + sum(x.result.shape == shape for x in read) <= MOST_ARRAYS
         if not light:
             last = group[-1]
-            root = next(node for node in group if node in self._contractions)
+            root = self._root(group)
             subject = f"{root.op.name} with {last.op.name}"
             decide(Decision("fuse", subject, False, "traffic", last.loc, nodes=(root, last)))
         return light
 
     def _rows(self, group: Sequence[Tensor]) -> tuple[Size, ...]:
-        root = next(node for node in group if node in self._contractions)
+        root = self._root(group)
         return root.result.sizes or (1,)
 
     def _join(self, node: Tensor, number: int) -> str:

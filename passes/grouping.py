@@ -19,10 +19,12 @@ def enclose(
     nodes: Sequence[Tensor],
     groups: Sequence[Sequence[Tensor]],
     walked: Sequence[tuple[Size, ...]],
+    leads: Sequence[Tensor] | None = None,
 ) -> Function:
     """`function` with each of `groups` in one `fused` node that walks what is `walked`.
 
-    Groups are convex, and list their nodes in the order of `nodes`.
+    Groups are convex, and list their nodes in the order of `nodes`. Each bears the line of the node that
+    leads it, by default of its last one that is not of a gradient.
     """
     group_of = {node: i for i, group in enumerate(groups) for node in group}
     wanted = {*function.outputs, *function.effects}
@@ -42,9 +44,9 @@ def enclose(
             group = groups[item]
             inputs = tuple(new[operand] for operand in operands[item])
             types = TupleType(tuple(node.result for node in outputs[item]))
-            last = group[-1]
+            lead = leads[item] if leads else _lead(group)
             made[item] = Tensor(
-                fused, inputs, {"body": bodies[item], "rows": walked[item]}, types, last.loc, None, last.owner
+                fused, inputs, {"body": bodies[item], "rows": walked[item]}, types, lead.loc, None, lead.owner
             )
             for node in outputs[item]:
                 index = place[node][1]
@@ -62,10 +64,14 @@ def enclose(
 
 def fuse_alone(group: Sequence[Tensor], outputs: Sequence[Tensor], walked: tuple[Size, ...]) -> Tensor:
     """The `fused` node that `group` would become."""
-    operands, last = _operands(group), group[-1]
+    operands, lead = _operands(group), _lead(group)
     attrs = {"body": _body(group, operands, outputs), "rows": walked}
     types = TupleType(tuple(node.result for node in outputs))
-    return Tensor(fused, tuple(operands), attrs, types, last.loc, None, last.owner)
+    return Tensor(fused, tuple(operands), attrs, types, lead.loc, None, lead.owner)
+
+
+def _lead(group: Sequence[Tensor]) -> Tensor:
+    return next((node for node in reversed(group) if not (node.loc and node.loc.backward)), group[-1])
 
 
 def _operands(group: Sequence[Tensor]) -> list[Tensor]:

@@ -123,3 +123,24 @@ def test_groups_of_random_graphs_stay_acyclic(seed):
     array = rng.random((3, 3))
     for a, b in zip(numbers(before, [array]), numbers(after, [array]), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_a_kernel_bears_the_line_of_its_contraction():
+    x, w = square(), square("w")
+    scores = x @ w
+    loss = gc.sum(gc.nn.relu(scores + 1.0))  # the mask of its gradient is computed in the same kernel
+    before = prepared([loss, *gc.gradients(loss, [w])], [x, w])
+    (kernel,) = kernels(fuse_epilogues(before, ALONE))
+    assert "greater" in [n.op.name for n in kernel.attrs["body"].nodes()]
+    assert kernel.loc == scores.loc
+    assert not kernel.loc.backward
+
+
+def test_a_group_of_rows_bears_a_line_that_is_no_gradient():
+    x = square()
+    h = gc.tanh(x)
+    loss = gc.sum(h)
+    before = prepared([h, *gc.gradients(loss, [x])], [x])
+    (kernel,) = kernels(fuse(before, TARGET))
+    assert any(n.loc and n.loc.backward for n in kernel.attrs["body"].nodes())
+    assert kernel.loc == h.loc
