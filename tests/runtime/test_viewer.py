@@ -1,12 +1,14 @@
 """The viewer in a browser: passes, comparisons, boxes, pictures; and that nothing of a record runs."""
 
 import json
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
 import graphc as gc
 from passes.delta import state_at
+from runtime.dumping import record_for
 from tests.runtime.viewing import (
     HOSTILE,
     changed,
@@ -295,3 +297,38 @@ def test_fifty_thousand_nodes(view):
     page.evaluate("viewer.app.fit()")
     page.evaluate("new Promise(requestAnimationFrame)")
     picture(page, "large")
+
+
+@pytest.mark.parametrize("fetches", [lambda x: [x], lambda x: [gc.constant(3.0)]], ids=["fed", "constant"])
+def test_programs_without_steps(view, fetches):
+    with gc.Graph(seed=0).as_default():
+        record = record_for(fetches(gc.placeholder("float32", ("n",), name="x")))
+    assert record["memory"]["peak"] is None
+    page = view(record)
+    assert page.locator("#panel h1").inner_text() == "define"
+    page.keyboard.press("m")
+    assert "no peak" in page.locator("#drawer").inner_text()
+    page.keyboard.press("s")
+    assert "no program" in page.locator("#drawer").inner_text()
+
+
+def test_opening_where_nothing_can_be_opened(view):
+    with gc.Graph(seed=0).as_default():
+        record = gc.record([gc.placeholder("float32", ("n",), name="x") * 2.0])
+    page = view(record)
+    for key in ("w", "e", "e", "w"):
+        page.keyboard.press(key)
+        settled(page)
+        assert page.evaluate("viewer.app.scene.sprites.length") >= 2
+
+
+def test_a_pass_says_what_is_given_back_since(view, record):
+    stages = record["stages"]
+    at = next(
+        i
+        for i, (a, b) in enumerate(pairwise(stages), 1)
+        if set(a["delta"]["effects"]) != set(b["delta"]["effects"]) and i not in changed(record)
+    )
+    page = view(record, link=f"#pass={at}")
+    assert "Run for its effect now: assign" in page.locator("#panel").inner_text()
+    assert "idle" not in page.locator(".tick").nth(at).get_attribute("class")

@@ -186,3 +186,45 @@ def test_a_node_of_any_pass_leads_to_the_kernel_that_runs_it(view, record):
     kernel = record["kernels"][steps[group]["kernel"]]
     assert f"Kernel {kernel['name']}" in page.locator("#panel").inner_text()
     assert "with all of its kernel" in page.locator("#panel").inner_text()
+
+
+def test_groups_are_called_by_what_they_compute(view, record):
+    final = state_at(record["stages"], -1)["nodes"]
+    id, node = next((id, node) for id, node in final.items() if node["op"] == "fused")
+    page = view(record, link=f"#pass={len(record['stages']) - 1}&node={id}")
+    ops = [n["op"] for n in node["attrs"]["body"]["nodes"].values()]
+    ops = [op for op in ops if op not in ("placeholder", "constant")]
+    assert page.locator("#panel h1").inner_text().startswith(" ".join(ops[:3]))
+    assert "other" not in page.locator("#panel .facts").first.inner_text()
+    page.keyboard.press("s")
+    (step,) = [step for step in record["program"]["steps"] if step["node"] == id]
+    row = page.locator(f".steps [data-step='{step['number']}']")
+    assert " ".join(ops[:3]) in row.inner_text()
+
+
+def test_fusion_is_told_of_a_node_that_was_rewritten_before(view, record):
+    at, stage = next((i, s) for i, s in enumerate(record["stages"]) if s["name"] == "fuse" and s["decisions"])
+    decided = {id for decision in stage["decisions"] for id in decision["nodes"]}
+    i, id = next(
+        (i, id)
+        for i, earlier in enumerate(record["stages"][:at])
+        for id, heirs in earlier["became"].items()
+        if heirs[0] in decided
+    )
+    page = view(record, link=f"#pass={i - 1}&node={id}")
+    assert "As what it became: " in page.locator("#panel").inner_text()
+
+
+def test_what_is_shown_is_not_behind_the_legend(view, record):
+    page = view(record, link="#pass=0")
+    page.evaluate("viewer.app.openAll(true)")
+    settled(page)
+    seen = (
+        "uid => { const s = viewer.app.spriteOf(uid), c = viewer.app.camera;"
+        "const {left, top} = document.getElementById('canvas').getBoundingClientRect();"
+        "return document.elementFromPoint(left + (s.x + s.w / 2 - c.x) * c.scale,"
+        " top + (s.y + s.h / 2 - c.y) * c.scale)?.id; }"
+    )
+    for id in state_at(record["stages"], 0)["nodes"]:
+        page.evaluate("uid => viewer.app.select(uid)", id)
+        assert page.evaluate(seen, id) == "canvas"

@@ -209,6 +209,7 @@ export class App {
     this.open.clear();
     if (open) for (const item of this.present()) if (item.children.length && item !== this.tree.root) this.open.add(item.id);
     this.arrangement = null;
+    this.arranged = ""; // it is arranged anew, even where nothing was opened or closed
     await this.set({});
   }
 

@@ -71,11 +71,21 @@ export class Camera {
     this.moved();
   }
 
+  /** Whether the legend, or another thing that lies on the picture, hides a part of a rectangle. */
+  private covered(x: number, y: number, w: number, h: number): boolean {
+    const { left, top } = this.canvas.getBoundingClientRect();
+    const [from, to] = [left + (x - this.x) * this.scale, top + (y - this.y) * this.scale];
+    return [...this.canvas.parentElement!.querySelectorAll(".legend, .zoom, .mode")].some((element) => {
+      const other = element.getBoundingClientRect(); // without an area where it is hidden
+      return from < other.right && from + w * this.scale > other.left && to < other.bottom && to + h * this.scale > other.top;
+    });
+  }
+
   /** Brings a rectangle into view, if it is not there yet. */
   reveal(x: number, y: number, w: number, h: number): void {
     const { left, top, right, bottom } = this.extent;
     if (this.scale < 0.38) this.scale = 0.8;
-    else if (x >= left && y >= top && x + w <= right && y + h <= bottom) return;
+    else if (x >= left && y >= top && x + w <= right && y + h <= bottom && !this.covered(x, y, w, h)) return;
     const { clientWidth, clientHeight } = this.canvas;
     this.x = x + w / 2 - clientWidth / 2 / this.scale;
     this.y = y + Math.min(h, clientHeight / 2 / this.scale) / 2 - clientHeight / 2 / this.scale;

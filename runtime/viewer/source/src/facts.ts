@@ -18,6 +18,13 @@ export class Facts {
     }
   }
 
+  /** What a node became, one after the other. */
+  heirsOf(uid: string): string[] {
+    const seen = new Set([uid]);
+    for (let next = this.heirs.get(uid); next !== undefined && !seen.has(next); next = this.heirs.get(next)) seen.add(next);
+    return [...seen].slice(1);
+  }
+
   /** The step that runs the node, or what became of it. */
   step(node: Node): Step | null {
     const last = this.trace.state(this.trace.last);
@@ -77,7 +84,8 @@ export function number(value: unknown): number | null {
 export function dtypeOf(node: Node): string {
   const recorded = node.raw.dtype;
   if (typeof recorded === "string") return recorded;
-  return node.type.match(/^[a-z]+\d*/)?.[0] ?? "other";
+  const parts = node.type.startsWith("(") ? node.type.match(/\b[a-z]+\d*(?=\[)/g) : node.type.match(/^[a-z]+\d*/);
+  return parts ? [...new Set(parts)].join(", ") : "other";
 }
 
 function rankOf(type: string): number | null {

@@ -168,7 +168,7 @@ function count(root: Item): void {
 
 /** What a node is called in a picture. */
 export function titleOf(node: Node): string {
-  if (node.op === "fused") return "fused";
+  if (node.op === "fused") return fusedTitle(node);
   const name = nameOf(node);
   if (node.op === "constant") {
     const value = node.attrs.find(([key]) => key === "value")?.[1].match(/\{(.*)\}$/s)?.[1];
@@ -177,3 +177,10 @@ export function titleOf(node: Node): string {
   return name && (node.op === "variable" || node.op === "placeholder") ? name : node.op;
 }
 
+/** What a group computes, in short. */
+function fusedTitle(node: Node): string {
+  const { body } = node.raw.attrs;
+  if (typeof body !== "object") return node.op;
+  const ops = Object.values(body.nodes).map(({ op }) => op).filter((op) => op !== "placeholder" && op !== "constant");
+  return ops.length ? `${ops.slice(0, 3).join(" ")}${ops.length > 3 ? " \u2026" : ""}` : node.op;
+}

@@ -3,18 +3,23 @@
 import type { App } from "./app";
 import { bar, facts, fill, h, some } from "./dom";
 import { amount } from "./facts";
+import { called } from "./schedule";
 import { memoryOf, stepsOf, type Cell, type Memory } from "./schema";
 import { titleOf } from "./lens";
+
+type Peak = NonNullable<Memory["peak"]>;
 
 const ARENA = 0.62; // of the height: where values lie in the arena; the curve of what is alive is above
 
 export function memoryDrawer(app: App): HTMLElement {
   const memory = memoryOf(app.trace.data);
   if (!memory) return h("p", { class: "muted" }, "This record has no memory plan: it is of the passes alone.");
+  const { peak } = memory;
+  if (!peak) return h("p", { class: "muted" }, "There is no peak: the program has no steps.");
   const steps = stepsOf(app.trace.data);
   const canvas = h("canvas", { class: "chart", tabindex: 0, role: "img", "aria-label": "Bytes alive while each step runs" });
   const list = h("div", { class: "beside" });
-  const at = app.settings.step ?? memory.peak.step;
+  const at = app.settings.step ?? peak.step;
   const count = Math.max(1, memory.live.length);
   const show = (step: number) => void app.set({ step: Math.max(0, Math.min(count - 1, step)) });
   canvas.addEventListener("click", (event) => {
@@ -35,18 +40,18 @@ export function memoryDrawer(app: App): HTMLElement {
   const step = steps[at];
   fill(
     list,
-    h("h2", {}, at === memory.peak.step ? "At the peak" : `While step ${at} runs`, step ? `: ${step.op}` : ""),
+    h("h2", {}, at === peak.step ? "At the peak" : `While step ${at} runs`, step ? `: ${called(app, step)}` : ""),
     facts([
       ["alive", amount(total, "B")],
       ["held all the time", amount(memory.held, "B")],
       ["arena", memory.arena_bytes ? amount(memory.arena_bytes, "B") : null],
       ["line", step?.at ?? null],
     ]),
-    at !== memory.peak.step && h("button", { class: "action", type: "button", onclick: () => show(memory.peak.step) }, `Go to the peak (step ${memory.peak.step}, ${amount(memory.peak.bytes, "B")})`),
+    at !== peak.step && h("button", { class: "action", type: "button", onclick: () => show(peak.step) }, `Go to the peak (step ${peak.step}, ${amount(peak.bytes, "B")})`),
     h("table", { class: "alive" }, h("tbody", {}, some(alive, ({ cell }) => row(app, cell, total), 200))),
   );
-  requestAnimationFrame(() => draw(app, canvas, memory, at));
-  new ResizeObserver(() => draw(app, canvas, memory, at)).observe(canvas);
+  requestAnimationFrame(() => draw(app, canvas, memory, peak, at));
+  new ResizeObserver(() => draw(app, canvas, memory, peak, at)).observe(canvas);
   return h("div", { class: "split" }, h("div", { class: "plot" }, canvas), list);
 }
 
@@ -69,7 +74,7 @@ function row(app: App, cell: Cell, total: number): HTMLElement {
   );
 }
 
-function draw(app: App, canvas: HTMLCanvasElement, memory: Memory, at: number): void {
+function draw(app: App, canvas: HTMLCanvasElement, memory: Memory, peak: Peak, at: number): void {
   const context = canvas.getContext("2d")!;
   const ratio = devicePixelRatio || 1;
   const [width, height] = [canvas.clientWidth, canvas.clientHeight];
@@ -81,7 +86,7 @@ function draw(app: App, canvas: HTMLCanvasElement, memory: Memory, at: number): 
   const wide = width / count;
   const arena = memory.cells.filter((cell) => cell.offset !== null && cell.of === null);
   const top = arena.length ? height * (1 - ARENA) - 10 : height - 4;
-  const most = Math.max(1, memory.peak.bytes);
+  const most = Math.max(1, peak.bytes);
   const y = (bytes: number) => 16 + (top - 16) * (1 - bytes / most);
   context.clearRect(0, 0, width, height);
   context.fillStyle = theme.accent;
@@ -91,10 +96,10 @@ function draw(app: App, canvas: HTMLCanvasElement, memory: Memory, at: number): 
   memory.live.forEach((bytes, i) => context.fillRect(i * wide, y(bytes), Math.max(1, wide - (wide > 4 ? 1 : 0)), y(memory.held) - y(bytes)));
   context.globalAlpha = 1;
   context.fillStyle = theme.removed;
-  context.fillRect(memory.peak.step * wide, y(memory.peak.bytes), Math.max(2, wide - 1), 3);
+  context.fillRect(peak.step * wide, y(peak.bytes), Math.max(2, wide - 1), 3);
   context.font = "600 11px system-ui, sans-serif";
-  const label = `peak ${amount(memory.peak.bytes, "B")}`;
-  const left = Math.min(memory.peak.step * wide, width - context.measureText(label).width - 4);
+  const label = `peak ${amount(peak.bytes, "B")}`;
+  const left = Math.min(peak.step * wide, width - context.measureText(label).width - 4);
   context.fillText(label, Math.max(2, left), 11);
   context.fillStyle = theme.muted;
   context.font = "11px system-ui, sans-serif";

@@ -22,6 +22,7 @@ export function nodePanel(app: App, shown: Shown): HTMLElement[] {
     h("h1", {}, titleOf(node), status !== "same" && h("em", { class: status }, status === "added" ? "new" : status === "removed" ? "gone" : "changed")),
     h("p", { class: "type" }, node.type),
     source(node),
+    otherLines(app, node),
     facts([
       ["op", node.op],
       ["name", name],
@@ -54,6 +55,18 @@ function source(node: Node): HTMLElement | null {
     h("figcaption", {}, `${node.file}:${node.line}`, node.backward && h("span", { class: "muted" }, " its gradient")),
     h("pre", {}, node.source ?? ""),
   );
+}
+
+/** The other lines of the source that a group computes. */
+function otherLines(app: App, node: Node): HTMLElement | null {
+  if (node.op !== "fused") return null;
+  const texts = new Map<string, string>();
+  for (const { node: member } of app.picture.values()) {
+    if (member.parent === node.uid && member.line !== null) texts.set(`${member.file}:${member.line}`, member.source ?? "");
+  }
+  texts.delete(`${node.file}:${node.line}`);
+  if (!texts.size) return null;
+  return section(`Other lines in it (${texts.size})`, true, facts([...texts].map(([at, text]) => [at, h("code", {}, text)])));
 }
 
 function differences(app: App, { node, before, status }: Shown): HTMLElement | null {
@@ -96,25 +109,23 @@ function links(app: App, title: string, uids: string[]): HTMLElement | null {
 /** The node's life from pass to pass, and what stands for it now. */
 function became(app: App, node: Node): HTMLElement | null {
   const { trace } = app;
-  const ids = node.parent === null ? [node.id] : [node.uid];
   const lines: HTMLElement[] = [];
   const goto = (at: number, text: string) => h("button", { class: "link", type: "button", onclick: () => void app.set({ pass: at, rewrite: null }) }, text);
-  for (const id of ids) {
-    for (const { at, what } of biography(trace, id)) {
-      const stage = trace.stages[at];
-      const rules = (stage.rewrites ?? []).filter((rewrite) => rewrite.before === id || rewrite.after === id || rewrite.made.includes(id));
-      const heirs = what === "went" ? (stage.became?.[id] ?? []) : [];
-      lines.push(
-        h(
-          "li",
-          {},
-          goto(at, `${at} ${stage.name.replaceAll("_", " ")}`),
-          ` ${what === "went" ? (heirs.length ? "became" : "removed it: nothing needed it") : what === "came" ? "made it" : "changed it"} `,
-          heirs.map((heir) => heirButton(app, at, heir)),
-          rules.map((rule) => h("code", { class: "equation" }, `${rule.rule}: ${plain(rule.equation)}`)),
-        ),
-      );
-    }
+  const { id } = node; // of a member of a group: the one that it had before
+  for (const { at, what } of biography(trace, id)) {
+    const stage = trace.stages[at];
+    const rules = (stage.rewrites ?? []).filter((rewrite) => rewrite.before === id || rewrite.after === id || rewrite.made.includes(id));
+    const heirs = what === "went" ? (stage.became?.[id] ?? []) : [];
+    lines.push(
+      h(
+        "li",
+        {},
+        goto(at, `${at} ${stage.name.replaceAll("_", " ")}`),
+        ` ${what === "went" ? (heirs.length ? "became" : "removed it: nothing needed it") : what === "came" ? "made it" : "changed it"} `,
+        heirs.map((heir) => heirButton(app, at, heir)),
+        rules.map((rule) => h("code", { class: "equation" }, `${rule.rule}: ${plain(rule.equation)}`)),
+      ),
+    );
   }
   const holder = node.parent !== null ? app.picture.get(node.parent) : null;
   if (holder) lines.push(h("li", {}, holder.node.op === "fused" ? "runs in the group " : "is in the body of ", nodeLink(app, holder.node.uid)));
@@ -156,7 +167,12 @@ function gradient(app: App, node: Node): HTMLElement | null {
 function fusion(app: App, node: Node): HTMLElement | null {
   const { trace } = app;
   const reasons = (trace.data.reasons as Record<string, Record<string, string>> | undefined)?.fuse ?? {};
-  const mine = new Set([node.uid]);
+  const decided = new Set<string>();
+  for (const { decisions } of trace.stages) {
+    for (const { kind, nodes } of decisions) if (kind === "fuse") for (const id of (nodes as string[] | undefined) ?? []) decided.add(trace.uidOf(id));
+  }
+  const heir = decided.has(node.uid) ? undefined : app.fact.heirsOf(node.uid).find((uid) => decided.has(uid));
+  const mine = new Set([heir ?? node.uid]);
   for (const other of app.picture.values()) if (other.node.parent === node.uid) mine.add(other.node.uid);
   const together = new Set<string>();
   const apart = new Map<string, Decision>();
@@ -171,13 +187,24 @@ function fusion(app: App, node: Node): HTMLElement | null {
   }
   for (const uid of mine) together.delete(uid);
   const rows: HTMLElement[] = [];
+  if (heir !== undefined) rows.push(h("p", { class: "muted" }, "As what it became: ", heirName(app, heir)));
   if (together.size) rows.push(h("p", {}, `In one kernel with ${together.size} node${together.size > 1 ? "s" : ""}:`), h("ul", { class: "links" }, some([...together], (uid) => h("li", {}, nodeLink(app, uid)), 8)));
   for (const [key, { subject, reason }] of apart) {
     rows.push(
       h("p", { class: "refusal" }, h("b", {}, subject), " not fused: ", reasons[reason] ?? reason, " ", nodeLink(app, key.split(" ")[0])),
     );
   }
-  return rows.length ? section("Fusion with its neighbours", true, ...rows.slice(0, 40)) : null;
+  return together.size || apart.size ? section("Fusion with its neighbours", true, ...rows.slice(0, 40)) : null;
+}
+
+/** What a node of any pass is called. */
+function heirName(app: App, uid: string): string {
+  const { trace } = app;
+  for (let at = app.settings.pass; at <= trace.last; at++) {
+    const node = trace.state(at).get(uid);
+    if (node) return `${titleOf(node)} ${node.type}, after ${at} ${trace.stages[at].name.replaceAll("_", " ")}`;
+  }
+  return uid;
 }
 
 export function kernelText(kernel: Kernel): HTMLElement {

@@ -7,6 +7,7 @@ import { leaves } from "./cells";
 import type { Item } from "./lens";
 import { nodeLink, plain } from "./nodepanel";
 import type { Decision } from "./record";
+import { called } from "./schedule";
 import { memoryOf, profileOf, stepsOf, titleOf, type Step } from "./schema";
 
 export function passPanel(app: App): HTMLElement[] {
@@ -29,6 +30,7 @@ export function passPanel(app: App): HTMLElement[] {
       : null,
     rewrites(app),
     differing(app),
+    ends(app),
     decisions(app),
     about(app, idle || settings.pass === 0),
   ].filter((part): part is HTMLElement => part !== null);
@@ -72,6 +74,24 @@ function differing(app: App): HTMLElement | null {
     return section(`${word} (${uids.length})`, uids.length < 20, h("ul", { class: "links" }, some(uids, (uid) => h("li", {}, nodeLink(app, uid)), 40)));
   });
   return parts.some(Boolean) ? h("div", {}, parts) : null;
+}
+
+/** Which nodes are given back, or run for what they do, where that is not as before the pass. */
+function ends(app: App): HTMLElement | null {
+  const { trace, settings } = app;
+  const { pass } = settings;
+  if (pass === 0 || settings.rewrite !== null || settings.base !== "previous") return null;
+  const words = { inputs: "Fed", outputs: "Given back", effects: "Run for its effect" };
+  const lines = (Object.keys(words) as (keyof typeof words)[]).flatMap((which) => {
+    const [before, after] = [trace.ends(pass - 1, which), trace.ends(pass, which)];
+    const [came, went] = [after.filter((uid) => !before.includes(uid)), before.filter((uid) => !after.includes(uid))];
+    return [
+      ...came.map((uid) => h("li", {}, `${words[which]} now: `, nodeLink(app, uid))),
+      ...went.map((uid) => h("li", {}, `${words[which]} no more: `, nodeLink(app, uid))),
+      came.length || went.length || before.join() === after.join() ? null : h("li", {}, `${words[which]} in another order`),
+    ].filter((line) => line !== null);
+  });
+  return lines.length ? section(`Inputs and outputs (${lines.length})`, lines.length < 20, h("ul", { class: "links" }, some<HTMLElement>(lines, (line) => line, 40))) : null;
 }
 
 function decisions(app: App): HTMLElement | null {
@@ -120,7 +140,7 @@ function about(app: App, open: boolean): HTMLElement {
       ["of", titleOf(data, app.settings.record)],
       ["backend", data.backend ?? null],
       ["sizes", sizes.length ? `${sizes.join(", ")}${data.sizes_are === "assumed" ? " (assumed)" : ""}` : null],
-      ["peak", memory && amount(memory.peak.bytes, "B")],
+      ["peak", memory?.peak ? amount(memory.peak.bytes, "B") : null],
       ["a run", profile && `${seconds(profile.seconds)} (median of ${profile.runs})`],
       ...machine.map(([key, value]): [string, string] => [key, String(value)]),
     ]),
@@ -135,7 +155,7 @@ function slow(app: App, step: Step, time: number): HTMLElement {
     await go();
     if (step.node !== null) await app.select(app.trace.uidOf(step.node));
   };
-  return h("button", { class: "node-link", type: "button", onclick: () => void show() }, h("b", {}, `${seconds(time)} ${step.op}`), h("span", { class: "muted" }, ` ${step.at ?? step.type}`));
+  return h("button", { class: "node-link", type: "button", onclick: () => void show() }, h("b", {}, `${seconds(time)} ${called(app, step)}`), h("span", { class: "muted" }, ` ${step.at ?? step.type}`));
 }
 
 export function boxPanel(app: App, item: Item): HTMLElement[] {

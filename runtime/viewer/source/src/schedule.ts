@@ -3,6 +3,7 @@
 import type { App } from "./app";
 import { bar, fill, h, some } from "./dom";
 import { amount, seconds } from "./facts";
+import { titleOf } from "./lens";
 import { kernelText } from "./nodepanel";
 import { kernelsOf, profileOf, stepsOf, type Step } from "./schema";
 
@@ -13,6 +14,12 @@ const KINDS: Record<string, string> = {
   region: "its bodies, step by step",
   numpy: "the op's NumPy function",
 };
+
+/** What a step is called: as its node in a picture. */
+export function called(app: App, step: Step): string {
+  const node = step.node === null ? undefined : app.trace.state(app.trace.last).get(app.trace.uidOf(step.node));
+  return node ? titleOf(node) : step.op;
+}
 
 let slowestFirst = false;
 
@@ -36,7 +43,7 @@ export function scheduleDrawer(app: App): HTMLElement {
       "tr",
       { class: step.number === at ? "here" : "", "data-step": step.number, onclick: () => void choose(step) },
       h("td", { class: "bytes" }, String(step.number)),
-      h("td", { class: "short" }, h("button", { class: "link", type: "button" }, step.op), h("span", { class: "muted" }, ` ${step.type}`)),
+      h("td", { class: "short" }, h("button", { class: "link", type: "button" }, called(app, step)), h("span", { class: "muted" }, ` ${step.type}`)),
       h("td", { class: "short", title: KINDS[step.kind] }, step.kernel === null ? step.kind : (kernels[step.kernel]?.name ?? step.kind)),
       h("td", { class: "bytes" }, profile ? seconds(time(step)) : "\u2013"),
       h("td", {}, profile && bar(time(step), most, `${((100 * time(step)) / (total || 1)).toFixed(1)} % of all steps`)),
@@ -85,7 +92,7 @@ function strip(app: App, steps: Step[], time: (step: Step) => number, total: num
         h("i", {
           class: step.number === at ? "here" : "",
           style: `flex-grow:${(time(step) / (total || 1)).toFixed(5)}`,
-          title: `step ${step.number}: ${step.op}, ${seconds(time(step))}`,
+          title: `step ${step.number}: ${called(app, step)}, ${seconds(time(step))}`,
           onclick: () => void app.set({ step: step.number }),
         }),
       ),

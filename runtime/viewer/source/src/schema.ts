@@ -50,7 +50,7 @@ export interface Memory {
   slots: { offset: number; bytes: number; cells: number[] }[];
   cells: Cell[];
   live: number[];
-  peak: { step: number; bytes: number; cells: number[] };
+  peak: { step: number; bytes: number; cells: number[] } | null; // null where there are no steps
   held: number;
   predicted: number;
 }
