@@ -87,6 +87,8 @@ class RowKernel:
             np.empty(tuple(1 if k is None else sizes[k] for k in places), dtype.numpy)
             for places, dtype in self._results
         ]
+        if not inner and any(node.op.fallible for phase in self.plan.phases for node in phase.reductions):
+            return None  # its meaning refuses to choose among no elements
         if not count or not inner:
             return None if any(r.size for r in results) else tuple(results)
         flag = np.zeros(1, np.int64)

@@ -284,7 +284,8 @@ def _logsumexp(node: Tensor) -> list[LoopKernel]:
 
 def _prod(node: Tensor) -> list[LoopKernel]:
     reduction = _Reduction(node, node.attrs["axis"])
-    given, total = held(reduction.given), held(node.dtype)
+    given = held(reduction.given)
+    total = FLOAT64 if node.dtype.is_floating else node.dtype  # parts of it neither vanish nor overflow
 
     def write(width: int) -> None:
         (result,) = reduction.fold(Combine("mul", given, total, 1.0), width)

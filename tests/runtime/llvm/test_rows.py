@@ -194,3 +194,22 @@ def test_columns_of_sizes_known_at_the_run() -> None:
                 value = _numbers("float32", shape)
                 exact = 2 * value.astype(np.float64).sum(0)
                 assert np.allclose(session.run(total, {x: value}), exact, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("axis", [(0, 2), 2])
+def test_parts_of_a_product_neither_vanish_nor_overflow(axis: int | tuple[int, ...]) -> None:
+    x = np.resize(np.array([1e-15, 1e15], np.float32), (2, 3, 32))  # 16 of each: 1e240
+    assert np.allclose(_run(lambda x: gc.prod(x, axis), x), 1, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("backend", ["numpy", "llvm"])
+@pytest.mark.parametrize("shape", [(0, 0), (3, 0)])
+def test_no_rows_of_no_elements_have_no_maximum(backend: str, shape: tuple[int, ...]) -> None:
+    with gc.Graph().as_default() as graph:
+        x = gc.placeholder("float32", shape=shape)
+        session = gc.Session(graph=graph, backend=backend)
+        zeros = np.zeros(shape, np.float32)
+        for refused in (gc.max(x, -1), gc.nn.softmax(x)):
+            with pytest.raises(gc.ShapeError):
+                session.run(refused, {x: zeros})
+        assert session.run(gc.sum(x * 2, -1), {x: zeros}).tolist() == [0.0] * shape[0]
