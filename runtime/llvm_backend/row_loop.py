@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from graphc.types import DType
 from runtime.llvm_backend.text import Emitter
 from runtime.llvm_backend.totals import BLOCK, State, Total
 from runtime.llvm_backend.values import register_scalar
@@ -22,6 +23,7 @@ class RowLoop:
 
     def __init__(self, one: Emitter, wide: Emitter) -> None:
         self.one, self.wide, self.width = one, wide, wide.width
+        self.looks: dict[DType, str] = {}  # where looks at values of a dtype are gathered
 
     def begin(self, label: str) -> None:
         """Begins a block, for both emitters."""
@@ -93,7 +95,17 @@ class RowLoop:
         return self.one.module.target.masks
 
     def _numbers(self, totals: Sequence[Total], states: Sequence[State]) -> list[str]:
-        return [t.number(self.one, self.wide, state) for t, state in zip(totals, states, strict=True)]
+        return [self._number(t, state) for t, state in zip(totals, states, strict=True)]
+
+    def _number(self, total: Total, state: State) -> str:
+        """What a state comes to; a look is gathered over all rows, where there is room for it."""
+        room = self.looks.get(total.dtype) if total.is_look else None
+        if room is None:
+            return total.number(self.one, self.wide, state)
+        of = self.wide.type(total.scalar)
+        before = self.one.let(f"load {of}, ptr {room}")
+        self.one.do(f"store {of} {total.join(self.wide, before, state[0], total.dtype)}, ptr {room}")
+        return self.one.number(total.scalar, 0.0)
 
     def _met(
         self, em: Emitter, totals: Sequence[Total], x: Sequence[State], y: Sequence[State]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from graphc.tensor import Tensor
+from graphc.types import DType
 from runtime.llvm_backend.numerics import Looks, left_out, see
 from runtime.llvm_backend.row_loop import RowLoop
 from runtime.llvm_backend.row_offsets import row_offsets
@@ -110,10 +111,12 @@ class RowWriter:
                 )
                 for i in range(len(self.slots))
             ]
+        self.gather_looks()
         self.load_numbers()
 
     def close(self, name: str, parameters: str) -> None:
         """Ends the function."""
+        self.see_looks()
         body = "\n".join([*self.one.lines, "  ret void"])
         kind = "" if name in ("kernel", "finish") else "internal "
         self.module.define(name, lambda: f"define {kind}void @{name}({parameters}) {{\nentry:\n{body}\n}}")
@@ -182,7 +185,7 @@ class RowWriter:
         """Looks at a number and stores it, where it is to be."""
         if node in self.looks:
             parts = [(self.number(node, i), node.inputs[i].dtype) for i in self.looks[node]]
-            self.see(node, left_out(self.one, self.numbers[node], node.dtype, parts))
+            self.see(node.dtype, left_out(self.one, self.numbers[node], node.dtype, parts))
         place = self.written.get(node)
         if place is not None:
             offset = self.offsets[self.plan.writes[place]]
@@ -219,12 +222,28 @@ class RowWriter:
 
         found = self.loops.write(totals, begin, end, copies_of(phase, len(seen)), elements)
         for node, total in zip(seen, found[len(phase.reductions) :], strict=True):
-            self.see(node, total)
+            if total != self.one.number(register_scalar(node.dtype), 0.0):
+                self.see(node.dtype, total)
         return found[: len(phase.reductions)]
 
-    def see(self, node: Tensor, number: str) -> None:
-        """Raises the flag where `number` says that `node` is not finite."""
-        see(self.one, node.dtype, number, self.flag)
+    def gather_looks(self) -> None:
+        """Makes room for what looks at vectors see in all rows of a chunk."""
+        one, wide = self.one, self.wide
+        vectors = {node for phase in self.plan.phases for node in phase.vectors}
+        for dtype in dict.fromkeys(node.dtype for node in self.looks if node in vectors):
+            of = wide.type(register_scalar(dtype))
+            room = self.loops.looks[dtype] = one.let(f"alloca {of}")
+            one.do(f"store {of} {wide.number(register_scalar(dtype), 0.0)}, ptr {room}")
+
+    def see_looks(self) -> None:
+        """Raises the flag where a look at a vector has seen something."""
+        for dtype, room in self.loops.looks.items():
+            state = self.one.let(f"load {self.wide.type(register_scalar(dtype))}, ptr {room}")
+            self.see(dtype, look_of(self.one, dtype).number(self.one, self.wide, [state]))
+
+    def see(self, dtype: DType, number: str) -> None:
+        """Raises the flag where `number` says that something is not finite."""
+        see(self.one, dtype, number, self.flag)
         self.wide.label = self.one.label
 
     def spread_numbers(self, phase: Phase) -> dict[object, str]:

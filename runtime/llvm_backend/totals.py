@@ -44,6 +44,11 @@ class Total:
         return self.lanes is not self.dtype
 
     @property
+    def is_look(self) -> bool:
+        """Whether it is what a look gathers."""
+        return self.meet == LOOK
+
+    @property
     def scalar(self) -> str:
         """The LLVM type of what lanes gather in."""
         return register_scalar(self.lanes)

@@ -203,13 +203,12 @@ def test_parts_of_a_product_neither_vanish_nor_overflow(axis: int | tuple[int, .
 
 
 @pytest.mark.parametrize("backend", ["numpy", "llvm"])
-@pytest.mark.parametrize("shape", [(0, 0), (3, 0)])
-def test_no_rows_of_no_elements_have_no_maximum(backend: str, shape: tuple[int, ...]) -> None:
+def test_no_rows_of_no_elements_have_no_maximum(backend: str) -> None:
     with gc.Graph().as_default() as graph:
-        x = gc.placeholder("float32", shape=shape)
+        x = gc.placeholder("float32", shape=(0, 0))
         session = gc.Session(graph=graph, backend=backend)
-        zeros = np.zeros(shape, np.float32)
+        zeros = np.zeros((0, 0), np.float32)
         for refused in (gc.max(x, -1), gc.nn.softmax(x)):
             with pytest.raises(gc.ShapeError):
                 session.run(refused, {x: zeros})
-        assert session.run(gc.sum(x * 2, -1), {x: zeros}).tolist() == [0.0] * shape[0]
+        assert session.run(gc.sum(x * 2, -1), {x: zeros}).tolist() == []
