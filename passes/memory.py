@@ -21,7 +21,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 
-from graphc.sizes import Size, Symbol, evaluate, maximum
+from graphc.sizes import Size, Symbol, evaluate, maximum, symbols
 from passes.program import Program, Step
 from passes.record import Decision, decide, is_watched
 from passes.weight import bytes_of, guess_bytes, parts_of
@@ -38,9 +38,13 @@ Works = Callable[[Step], Sequence[Size]]  # the bytes of what a step needs while
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A part of the arena: `sizes` are the bytes of the cells that lie there one after another."""
+    """A part of the arena: `sizes` are the bytes of the cells that lie there one after another.
+
+    `phase` says when those are known (`phases_of`); slots of one phase lie side by side.
+    """
 
     sizes: tuple[Size, ...]
+    phase: int = 0
 
     def bytes(self, known: Mapping[Symbol, int]) -> int:
         """How large it is, rounded up to whole lines."""
@@ -53,11 +57,11 @@ class MemoryPlan:
     """Where the values of a program lie.
 
     Attributes:
-        slots: the parts of the arena, in order.
+        slots: the parts of the arena, in order; those whose sizes steps give come last.
         slot_of: the slot of each cell that is in the arena and has memory of its own.
         roots: for each cell that is the memory of another (a view): that one.
         outside: cells with memory elsewhere: what is fed, constants, variables, what is given back,
-            and values whose size only their own step knows.
+            and values whose size their own step gives.
         over: for each cell that takes the place of an operand that dies with its step: that one.
     """
 
@@ -117,7 +121,33 @@ def plan_memory(
     """
     roots = _roots(program, views)
     outside = _outside(program, roots)
+    phases = phases_of(program)
     cells, place, over = _lives(program, roots, outside, works, overwrites)
+    groups: dict[int, list[_Life]] = {}
+    for life in cells:
+        groups.setdefault(phase_of(life.size, phases), []).append(life)
+    slots: list[Slot] = []
+    slot_of: dict[Cell, int] = {}
+    for phase in sorted(groups):
+        found, of = _packed(program, groups[phase])
+        slot_of.update({cell: len(slots) + slot for cell, slot in of.items()})
+        slots.extend(Slot(slot.sizes, phase) for slot in found)
+    slot_of.update({cell: slot_of[first] for cell, first in place.items()})
+    return MemoryPlan(tuple(slots), slot_of, roots, frozenset(outside), over)
+
+
+def phases_of(program: Program) -> dict[Symbol, int]:
+    """For each symbol that a step binds: which of those steps it is, counted from 1."""
+    binding = (step.bindings for step in program.steps if step.bindings)
+    return {each.symbol: phase for phase, bindings in enumerate(binding, 1) for each in bindings}
+
+
+def phase_of(size: Size, phases: Mapping[Symbol, int]) -> int:
+    """After which of the steps that bind sizes `size` is known; 0: before the first step."""
+    return max((phases.get(symbol, 0) for symbol in symbols(size)), default=0)
+
+
+def _packed(program: Program, cells: list[_Life]) -> tuple[tuple[Slot, ...], dict[Cell, int]]:
     slots, slot_of = _in_order(cells)
     total, least = _guessed_total(slots), _guessed_peak(cells)
     for order in _ORDERS if len(cells) <= MANY else ():
@@ -128,8 +158,7 @@ def plan_memory(
             total, (slots, slot_of) = _guessed_total(packed[0]), packed
     if is_watched():
         slots, slot_of = _allowed(program, cells, slot_of)
-    slot_of.update({cell: slot_of[first] for cell, first in place.items()})
-    return MemoryPlan(slots, slot_of, roots, frozenset(outside), over)
+    return slots, slot_of
 
 
 def _lives(
@@ -224,12 +253,26 @@ def _outside(program: Program, roots: Mapping[Cell, Cell]) -> set[Cell]:
         *program.run_states,
     )
     kept = (*program.outputs, *(buffer for _, buffer in program.assignments))
-    outside = {(buffer, 0) for buffer in (*given, *kept)}
-    outside.update(roots.get((buffer, 0), (buffer, 0)) for buffer in kept)
+    outside: set[Cell] = set()
+    for cell in ((buffer, 0) for buffer in kept):
+        outside.update((cell, roots.get(cell, cell)))
+    outside -= set(_late_results(program, roots))
+    outside.update((buffer, 0) for buffer in given)
     for step in program.steps:
-        if step.bindings or any(type.shape is None for type in parts_of(step.node.type)):
-            outside.update((step.output, part) for part in range(len(parts_of(step.node.type))))
+        own = {binding.symbol for binding in step.bindings}
+        for part, type in enumerate(parts_of(step.node.type)):
+            if type.shape is None or (own and any(own.intersection(symbols(size)) for size in type.shape)):
+                outside.add((step.output, part))
     return outside
+
+
+def _late_results(program: Program, roots: Mapping[Cell, Cell]) -> Iterator[Cell]:
+    """The memory of what is given back whose sizes steps give: nobody has it ready before the run."""
+    phases = phases_of(program)
+    for buffer in (*program.outputs, *(b for _, b in program.assignments)) if phases else ():
+        for type in parts_of(program.nodes[buffer].type):
+            if any(phase_of(size, phases) for size in type.shape or ()):
+                yield roots.get((buffer, 0), (buffer, 0))
 
 
 def _last_uses(program: Program, roots: Mapping[Cell, Cell]) -> dict[int, list[Cell]]:
@@ -241,6 +284,7 @@ def _last_uses(program: Program, roots: Mapping[Cell, Cell]) -> dict[int, list[C
             for part in range(parts.get(buffer, 1)):
                 cell = (buffer, part)
                 last[roots.get(cell, cell)] = number
+    last.update(dict.fromkeys(_late_results(program, roots), len(program.steps) - 1))
     result: dict[int, list[Cell]] = {}
     for cell, number in last.items():
         result.setdefault(number, []).append(cell)

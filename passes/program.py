@@ -146,6 +146,7 @@ def plan(
     constants, variables, run_states, steps, late = [], [], [], [], set[Symbol]()
     checks: dict[tuple[Size, Size], Check] = {(c.x, c.y): c for c in guards or ()}
     inputs = set(function.inputs)
+    waiting = list(checks.values())  # those of sizes that steps give
     for node in nodes:
         if node in inputs:
             continue
@@ -162,6 +163,12 @@ def plan(
             early = [c for c in met if not late.intersection((*symbols(c.x), *symbols(c.y)))]
             for check in early:
                 checks.setdefault((check.x, check.y), check)
+            if late:
+                ready = [c for c in waiting if late.union(given).issuperset((*symbols(c.x), *symbols(c.y)))]
+                waiting = [c for c in waiting if c not in ready]
+                same = {(c.x, c.y) for c in met}
+                met += [c for c in ready if c not in early and (c.x, c.y) not in same]
+                early += [c for c in ready if given.issuperset((*symbols(c.x), *symbols(c.y)))]
             own = tuple(_bindings(node.type, bound)) if node.op.binds or node.op.has_bodies else ()
             late.update(binding.symbol for binding in own)
             steps.append(

@@ -62,6 +62,7 @@ class Whole(Protocol):
         kernels: the distinct ones; `runs`: those of each step that has some.
         memory: where its values lie in the arena.
         returns: how many steps run in Python.
+        obstacles: the regions that are walked in Python, and why.
     """
 
     call: Callable[..., Any]
@@ -74,6 +75,7 @@ class Whole(Protocol):
     kernels: tuple[Any, ...]
     runs: Mapping[Any, Sequence[Any]]
     memory: MemoryPlan
+    obstacles: Mapping[Any, str]
 
     @property
     def returns(self) -> int:

@@ -11,10 +11,11 @@ from typing import Any
 
 from graphc import files
 from graphc.atomic import write_atomically
-from graphc.errors import ArgumentError
+from graphc.errors import ArgumentError, FeedError
 from graphc.function import Function
 from graphc.graph import Graph
 from graphc.text import as_function
+from graphc.types import TensorType
 from graphc.variable import global_variables_initializer
 from passes.optimization import as_request
 from passes.target import Target
@@ -45,13 +46,14 @@ def dump(
             names); an Executable; a record.
         path: where to.
         feeds: what is fed, as `Session.run` takes it. Then runs are measured, on freshly initialised
-            variables, and sizes are those that are fed; without them sizes are assumed. ``{}``
-            measures what needs no feeds.
+            variables, and sizes are those that are fed; without them sizes are assumed, which takes
+            ranks that are known. ``{}`` measures what needs no feeds. A measured run is repeated, with
+            its effects: what is printed is printed each time, and Python is called each time.
         backend: what it is compiled for, where it is; None as in `Session`.
         title: what a record is called; None takes the names of the fetches.
 
     Raises: ArgumentError for another suffix, or a record as a graph; FetchError; what compiling and
-    running raise; OSError.
+    running raise; FeedError for a placeholder of unknown rank without `feeds`; OSError.
     """
     target = Path(path)
     suffix = suffix_of(target)
@@ -102,7 +104,15 @@ def record_for(
 def _compiled(function: Function, backend: str | None) -> Any:
     from runtime.backend import BACKENDS, choose_backend, choose_threads
     from runtime.executable import Executable
+    from runtime.feeds import label
 
+    for node in function.inputs:
+        if isinstance(node.type, TensorType) and node.type.shape is None:
+            place = f"\n  at {node.loc}" if node.loc else ""
+            raise FeedError(
+                f"the rank of {label(node)} is known only from a value: give feeds={{...}}, with one to take "
+                f"it from{place}"
+            )
     name = choose_backend(backend)
     machine = BACKENDS[name](choose_threads(None))
     target = Target(name, fusible=machine.fusible)

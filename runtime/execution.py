@@ -239,7 +239,12 @@ class _BoundSizedStep(BoundStep):
     def __call__(self, values: Values, run: Run) -> None:
         known = run.sizes
         for check in self._checks:
-            verify(check, known)
+            try:
+                verify(check, known)
+            except ShapeError as error:
+                if check.node is not self.node:  # which is what passes made of it
+                    explain(error, check.node, ())
+                raise
         attrs = {name: tuple(_value(size, known) for size in shape) for name, shape in self._sized}
         result = settle(self.node.type, self._computed(values, run, attrs))
         for binding in self._bindings:

@@ -205,15 +205,15 @@ class Session:
     def profile(self, fetches: Any, feed_dict: Any = None, runs: int = 20) -> Profile:
         """How long runs of `fetches` take, and each step of them; nothing that they assign is kept.
 
+        It runs them more than `runs` times, each with its effects: what is printed, what Python does.
+
         Raises: as `run`; ArgumentError for `runs` below 1.
         """
         from runtime.profile import profile_runs  # loaded by those who measure
 
         self._refuse_closed()
-        wanted, feeds = (
-            resolve_fetches(self.graph, fetches, self._reads),
-            resolve_feeds(self.graph, feed_dict),
-        )
+        wanted = resolve_fetches(self.graph, fetches, self._reads)
+        feeds = resolve_feeds(self.graph, feed_dict)
         arrays, state = convert_all(feeds), self._state
         variables, _ = override(state.variables, feeds)
         executable, known = self._compilation.find(wanted.tensors, feeds.tensors, arrays, variables)

@@ -17,16 +17,18 @@ import numpy as np
 from graphc.sizes import Symbol
 from graphc.types import OPERATION, TensorType
 from passes.failure import may_fail
+from passes.memory import phases_of
 from passes.program import Program
 from runtime.counting import Counter
 from runtime.execution import BoundProgram, BoundStep
 from runtime.llvm_backend.backend import RowKernel
 from runtime.llvm_backend.call import Call, PortableFunction
 from runtime.llvm_backend.clocks import Reading
+from runtime.llvm_backend.drafts import PYTHON, NativeKernel
+from runtime.llvm_backend.late_memory import take_given
 from runtime.llvm_backend.loop_steps import LOOPS
 from runtime.llvm_backend.native_lowering import Lowered, inner_variables, lower, program_symbols
 from runtime.llvm_backend.native_regions import find_unknown
-from runtime.llvm_backend.native_steps import PYTHON, NativeKernel
 from runtime.llvm_backend.numerics import find_unchecked
 from runtime.llvm_backend.pool import pool
 from runtime.llvm_backend.python_steps import PythonSteps, in_python_step
@@ -52,6 +54,7 @@ class NativeProgram:
             its ``meaning`` in Python.
         kernels: the distinct ones; `runs`: those of each step.
         memory: where the values lie.
+        obstacles: the regions that are walked in Python, and why.
     """
 
     def __init__(self, lowered: Lowered, threads: int) -> None:
@@ -61,7 +64,9 @@ class NativeProgram:
         self.runs: Mapping[BoundStep, Sequence[NativeKernel | RowKernel]] = lowered.runs
         self.memory = lowered.arena.plan
         self.kernels: tuple[NativeKernel | RowKernel, ...] = lowered.kernels
-        self.is_single = len(lowered.signature.outputs) == 1
+        self._late = lowered.late
+        self.is_single = len(lowered.signature.outputs) + len(self._late) == 1
+        self.obstacles = lowered.obstacles
         self._arena, self._threads = lowered.arena, threads
         steps = PythonSteps(lowered.python, lowered.symbols, lowered.places, lowered.state)
         self._call = Call(lowered.table, lowered.signature, steps)
@@ -71,7 +76,7 @@ class NativeProgram:
         self._lock = threading.Lock()
         self._clocks = {} if lowered.clocks is None else lowered.clocks.words
         self._call.add_state(self._prepare)
-        self.call = self._call.function()
+        self.call = self._whole(self._call.function())
         self._again = PortableFunction(self._call)
 
     @property
@@ -84,7 +89,39 @@ class NativeProgram:
 
         `scalars`: what has no axes is given as a NumPy scalar.
         """
-        return self._call.variant(form, scalars, count).function()
+        if not self._late:
+            return self._call.variant(form, scalars, count).function()
+        call = self._call.variant("list", scalars, count).function()
+
+        def call_late(*arrays: Array) -> Any:
+            results = call(*arrays)
+            if results is NotImplemented:
+                return results
+            results = self._joined(results)
+            return results[0] if form == "single" else tuple(results) if form == "tuple" else results
+
+        return call_late
+
+    def _whole(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        """`call`, which gives late results too."""
+        if not self._late:
+            return call
+
+        def call_late(*arrays: Array) -> Any:
+            results = call(*arrays)
+            if results is NotImplemented:
+                return results
+            results = self._joined(results)
+            return results[0] if self.is_single else results
+
+        return call_late
+
+    def _joined(self, results: list[Array]) -> list[Array]:
+        """The `results` of the call, with those between them whose sizes steps give."""
+        joined = list(results)
+        for number, array in zip(self._late, take_given(), strict=True):
+            joined.insert(number, array)
+        return joined
 
     def arena_bytes(self, known: dict[Symbol, int]) -> int:
         """The bytes that a run's arena takes, scratch included."""
@@ -122,6 +159,8 @@ class NativeProgram:
             state.release()
         if results is None:
             return NotImplemented
+        if self._late:
+            results = self._joined(results)
         return results[0] if self.is_single else results
 
     def _claim(self) -> RunWords | None:
@@ -172,13 +211,15 @@ def compile_native(
 
 def _find_reason(program: Program, looks: bool) -> str:
     """Why `program` cannot be native; "" where it can."""
-    reason = find_unknown(program, frozenset(program_symbols(program)))
+    late = phases_of(program)
+    reason = find_unknown(program, frozenset((*program_symbols(program), *late)))
     if reason:
         return reason
     kernels = (node for node in _all_nodes(program) if node.op.name in ("fused", *LOOPS))
     if looks and (reason := find_unchecked(program)):
         return reason
-    if (looks or any(map(may_fail, kernels))) and any(node.op.name in _AGAIN for node in _all_nodes(program)):
+    may_start_anew = looks or bool(late) or any(map(may_fail, kernels))
+    if may_start_anew and any(node.op.name in _AGAIN for node in _all_nodes(program)):
         return "a failing run would print or call Python twice"
     for buffer in program.outputs:
         fetched = program.nodes[buffer].type

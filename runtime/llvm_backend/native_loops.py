@@ -17,6 +17,7 @@ from passes.memory import Cell
 from passes.program import Step
 from passes.weight import bytes_of, parts_of
 from runtime.llvm_backend.blocks import block_function
+from runtime.llvm_backend.late_memory import Lengthening
 from runtime.llvm_backend.outcomes import Outcomes
 from runtime.llvm_backend.python_steps import Turn
 from runtime.llvm_backend.steptable import TableBuilder
@@ -78,6 +79,8 @@ class _Loop:
         walked = [x.result for x in operands] + list(parts_of(step.node.type)[self.carried :])
         self.strides = [self._sized(product(x.sizes[1:]) * x.dtype.numpy.itemsize) for x in walked]
         self.counter = self.builder.word()
+        self.is_growing = bool(step.bindings)  # then nobody knows how many steps there are
+        self.bases = [self.builder.word() for _ in self.stacks] if self.is_growing else []
         self.limit = -1 if self.condition is not None else self._sized(operands[0].result.sizes[0])
 
     # Words.
@@ -127,12 +130,30 @@ class _Loop:
         builder.land(to_beginning)
         self._begin()
         builder.land(to_end_of_turn)
+        if self.is_growing:
+            self._lengthen()
         for moving in (*self.current, *self.following.values(), *self.slices, *self.stacks):
             for word in moving.words:
                 builder.move(word, moving.at)
         builder.again(top)
         builder.land(over)
         self._settle()
+        if self.is_growing:
+            for binding in self.step.bindings:
+                builder.move(self.scope.writer.symbols[binding.symbol], self.counter)
+            self.scope.writer.leave(
+                {(self.step.output, self.carried + i): base for i, base in enumerate(self.bases)}
+            )
+
+    def _lengthen(self) -> None:
+        """Sees to it that there is room for one more slice in what is stacked."""
+        builder, python = self.builder, self.scope.writer.python
+        for base, moving, stride in zip(self.bases, self.stacks, self.strides[self.scanned :], strict=True):
+            end = builder.word()
+            enough = builder.leave_at_least(end, self._compute("add", moving.at, stride))
+            builder.python(len(python))
+            python.append(Lengthening(base, end, moving.at, stride))
+            builder.land(enough)
 
     def _connect(self) -> None:
         """Says where the values are that bodies take and give."""
@@ -197,7 +218,10 @@ class _Loop:
             builder.move(moving.at, self._first_of(result, other))
         bases = [(buffer, 0) for buffer in operands[self.carried : self.carried + self.scanned]]
         bases += [(self.step.output, self.carried + i) for i in range(len(self.stacks))]
-        for cell, moving, stride in zip(bases, (*self.slices, *self.stacks), self.strides, strict=True):
+        for base, moving in zip(self.bases, self.stacks, strict=False):
+            builder.move(moving.at, base)
+        fixed = (*self.slices, *(() if self.is_growing else self.stacks))
+        for cell, moving, stride in zip(bases, fixed, self.strides, strict=False):
             base = self._address(scope, cell)
             if self.node.attrs["reverse"]:
                 last = self._compute("sub", self.limit, builder.constant(1))

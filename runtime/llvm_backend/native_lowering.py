@@ -14,18 +14,22 @@ import numpy as np
 
 from graphc import sizes
 from graphc.sizes import Size, SizeExpr, Symbol, sole_symbol
+from graphc.tensor import Tensor
 from graphc.types import TensorType
-from passes.memory import Cell
+from passes.memory import Cell, phase_of, phases_of
 from passes.program import Program
 from runtime.execution import BoundProgram, BoundStep
 from runtime.llvm_backend.backend import RowKernel
 from runtime.llvm_backend.call import Feed, Output, Signature, reserve
 from runtime.llvm_backend.clocks import Clocks
+from runtime.llvm_backend.drafts import Collected, NativeKernel
+from runtime.llvm_backend.late_memory import Gift
 from runtime.llvm_backend.library import load
 from runtime.llvm_backend.native_memory import Arena, MemoryWriter
-from runtime.llvm_backend.native_regions import RegionWriter, plan_scope
-from runtime.llvm_backend.native_steps import Collected, NativeKernel, StepWriter
-from runtime.llvm_backend.python_steps import Place, PythonStep
+from runtime.llvm_backend.native_regions import RegionWriter, find_obstacles, plan_scope
+from runtime.llvm_backend.native_steps import StepWriter
+from runtime.llvm_backend.places import Place
+from runtime.llvm_backend.python_steps import Pause
 from runtime.llvm_backend.size_words import SizeWords
 from runtime.llvm_backend.steptable import StepTable, TableBuilder
 
@@ -41,6 +45,8 @@ class Lowered:
         assigned: the names of the variables that the call's last outputs are for.
         kinds, runs: what runs each step, and its kernels, in native bodies too. python: the steps in Python.
         symbols: the words of sizes. places, state: where steps in Python find variables and run state.
+        late: which of the results the call does not give, since steps give their sizes.
+        obstacles: the regions that are walked in Python, and why.
     """
 
     table: StepTable
@@ -51,13 +57,15 @@ class Lowered:
     fetches: tuple[int | None, ...]
     assigned: tuple[str, ...]
     kinds: Mapping[BoundStep, str]
-    python: tuple[PythonStep, ...]
+    python: tuple[Pause, ...]
     symbols: Mapping[Symbol, int]
     places: Mapping[str, Place]
     state: Place | None
     kernels: tuple[NativeKernel | RowKernel, ...]
     runs: Mapping[BoundStep, Sequence[NativeKernel | RowKernel]]
     clocks: Clocks | None
+    late: tuple[int, ...]
+    obstacles: Mapping[Tensor, str]
 
 
 def lower(
@@ -79,15 +87,19 @@ class _Lowering:
         self.collected = Collected()
         self.clocks = Clocks(self.builder) if clocked else None
         symbols = program_symbols(program)
+        self.phases = phases_of(program)
         self.scope = plan_scope(
             program,
             bound,
-            frozenset(symbols),
+            frozenset((*symbols, *self.phases)),
             lambda program, cells: StepWriter(program, self.builder, cells, threads, self.collected, looks),
         )
         self.cells, self.writer = self.scope.cells, self.scope.writer
-        self.sizes = SizeWords(self.builder, symbols)
-        self.watched = list(self.sizes.symbols.values())
+        self.sizes = SizeWords(self.builder, (*symbols, *self.phases))
+        self.writer.symbols = self.sizes.symbols
+        self.watched = [self.sizes.symbols[symbol] for symbol in symbols]
+        self.given: list[Place] = []  # what is given back with sizes that steps give
+        self.late: list[int] = []  # which of the outputs those are
         self.fed: list[tuple[int, Size]] = []  # a word that a feed writes, and the size it must be
         self.equal: list[tuple[Size, Size]] = []
         self.outputs: list[tuple[TensorType, Cell | None, list[int]]] = []
@@ -108,6 +120,9 @@ class _Lowering:
         for _, buffer in program.assignments:
             self._keep((buffer, 0))
             self._check_assignment(buffer)
+        if self.given:
+            builder.python(len(self.collected.python))
+            self.collected.python.append(Gift(tuple(self.given)))
         builder.end()
         names, places, state, feeds = self._feeds()
         outputs = tuple(
@@ -122,10 +137,12 @@ class _Lowering:
             for cell, value in scope.writer.constants.items():
                 for word in scope.cells.take(cell):
                     builder.preset(word, value.ctypes.data)
-        arena, prelude = MemoryWriter(
-            builder, self.sizes, self.scope, self.collected, self.watched, self.fed, self.equal
-        ).write()
-        form = "single" if len(outputs) == 1 else "list"
+        memory = MemoryWriter(
+            builder, self.sizes, self.scope, self.collected, self.watched, self.fed, self.equal, self.phases
+        )
+        arena, prelude = memory.write()
+        memory.write_late()
+        form = "single" if len(outputs) == 1 and not self.late else "list"
         signature = Signature(feeds, outputs, reserve(builder, len(outputs)), form, prelude, "main")
         table = builder.build(
             (library, self.clocks, *(v for scope in scopes for v in scope.writer.constants.values()))
@@ -139,7 +156,7 @@ class _Lowering:
             table, signature, arena, names, state is not None, fetches, assigned,
             kinds, tuple(self.collected.python), self.sizes.symbols, places, state,
             tuple(self.collected.kernels.values()), self.collected.runs,
-            self.clocks,
+            self.clocks, tuple(self.late), find_obstacles(program, frozenset(self.sizes.symbols)),
         )  # fmt: skip
 
     # What goes in and out.
@@ -148,13 +165,19 @@ class _Lowering:
         """Makes `cell` an output of the call; gives its number."""
         root, type = self.cells.root(cell), self.writer.type_of(cell)
         program = self.program
+        number = len(self.outputs) + len(self.late)
+        if any(phase_of(size, self.phases) for size in type.sizes):
+            self.late.append(number)
+            self.given.append(self.writer.place(cell))
+            return number
         given = (*program.inputs, *(b for _, b, _ in program.variables), *program.run_states)
         taken = any(other == root for _, other, _ in self.outputs)
-        if taken or root in self.writer.constants or root[0] in given:
+        placed = any(root in late.homes for late in self.collected.late)  # by the step that makes it
+        if taken or placed or root in self.writer.constants or root[0] in given:
             self.outputs.append((type, None, [self.writer.copy(cell)]))
         else:
             self.outputs.append((type, root, []))
-        return len(self.outputs) - 1
+        return number
 
     def _check_assignment(self, buffer: int) -> None:
         """What is assigned has the sizes of its variable, where those are known."""

@@ -1,19 +1,23 @@
 """Native memory: the arena of a run and the prelude, the steps that compute what depends on sizes.
 
 A body's values lie in a slot of the arena around it, which is as large as its own arena.
+
+Where steps give sizes (`Late`), what depends on them is computed behind each such step, and the values of
+these sizes lie in memory of that phase, which grows when a run needs more.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from graphc import sizes
-from graphc.sizes import Size, SizeExpr, Symbol
-from passes.memory import ALIGNMENT, MemoryPlan
+from graphc.sizes import Size, SizeExpr, Symbol, maximum
+from passes.memory import ALIGNMENT, MemoryPlan, Slot, phase_of
 from passes.weight import parts_of
+from runtime.llvm_backend.drafts import Collected
+from runtime.llvm_backend.late_memory import Growth
 from runtime.llvm_backend.native_regions import Scope
-from runtime.llvm_backend.native_steps import Collected
 from runtime.llvm_backend.size_words import SizeWords
 from runtime.llvm_backend.steptable import TableBuilder
 
@@ -22,7 +26,7 @@ GROW, REFUSE = 1, 2  # why a prelude refuses: the arena is too small; sizes that
 
 @dataclass(frozen=True, slots=True)
 class Arena:
-    """The memory of a run: the slots of `plan`, and behind them `room` for scratch.
+    """The memory of a run: the slots of `plan`, but for late sizes, and behind them `room` for scratch.
 
     Attributes:
         base, capacity: the words that hold its address and its bytes.
@@ -40,7 +44,7 @@ class Arena:
     def needed(self, known: Mapping[Symbol, int]) -> int:
         """Its bytes where sizes are `known`."""
         room = max((sizes.evaluate(size, known) for size in self.room), default=0)
-        return self.plan.offsets(known)[-1] + room
+        return _early_offsets(self.plan, known)[-1] + room
 
 
 class MemoryWriter:
@@ -51,6 +55,7 @@ class MemoryWriter:
         scope, collected: the program, and what its steps need, once all are written.
         watched: the words of fed sizes: while none changes, nor does what depends on them.
         fed: a word that a feed writes, and the size it must be. equal: sizes that must be alike.
+        phases: after which of the steps that give sizes each symbol is known.
     """
 
     def __init__(
@@ -62,19 +67,27 @@ class MemoryWriter:
         watched: Sequence[int],
         fed: Sequence[tuple[int, Size]],
         equal: Sequence[tuple[Size, Size]],
+        phases: Mapping[Symbol, int],
     ) -> None:
+        self.phases = phases
+        self.homes = [  # words, and those that they get their address from
+            [(word, home) for cell, home in late.homes.items() for word in scope.cells.take(cell)]
+            for late in collected.late
+        ]
         self.builder, self.words, self.scope, self.collected = builder, words, scope, collected
         self.watched, self.fed = watched, fed
         self.equal = [*equal, *((c.x, c.y) for each in scope.all() for c in each.program.checks)]
+        self.equal += [(c.x, c.y) for step in scope.program.steps for c in step.checks]
 
     def write(self) -> tuple[Arena, str | None]:
         """The arena, and the mark of the prelude, where there is one."""
-        builder, collected, plan = self.builder, self.collected, self.scope.cells.plan
+        builder, plan = self.builder, self.scope.cells.plan
         base, capacity = builder.word(), builder.word()
-        room = tuple(collected.room)
-        if all(isinstance(size, int) for size in (*room, *(s for slot in plan.slots for s in slot.sizes))):
-            end = plan.offsets({})[-1]
-            fixed = [*_fixed(self.scope), *((word, end + int(offset)) for word, offset in collected.scratch)]  # type: ignore[arg-type]  # all are ints
+        room = self._room(0)
+        early = [size for slot in plan.slots if not slot.phase for size in slot.sizes]
+        if all(isinstance(size, int) for size in (*room, *early)):
+            end = _early_offsets(plan, {})[-1]
+            fixed = [*_fixed(self.scope), *((word, end + int(offset)) for word, offset in self._scratch(0))]  # type: ignore[arg-type]  # all are ints
             arena = Arena(plan, room, base, capacity, tuple(fixed), None)
             if not self.watched:
                 return arena, None
@@ -82,6 +95,47 @@ class MemoryWriter:
             return arena, "prelude"
         last = self._prelude(base, capacity)
         return Arena(plan, room, base, capacity, (), last), "prelude"
+
+    def write_late(self) -> None:
+        """What follows from the sizes that steps give; to be written once all else is."""
+        builder = self.builder
+        for phase, late in enumerate(self.collected.late, 1):
+            builder.land(late.leave)
+            for word, home in self.homes[phase - 1]:
+                builder.move(word, home)
+            self._compute_all(phase)
+            self._take_memory(phase)
+            for address, block, at in self.collected.plans:
+                if at == phase:
+                    builder.kernel(address, block)
+            builder.again(late.back)
+
+    def _take_memory(self, phase: int) -> None:
+        """The memory of `phase`, and the addresses in it."""
+        builder, compute = self.builder, self.words.compute
+        slots = [slot for slot in self.scope.cells.plan.slots if slot.phase == phase]
+        scratch = self._scratch(phase)
+        if not slots and not scratch:
+            return
+        offsets, end = self._slots(slots, builder.constant(0))
+        room: Size = 0
+        for size in self._room(phase):
+            room = maximum(room, size)
+        needed, base, capacity = compute("add", end, self.words.word(room)), builder.word(), builder.word()
+        enough = builder.leave_at_least(capacity, needed)
+        builder.python(len(self.collected.python))
+        self.collected.python.append(Growth(base, capacity, needed))
+        builder.land(enough)
+        self._place(self.scope, [compute("add", base, offset) for offset in offsets], phase)
+        behind = compute("add", base, end)
+        for word, size in scratch:
+            builder.compute("add", word, behind, self.words.word(size))
+
+    def _room(self, phase: int) -> tuple[Size, ...]:
+        return tuple(size for size, at in self.collected.room if at == phase)
+
+    def _scratch(self, phase: int) -> list[tuple[int, Size]]:
+        return [(word, offset) for word, offset, at in self.collected.scratch if at == phase]
 
     def _prelude(self, base: int | None, capacity: int) -> int:
         """The steps that compute what depends on sizes, unless they are as before; gives a word of those."""
@@ -96,23 +150,33 @@ class MemoryWriter:
         builder.move(last[0], builder.constant(-1))
         for word, size in self.fed:
             builder.equal(word, words.word(size), REFUSE)
-        for x, y in self.equal:
-            builder.equal(words.word(x), words.word(y), REFUSE)
-        for size in self.collected.positive:
-            builder.at_most(builder.constant(1), words.word(size), REFUSE)
-        for size in self._perhaps_negative() | self.collected.natural:
-            builder.at_most(builder.constant(0), words.word(size), REFUSE)
-        for word, size in self.collected.filled:
-            words.store(word, size)
+        self._compute_all(0)
         if base is not None:
             self._place_all(base, capacity)
-        for address, block in self.collected.plans:
-            builder.kernel(address, block)
+        for address, block, phase in self.collected.plans:
+            if not phase:
+                builder.kernel(address, block)
         for word, before in zip(self.watched, last, strict=True):
             builder.move(before, word)
         builder.land(over)
         builder.end()
         return last[0]
+
+    def _compute_all(self, phase: int) -> None:
+        """What depends on the sizes of `phase` alone, and on those before."""
+        builder, words = self.builder, self.words
+        for x, y in self.equal:
+            if max(phase_of(x, self.phases), phase_of(y, self.phases)) == phase:
+                builder.equal(words.word(x), words.word(y), REFUSE)
+        for size in self.collected.positive:
+            if phase_of(size, self.phases) == phase:
+                builder.at_most(builder.constant(1), words.word(size), REFUSE)
+        for size in self._perhaps_negative() | self.collected.natural:
+            if phase_of(size, self.phases) == phase:
+                builder.at_most(builder.constant(0), words.word(size), REFUSE)
+        for word, size in self.collected.filled:
+            if phase_of(size, self.phases) == phase:
+                words.store(word, size)
 
     def _perhaps_negative(self) -> dict[Size, None]:
         """The sizes of values that may come out below 0, where too little is fed."""
@@ -129,28 +193,35 @@ class MemoryWriter:
         """The addresses of the slots, those of bodies within theirs, and of the scratch behind them."""
         builder, words, compute = self.builder, self.words, self.words.compute
         largest = builder.constant(0)
-        for size in self.collected.room:
+        for size in self._room(0):
             largest = compute("maximum", largest, words.word(size))
-        pending = [(self.scope, base)]
-        behind = -1
-        while pending:
-            scope, begin = pending.pop()
-            addresses, end = self._slots(scope, begin)
-            if scope is self.scope:
-                behind = end
-                builder.at_most(compute("add", compute("sub", end, base), largest), capacity, GROW)
-            for word, slot in _slot_words(scope):
-                builder.move(word, addresses[slot])
-            pending.extend((body, addresses[slot]) for body, slot in _inner_slots(scope))
-        for word, offset in self.collected.scratch:
-            builder.compute("add", word, behind, words.word(offset))
+        addresses, end = self._slots([s for s in self.scope.cells.plan.slots if not s.phase], base)
+        builder.at_most(compute("add", compute("sub", end, base), largest), capacity, GROW)
+        self._place(self.scope, addresses, 0)
+        for word, offset in self._scratch(0):
+            builder.compute("add", word, end, words.word(offset))
 
-    def _slots(self, scope: Scope, begin: int) -> tuple[list[int], int]:
-        """Words that hold where the slots of `scope` begin, and where they end."""
+    def _place(self, scope: Scope, addresses: Sequence[int], phase: int) -> None:
+        """Lets all words that need it have the `addresses` of the slots of `phase`, bodies included."""
+        plan = scope.cells.plan
+        numbers = [number for number, slot in enumerate(plan.slots) if slot.phase == phase]
+        pending = [(scope, dict(zip(numbers, addresses, strict=True)))]
+        while pending:
+            current, place = pending.pop()
+            for word, slot in _slot_words(current):
+                if slot in place:
+                    self.builder.move(word, place[slot])
+            for body, slot in _inner_slots(current):
+                if slot in place:
+                    inner, _ = self._slots(body.cells.plan.slots, place[slot])
+                    pending.append((body, dict(enumerate(inner))))
+
+    def _slots(self, slots: Sequence[Slot], begin: int) -> tuple[list[int], int]:
+        """Words that hold where `slots` begin, and where they end."""
         builder, words, compute = self.builder, self.words, self.words.compute
         line = builder.constant(ALIGNMENT)
         addresses, at = [], begin
-        for slot in scope.cells.plan.slots:
+        for slot in slots:
             addresses.append(at)
             largest = words.word(slot.sizes[0])
             for size in slot.sizes[1:]:
@@ -158,6 +229,11 @@ class MemoryWriter:
             up = compute("add", largest, builder.constant(ALIGNMENT - 1))
             at = compute("add", at, compute("mul", compute("div", up, line), line))
         return addresses, at
+
+
+def _early_offsets(plan: MemoryPlan, known: Mapping[Symbol, int]) -> list[int]:
+    """Where the slots of sizes known before the first step begin, and at the end their size."""
+    return replace(plan, slots=tuple(slot for slot in plan.slots if not slot.phase)).offsets(known)
 
 
 def _slot_words(scope: Scope) -> Iterator[tuple[int, int]]:
@@ -179,7 +255,9 @@ def _fixed(root: Scope) -> Iterator[tuple[int, int]]:
     pending = [(root, 0)]
     while pending:
         scope, begin = pending.pop()
-        offsets = scope.cells.plan.offsets({})
+        offsets = _early_offsets(scope.cells.plan, {})[:-1]
         for word, slot in _slot_words(scope):
-            yield word, begin + offsets[slot]
-        pending.extend((body, begin + offsets[slot]) for body, slot in _inner_slots(scope))
+            if slot < len(offsets):
+                yield word, begin + offsets[slot]
+        inner = ((body, slot) for body, slot in _inner_slots(scope) if slot < len(offsets))
+        pending.extend((body, begin + offsets[slot]) for body, slot in inner)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from graphc.sizes import Size, Symbol, maximum, symbols
+from graphc.tensor import Tensor
 from passes.memory import Cell
 from passes.program import Program, Step
 from passes.weight import parts_of
@@ -19,9 +20,10 @@ from runtime.execution import BoundProgram
 from runtime.llvm_backend.backend import RowKernel
 from runtime.llvm_backend.cells import Cells
 from runtime.llvm_backend.clocks import Clocks
+from runtime.llvm_backend.drafts import CONSTANT, NATIVE, VIEW, Draft
 from runtime.llvm_backend.library import Library
 from runtime.llvm_backend.native_loops import loop_works, write_loop
-from runtime.llvm_backend.native_steps import CONSTANT, NATIVE, VIEW, Draft, StepWriter
+from runtime.llvm_backend.native_steps import StepWriter
 from runtime.llvm_backend.outcomes import Outcomes
 from runtime.llvm_backend.overwriting import find_overwrites
 from runtime.llvm_backend.python_steps import Turn
@@ -58,13 +60,22 @@ class Scope:
                 body.draft()
 
 
-def plan_scope(program: Program, bound: BoundProgram, known: frozenset[Symbol], make: MakeWriter) -> Scope:
-    """The scope of `program` where the symbols in `known` are bound; ``make`` gives the writers."""
+def plan_scope(
+    program: Program,
+    bound: BoundProgram,
+    known: frozenset[Symbol],
+    make: MakeWriter,
+    inside: bool = False,
+) -> Scope:
+    """The scope of `program`, a body where it is `inside` another; ``make`` gives the writers.
+
+    `known` are the symbols that feeds and variables bind, and the program's own steps.
+    """
     regions: dict[int, dict[str, Scope]] = {}
     for step, bound_step in zip(program.steps, bound.steps, strict=True):
-        if step.node.op.name in _WORKS and not find_obstacle(step, known):
+        if step.node.op.name in _WORKS and not find_obstacle(step, known, not inside):
             regions[step.output] = {
-                name: plan_scope(body, bound_step.bodies[name], known, make)
+                name: plan_scope(body, bound_step.bodies[name], known, make, inside=True)
                 for name, body in step.programs.items()
             }
 
@@ -87,10 +98,18 @@ def plan_scope(program: Program, bound: BoundProgram, known: frozenset[Symbol], 
     return Scope(program, bound, cells, make(program, cells), regions)
 
 
-def find_obstacle(step: Step, known: frozenset[Symbol]) -> str:
+def find_obstacle(step: Step, known: frozenset[Symbol], outermost: bool = True) -> str:
     """Why the bodies of `step` cannot be native; "" where they can."""
-    if step.bindings or step.checks:
-        return f"{step.node.op.name} gives sizes"
+    name = step.node.op.name
+    if step.bindings:
+        if name != "loop":
+            return f"{name} gives sizes"
+        if any((each.part or 0) < step.node.attrs["carried"] or each.axis for each in step.bindings):
+            return "the sizes of what a loop carries, or of a slice that it stacks, change from step to step"
+        if not outermost:
+            return "a loop that gives sizes is in the body of another region"
+    elif "condition" in step.programs and len(parts_of(step.node.type)) > step.node.attrs["carried"]:
+        return "a loop stops by a condition, and what it stacks has a size that another step gives"
     for program in step.programs.values():
         if program.bindings or program.variable_bindings:
             return f"a body of {step.node.op.name} takes sizes"
@@ -100,19 +119,30 @@ def find_obstacle(step: Step, known: frozenset[Symbol]) -> str:
 
 
 def find_unknown(program: Program, known: frozenset[Symbol]) -> str:
-    """What in `program` has a size that is not among those `known` before its first step; "": nothing."""
+    """What in `program` has a rank that only the run knows, or a size not `known`; "": nothing."""
     for node in program.nodes:
         for type in parts_of(node.type):
             if type.shape is None:
                 return f"the rank of {node.op.name} is known only at the run"
             if not known.issuperset(symbol for size in type.shape for symbol in symbols(size)):
                 return f"a size of {node.op.name} is known only at the run"
-    for step in program.steps:
-        if step.bindings or step.checks:
-            return f"{step.node.op.name} gives sizes"
-        if step.node.op.name in ("state_rank", "extent"):
-            return f"{step.node.op.name} states sizes"
     return ""
+
+
+def find_obstacles(program: Program, known: frozenset[Symbol]) -> dict[Tensor, str]:
+    """The regions that are walked in Python, those in native bodies too, and why."""
+    found: dict[Tensor, str] = {}
+    pending = [(program, True)]
+    while pending:
+        current, outermost = pending.pop()
+        for step in current.steps:
+            if step.node.op.name not in _WORKS:
+                continue
+            if reason := find_obstacle(step, known, outermost):
+                found[step.node] = reason
+            else:
+                pending.extend((body, False) for body in step.programs.values())
+    return found
 
 
 # Writing.

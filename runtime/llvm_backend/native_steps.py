@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from graphc import sizes
-from graphc.sizes import Size, SizeExpr
+from graphc.sizes import Size, SizeExpr, Symbol
 from graphc.tensor import Tensor
 from graphc.types import DType, TensorType
 from passes.memory import ALIGNMENT, Cell
@@ -24,6 +24,7 @@ from runtime.llvm_backend.blocks import block_function
 from runtime.llvm_backend.cells import Cells
 from runtime.llvm_backend.column_steps import columns_of
 from runtime.llvm_backend.contraction import Block, Contract
+from runtime.llvm_backend.drafts import CONSTANT, NATIVE, PYTHON, VIEW, Collected, Draft, Late, NativeKernel
 from runtime.llvm_backend.fill_kernel import fill_of
 from runtime.llvm_backend.fused_contraction import contract_of, name_of
 from runtime.llvm_backend.kernel import Kernel, emit_contraction
@@ -32,8 +33,9 @@ from runtime.llvm_backend.loop_kernel import LoopKernel
 from runtime.llvm_backend.loop_steps import loops_of
 from runtime.llvm_backend.machine import host
 from runtime.llvm_backend.numerics import PART, find_checks, write_check
+from runtime.llvm_backend.places import Place
 from runtime.llvm_backend.polling import c_library
-from runtime.llvm_backend.python_steps import Place, PythonStep, Turn
+from runtime.llvm_backend.python_steps import PythonStep, Turn
 from runtime.llvm_backend.row_kernel import share_word
 from runtime.llvm_backend.row_steps import cut_rows, reduces
 from runtime.llvm_backend.row_streams import is_read, share_streamed, streamed_results
@@ -42,57 +44,8 @@ from runtime.llvm_backend.steptable import TableBuilder
 from runtime.llvm_backend.strided import look_through
 from runtime.llvm_backend.text import target_of
 
-VIEW, NATIVE, PYTHON, CONSTANT = "view", "llvm", "meaning", "constant"  # what runs a step
 _ENTRY = "contraction"
 _SMALL = 1 << 16  # elements of a range that is computed once, before any run
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class NativeKernel:
-    """Machine code of a contraction or of loops: its name, its LLVM IR, and the contract."""
-
-    name: str
-    text: str
-    plan: Contract | None = None
-
-    def __repr__(self) -> str:
-        return f"<graphc kernel {self.name}>"
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """What runs a step; its kernel and the module of that, where it has one; or its loops, in order."""
-
-    kind: str
-    module: Module | None = None
-    kernel: RowKernel | Kernel | None = None
-    loops: tuple[tuple[LoopKernel, Module], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Collected:
-    """What the steps of a program and of its bodies need, for the prelude and the library.
-
-    Attributes:
-        modules: those of the kernels. kernels: the same, for users to look at, each text once.
-        filled: (word, size): words to hold sizes.
-        plans: (address, block): the functions that count the chunks of contractions.
-        scratch: (word, offset): words to hold addresses behind the arena.
-        room: how many bytes there must be behind the arena: the largest of these.
-        positive: sizes that must not be 0. natural: those that must not be negative.
-        python: the steps in Python, by number. runs: the kernels of each step.
-    """
-
-    modules: dict[tuple[str, tuple[str, ...]], Module] = field(default_factory=dict)
-    kernels: dict[str, NativeKernel | RowKernel] = field(default_factory=dict)
-    filled: list[tuple[int, Size]] = field(default_factory=list)
-    plans: list[tuple[int, int]] = field(default_factory=list)
-    scratch: list[tuple[int, Size]] = field(default_factory=list)
-    room: dict[Size, None] = field(default_factory=dict)
-    positive: dict[Size, None] = field(default_factory=dict)
-    natural: dict[Size, None] = field(default_factory=dict)
-    python: list[PythonStep] = field(default_factory=list)
-    runs: dict[BoundStep, list[NativeKernel | RowKernel]] = field(default_factory=dict)
 
 
 class StepWriter:
@@ -101,6 +54,7 @@ class StepWriter:
     Attributes:
         constants: arrays known before the run, by cell.
         loops: those around the program, from the inside out.
+        symbols: the words of sizes.
         and those of `Collected`, which the writers of a program and of its bodies share.
     """
 
@@ -122,7 +76,8 @@ class StepWriter:
         self.modules, self.kernels = collected.modules, collected.kernels
         self.filled, self.plans, self.scratch = collected.filled, collected.plans, collected.scratch
         self.room, self.python, self.runs = collected.room, collected.python, collected.runs
-        self.positive, self.natural = collected.positive, collected.natural
+        self.positive, self.natural, self.late = collected.positive, collected.natural, collected.late
+        self.symbols: Mapping[Symbol, int] = {}
 
     # What runs a step.
 
@@ -144,6 +99,8 @@ class StepWriter:
 
     def _draft(self, step: Step, bound: BoundStep) -> Draft:
         node = step.node
+        if step.bindings:
+            return Draft(PYTHON)
         if self._cells.views(step) or node.op.name == "group":
             return Draft(VIEW)
         if is_constant(step):
@@ -288,8 +245,8 @@ class StepWriter:
             self.fill(block + i, size)
         builder.point(block + 3, FLAG)
         if cut.scratch != 0:
-            self.scratch.append((block + 4, 0))
-            self.room[cut.scratch] = None
+            self.scratch.append((block + 4, 0, self._phase))
+            self.room[cut.scratch, self._phase] = None
         for i, cell in enumerate(cells):
             self._cells.point(block + 5 + i, cell)
         for i, size in enumerate(outer):
@@ -312,13 +269,13 @@ class StepWriter:
             elif buffer.startswith("x"):
                 self._cells.point(block + i, (step.inputs[int(buffer[1:])], 0))
             else:
-                self.scratch.append((block + i, 0))
-        self.scratch.append((block + kernel.scratch_word, shared))
-        self.room[shared + kernel.scratch_size * max(self._threads, 1)] = None
+                self.scratch.append((block + i, 0, self._phase))
+        self.scratch.append((block + kernel.scratch_word, shared, self._phase))
+        self.room[shared + kernel.scratch_size * max(self._threads, 1), self._phase] = None
         for i, size in enumerate(kernel.words):
             self.fill(block + kernel.first_word + i, size)
         if kernel.words:
-            self.plans.append((library.address(module, f"{_ENTRY}.plan"), block))
+            self.plans.append((library.address(module, f"{_ENTRY}.plan"), block, self._phase))
         else:
             for i, count in enumerate(kernel.chunks({})):
                 builder.preset(block + kernel.first_count + i, count)
@@ -334,18 +291,23 @@ class StepWriter:
             elif word.kind == "result":
                 self._cells.point(i, (step.output, word.number))
             elif word.kind == "scratch":
-                self.scratch.append((i, word.size))
+                self.scratch.append((i, word.size, self._phase))
             elif word.kind == "flag":
                 builder.point(i, FLAG)
             else:
                 self.fill(i, word.size)
         if kernel.scratch != 0:
-            self.room[kernel.scratch] = None
+            self.room[kernel.scratch, self._phase] = None
         self.positive.update(dict.fromkeys(kernel.positive))
         self.natural.update(dict.fromkeys(kernel.natural))
         chunks = builder.word()
         self.fill(chunks, kernel.chunks)
         builder.parallel(address, block, chunks)
+
+    @property
+    def _phase(self) -> int:
+        """How many steps that give sizes are written."""
+        return len(self.late)
 
     def _in_python(self, step: Step, bound: BoundStep) -> None:
         operands: dict[int, Place | tuple[Place, ...]] = {}
@@ -353,9 +315,39 @@ class StepWriter:
             type = self._program.nodes[buffer].type
             places = tuple(self.place((buffer, part)) for part in range(len(parts_of(type))))
             operands[buffer] = places[0] if isinstance(type, TensorType) else places
-        results = tuple(self.place((step.output, part)) for part in range(len(parts_of(step.node.type))))
+        cells = [(step.output, part) for part in range(len(parts_of(step.node.type)))]
+        own = {binding.symbol for binding in step.bindings}
+        new = {cell for cell in cells if own and self._is_new(cell, own)}
+        results = tuple(self._result(cell, cell in new) for cell in cells)
+        words = tuple((symbol, self.symbols[symbol]) for symbol in own)
         self._builder.python(len(self.python))
-        self.python.append(PythonStep(bound, operands, step.output, results, self.loops))
+        self.python.append(
+            PythonStep(bound, operands, step.output, results, self.loops, frozenset(p for _, p in new), words)
+        )
+        if own:
+            self.leave(
+                {
+                    cell: place.word
+                    for cell, place in zip(cells, results, strict=True)
+                    if place and cell in new
+                }
+            )
+
+    def _is_new(self, cell: Cell, own: set[Symbol]) -> bool:
+        return self._cells.root(cell) == cell and any(
+            own.intersection(sizes.symbols(size)) for size in self.type_of(cell).sizes
+        )
+
+    def _result(self, cell: Cell, is_new: bool) -> Place | None:
+        if not is_new:
+            return self.place(cell) if self._cells.root(cell) == cell else None
+        type = self.type_of(cell)
+        return Place(self._builder.word(), type.dtype.numpy, type.sizes)
+
+    def leave(self, homes: Mapping[Cell, int]) -> None:
+        """Lets the table compute what follows from the sizes that the step just written gives."""
+        jump = self._builder.jump()
+        self.late.append(Late(jump, self._builder.here(), homes))
 
 
 @lru_cache(maxsize=256)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from threading import local
@@ -12,33 +10,17 @@ from typing import Any
 import numpy as np
 
 from graphc.errors import VerificationError
-from graphc.sizes import Size, SizeExpr, Symbol, evaluate
+from graphc.sizes import Symbol
 from graphc.tensor import Tensor
 from runtime.execution import BoundStep
 from runtime.failure import explain
+from runtime.llvm_backend.late_memory import Gift, Growth, Lengthening
+from runtime.llvm_backend.places import Place
 from runtime.llvm_backend.steploop import PYTHON_STEP
 from runtime.llvm_backend.steptable import RunWords
 from runtime.regions import Run, tell_step
 
 Array = np.ndarray[Any, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a value lies: the word with its address, what it holds, its sizes."""
-
-    word: int
-    dtype: np.dtype[Any]
-    sizes: tuple[Size, ...]
-
-    def view(self, words: Any, known: Mapping[Symbol, int]) -> Array:
-        """The value as an array on the memory of a run."""
-        shape = tuple(evaluate(s, known) if isinstance(s, SizeExpr) else s for s in self.sizes)
-        count = math.prod(shape) * self.dtype.itemsize
-        if not count:
-            return np.empty(shape, self.dtype)
-        memory: Any = (ctypes.c_char * count).from_address(int(words[self.word]))
-        return np.ndarray(shape, self.dtype, memory)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +41,21 @@ class Turn:
 class PythonStep:
     """A step, where its operands lie by buffer (a tuple of places where it is a tuple), and its results.
 
-    `loops` are those around it, from the inside out.
+    Results that are views of operands have no place. `loops` are those around it, from the inside out.
+    `new` are the results, by number, for whose sizes nobody has memory ready: the arrays that Python makes
+    are kept, and their addresses written. `sizes` are the symbols that it binds, with their words.
     """
 
     bound: BoundStep
     operands: Mapping[int, Place | tuple[Place, ...]]
     output: int
-    results: tuple[Place, ...]
+    results: tuple[Place | None, ...]
     loops: tuple[Turn, ...] = ()
+    new: frozenset[int] = frozenset()
+    sizes: tuple[tuple[Symbol, int], ...] = ()
+
+
+Pause = PythonStep | Growth | Lengthening | Gift
 
 
 class _Thread(local):
@@ -90,7 +79,7 @@ class PythonSteps:
 
     def __init__(
         self,
-        steps: Sequence[PythonStep],
+        steps: Sequence[Pause],
         symbols: Mapping[Symbol, int],
         variables: Mapping[str, Place],
         state: Place | None,
@@ -103,9 +92,19 @@ class PythonSteps:
         """Handles what a step table cannot: runs a step in Python; a failed run goes the slow way."""
         if status != PYTHON_STEP:
             return
-        words = self.states[number].words
+        state = self.states[number]
+        words = state.words
         known = {symbol: int(words[word]) for symbol, word in self._symbols.items()}
         step = self._steps[detail]
+        if isinstance(step, PythonStep):
+            self._compute(step, state, known)
+        else:
+            step.run(state, known)
+
+    def _compute(self, step: PythonStep, run: RunWords, known: dict[Symbol, int]) -> None:
+        words = run.words
+        for symbol, _ in step.sizes:
+            known.pop(symbol)  # the run before's
         values: Any = {
             buffer: place.view(words, known)
             if isinstance(place, Place)
@@ -127,7 +126,16 @@ class PythonSteps:
         finally:
             _thread.steps -= 1
         result = values[step.output]
-        for place, part in zip(step.results, result if isinstance(result, tuple) else (result,), strict=True):
+        for symbol, word in step.sizes:
+            words[word] = known[symbol]
+        parts = result if isinstance(result, tuple) else (result,)
+        for i, (place, part) in enumerate(zip(step.results, parts, strict=True)):
+            if place is None:
+                continue
+            if i in step.new:
+                own = part if part.flags.owndata and part.flags.c_contiguous else part.copy()
+                run.memory[place.word], words[place.word] = own, own.ctypes.data
+                continue
             target = place.view(words, known)
             if part.shape != target.shape:
                 raise VerificationError(

@@ -87,9 +87,10 @@ class RunWords:
     Attributes:
         words: all of them, as int64.
         address: where they begin.
+        memory: what it took beside the arena, by the word with its address; kept for the next run.
     """
 
-    __slots__ = ("_holder", "address", "words")
+    __slots__ = ("_holder", "address", "memory", "words")
 
     def __init__(self, table: StepTable) -> None:
         size = len(table.template)
@@ -97,6 +98,7 @@ class RunWords:
         skip = -self._holder.ctypes.data % _LINE // 8
         self.words: Words = self._holder[skip : skip + size]
         self.address = int(self.words.ctypes.data)
+        self.memory: dict[int, np.ndarray[Any, Any]] = {}
         self.words[:] = table.template
         for word, target in table.pointers:
             self.words[word] = self.address + 8 * target

@@ -103,6 +103,10 @@ def _short_forms(executable: Executable, record: Mapping[str, Any]) -> dict[str,
         "native": {
             "reason": executable.reason or None,
             "returns": None if native is None else native.returns,
+            "regions": [
+                {"op": node.op.name, "at": str(node.loc) if node.loc else None, "reason": reason}
+                for node, reason in ({} if native is None else native.obstacles).items()
+            ],
         },
         "specialised": {f"?{s.serial}": n for s, n in executable.request.sizes.items()},
         "bound_by_steps": [

@@ -282,3 +282,14 @@ def test_a_script_without_build_is_refused(tmp_path, capsys):
 def test_a_folder_that_is_not_there_on_the_command_line(tmp_path, script, capsys):
     assert main(["dump", str(script), "-o", str(tmp_path / "no" / "x.svg")]) == 1
     assert "x.svg" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("suffix", [".json", ".html", ".trace.json"])
+def test_a_rank_that_only_a_value_gives_asks_for_feeds(suffix, tmp_path):
+    x = gc.placeholder("float32", name="anything")
+    path = tmp_path / f"record{suffix}"
+    with pytest.raises(gc.FeedError, match=r"rank of placeholder 'anything'.*give feeds="):
+        gc.dump(gc.exp(x), path)
+    assert not path.exists()
+    gc.dump(gc.exp(x), path, feeds={x: [1.0, 2.0]})
+    assert path.exists()

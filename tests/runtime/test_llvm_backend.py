@@ -83,7 +83,7 @@ def test_what_has_no_kernel_runs_by_its_meaning_and_the_record_says_so(graph):
     assert kinds["fused"] == "llvm"
     assert (kinds["lgamma"], kinds["sum"]) == ("meaning", "llvm")
     assert record["fallbacks"] == {"lgamma": 1}
-    assert record["native"] == {"reason": None, "returns": 1}
+    assert record["native"] == {"reason": None, "returns": 1, "regions": []}
 
 
 def test_equal_kernels_share_their_code(graph):

@@ -276,14 +276,16 @@ def test_python_that_a_failing_kernel_would_call_twice_is_walked(native):
 # What is walked, and says so.
 
 
-def test_shapes_that_grow_are_walked():
+def test_a_loop_whose_shapes_grow_is_walked():
     x = gc.placeholder("float64", ("n",), name="x")
     grown = gc.while_loop(
         lambda y: gc.shape(y)[0] < 5, lambda y: gc.concat([y, y]), x, shape_invariants=[None]
     )
     with gc.Session(backend="llvm") as session:
         record = session.compile([grown], [x]).record
-        assert "known only at the run" in record["native"]["reason"]
+        assert record["native"]["reason"] is None
+        (region,) = record["native"]["regions"]
+        assert "change from step to step" in region["reason"]
         assert session.run(grown, {x: [1.0, 2.0]}).tolist() == [1.0, 2.0] * 4
 
 
@@ -292,7 +294,11 @@ def test_a_body_with_sizes_of_its_own_is_walked_as_one_step():
     last, _ = gc.scan(lambda c, x: (c + gc.sum(gc.boolean_mask(x, x > 0.0)), None), start, xs)
     with gc.Session(backend="llvm") as session:
         executable = session.compile([last], [xs, start])
-        assert executable.record["native"] == {"reason": None, "returns": 1}
+        native = executable.record["native"]
+        assert (native["reason"], native["returns"]) == (None, 1)
+        assert [region["reason"] for region in native["regions"]] == [
+            "a size of boolean_mask is known only at the run"
+        ]
         assert kinds(session, [last], [xs, start]) == ["region"]
         found = session.run(last, {xs: np.ones((4, N)), start: np.zeros(N)})
     assert found.tolist() == [12.0] * N
