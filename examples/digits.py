@@ -47,8 +47,10 @@ def conv(x: gc.Tensor, channels: int, name: str) -> gc.Tensor:
 def conv_net(images: gc.Tensor) -> gc.Tensor:
     """8 x 8 pixels, 32 and then 64 channels, the strongest of every 2 x 2 cells, ten scores."""
     h = conv(gc.expand_dims(images, -1), 32, "conv1")
-    h = gc.nn.max_pool(conv(h, 64, "conv2"), 2)
-    return dense(gc.reshape(h, (-1, 4 * 4 * 64)), 10, "scores")
+    h = conv(h, 64, "conv2")
+    with gc.name_scope("pool"):  # names are for people: pictures show scopes as boxes
+        h = gc.reshape(gc.nn.max_pool(h, 2), (-1, 4 * 4 * 64))
+    return dense(h, 10, "scores")
 
 
 def mlp(images: gc.Tensor) -> gc.Tensor:
@@ -65,9 +67,11 @@ def build(model: str = "conv") -> dict[str, gc.Tensor]:
     images = gc.placeholder("float32", shape=("batch", 8, 8), name="images")
     labels = gc.placeholder("int64", shape=("batch",), name="labels")
     scores = MODELS[model](images)
-    loss = gc.mean(gc.losses.sparse_softmax_cross_entropy(labels=labels, logits=scores))
-    hits = gc.cast(gc.equal(gc.argmax(scores, axis=1), labels), "float32")
-    return {"train": gc.train.Adam(2e-3).minimize(loss), "loss": loss, "accuracy": gc.mean(hits)}
+    with gc.name_scope("loss"):
+        loss = gc.mean(gc.losses.sparse_softmax_cross_entropy(labels=labels, logits=scores))
+    with gc.name_scope("accuracy"):
+        accuracy = gc.mean(gc.cast(gc.equal(gc.argmax(scores, axis=1), labels), "float32"))
+    return {"train": gc.train.Adam(2e-3).minimize(loss), "loss": loss, "accuracy": accuracy}
 
 
 # Then we run.

@@ -1,6 +1,7 @@
 """The viewer in a browser: passes, comparisons, boxes, pictures; and that nothing of a record runs."""
 
 import json
+import re
 from itertools import pairwise
 
 import numpy as np
@@ -332,3 +333,22 @@ def test_a_pass_says_what_is_given_back_since(view, record):
     page = view(record, link=f"#pass={at}")
     assert "Run for its effect now: assign" in page.locator("#panel").inner_text()
     assert "idle" not in page.locator(".tick").nth(at).get_attribute("class")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_new_is_green_gone_is_red_and_changed_is_amber(view, record, theme):
+    at = next(i for i in changed(record) if record["stages"][i]["name"] == "simplify")
+    page = view(record, link=f"#pass={at}&theme={theme}")
+    page.evaluate("viewer.app.openAll(true)")
+    settled(page)
+    svg = page.evaluate("viewer.svg()")
+    signs = {"added": "+", "removed": "\u2212", "changed": "~"}
+    for status, sign in signs.items():
+        red, green, blue = bytes.fromhex(page.evaluate(f"viewer.app.theme.{status}")[1:])
+        drawn = set(re.findall(rf'fill="(#\w+)"[^>]*>{re.escape(sign)}</text>', svg))
+        assert drawn == {f"#{red:02x}{green:02x}{blue:02x}"}
+        assert {"added": green > red, "removed": red > 1.8 * green, "changed": red > green > 1.5 * blue}[
+            status
+        ]
+    dashed = re.findall(r'<rect [^>]*stroke="(#\w+)"[^>]*stroke-dasharray', svg)
+    assert set(dashed) == {page.evaluate("viewer.app.theme.removed")}

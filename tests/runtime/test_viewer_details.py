@@ -28,6 +28,10 @@ def test_a_click_shows_a_node_its_line_and_its_neighbours(view, record):
         ('bytes > 100 and op == "matmul"', lambda n: n["op"] == "matmul" and n["bytes"] > 100),
         ("not (flops < 10) or rank == 0", lambda n: n["flops"] >= 10 or n["shape"] == []),
         ("name ~ hidden/w", lambda n: "hidden/w" in str((n["name"], n["attrs"]))),
+        ("rank < 1", lambda n: n["shape"] == []),
+        ("rank <= 1", lambda n: n["shape"] is not None and len(n["shape"]) <= 1),
+        ("rank > 1", lambda n: n["shape"] is not None and len(n["shape"]) > 1),
+        ("rank >= 1 and rank != 2", lambda n: n["shape"] is not None and len(n["shape"]) == 1),
         ("line >= 20 and op != 'add'", lambda n: (n["line"] or 0) >= 20 and n["op"] != "add"),
     ],
 )
