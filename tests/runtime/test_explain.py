@@ -9,6 +9,7 @@ import graphc as gc
 from runtime.commands import main
 from runtime.dumping import record_for
 from runtime.records import answers
+from runtime.records.timeline import timeline_of
 
 pytest.importorskip("rich")
 
@@ -43,6 +44,9 @@ def test_the_peak_lists_what_is_alive(record):
     assert str(memory["peak"]["step"]) in table.title
     assert {row[3] for row in table.rows} >= {"f32[8,4]"}
     assert any(row[2] == "variable layer/w" for row in table.rows)
+    bytes_there = [memory["cells"][i]["bytes"] for i in memory["peak"]["cells"]]
+    assert bytes_there == sorted(bytes_there, reverse=True)
+    assert len(table.rows) == len(bytes_there)
 
 
 def test_the_slowest_are_first_and_have_their_lines(record):
@@ -53,6 +57,23 @@ def test_the_slowest_are_first_and_have_their_lines(record):
     unmeasured = {**record, "profile": None}
     with pytest.raises(gc.ArgumentError, match=r"feeds\(\)"):
         answers.show_slow(unmeasured)
+
+
+def test_the_run_comes_after_compiling_on_the_timeline(record):
+    events = [event for event in timeline_of(record)["traceEvents"] if event["ph"] == "X"]
+    compiled = [event for event in events if event["cat"] != "run"]
+    run = [event for event in events if event["cat"] == "run"]
+    assert max(event["ts"] + event["dur"] for event in compiled) <= run[0]["ts"] * (1 + 1e-9)
+    steps = {
+        step["number"]: time
+        for step, time in zip(record["program"]["steps"], record["profile"]["steps"], strict=True)
+    }
+    for event in run:
+        time = steps[event["args"]["number"]]
+        assert event["dur"] == pytest.approx(time["seconds"] * 1e6)
+        assert event["ts"] - run[0]["ts"] == pytest.approx(
+            (time["begin"] - steps[run[0]["args"]["number"]]["begin"]) * 1e6, abs=1e-3
+        )
 
 
 def test_why_neighbours_did_not_fuse(record):
