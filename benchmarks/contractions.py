@@ -14,8 +14,8 @@ import numpy as np
 
 from graphc.sizes import Symbol, named
 from runtime.llvm_backend.contraction import Contract
-from runtime.llvm_backend.frontends import Convolution, convolve, convolve_filter_gradient, matmul
 from tests.runtime.llvm.contracts import Loaded, make_buffers, number
+from tests.runtime.llvm.frontends import Convolution, convolve, convolve_filter_gradient, matmul
 
 ROUNDS = 9
 SECONDS = 0.03  # of work in a round

@@ -17,12 +17,12 @@ either of its gradients. Tiling is splitting a dim: ``k -> (ko, ki)`` with strid
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from graphc.errors import ArgumentError
-from graphc.sizes import Size
+from graphc.sizes import Size, product
 from graphc.types import BFLOAT16, BOOL, FLOAT16, FLOAT32, DType
 
 Combine = Literal["multiply_add", "add", "max", "min"]
@@ -212,3 +212,8 @@ def _expressions(contract: Contract) -> Iterable[tuple[str, Expression]]:
     yield contract.out.buffer, contract.epilogue
     for access, expression in zip(contract.ins, contract.prologue, strict=False):
         yield access.buffer, expression
+
+
+def row_major(names: Sequence[str], sizes: Sequence[Size]) -> dict[str, Size]:
+    """The strides of a dense array with these axes."""
+    return {name: product(sizes[i + 1 :]) for i, name in enumerate(names)}

@@ -24,8 +24,7 @@ from graphc.types import (
     DType,
     TensorType,
 )
-from runtime.llvm_backend.contraction import Access, Combine, Contract, Dim, Expression, Step
-from runtime.llvm_backend.frontends import row_major
+from runtime.llvm_backend.contraction import Access, Combine, Contract, Dim, Expression, Step, row_major
 from runtime.llvm_backend.strided import Look, Strided, is_inside, is_strided, see, see_dense
 
 Front = Callable[[Tensor, Look], Contract | None]

@@ -7,7 +7,7 @@ import pytest
 
 from graphc.sizes import Symbol, named
 from graphc.types import FLOAT32, FLOAT64
-from runtime.llvm_backend.attention import attend
+from tests.runtime.llvm.attention import attend
 from tests.runtime.llvm.contracts import Loaded
 
 

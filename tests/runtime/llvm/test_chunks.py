@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from graphc.sizes import Symbol, named
-from runtime.llvm_backend.frontends import Convolution, convolve, matmul, reduction
 from runtime.llvm_backend.pool import pool
 from runtime.llvm_backend.steploop import DONE
 from runtime.llvm_backend.steptable import RunWords, TableBuilder
 from tests.runtime.llvm.contracts import Loaded, make_buffers, number
+from tests.runtime.llvm.frontends import Convolution, convolve, matmul, reduction
 
 M = named("M")
 

@@ -7,7 +7,8 @@ from graphc.errors import ArgumentError
 from graphc.sizes import Symbol, named
 from graphc.types import BOOL, FLOAT32, FLOAT64
 from runtime.llvm_backend.contraction import Access, Block, Contract, Dim, Expression, Scratch, Step
-from runtime.llvm_backend.frontends import (
+from runtime.llvm_backend.reference import evaluate
+from tests.runtime.llvm.frontends import (
     Convolution,
     convolve,
     convolve_filter_gradient,
@@ -17,7 +18,6 @@ from runtime.llvm_backend.frontends import (
     matmul,
     pool,
 )
-from runtime.llvm_backend.reference import evaluate
 
 M, N, K = Dim("m", 3), Dim("n", 4), Dim("k", 5)
 X, Y = Access("x", 0, {"m": 5, "k": 1}), Access("y", 0, {"k": 4, "n": 1})

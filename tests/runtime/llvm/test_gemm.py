@@ -10,7 +10,10 @@ import pytest
 from graphc.sizes import Symbol, named
 from graphc.types import BFLOAT16, BOOL, FLOAT16, FLOAT32, FLOAT64, INT32, INT64, UINT32
 from runtime.llvm_backend.contraction import Access, Contract, Expression, Step
-from runtime.llvm_backend.frontends import (
+from runtime.llvm_backend.kernel import emit_contraction
+from runtime.llvm_backend.registers import AVX2, AVX512, NEON, SSE, Vectors
+from tests.runtime.llvm.contracts import Loaded, check, host, make_buffers, parse, target_machine
+from tests.runtime.llvm.frontends import (
     Convolution,
     convolve,
     convolve_filter_gradient,
@@ -20,9 +23,6 @@ from runtime.llvm_backend.frontends import (
     pool,
     reduction,
 )
-from runtime.llvm_backend.kernel import emit_contraction
-from runtime.llvm_backend.registers import AVX2, AVX512, NEON, SSE, Vectors
-from tests.runtime.llvm.contracts import Loaded, check, host, make_buffers, parse, target_machine
 
 LAYER = Convolution
 M, N, K, B = (named(name) for name in "MNKB")

@@ -4,7 +4,9 @@ import pytest
 
 from graphc.sizes import named
 from graphc.types import BFLOAT16, FLOAT16, FLOAT64
-from runtime.llvm_backend.frontends import (
+from runtime.llvm_backend.registers import AVX2, AVX512, NEON, SSE, choose_tile, even_part
+from runtime.llvm_backend.schedule import OUT, A, B, plan
+from tests.runtime.llvm.frontends import (
     Convolution,
     convolve,
     convolve_filter_gradient,
@@ -13,8 +15,6 @@ from runtime.llvm_backend.frontends import (
     pool,
     reduction,
 )
-from runtime.llvm_backend.registers import AVX2, AVX512, NEON, SSE, choose_tile, even_part
-from runtime.llvm_backend.schedule import OUT, A, B, plan
 
 
 def scheduled(contract, machine=AVX512):

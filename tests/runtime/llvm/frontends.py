@@ -1,4 +1,4 @@
-"""Front ends: what matrix products, convolutions, their gradients and pooling are as contracts.
+"""Front ends for tests: what matrix products, convolutions, their gradients and pooling are as contracts.
 
 All of them are strides and nothing else. Arrays are row-major; buffers are called x, y (or w) and out.
 """
@@ -11,12 +11,7 @@ from dataclasses import dataclass
 from graphc.errors import ArgumentError
 from graphc.sizes import Size, product
 from graphc.types import FLOAT32, DType
-from runtime.llvm_backend.contraction import Access, Combine, Contract, Dim, Expression
-
-
-def row_major(names: Sequence[str], sizes: Sequence[Size]) -> dict[str, Size]:
-    """The strides of a dense array with these axes."""
-    return {name: product(sizes[i + 1 :]) for i, name in enumerate(names)}
+from runtime.llvm_backend.contraction import Access, Combine, Contract, Dim, Expression, row_major
 
 
 def einsum(
