@@ -1,11 +1,11 @@
 """What each pass costs as graphs grow: its time, the exponent of its growth, and what it counted.
 
     python benchmarks/pass_cost.py                     # 100 to 100,000 nodes, about two minutes
-    python benchmarks/pass_cost.py --most 10000
+    python benchmarks/pass_cost.py --most 10000 --backend numpy
 
 For each family of graphs every pass is timed (processor time) on sizes a factor of ten apart, and
 ``time = a * nodes**b`` is fitted. Linear is b = 1; the goals are b <= 1.1 and 60 microseconds a node
-for the whole pipeline.
+for the whole pipeline. The passes work for the LLVM backend, which fuses, unless another is named.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from passes.pipeline import PIPELINE, REQUIRED, Request, define, prepare
 from passes.program import plan
 from passes.record import recording
 from passes.running import walk
-from passes.target import Target
+from passes.target import PLAIN, Target
+from runtime.backend import BACKENDS
 
 LEAST_SECONDS = 2e-4  # below, a clock measures itself
 
@@ -82,7 +83,13 @@ def defined(family: str, nodes: int) -> Function:
     return define(request(family, nodes), Target(), lambda name, function: None)
 
 
-def timed(asked: Request) -> dict[str, float]:
+def target_of(backend: str) -> Target:
+    """What the passes know of `backend`."""
+    machine = BACKENDS[backend]()
+    return Target(backend, False, machine.fusible, machine.contracts)
+
+
+def timed(asked: Request, target: Target) -> dict[str, float]:
     """Seconds spent in each stage from `asked` to the plan."""
     seconds: dict[str, float] = {}
 
@@ -94,17 +101,17 @@ def timed(asked: Request) -> dict[str, float]:
 
     garbage.collect()
     begin = time.process_time()
-    prepared = prepare(asked, Target(), tell)
+    prepared = prepare(asked, target, tell)
     begin = time.process_time()
     plan(prepared.function, prepared.guards)
     tell("plan", prepared.function)
     return seconds
 
 
-def counted(function: Function) -> dict[str, int]:
+def counted(function: Function, target: Target = PLAIN) -> dict[str, int]:
     """What the passes count on `function`; the same on every machine."""
     with recording() as log:
-        for _ in walk((*REQUIRED, *PIPELINE), function, Target()):
+        for _ in walk((*REQUIRED, *PIPELINE), function, target):
             pass
     return log.counters.as_dict()
 
@@ -123,12 +130,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--most", type=int, default=100_000, help="nodes of the largest graphs")
     parser.add_argument("--family", choices=FAMILIES, action="append", help="only these")
+    parser.add_argument("--backend", choices=BACKENDS, default="llvm", help="whose passes")
     given = parser.parse_args(arguments)
+    target = target_of(given.backend)
     wanted = [10**k for k in range(2, 8) if 10**k <= given.most]
     for family in given.family or FAMILIES:
         functions = [defined(family, nodes) for nodes in wanted]
         sizes = [len(function.nodes()) for function in functions]
-        runs = [timed(request(family, nodes)) for nodes in wanted]
+        runs = [timed(request(family, nodes), target) for nodes in wanted]
         print(f"\n{family}: {', '.join(f'{n:,}' for n in sizes)} nodes")
         rows = {name: [run[name] for run in runs] for name in runs[-1]}
         rows["together"] = [sum(run.values()) for run in runs]
@@ -136,7 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             each = seconds[-1] / sizes[-1] * 1e6
             print(f"  {name:<20} b = {exponent(sizes, seconds):5.2f} {each:8.2f} us a node")
         for n, function in zip(sizes, functions, strict=True):
-            print(f"  counted at {n:>7,} nodes: {counted(function)}")
+            print(f"  counted at {n:>7,} nodes: {counted(function, target)}")
 
 
 if __name__ == "__main__":

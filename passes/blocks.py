@@ -24,19 +24,28 @@ from passes.weight import parts_of
 def fuse_blocks(function: Function, target: Target) -> Function:
     """`function` with the chains that the backend makes one kernel of in `fused` nodes. Linear."""
     nodes = function.nodes()
+    picks: dict[Tensor, list[Tensor]] = {}
+    for node in nodes:
+        if node.op is pick and node.inputs[0].op is fused:
+            picks.setdefault(node.inputs[0], []).append(node)
+    if not picks:
+        return function  # nothing is made of rows
     users = Counter(operand for node in nodes for operand in set(node.inputs))
     users.update({*function.outputs, *function.effects})
+    contracts = _Contractions(target)
     groups: list[list[Tensor]] = []
     walked: list[tuple[Size, ...]] = []
     for node in nodes:
         for operand in dict.fromkeys(node.inputs):
-            chain = _chain(node, operand, target)
+            if operand.op is not pick or operand.inputs[0] not in picks or not contracts.has(node):
+                continue
+            chain = _chain(operand, contracts)
             if chain is None:
                 continue
             if any(users[each] > 1 for each in chain):
                 _refuse(node, chain, "result")
                 continue
-            behind = [n for n in nodes if node in n.inputs and n.op is pick] if node.op is fused else []
+            behind = picks.get(node, [])
             group = [*chain, node, *behind]
             if not target.contracts(fuse_alone(group, behind or [node], chain[-1].result.sizes)):
                 _refuse(node, chain, "op")
@@ -47,32 +56,43 @@ def fuse_blocks(function: Function, target: Target) -> Function:
     return enclose(function, nodes, groups, walked) if groups else function
 
 
-def _chain(node: Tensor, operand: Tensor, target: Target) -> list[Tensor] | None:
-    """What stands before `operand` of the contraction `node`: a contraction, rows of it, and the picks."""
-    if operand.op is not pick or operand.inputs[0].op is not fused or not _is_contraction(node, target):
-        return None
+def _chain(operand: Tensor, contracts: _Contractions) -> list[Tensor] | None:
+    """What stands before `operand` of a contraction: a contraction, rows of it, and the picks."""
     rows = operand.inputs[0]
-    if _is_contraction(rows, target):
-        return None
-    if len(parts_of(rows.type)) != 1:
+    if len(parts_of(rows.type)) != 1 or contracts.has(rows):
         return None
     shape = operand.result.shape
     for scores in rows.inputs:
         if scores.result.shape != shape or len(shape or ()) < 2:
             continue
-        if scores.op not in (pick, fused) and target.contracts(scores):
-            return [scores, rows, operand]
         below = scores.inputs[0] if scores.op is pick else scores
-        if below.op is fused and _is_contraction(below, target) and len(parts_of(below.type)) == 1:
-            return [below, scores, rows, operand]
+        if below.op is fused:
+            if contracts.has(below) and len(parts_of(below.type)) == 1:
+                return [below, scores, rows, operand]
+        elif scores.op is not pick and contracts.has(scores):
+            return [scores, rows, operand]
     return None
 
 
-def _is_contraction(node: Tensor, target: Target) -> bool:
-    if node.op is fused:
+class _Contractions:
+    """Which nodes are contractions, by themselves or with an epilogue; each is looked at once."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._known: dict[Tensor, bool] = {}
+
+    def has(self, node: Tensor) -> bool:
+        """Whether `node` is one."""
+        found = self._known.get(node)
+        if found is None:
+            found = self._known[node] = self._find(node)
+        return found
+
+    def _find(self, node: Tensor) -> bool:
+        if node.op is not fused:
+            return self._target.contracts(node)
         body = node.attrs["body"]
-        return any(n not in body.inputs and n.op is not fused and target.contracts(n) for n in body.nodes())
-    return target.contracts(node)
+        return any(n.inputs and n.op is not fused and self._target.contracts(n) for n in body.nodes())
 
 
 def _refuse(node: Tensor, chain: list[Tensor], reason: str) -> None:

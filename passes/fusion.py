@@ -6,7 +6,7 @@ elementwise ops is one node each. Before that, contractions take what `epilogues
 
 A node that is not fused with an operand has a typed reason in the record: ``op`` (the backend has no
 code for it), ``rows`` (it walks other rows), ``order`` (something that is not fused stands between),
-``size`` (the kernel would grow beyond MOST_NODES).
+``size`` (the kernel would grow beyond MOST_NODES), ``view`` (neither computes anything).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from graphc.function import Function
 from graphc.op import OPS
 from graphc.ops.region import fused
+from graphc.ops.state import pick
 from graphc.sizes import Size
 from graphc.tensor import Tensor
 from graphc.types import TensorType
@@ -24,7 +25,7 @@ from passes.blocks import fuse_blocks
 from passes.epilogues import fuse_epilogues
 from passes.failure import may_fail
 from passes.grouping import enclose
-from passes.record import Decision, counters, decide
+from passes.record import Decision, counters, decide, is_watched
 from passes.rewrite import map_bodies
 from passes.target import PLAIN, Target
 
@@ -140,15 +141,16 @@ def _groups(nodes: Sequence[Tensor], function: Function, rows: dict[Tensor, Rows
             node = leader[node]
         return node
 
+    watched, given = is_watched(), set(function.inputs)
     for node in nodes:
-        for operand in node.inputs:
+        for operand in dict.fromkeys(node.inputs):
             if _is_joined(operand, node, rows):
                 if stage[operand] == stage[node]:
                     leader[find(operand)] = find(node)
                 else:
                     _refuse(node, operand, "order")
-            elif node in rows and operand.inputs:
-                _refuse(node, operand, "rows" if operand in rows else "op")
+            elif watched and operand.inputs and node.op is not pick and node not in given:
+                _refuse(node, operand, "rows" if operand in rows and node in rows else "op")
     members: dict[Tensor, list[Tensor]] = {}
     for node in nodes:
         if node in rows:
@@ -157,11 +159,30 @@ def _groups(nodes: Sequence[Tensor], function: Function, rows: dict[Tensor, Rows
     for group in members.values():
         for begin in range(0, len(group), MOST_NODES):
             chunk = group[begin : begin + MOST_NODES]
-            if begin:
-                _refuse(chunk[0], group[begin - 1], "size")
             if any(node.op not in _VIEWS and node.op is not _PART for node in chunk):
                 chunks.append(chunk)
+            elif watched:
+                _refuse_inside(chunk)
+        if watched:
+            _refuse_across(group)
     return chunks
+
+
+def _refuse_inside(chunk: Sequence[Tensor]) -> None:
+    inside = set(chunk)
+    for node in chunk:
+        for operand in dict.fromkeys(node.inputs):
+            if operand in inside:
+                _refuse(node, operand, "view")
+
+
+def _refuse_across(group: Sequence[Tensor]) -> None:
+    """Refuses the edges from one chunk of a group to another."""
+    number = {node: i // MOST_NODES for i, node in enumerate(group)}
+    for node in group:
+        for operand in dict.fromkeys(node.inputs):
+            if number.get(operand, number[node]) != number[node]:
+                _refuse(node, operand, "size")
 
 
 def _is_joined(operand: Tensor, node: Tensor, rows: dict[Tensor, Rows]) -> bool:

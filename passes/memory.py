@@ -2,7 +2,8 @@
 
 A *cell* is one value of a program: a buffer, or one result of a buffer that holds several. Cells whose
 lifetimes do not meet may share a *slot*; a slot is as large as its largest cell. Slots lie one after
-another, so an offset is a prefix sum in the symbolic sizes, evaluated once for the sizes that are fed.
+another, or one on several others, so an offset is a prefix sum in the symbolic sizes, evaluated once for the
+sizes that are fed.
 A result may take the place of an operand that dies with its step, where the step's kernel reads each
 element before it writes there; both are then packed as one.
 What a step needs for itself while it runs, such as the arena of its bodies, is cells too: they are numbered
@@ -16,40 +17,39 @@ linear. Where sizes are symbols, a guess stands for them in that choice, and onl
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from heapq import heappop, heappush
+from dataclasses import dataclass, replace
 
-from graphc.sizes import Size, Symbol, evaluate, maximum, symbols
+from graphc.sizes import Size, Symbol, evaluate, symbols
+from passes.packing import ALIGNMENT as ALIGNMENT
+from passes.packing import (
+    ORDERS,
+    Life,
+    Number,
+    Packing,
+    Slot,
+    extent_of,
+    guessed_peak,
+    guessed_total,
+    in_a_row,
+    in_order,
+    pack,
+    places,
+    stack,
+)
+from passes.packing import Cell as Cell
 from passes.program import Program, Step
 from passes.record import Decision, decide, is_watched
 from passes.weight import bytes_of, guess_bytes, parts_of
 
-ALIGNMENT = 64  # bytes: a line of the cache, and the widest vector
 MANY = 4096
+_FEW = 512
+_LOOSE = 20  # beyond what is alive at once by this part of it, cells are stacked one by one
 _SPARE = 100  # what part of the least that any plan takes may be wasted without looking for a better one
 
-Cell = tuple[int, int]  # a buffer, and which of its results
 Views = Callable[[Step], Mapping[int, Cell]]  # which results of a step are the memory of which cells
 Overwrites = Callable[[Step], Mapping[int, Sequence[int]]]  # which of its operands a result may overwrite
 Works = Callable[[Step], Sequence[Size]]  # the bytes of what a step needs while it runs
-
-
-@dataclass(frozen=True, slots=True)
-class Slot:
-    """A part of the arena: `sizes` are the bytes of the cells that lie there one after another.
-
-    `phase` says when those are known (`phases_of`); slots of one phase lie side by side.
-    """
-
-    sizes: tuple[Size, ...]
-    phase: int = 0
-
-    def bytes(self, known: Mapping[Symbol, int]) -> int:
-        """How large it is, rounded up to whole lines."""
-        largest = max(evaluate(size, known) for size in self.sizes)
-        return -(-largest // ALIGNMENT) * ALIGNMENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,26 +73,16 @@ class MemoryPlan:
 
     def offsets(self, known: Mapping[Symbol, int]) -> list[int]:
         """Where each slot begins, in bytes, and at the end the size of the arena."""
-        result = [0]
-        for slot in self.slots:
-            result.append(result[-1] + slot.bytes(known))
-        return result
+        return self.places(lambda size: evaluate(size, known))
+
+    def places(self, number: Number) -> list[int]:
+        """`offsets` where `number` gives sizes as numbers."""
+        return places(self.slots, number)
 
     @property
     def size(self) -> Size:
         """The bytes of the arena."""
-        total: Size = 0
-        for slot in self.slots:
-            total = total + _lines(slot.sizes)
-        return total
-
-
-def _lines(given: Sequence[Size]) -> Size:
-    """The largest of some sizes, rounded up to whole lines."""
-    largest = given[0]
-    for size in given[1:]:
-        largest = maximum(largest, size)
-    return (largest + (ALIGNMENT - 1)) // ALIGNMENT * ALIGNMENT
+        return extent_of(self.slots)
 
 
 def needs_nothing(step: Step) -> Sequence[Size]:
@@ -110,6 +100,7 @@ def plan_memory(
     views: Views,
     works: Works = needs_nothing,
     overwrites: Overwrites = overwrites_nothing,
+    stacks: bool = True,
 ) -> MemoryPlan:
     """The plan of `program`.
 
@@ -118,20 +109,21 @@ def plan_memory(
         views: which of a step's results need no memory of their own.
         works: the bytes of what a step needs for itself while it runs.
         overwrites: which of a step's operands each of its results may take the place of.
+        stacks: whether slots of symbolic sizes may lie on several others; else `MemoryPlan.size` is a sum.
     """
     roots = _roots(program, views)
     outside = _outside(program, roots)
     phases = phases_of(program)
     cells, place, over = _lives(program, roots, outside, works, overwrites)
-    groups: dict[int, list[_Life]] = {}
+    groups: dict[int, list[Life]] = {}
     for life in cells:
         groups.setdefault(phase_of(life.size, phases), []).append(life)
     slots: list[Slot] = []
     slot_of: dict[Cell, int] = {}
     for phase in sorted(groups):
-        found, of = _packed(program, groups[phase])
+        found, of = _packed(program, groups[phase], stacks)
         slot_of.update({cell: len(slots) + slot for cell, slot in of.items()})
-        slots.extend(Slot(slot.sizes, phase) for slot in found)
+        slots.extend(replace(slot, phase=phase) for slot in found)
     slot_of.update({cell: slot_of[first] for cell, first in place.items()})
     return MemoryPlan(tuple(slots), slot_of, roots, frozenset(outside), over)
 
@@ -147,17 +139,27 @@ def phase_of(size: Size, phases: Mapping[Symbol, int]) -> int:
     return max((phases.get(symbol, 0) for symbol in symbols(size)), default=0)
 
 
-def _packed(program: Program, cells: list[_Life]) -> tuple[tuple[Slot, ...], dict[Cell, int]]:
-    slots, slot_of = _in_order(cells)
-    total, least = _guessed_total(slots), _guessed_peak(cells)
-    for order in _ORDERS if len(cells) <= MANY else ():
+def _packed(program: Program, cells: list[Life], stacks: bool) -> Packing:
+    slots, slot_of = in_order(cells)
+    total, least = guessed_total(slots), guessed_peak(cells)
+    for order in ORDERS if len(cells) <= MANY else ():
         if total <= least + least // _SPARE:  # no plan is much better
             break
-        packed = _pack(sorted(cells, key=order))
-        if _guessed_total(packed[0]) < total:
-            total, (slots, slot_of) = _guessed_total(packed[0]), packed
+        packed = pack(sorted(cells, key=order))
+        if guessed_total(packed[0]) < total:
+            total, (slots, slot_of) = guessed_total(packed[0]), packed
+    best: list[Life] = []
+    if len(cells) <= _FEW and (stacks or all(isinstance(life.size, int) for life in cells)):
+        for order in ORDERS:
+            if total <= least + least // _LOOSE:
+                break
+            ordered = sorted(cells, key=order)
+            packed = stack(ordered)
+            if guessed_total(packed[0]) < total:
+                total, (slots, slot_of), best = guessed_total(packed[0]), packed, ordered
     if is_watched():
-        slots, slot_of = _allowed(program, cells, slot_of)
+        allowed = _allowed_above if best else _allowed
+        slots, slot_of = allowed(program, best or cells, slots, slot_of)
     return slots, slot_of
 
 
@@ -167,10 +169,10 @@ def _lives(
     outside: Collection[Cell],
     works: Works,
     overwrites: Overwrites,
-) -> tuple[list[_Life], dict[Cell, Cell], dict[Cell, Cell]]:
+) -> tuple[list[Life], dict[Cell, Cell], dict[Cell, Cell]]:
     """What is to be packed; the first of those that lie in a cell's place; and which it overwrites."""
     dies = _last_uses(program, roots)
-    lives: list[_Life] = []
+    lives: list[Life] = []
     place: dict[Cell, Cell] = {}
     overwritten: dict[Cell, Cell] = {}
     begun: dict[Cell, tuple[int, Size]] = {}
@@ -192,10 +194,10 @@ def _lives(
         for cell in ending:
             if cell in place:
                 first, size = begun[place[cell]]
-                lives.append(_Life(place[cell], size, guess_bytes(size), first, number))
+                lives.append(Life(place[cell], size, guess_bytes(size), first, number))
         results = len(parts_of(step.node.type))
         lives.extend(
-            _Life((step.output, results + i), size, guess_bytes(size), number, number)
+            Life((step.output, results + i), size, guess_bytes(size), number, number)
             for i, size in enumerate(works(step))
         )
     return lives, place, overwritten
@@ -216,8 +218,8 @@ def _is_allowed(step: Step) -> bool:
 
 
 def _allowed(
-    program: Program, cells: Sequence[_Life], slot_of: Mapping[Cell, int]
-) -> tuple[tuple[Slot, ...], dict[Cell, int]]:
+    program: Program, cells: Sequence[Life], slots: Sequence[Slot], slot_of: Mapping[Cell, int]
+) -> Packing:
     """The slots, each sharing of one a decision: what may not share gets a slot of its own."""
     sizes: list[dict[Size, None]] = []
     renumbered: dict[int, int] = {}
@@ -234,7 +236,26 @@ def _allowed(
             sizes.append({})
         sizes[slot][life.size] = None
         allowed[life.cell] = slot
-    return tuple(Slot(tuple(each)) for each in sizes), allowed
+    return in_a_row(sizes), allowed
+
+
+def _allowed_above(
+    program: Program, cells: Sequence[Life], slots: Sequence[Slot], slot_of: Mapping[Cell, int]
+) -> Packing:
+    """The slots, one for each of `cells`: what may not lie where another has lain lies above all others."""
+    *begins, _ = places(slots, guess_bytes)
+    seen: list[tuple[int, int]] = []
+    alone = set()
+    for life in sorted(cells, key=lambda life: life.first):
+        slot, node = slot_of[life.cell], program.steps[life.first].node
+        begin, end = begins[slot], begins[slot] + slots[slot].bytes(guess_bytes)
+        details = {"slot": slot, "first": life.first, "last": life.last}
+        if any(low < end and begin < high for low, high in seen) and not decide(
+            Decision("share", node.op.name, True, "lifetimes", node.loc, details), node
+        ):
+            alone.add(life.cell)
+        seen.append((begin, end))
+    return stack(cells, alone)
 
 
 def _roots(program: Program, views: Views) -> dict[Cell, Cell]:
@@ -289,96 +310,6 @@ def _last_uses(program: Program, roots: Mapping[Cell, Cell]) -> dict[int, list[C
     for cell, number in last.items():
         result.setdefault(number, []).append(cell)
     return result
-
-
-@dataclass(frozen=True, slots=True)
-class _Life:
-    """A cell, its bytes and a guess of them, the steps from which and up to which it is alive."""
-
-    cell: Cell
-    size: Size
-    guess: int
-    first: int
-    last: int
-
-
-_ORDERS: tuple[Callable[[_Life], tuple[int, ...]], ...] = (
-    lambda life: (-life.guess, life.first),  # the largest first
-    lambda life: (-life.guess, -life.last),
-    lambda life: (-life.guess * (life.last - life.first + 1),),  # what takes most room for longest
-    lambda life: (-life.last, -life.guess),  # backwards in time
-)
-
-
-def _pack(order: Sequence[_Life]) -> tuple[tuple[Slot, ...], dict[Cell, int]]:
-    slot_of: dict[Cell, int] = {}
-    busy: list[int] = []  # of each slot, a bit for each step
-    sizes: list[dict[Size, None]] = []
-    by_guess: list[tuple[int, int]] = []  # the slots, by guessed size
-    for life in order:
-        guess, alive = life.guess, ((1 << (life.last - life.first + 1)) - 1) << life.first
-        enough = bisect_left(by_guess, (guess, -1))
-        for at in (
-            *range(enough, len(by_guess)),
-            *range(enough - 1, -1, -1),
-        ):  # what wastes least comes first
-            if not busy[by_guess[at][1]] & alive:
-                slot = by_guess[at][1]
-                if at < enough:
-                    del by_guess[at]
-                    insort(by_guess, (guess, slot))
-                break
-        else:
-            slot = len(busy)
-            busy.append(0)
-            sizes.append({})
-            insort(by_guess, (guess, slot))
-        busy[slot] |= alive
-        sizes[slot][life.size] = None
-        slot_of[life.cell] = slot
-    return tuple(Slot(tuple(each)) for each in sizes), slot_of
-
-
-def _guessed_peak(cells: Sequence[_Life]) -> int:
-    """The most bytes alive at once: what no plan can go below."""
-    change: dict[int, int] = {}
-    for life in cells:
-        change[life.first] = change.get(life.first, 0) + life.guess
-        change[life.last + 1] = change.get(life.last + 1, 0) - life.guess
-    alive = peak = 0
-    for step in sorted(change):
-        alive += change[step]
-        peak = max(peak, alive)
-    return peak
-
-
-def _guessed_total(slots: Sequence[Slot]) -> int:
-    return sum(max(map(guess_bytes, slot.sizes)) for slot in slots)
-
-
-def _in_order(cells: Sequence[_Life]) -> tuple[tuple[Slot, ...], dict[Cell, int]]:
-    """Step by step, the smallest free slot that is large enough, else the largest free one, which grows."""
-    slot_of: dict[Cell, int] = {}
-    sizes: list[dict[Size, None]] = []
-    guesses: list[int] = []
-    free: list[tuple[int, int]] = []  # by guessed size
-    ending: list[tuple[int, int]] = []  # a heap of slots in use, by the step after which they are free
-    for life in sorted(cells, key=lambda life: life.first):
-        while ending and ending[0][0] < life.first:
-            slot = heappop(ending)[1]
-            insort(free, (guesses[slot], slot))
-        guess = life.guess
-        if free:
-            slot = free.pop(min(bisect_left(free, (guess, -1)), len(free) - 1))[1]
-        else:
-            slot = len(sizes)
-            sizes.append({})
-            guesses.append(0)
-        sizes[slot][life.size] = None
-        guesses[slot] = max(guesses[slot], guess)
-        slot_of[life.cell] = slot
-        heappush(ending, (life.last, slot))
-    return tuple(Slot(tuple(each)) for each in sizes), slot_of
 
 
 def peak_of_live(program: Program, plan: MemoryPlan, known: Mapping[Symbol, int]) -> int:

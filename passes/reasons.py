@@ -13,6 +13,7 @@ REASONS: Mapping[str, Mapping[str, str]] = {
         "shape": "it is of another shape than what the contraction gives",
         "dtype": "it is of bfloat16, which is rounded step by step",
         "traffic": "the kernel of the contraction would read and write more arrays besides than pays",
+        "view": "neither computes anything: what reads them does so through strides",
         "size": "the kernel would hold more nodes than fit the registers",
         "result": "what stands between is a result that others need too, so it is made anyway",
     },

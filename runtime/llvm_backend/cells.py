@@ -48,9 +48,10 @@ class Cells:
         program: Program,
         works: Works = needs_nothing,
         overwrites: Overwrites = overwrites_nothing,
+        stacks: bool = True,
     ) -> None:
         self.unmade = find_unmade(program)
-        self.plan: MemoryPlan = plan_memory(program, self.views, works, overwrites)
+        self.plan: MemoryPlan = plan_memory(program, self.views, works, overwrites, stacks)
         self.words: dict[Cell, list[int]] = {}
         self.homes: dict[Cell, Callable[[int], object]] = {}
 

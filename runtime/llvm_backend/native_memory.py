@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from graphc import sizes
 from graphc.sizes import Size, SizeExpr, Symbol, maximum
 from passes.memory import ALIGNMENT, MemoryPlan, Slot, phase_of
+from passes.packing import tops
 from passes.weight import parts_of
 from runtime.llvm_backend.drafts import Collected
 from runtime.llvm_backend.late_memory import Growth
@@ -220,15 +221,22 @@ class MemoryWriter:
         """Words that hold where `slots` begin, and where they end."""
         builder, words, compute = self.builder, self.words, self.words.compute
         line = builder.constant(ALIGNMENT)
-        addresses, at = [], begin
-        for slot in slots:
-            addresses.append(at)
+        addresses: list[int] = []
+        ends: list[int] = []
+        for number, slot in enumerate(slots):
+            at = begin
+            for i in slot.below:
+                at = ends[number - i] if at == begin else compute("maximum", at, ends[number - i])
             largest = words.word(slot.sizes[0])
             for size in slot.sizes[1:]:
                 largest = compute("maximum", largest, words.word(size))
             up = compute("add", largest, builder.constant(ALIGNMENT - 1))
-            at = compute("add", at, compute("mul", compute("div", up, line), line))
-        return addresses, at
+            addresses.append(at)
+            ends.append(compute("add", at, compute("mul", compute("div", up, line), line)))
+        last = begin
+        for i in tops(slots):
+            last = ends[i] if last == begin else compute("maximum", last, ends[i])
+        return addresses, last
 
 
 def _early_offsets(plan: MemoryPlan, known: Mapping[Symbol, int]) -> list[int]:

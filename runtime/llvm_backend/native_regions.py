@@ -94,7 +94,7 @@ def plan_scope(
         kernel = kernels[step.output]
         return find_overwrites(kernel.plan) if isinstance(kernel, RowKernel) else {}
 
-    cells = Cells(program, works, overwrites)
+    cells = Cells(program, works, overwrites, not inside)  # the size of an inner arena is spelled out
     return Scope(program, bound, cells, make(program, cells), regions)
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from itertools import pairwise
 from typing import Any
 
 from graphc.types import TensorType
 from passes.lifetimes import ALIASES
-from passes.memory import ALIGNMENT, Cell, MemoryPlan, plan_memory
+from passes.memory import Cell, MemoryPlan, plan_memory
 from passes.program import Program, Step
 from passes.weight import bytes_of, parts_of
 from runtime.records.identity import Names
@@ -94,10 +93,12 @@ def spell_memory(cells: Cells, names: Names, arena_bytes: int | None, predicted:
     spelled = [cells.spell(cell, names) for cell in cells.cells]
     sizes = [size for _, size in spelled]
     lives = _lives(cells)
-    offsets = _offsets(plan, names) if cells.in_arena else []
+    number_of = names.sizes.number
+    offsets = plan.places(number_of) if cells.in_arena else []
     rows = []
     slots: list[dict[str, Any]] = [
-        {"offset": begin, "bytes": end - begin, "cells": []} for begin, end in pairwise(offsets)
+        {"offset": begin, "bytes": slot.bytes(number_of), "cells": []}
+        for begin, slot in zip(offsets, plan.slots, strict=False)
     ]
     for number, cell in enumerate(cells.cells):
         kind = cells.kinds[cell]
@@ -160,15 +161,6 @@ def _lives(cells: Cells) -> list[tuple[int, int]]:
     for cell, old in cells.plan.over.items():
         last[old] = first[cell] - 1
     return [(first[cell], last[cell]) if cell in first else (-1, end) for cell in cells.cells]
-
-
-def _offsets(plan: MemoryPlan, names: Names) -> list[int]:
-    """Where each slot begins, and at the end how large all of them are."""
-    offsets = [0]
-    for slot in plan.slots:
-        largest = max(names.sizes.number(size) for size in slot.sizes)
-        offsets.append(offsets[-1] + -(-largest // ALIGNMENT) * ALIGNMENT)
-    return offsets
 
 
 def _peak(
