@@ -38,7 +38,7 @@ def fuse_epilogues(function: Function, target: Target) -> Function:
     """`function` with each contraction and what its kernel takes along in a `fused` node. Linear."""
     nodes = function.nodes()
     given = set(function.inputs)
-    contractions = [n for n in nodes if n not in given and target.contracts(n)]
+    contractions = [n for n in nodes if n not in given and n.op is not fused and target.contracts(n)]
     if not contractions:
         return function
     return _Epilogues(function, nodes, target, set(contractions)).function()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from graphc.errors import VerificationError
 from graphc.function import Function, in_order, rebuild, with_inputs
 from graphc.ops.region import fused
 from graphc.ops.state import pick
@@ -91,12 +93,21 @@ def _body(group: Sequence[Tensor], operands: Sequence[Tensor], outputs: Sequence
 def _order(
     function: Function, group_of: dict[Tensor, int], operands: list[list[Tensor]]
 ) -> list[Tensor | int]:
-    """Nodes that are in no group, and groups, each after what it needs; without recursion."""
+    """Nodes that are in no group, and groups, each after what it needs; without recursion.
+
+    Raises: VerificationError where a group needs itself by way of others, so that nothing can come first.
+    """
+    asked: Counter[int] = Counter()
 
     def item_of(node: Tensor) -> Tensor | int:
         return group_of.get(node, node)
 
     def needs(item: Tensor | int) -> Iterator[Tensor | int]:
-        return map(item_of, operands[item] if isinstance(item, int) else item.inputs)
+        if not isinstance(item, int):
+            return map(item_of, item.inputs)
+        asked[item] += 1
+        if asked[item] > 2:  # before what it needs, and behind it: a third time only in a cycle
+            raise VerificationError("what is fused together needs itself by way of what is not")
+        return map(item_of, operands[item])
 
     return in_order(map(item_of, (*function.outputs, *function.effects)), needs, function.inputs)

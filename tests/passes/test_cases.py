@@ -56,6 +56,23 @@ def take_epilogues(function, target):
     )
 
 
+def fuse_to_blocks(function, target):
+    """Fusion, for a backend whose contractions are products, and two of them with the rows in between."""
+    from graphc.op import OPS
+    from passes.fusion import REDUCTIONS, fuse
+
+    names = {name for name, op in OPS.items() if op.family == "elementwise"}
+    names |= {op.name for op in REDUCTIONS}
+
+    def contracts(node):
+        if node.op.name != "fused":
+            return node.op.name == "matmul"
+        inner = [n.op.name for n in node.attrs["body"].nodes()]
+        return inner.count("fused") + inner.count("matmul") >= 2
+
+    return fuse(function, Target("llvm", fusible=frozenset(names), contracts=contracts))
+
+
 def open_overlaps(function, target):
     """Overlaps, for a backend that contracts."""
     from passes.overlaps import open_overlaps
@@ -66,6 +83,7 @@ def open_overlaps(function, target):
 # By the stem of the file: (Function, Target) -> Function, or where one stands. Merging loops asks for
 # nodes that two bodies share, which no text can say: test_loop_merging.py has its tests.
 PASSES = {
+    "blocks": fuse_to_blocks,
     "branches": "passes.branches:resolve_branches",
     "constant_folding": "passes.constant_folding:fold_constants",
     "cutting": cut,

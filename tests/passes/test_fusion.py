@@ -8,6 +8,7 @@ import graphc as gc
 from graphc.function import Function
 from graphc.op import OPS
 from passes.fusion import MOST_NODES, REDUCTIONS, fuse
+from passes.grouping import enclose
 from passes.pipeline import Request, prepare
 from passes.record import recording
 from passes.target import Target
@@ -132,3 +133,13 @@ def test_groups_of_random_graphs_stay_acyclic(seed):
     after = checked([values[-1], values[-5]], [x], [rng.random((3, 4))])
     quotient = networkx.DiGraph((i, node) for node in after.nodes() for i in node.inputs)
     assert networkx.is_directed_acyclic_graph(quotient)
+
+
+def test_groups_that_need_one_another_are_an_error():
+    x = gc.placeholder("float64", (3, 3), name="x")
+    a = gc.exp(x)
+    b = gc.sort(a)
+    c = a + b
+    function = Function((x,), (c,))
+    with pytest.raises(gc.VerificationError, match="needs itself"):
+        enclose(function, function.nodes(), [[a, c]], [(3, 3)])  # b stands between

@@ -142,3 +142,46 @@ def test_the_schedule_keeps_less_alive():
     sums = [place[node] for node in order if node.op.name == "sum"]
     tanhs = [place[node] for node in order if node.op.name == "tanh"]
     assert all(s == t + 1 for s, t in zip(sorted(sums), sorted(tanhs), strict=True))
+
+
+def over_any(step):
+    """As if every kernel read each element of all its operands before it writes there."""
+    return {0: tuple(range(len(step.inputs)))}
+
+
+def in_place(fetches):
+    program = program_of(fetches)
+    plan = plan_memory(program, views, overwrites=over_any)
+    name = {step.output: step.node.op.name for step in program.steps}
+    return {name[cell[0]]: name[old[0]] for cell, old in plan.over.items()}
+
+
+def test_a_result_takes_the_place_of_what_dies_with_its_step():
+    x = gc.placeholder("float32", (6, 6), name="x")
+    y = gc.sort(x)
+    assert in_place([gc.sort(gc.cumsum(y, axis=0), axis=0) @ x]) == {"cumsum": "sort", "sort": "cumsum"}
+    assert in_place([gc.cumsum(y, axis=0) @ y]) == {}  # the product reads y too
+
+
+def test_what_a_step_reads_twice_is_not_written_over():
+    """Its kernel has read an element in one of two places when it writes there, not yet in the other."""
+    x = gc.placeholder("float32", (6, 6), name="x")
+    y = gc.sort(x)
+    assert in_place([gc.matmul(y, y) @ x]) == {}
+    assert in_place([gc.matmul(y, gc.reshape(gc.reshape(y, (36,)), (6, 6))) @ x]) == {}
+
+
+def test_only_as_many_bytes_are_written_over():
+    x = gc.placeholder("float32", (6, 6), name="x")
+    assert in_place([gc.argsort(gc.sort(x)) + 1]) == {}  # i64 over f32
+
+
+def test_what_is_assigned_is_not_in_the_arena():
+    v = gc.Variable(np.zeros((6, 6), np.float32), name="v")
+    program = program_of([v.assign(gc.sort(gc.cumsum(v, axis=0)))])
+    plan = plan_memory(
+        program, lambda step: {0: (step.inputs[0], 0)} if step.node.op.name == "assign" else views(step)
+    )
+    (buffer,) = (buffer for _, buffer in program.assignments)
+    assert plan.roots[buffer, 0] in plan.outside
+    assert plan.roots[buffer, 0] not in plan.slot_of

@@ -162,3 +162,14 @@ def symbols_of(program):
     return {
         s for n in program.nodes for type in parts_of(n.type) for each in type.sizes for s in symbols(each)
     }
+
+
+def test_fusing_what_is_fused_changes_nothing():
+    with gc.Graph().as_default():
+        q, k, v = (gc.placeholder("float32", (2, "n", 16), name=name) for name in "qkv")
+        scores = gc.einsum("bqd,bkd->bqk", q, k) * 0.25
+        attended = gc.einsum("bqk,bkd->bqd", gc.nn.softmax(scores), v)
+        function = prepare(as_request([attended]), native()).function
+    body = next(node for node in function.nodes() if node.op.name == "fused").attrs["body"]
+    assert any(node.op.name == "fused" for node in body.nodes())  # a block
+    assert fuse(function, native()) is function
