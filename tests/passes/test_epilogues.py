@@ -59,6 +59,12 @@ def test_what_is_left_out_has_a_reason(build, reason):
     assert reason in reasons
 
 
+def test_what_may_fail_is_no_epilogue():
+    """The kernel of a contraction has nobody to tell."""
+    x = gc.placeholder("int32", (4, 4), name="x")
+    assert fused([(x @ x) // x], [x]) == ([], {"op"})
+
+
 def _chain(x, many):
     for _ in range(many):
         x = gc.tanh(x)
