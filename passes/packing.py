@@ -47,10 +47,10 @@ def places(slots: Sequence[Slot], number: Number) -> list[int]:
     begins: list[int] = []
     ends: list[int] = []
     phase = floor = 0
-    for number, slot in enumerate(slots):
+    for at, slot in enumerate(slots):
         if slot.phase != phase:
             phase, floor = slot.phase, max(ends, default=0)
-        begins.append(max((ends[number - i] for i in slot.below), default=floor))
+        begins.append(max((ends[at - i] for i in slot.below), default=floor))
         ends.append(begins[-1] + slot.bytes(number))
     return [*begins, max(ends, default=0)]
 

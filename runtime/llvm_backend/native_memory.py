@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 
 from graphc import sizes
 from graphc.sizes import Size, SizeExpr, Symbol, maximum
-from passes.memory import ALIGNMENT, MemoryPlan, Slot, phase_of
-from passes.packing import tops
+from passes.memory import ALIGNMENT, MemoryPlan, phase_of
+from passes.packing import Slot, tops
 from passes.weight import parts_of
 from runtime.llvm_backend.drafts import Collected
 from runtime.llvm_backend.late_memory import Growth
