@@ -22,8 +22,8 @@ def matmul(x: Tensor, y: Tensor) -> TensorType:
     """The matrix product over the last two axes, as ``numpy.matmul``.
 
     The axes before them broadcast. An operand with one axis is a row on the left, a column on the
-    right, and that axis is left out of the result. float16 and bfloat16 are summed in float32;
-    integers wrap.
+    right, and that axis is left out of the result. float16 and bfloat16 are summed in float32, where
+    bfloat16 below 2**-126 may count as 0 (dot instructions do that); integers wrap.
 
     Shapes: ``[..., m, k], [..., k, n] -> [..., m, n]``; ``[k], [k, n] -> [n]``; ``[m, k], [k] -> [m]``.
     Raises: ShapeError where the inner sizes differ or an operand has no axes.

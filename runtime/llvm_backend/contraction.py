@@ -92,6 +92,7 @@ class Contract:
     input. The `epilogue` runs once on each finished element; its reads use output dims. `also` are
     values of the epilogue (by number) that are stored too, each along the output dims. `within` names the
     dims of the block that it is a member of: they are not reduced, where `out` has no strides for them.
+    `values` is a narrower dtype that holds all numbers of the inputs: kernels may rest on it.
     Raises: ArgumentError where the parts do not fit.
     """
 
@@ -103,6 +104,7 @@ class Contract:
     epilogue: Expression = Expression()
     also: tuple[tuple[int, Access], ...] = ()
     within: frozenset[str] = frozenset()
+    values: DType | None = None
 
     def __post_init__(self) -> None:
         _check(self)

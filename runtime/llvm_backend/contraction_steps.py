@@ -7,6 +7,7 @@ among zeros.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from graphc.ops.equation import Label, label, measure, order, split
 from graphc.sizes import Size
@@ -25,6 +26,7 @@ from graphc.types import (
     TensorType,
 )
 from runtime.llvm_backend.contraction import Access, Combine, Contract, Dim, Expression, Step, row_major
+from runtime.llvm_backend.pairs import ROUNDED
 from runtime.llvm_backend.strided import Look, Strided, is_inside, is_strided, see, see_dense
 
 Front = Callable[[Tensor, Look], Contract | None]
@@ -43,8 +45,8 @@ def plain_contract(node: Tensor, look: Look = see_dense) -> Contract | None:
 
 
 def _multiplies(dtype: DType) -> bool:
-    """Whether products of `dtype` are as NumPy has them; bfloat16 is held as float32 and rounded."""
-    return dtype not in (BFLOAT16, BOOL)
+    """Whether products of `dtype` are as NumPy has them."""
+    return dtype is not BOOL
 
 
 def _matmul(node: Tensor, look: Look) -> Contract | None:
@@ -70,13 +72,16 @@ def _equation(node: Tensor, equation: str, look: Look) -> Contract | None:
     rows = [label(term, type) for term, type in zip(terms, types, strict=True)]
     extents = measure(rows, types)
     kept = order(output, extents)
+    narrow = node.dtype is BFLOAT16  # which arrays hold as float32, and whose sums are rounded
+    held = FLOAT32 if narrow else node.dtype
     accesses = [
-        _access(f"x{i}", row, x.result, extents, look(x))
+        _access(f"x{i}", row, x.result, extents, look(x), held)
         for i, (row, x) in enumerate(zip(rows, node.inputs, strict=True))
     ]
     if len(accesses) == 1:
-        return _combined("add", kept, extents, accesses[0], node.dtype)
-    return Contract(_dims(kept, extents), tuple(accesses), _out(kept, extents, node.dtype), "multiply_add")
+        return None if narrow else _combined("add", kept, extents, accesses[0], node.dtype)
+    made = Contract(_dims(kept, extents), tuple(accesses), _out(kept, extents, held), "multiply_add")
+    return replace(made, epilogue=ROUNDED, values=BFLOAT16) if narrow else made
 
 
 def _access(

@@ -33,6 +33,7 @@ from runtime.llvm_backend.loop_kernel import LoopKernel
 from runtime.llvm_backend.loop_steps import loops_of
 from runtime.llvm_backend.machine import host
 from runtime.llvm_backend.numerics import PART, find_checks, write_check
+from runtime.llvm_backend.pair_kernel import emit_pairs
 from runtime.llvm_backend.places import Place
 from runtime.llvm_backend.polling import c_library
 from runtime.llvm_backend.python_steps import PythonStep, Turn
@@ -353,7 +354,9 @@ class StepWriter:
 @lru_cache(maxsize=256)
 def _emitted(contract: Contract) -> Kernel:
     """The kernel of `contract` for this machine; equal ones are written once."""
-    return emit_contraction(contract, host(), _ENTRY, target=target_of(host()))
+    machine, target = host(), target_of(host())
+    made = emit_pairs(contract, machine, _ENTRY, target=target)
+    return made or emit_contraction(contract, machine, _ENTRY, target=target)
 
 
 def _lines(size: Size) -> Size:
