@@ -95,7 +95,7 @@ def check_passes(
     outputs, new values of variables, what effects are given, and errors by their kind. Each pass is
     verified too. Where one does harm, its rewrites are bisected for the one that does. At the end the
     backend's own code runs (unless the graph prints or calls Python, which would be noticed), with a
-    wider tolerance: 4096 units in the last place.
+    wider tolerance: 4096 units in the last place, or a sixteenth where bfloat16 occurs.
 
     Args:
         fetches: any nesting of tensors, operations and variables; a Function; or a Graph that holds one.

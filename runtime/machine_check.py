@@ -13,10 +13,11 @@ from graphc.ops.source import _constant as constant
 from graphc.ops.state import pick
 from graphc.tensor import Tensor
 from graphc.tracing import parameter
-from graphc.types import TensorType, TupleType
+from graphc.types import BFLOAT16, TensorType, TupleType
 from passes.pipeline import Prepared, Request
 from passes.record import Change, recording, rewrite_limit
 from passes.target import Target
+from passes.weight import parts_of
 from runtime.backend import BACKENDS
 from runtime.direct import run_whole
 from runtime.executable import Executable
@@ -24,6 +25,7 @@ from runtime.feeds import Feeds
 from runtime.trial import Outcome, Trial, difference
 
 _UNITS = 1 << 12  # in the last place of an array's largest: sums in another order, other polynomials
+_COARSE = 2**-4  # the same where bfloat16 occurs, as a share: arrays hold it as float32
 _AGAIN = frozenset(("print", "call_python"))  # whoever runs them twice is noticed
 _NAMES = frozenset(("pick", "after", "group", "assign", "variable", "run_state"))  # they compute nothing
 
@@ -58,6 +60,8 @@ def find_fault(trial: Trial, function: Function, target: Target, rtol: float | N
     right = trial.run(function)
     if right.error is not None:
         return None
+    if rtol is None and any(t.dtype is BFLOAT16 for n in _all_nodes(function) for t in parts_of(n.type)):
+        rtol = _COARSE
     compiled = _Compiled(trial, function, target)
     shared = compiled.run(trial)
     what = _difference(right, shared, rtol)

@@ -17,8 +17,9 @@ import numpy as np
 from graphc.errors import ArgumentError, GraphError
 from graphc.function import Function, bodies
 from graphc.tensor import Tensor
-from graphc.types import TensorType
+from graphc.types import BFLOAT16, TensorType
 from passes.target import Target
+from passes.weight import parts_of
 from runtime.backend import BACKENDS, Array, Backend
 from runtime.compilation import GENERAL, Compilation
 from runtime.direct import run_whole
@@ -26,6 +27,7 @@ from runtime.executable import Executable, Sizes
 from runtime.feeds import Feeds, ranks
 
 _NOTICED = frozenset(("print", "call_python"))  # whoever runs them twice is noticed
+_COARSE = 2**-4  # how far apart they may be where bfloat16 occurs, which arrays hold as float32
 _PRECISIONS = 2**10  # how many times the precision of a dtype two orders of summing may differ by
 
 Results = tuple[list[Any], dict[str, Array]]
@@ -146,18 +148,19 @@ def _disagreement(
     except GraphError as error:
         return f"it fails: {error}"
     values, assigned = found
+    least = _COARSE if _has_bfloat16(compiled.function) else 0.0
     for number, (x, y) in enumerate(zip(values, other[0], strict=True)):
         node = compiled.function.outputs[number]
-        if isinstance(node.type, TensorType) and not _agree(x, y):
+        if isinstance(node.type, TensorType) and not _agree(x, y, least):
             return f"fetch {number} ({node.op.name}) differs from its meaning"
     for name, x in assigned.items():
-        if not _agree(x, other[1][name]):
+        if not _agree(x, other[1][name], least):
             return f"what is assigned to {name!r} differs from its meaning"
     return ""
 
 
-def _agree(x: Any, y: Any) -> bool:
-    """Whether two values differ by no more than orders of summing do, measured by the largest of them."""
+def _agree(x: Any, y: Any, least: float = 0.0) -> bool:
+    """Whether two values differ by no more than orders of summing do, or `least`, of the largest of them."""
     x, y = np.asarray(x), np.asarray(y)
     if x.shape != y.shape or x.dtype != y.dtype:
         return False
@@ -169,7 +172,12 @@ def _agree(x: Any, y: Any) -> bool:
     if not finite.any():
         return True
     scale = float(np.abs(x[finite]).max())
-    return bool(np.all(np.abs(x[finite] - y[finite]) <= _PRECISIONS * np.finfo(x.dtype).eps * scale))
+    share = max(_PRECISIONS * float(np.finfo(x.dtype).eps), least)
+    return bool(np.all(np.abs(x[finite] - y[finite]) <= share * scale))
+
+
+def _has_bfloat16(function: Function) -> bool:
+    return any(type.dtype is BFLOAT16 for node in _all_nodes(function) for type in parts_of(node.type))
 
 
 def _is_noticed(function: Function) -> bool:

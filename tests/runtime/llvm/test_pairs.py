@@ -258,3 +258,19 @@ def test_gradients_of_bfloat16_products():
     ones = np.ones((90, 100))
     for value, wanted in zip(found, (ones @ y.T, x.T @ ones), strict=True):
         np.testing.assert_allclose(value, wanted, rtol=2**-7, atol=1e-3)
+
+
+def test_rounding_of_bfloat16_is_no_disagreement():
+    """Sums in another order may be rounded to the other neighbour, 2**-8 away."""
+    x = round_to_bfloat16(np.random.default_rng(8).standard_normal((150, 150)).astype(np.float32))
+    with gc.Graph().as_default() as graph:
+        given = gc.placeholder("bfloat16", x.shape)
+        once = gc.matmul(given, given)
+        fetches = [once, gc.matmul(once, given), gc.cast(once, "float32") - 0.5]
+        assert gc.check_passes(fetches, {given: x}, backend="llvm").ok
+        with gc.Session(graph, backend="llvm", tiered=True) as session:
+            session.run(fetches, {given: x})
+            for tier in session._compilation._tiers.values():
+                tier.thread.join()
+            session.run(fetches, {given: x})
+            assert [tier.chosen for tier in session._compilation._tiers.values()] == ["compiled"]
