@@ -1,5 +1,7 @@
 """What the whole suite shares."""
 
+import sys
+
 import pytest
 
 import graphc as gc
@@ -16,3 +18,25 @@ def each_backend(request, monkeypatch):
     """Runs a test once on each backend, as the default of its sessions."""
     monkeypatch.setenv("GRAPHC_BACKEND", request.param)
     return request.param
+
+
+@pytest.fixture
+def calls_of():
+    """``calls_of(run)``: its result, and how many functions in Python it called, on any machine."""
+
+    def count_calls(run):
+        count = 0
+
+        def see(frame, event, argument):
+            nonlocal count
+            count += event == "call"
+
+        before = sys.getprofile()
+        sys.setprofile(see)
+        try:
+            result = run()
+        finally:
+            sys.setprofile(before)
+        return result, count
+
+    return count_calls

@@ -1,7 +1,6 @@
 """Layout: transposes meet, vanish or become letters; the numbers stay, and the work is linear."""
 
 import math
-import sys
 
 import numpy as np
 import pytest
@@ -357,24 +356,7 @@ def test_nothing_is_visited_without_transposes():
     assert counters["nodes_visited"] == 0
 
 
-def calls_of(run):
-    """How many functions in Python are called while `run` runs: work that is the same on every machine."""
-    count = 0
-
-    def see(frame, event, argument):
-        nonlocal count
-        count += event == "call"
-
-    before = sys.getprofile()
-    sys.setprofile(see)
-    try:
-        result = run()
-    finally:
-        sys.setprofile(before)
-    return result, count
-
-
-def test_work_is_linear_where_one_value_has_many_users():
+def test_work_is_linear_where_one_value_has_many_users(calls_of):
     """Regions that share an operand do not each walk all of its users. That one is transposed once."""
     spent = []
     for count in (500, 2000):
