@@ -1,8 +1,9 @@
 """Cache: bytes by key, in memory and in a folder of the user's that processes share.
 
-An entry is a file ``<key>.object``: a magic number, the SHA-256 of what follows, the bytes. It appears whole
-or not at all (`write_atomically`), so processes need no lock. One that is damaged counts as absent, and
-is written anew. Whatever goes wrong with the folder is no error: it is counted, and the run goes on.
+An entry is a file ``<key>.object``: a magic number, the SHA-256 of its key and its bytes, the bytes; so one
+that stands under the name of another is none. It appears whole or not at all (`write_atomically`), so
+processes need no lock. One that is damaged counts as absent, and is written anew. Whatever goes wrong
+with the folder is no error: it is counted, and the run goes on.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from graphc.atomic import write_atomically
 
 DISK_LIMIT = 256 << 20
 MEMORY_LIMIT = 16 << 20
-_MAGIC = b"graphc\x00\x01"
+_MAGIC = b"graphc\x00\x02"
 _SUFFIX = ".object"
 _LEFT_BEHIND = re.compile(r"\.[0-9a-f]{16}\.tmp")  # by a process that died while it wrote
 _DAY = 86400.0
@@ -142,7 +143,7 @@ class ByteCache:
             return None
         head = len(_MAGIC) + hashlib.sha256().digest_size
         data = content[head:]
-        if content[:head] != _MAGIC + hashlib.sha256(data).digest():
+        if content[:head] != _MAGIC + _digest(key, data):
             self.record.damaged += 1
             with contextlib.suppress(OSError):
                 os.unlink(path)
@@ -154,7 +155,7 @@ class ByteCache:
     def _write(self, key: str, data: bytes) -> None:
         if self.folder is None:
             return
-        content = b"".join((_MAGIC, hashlib.sha256(data).digest(), data))
+        content = b"".join((_MAGIC, _digest(key, data), data))
         try:
             os.makedirs(self.folder, mode=0o700, exist_ok=True)
             if not self._trusted():
@@ -212,6 +213,12 @@ class ByteCache:
                 os.unlink(path)
             size -= its_size
         self._disk_size = size
+
+
+def _digest(key: str, data: bytes) -> bytes:
+    digest = hashlib.sha256(key.encode() + b"\0")
+    digest.update(data)
+    return digest.digest()
 
 
 def _write_all(file: BinaryIO, content: bytes) -> None:

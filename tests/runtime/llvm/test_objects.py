@@ -87,6 +87,18 @@ def test_a_damaged_entry_is_made_anew(folder, damage):
     assert objects.objects().record.damaged == 1
 
 
+def test_an_entry_under_the_name_of_another_is_none(folder):
+    texts = [ADDS.format(value) for value in (82, 83)]
+    images = [make_object("k", text) for text in texts]
+    first, second = entries(folder)
+    good = second.read_bytes()
+    second.write_bytes(first.read_bytes())
+    objects.objects().forget()
+    assert [make_object("k", text) for text in texts] == images
+    assert second.read_bytes() == good
+    assert objects.objects().record.damaged == 1
+
+
 def test_a_folder_that_cannot_be_is_no_error(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("GRAPHC_CACHE", str(tmp_path / "file" / "below"))
