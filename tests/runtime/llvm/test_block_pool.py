@@ -1,5 +1,6 @@
 """The memory of large outputs that were let go is that of the next ones."""
 
+import ctypes
 import gc as garbage
 import pickle
 
@@ -95,3 +96,31 @@ def test_what_lies_idle_is_bounded():
     assert builtin.idle_bytes() <= blockpool.LIMIT
     del kept
     assert 0 < builtin.idle_bytes() <= blockpool.LIMIT
+
+
+def capacity(result):
+    """What the line before its memory says."""
+    return ctypes.c_int64.from_address(result.ctypes.data - 64).value
+
+
+def test_a_block_is_taken_for_its_own_size_alone():
+    step = doubled()
+    small, page = np.arange(20 * 512, dtype=np.float64), 512
+    for more in (128, 256, 512):  # pages: their blocks are looked for in one place
+        large = np.arange((20 + more) * page, dtype=np.float64)
+        for given in (small, large, small, large):
+            result = step(given)
+            np.testing.assert_array_equal(result, 2 * given)
+            assert capacity(result) == given.nbytes
+            del result  # so it is the first that the next one finds
+
+
+def test_what_is_taken_lies_idle_no_more():
+    step = doubled()
+    given = np.arange(LARGE, dtype=np.float64)
+    step(given)
+    idle = builtin.idle_bytes()
+    kept = step(given)
+    assert builtin.idle_bytes() <= idle - kept.nbytes
+    del kept
+    assert builtin.idle_bytes() == idle

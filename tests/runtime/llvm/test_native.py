@@ -143,6 +143,19 @@ def test_sizes_that_do_not_fit_are_errors_and_ones_broadcast():
             add(np.ones(3), [1e300] * 3)
 
 
+def test_sizes_below_zero_are_errors():
+    x = gc.placeholder("float32", (None,), name="x")
+    less = gc.shape(x)[0] - 3
+    with gc.Session(backend="llvm") as session:
+        rest = session.make_callable([gc.zeros([less]) + 1.0, gc.sum(gc.ones([less, 2]))], [x])
+        for n in (5, 3):
+            ones, total = rest(np.ones(n, "f4"))
+            assert (ones.tolist(), total) == ([1.0] * (n - 3), 2 * (n - 3))
+        with pytest.raises(ValueError, match="non-negative") as caught:
+            rest(np.ones(1, "f4"))
+        assert "broadcast_to" in "".join(caught.value.__notes__)
+
+
 def test_the_arena_is_what_is_planned():
     loss, feeds = mlp()
     with gc.Session(backend="llvm", threads=1) as session:

@@ -99,6 +99,22 @@ def test_an_entry_under_the_name_of_another_is_none(folder):
     assert objects.objects().record.damaged == 1
 
 
+def test_an_object_is_of_one_machine(folder, monkeypatch):
+    class Other:
+        def describe(self):
+            return "another machine"
+
+    here = adding(84).key()
+    objects._begun.cache_clear()
+    try:
+        monkeypatch.setattr(objects, "host", Other)
+        assert adding(84).key() != here
+    finally:
+        objects._begun.cache_clear()
+    monkeypatch.undo()
+    assert adding(84).key() == here
+
+
 def test_a_folder_that_cannot_be_is_no_error(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("GRAPHC_CACHE", str(tmp_path / "file" / "below"))

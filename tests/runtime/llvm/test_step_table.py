@@ -11,7 +11,18 @@ import pytest
 
 from graphc.errors import VerificationError
 from runtime.llvm_backend.library import Module, load
-from runtime.llvm_backend.steploop import DETAIL, DONE, FAILED, FLAG, HEADER, REFUSED, VALUE
+from runtime.llvm_backend.polling import DEADLINE, TICK
+from runtime.llvm_backend.steploop import (
+    DETAIL,
+    DONE,
+    FAILED,
+    FLAG,
+    HEADER,
+    PAUSED,
+    REFUSED,
+    VALUE,
+    run_function,
+)
 from runtime.llvm_backend.steptable import FAIL_TEXT, RunWords, TableBuilder, bits_of
 
 # out[i] = x[i] * a + b for i < n; the block: out, x, n, a, b
@@ -355,6 +366,43 @@ def test_parallel_steps_run_each_chunk_once(kernels):
         state.words[[chunks, block]] = count, counts.ctypes.data
         assert walk(table, state) == DONE
         np.testing.assert_array_equal(counts, [i + 1 if i < count else 0 for i in range(101)])
+
+
+# counts[chunk] += 1, then makes the run look for signals at once; the block: counts, the words of the run
+TIRING = """
+define void @kernel(ptr %block, i64 %chunk) {{
+  %counts = load ptr, ptr %block
+  %words.at = getelementptr i64, ptr %block, i64 1
+  %words = load ptr, ptr %words.at
+  %at = getelementptr i64, ptr %counts, i64 %chunk
+  %old = load i64, ptr %at
+  %new = add i64 %old, 1
+  store i64 %new, ptr %at
+  %deadline = getelementptr i64, ptr %words, i64 {0}
+  store i64 1, ptr %deadline
+  %tick = getelementptr i64, ptr %words, i64 {1}
+  store i64 0, ptr %tick
+  ret void
+}}
+"""
+
+
+def test_a_chunk_before_a_pause_is_not_run_again():
+    kernel = load([Module("tiring", TIRING.format(DEADLINE, TICK))])
+    builder = TableBuilder()
+    chunks = builder.constant(7)
+    block = builder.block((0, 0))
+    builder.point(block + 1, 0)
+    builder.parallel(kernel.address("tiring"), block, chunks)
+    table = builder.build([kernel])
+    state, counts, pauses = RunWords(table), np.zeros(7, np.int64), 0
+    state.words[block] = counts.ctypes.data
+    state.begin()
+    while (status := run_function()(state.address, table.address)) == PAUSED:
+        pauses += 1
+        np.testing.assert_array_equal(counts, [1] * pauses + [0] * (7 - pauses))
+    assert (status, pauses) == (DONE, 6)
+    np.testing.assert_array_equal(counts, [1] * 7)
 
 
 def test_runs_on_many_threads_have_words_of_their_own(kernels):
