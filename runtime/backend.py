@@ -19,6 +19,11 @@ from runtime.counting import Counter
 Array = np.ndarray[Any, Any]
 Kernel = Callable[..., Any]  # operands as arrays -> the result, or a tuple of results
 
+# ``template(symbols, describe)`` makes what runs a program on what one of the same form was lowered to.
+# `symbols`: those of that program by those of this one, where they are others. ``describe()`` gives what
+# `Backend.whole` makes of this one; it is called by whoever asks for kinds, runs, kernels or memory.
+Template = Callable[[Mapping[Symbol, Symbol], Callable[[], Any]], "Whole"]
+
 DEFAULT_BACKEND = "llvm"
 
 
@@ -53,29 +58,44 @@ class Whole(Protocol):
     Attributes:
         call: ``call(*inputs, *variables, state?)``: a list of results (the one itself where there is only
             one), or NotImplemented where the steps must be walked. Inputs are C-contiguous, of their dtypes.
-        is_single: whether there is one result.
+        is_single: whether there is one result. gives_scalars: whether one that is fetched has no axes.
         variables: the names of those that are fed, in order.
         takes_state: whether the session's seed and run count are fed last.
         fetches: for each output of the program its place among the results; None for operations.
         assigned: the variables that the last results are the new values of.
         kinds: for each bound step what runs it; those of bodies are among them where they run natively.
-        kernels: the distinct ones; `runs`: those of each step that has some.
-        memory: where its values lie in the arena.
-        returns: how many steps run in Python.
-        obstacles: the regions that are walked in Python, and why.
     """
 
     call: Callable[..., Any]
     is_single: bool
+    gives_scalars: bool
     variables: tuple[str, ...]
     takes_state: bool
     fetches: tuple[int | None, ...]
     assigned: tuple[str, ...]
-    kinds: Mapping[Any, str]
-    kernels: tuple[Any, ...]
-    runs: Mapping[Any, Sequence[Any]]
-    memory: MemoryPlan
-    obstacles: Mapping[Any, str]
+
+    @property
+    def kinds(self) -> Mapping[Any, str]:
+        """What runs each step."""
+
+    @property
+    def kernels(self) -> tuple[Any, ...]:
+        """The distinct ones."""
+
+    @property
+    def runs(self) -> Mapping[Any, Sequence[Any]]:
+        """The kernels of each step that has some."""
+
+    @property
+    def memory(self) -> MemoryPlan:
+        """Where the values lie in the arena."""
+
+    @property
+    def obstacles(self) -> Mapping[Any, str]:
+        """The regions that are walked in Python, and why."""
+
+    def template(self) -> Template | None:
+        """What makes this of other programs of its form, and holds on to no graph; None where nothing can."""
 
     @property
     def returns(self) -> int:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from graphc.errors import GraphError
 from graphc.tensor import Tensor
-from graphc.types import BFLOAT16, TensorType
+from graphc.types import BFLOAT16
 from runtime.backend import Array
 from runtime.counting import Counter
 from runtime.executable import Executable, Mismatch
@@ -67,7 +67,7 @@ def short_way(
         return None
     if any(tensor.dtype is BFLOAT16 for tensor in feeds):  # what is fed is rounded
         return None
-    scalars = any(output.type == TensorType(output.dtype, ()) for output in _values(executable))
+    scalars = native.gives_scalars
     nest: Any = fetches.nest
     form = _FORMS.get(type(nest))
     if nest.__class__ is Tensor and native.is_single:
@@ -85,11 +85,6 @@ def short_way(
 
 
 _FORMS: dict[type, str] = {list: "list", tuple: "tuple"}
-
-
-def _values(executable: Executable) -> Iterator[Tensor]:
-    """What is fetched, operations left out."""
-    return (output for output in executable.function.outputs if isinstance(output.type, TensorType))
 
 
 def run_whole(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -44,20 +45,30 @@ class Mismatch(Exception):  # noqa: N818  not a failure: a session answers it by
 
 
 Within = Callable[["Executable", Sizes], "Executable"]
+Again = Callable[["weakref.ref[Executable]"], Whole]
+
+
+@dataclass(frozen=True, slots=True)
+class _Steps:
+    """A request as steps."""
+
+    function: Function
+    program: Program
+    bound: BoundProgram
 
 
 class Executable:
     """A request, compiled. A session makes it and runs it; users look at it.
 
     Attributes:
-        function: what is computed, after all passes.
-        program: the same as steps over numbered buffers.
         request: what was asked for.
         feeds: the tensors that are fed, in the order of the function's inputs.
         native: what runs the whole program in one call, where the backend can; `reason`: why nothing does.
         backend, threads, target: what it was compiled for; `machine` is the backend itself.
         seconds: how long compiling took; `stages` how long each part of it did, where nobody else listened.
-        bound: the steps with what runs each.
+
+    ``again(itself)`` gives `native` where an equal request was compiled before (`runtime.recognition`): then
+    passes are run when somebody looks at the steps, or they must be walked.
     """
 
     def __init__(
@@ -68,6 +79,7 @@ class Executable:
         check_numerics: bool,
         prepared: Prepared | None = None,
         within: Within | None = None,
+        again: Again | None = None,
     ) -> None:
         self._within = within  # what runs in its place with given sizes, where there is a memory budget
         self.feeds = request.feeds
@@ -75,33 +87,74 @@ class Executable:
         self.machine, self.threads = backend, int(getattr(backend, "threads", 1))
         # Where ops are fused, numbers are checked by `_walker`, after kernels that looked at them saw some.
         self._walks = check_numerics and bool(target.fusible)
+        self._checks = check_numerics and not self._walks
+        self._prepared = prepared
         begin = time.perf_counter()
         with nullcontext() if is_heard() else listening() as heard:
-            if prepared is None:
-                prepared = prepare(request, target, dumper())
-            self.function: Function = prepared.function
-            with stage("plan"):
-                self.program: Program = plan(self.function, prepared.guards)
-            with stage("bind"):
-                checks = check_numerics and not self._walks
-                self.bound: BoundProgram = bind(self.program, backend, checks)
-            with stage("lowering"):
-                whole = "numbers are checked" if checks else backend.whole(self.program, self.bound)
+            whole = self.lower() if again is None else self._recognised(again)
         self.stages: dict[str, float] = {} if heard is None else heard.wall
         self.native: Whole | None = None if isinstance(whole, str) else whole
         self.reason = whole if isinstance(whole, str) else ""
         self.seconds = time.perf_counter() - begin
-        self._layouts = [_Layout.of(node) for node in self.function.inputs]
-        self._assigns = {n.attrs["variable"]: n for n in self.function.nodes() if n.op.name == "assign"}
+
+    @property
+    def function(self) -> Function:
+        """What is computed, after all passes."""
+        return self._steps.function
+
+    @property
+    def program(self) -> Program:
+        """The same as steps over numbered buffers."""
+        return self._steps.program
+
+    @property
+    def bound(self) -> BoundProgram:
+        """The steps with what runs each."""
+        return self._steps.bound
+
+    @property
+    def _steps(self) -> _Steps:
+        """Function, program and steps; made when first asked for, where it runs on what was there before."""
+        found: _Steps | None = self.__dict__.get("_made")
+        # Of several threads that make them, one gives those that count.
+        return self.__dict__.setdefault("_made", self._make_steps()) if found is None else found
+
+    def _make_steps(self) -> _Steps:
+        prepared = self._prepared or prepare(self.request, self.target, dumper())
+        with stage("plan"):
+            program = plan(prepared.function, prepared.guards)
+        with stage("bind"):
+            bound = bind(program, self.machine, self._checks)
+        return _Steps(prepared.function, program, bound)
+
+    def _recognised(self, again: Again) -> Whole:
+        with stage("recognise"):
+            return again(weakref.ref(self))
+
+    def lower(self) -> Whole | str:
+        """What runs the whole program, lowered anew; or why nothing does."""
+        steps = self._steps
+        with stage("lowering"):
+            return "numbers are checked" if self._checks else self.machine.whole(steps.program, steps.bound)
+
+    @cached_property
+    def _layouts(self) -> list[_Layout]:
+        return [_Layout.of(node) for node in self.function.inputs]
+
+    @cached_property
+    def _assigns(self) -> dict[str, Tensor]:
+        return {n.attrs["variable"]: n for n in self.function.nodes() if n.op.name == "assign"}
 
     @property
     def assigns(self) -> bool:
         """Whether a run changes variables."""
-        return bool(self.program.assignments)
+        return bool(self.program.assignments if self.native is None else self.native.assigned)
 
     @cached_property
     def draws(self) -> bool:
         """Whether a run draws random numbers, and so depends on the count of the runs."""
+        if self.native is not None:
+            return self.native.takes_state
         return any(program.run_states for program in programs_of(self.program))
 
     @cached_property

@@ -5,6 +5,7 @@ import sys
 import pytest
 
 import graphc as gc
+from runtime import recognition
 
 
 def pytest_addoption(parser):
@@ -40,3 +41,11 @@ def calls_of():
         return result, count
 
     return count_calls
+
+
+@pytest.fixture(autouse=True)
+def forgetful():
+    """No test runs on what another has compiled: many change an op, a pass or the machine."""
+    recognition.forget()
+    yield
+    recognition.forget()

@@ -10,15 +10,19 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property, partial
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from graphc.sizes import Symbol
+from graphc.tensor import Tensor
 from graphc.types import OPERATION, TensorType
 from passes.failure import may_fail
-from passes.memory import phases_of
+from passes.memory import MemoryPlan, phases_of
 from passes.program import Program
+from runtime.backend import Template
 from runtime.counting import Counter
 from runtime.execution import BoundProgram, BoundStep
 from runtime.llvm_backend.backend import RowKernel
@@ -27,7 +31,7 @@ from runtime.llvm_backend.clocks import Reading
 from runtime.llvm_backend.drafts import PYTHON, NativeKernel
 from runtime.llvm_backend.late_memory import take_given
 from runtime.llvm_backend.loop_steps import LOOPS
-from runtime.llvm_backend.native_lowering import Lowered, inner_variables, lower, program_symbols
+from runtime.llvm_backend.native_lowering import Lowered, bare, inner_variables, lower, program_symbols
 from runtime.llvm_backend.native_regions import find_unknown
 from runtime.llvm_backend.numerics import find_unchecked
 from runtime.llvm_backend.pool import pool
@@ -43,6 +47,11 @@ _AGAIN = frozenset(("print", "call_python"))  # whoever runs them twice is notic
 class NativeProgram:
     """A program that runs in one native call.
 
+    Args:
+        lowered: the program. threads: how many may compute.
+        symbols: the symbols of `lowered` by those of the program that it stands for, where they are others.
+        describe: the same lowered anew, where `lowered` is `bare`: whoever looks at its steps asks for it.
+
     Attributes:
         call: ``call(*inputs, *variables, state?)``: the outputs of the program, then what is assigned,
             in a list (the one itself where there is only one); NotImplemented where it must run another
@@ -50,23 +59,27 @@ class NativeProgram:
         variables: the names of those that are fed, in order; `takes_state`: whether seed and count are.
         fetches: for each output of the program its place among the call's; None for operations.
         assigned: the names of what the last outputs are assigned to.
+        is_single: whether there is one result; `gives_scalars`: whether one that is fetched has no axes.
         kinds: for each step, those of native bodies too, what runs it: ``llvm``, ``view``, ``constant``, or
             its ``meaning`` in Python.
-        kernels: the distinct ones; `runs`: those of each step.
-        memory: where the values lie.
-        obstacles: the regions that are walked in Python, and why.
     """
 
-    def __init__(self, lowered: Lowered, threads: int) -> None:
+    def __init__(
+        self,
+        lowered: Lowered,
+        threads: int,
+        symbols: Mapping[Symbol, Symbol] = MappingProxyType({}),
+        describe: Callable[[], NativeProgram] | None = None,
+    ) -> None:
         self.variables, self.takes_state = lowered.variables, lowered.takes_state
         self.fetches, self.assigned = lowered.fetches, lowered.assigned
-        self.kinds: Mapping[BoundStep, str] = lowered.kinds
-        self.runs: Mapping[BoundStep, Sequence[NativeKernel | RowKernel]] = lowered.runs
-        self.memory = lowered.arena.plan
-        self.kernels: tuple[NativeKernel | RowKernel, ...] = lowered.kernels
+        self._lowered, self._translation, self._describe = lowered, symbols, describe
+        outputs = [not output.sizes for output in lowered.signature.outputs]
         self._late = lowered.late
-        self.is_single = len(lowered.signature.outputs) + len(self._late) == 1
-        self.obstacles = lowered.obstacles
+        for number in self._late:  # they have axes
+            outputs.insert(number, False)
+        self.is_single = len(outputs) == 1
+        self.gives_scalars = any(outputs[i] for i in lowered.fetches if i is not None)
         self._arena, self._threads = lowered.arena, threads
         steps = PythonSteps(lowered.python, lowered.symbols, lowered.places, lowered.state)
         self._call = Call(lowered.table, lowered.signature, steps)
@@ -79,10 +92,46 @@ class NativeProgram:
         self.call = self._whole(self._call.function())
         self._again = PortableFunction(self._call)
 
+    @cached_property
+    def _described(self) -> Lowered:
+        return self._lowered if self._describe is None else self._describe()._lowered
+
+    @property
+    def kinds(self) -> Mapping[BoundStep, str]:
+        """What runs each step."""
+        return self._described.kinds
+
+    @property
+    def runs(self) -> Mapping[BoundStep, Sequence[NativeKernel | RowKernel]]:
+        """The kernels of each step."""
+        return self._described.runs
+
+    @property
+    def kernels(self) -> tuple[NativeKernel | RowKernel, ...]:
+        """The distinct ones."""
+        return self._described.kernels
+
+    @property
+    def memory(self) -> MemoryPlan:
+        """Where the values lie."""
+        return self._described.arena.plan
+
+    @property
+    def obstacles(self) -> Mapping[Tensor, str]:
+        """The regions that are walked in Python, and why."""
+        return self._described.obstacles
+
     @property
     def returns(self) -> int:
         """How many steps are in Python, those in loops counted once."""
         return sum(kind == PYTHON for kind in self.kinds.values())
+
+    def template(self) -> Template | None:
+        """What makes this of programs of the same form; None where steps in Python know this one's lines."""
+        lowered = self._lowered
+        if lowered.python or lowered.late or lowered.obstacles or lowered.clocks is not None:
+            return None
+        return partial(NativeProgram, bare(lowered), self._threads)
 
     def shortcut(self, form: str, scalars: bool, count: Counter) -> Callable[..., Any]:
         """As `call`, which gives its results in that `form` of `Signature` and counts what went well.
@@ -125,7 +174,13 @@ class NativeProgram:
 
     def arena_bytes(self, known: dict[Symbol, int]) -> int:
         """The bytes that a run's arena takes, scratch included."""
-        return self._arena.needed(known)
+        return self._arena.needed(self._translated(known))
+
+    def _translated(self, known: dict[Symbol, int]) -> dict[Symbol, int]:
+        """Sizes by the symbols of what was lowered."""
+        if not self._translation:
+            return known
+        return {theirs: known[own] for own, theirs in self._translation.items() if own in known} | known
 
     def run_again(self, arrays: Sequence[Array], known: dict[Symbol, int]) -> Any:
         """As `call`, after it refused: with an arena that is large enough, on words claimed for it.
@@ -149,7 +204,7 @@ class NativeProgram:
         if state is None:
             return NotImplemented
         try:
-            needed = self._arena.needed(known)
+            needed = self._arena.needed(self._translated(known))
             if state.words[self._arena.capacity] < needed:
                 self._give(state, needed)
             look(state)

@@ -8,7 +8,7 @@ skipped where the sizes are those of the run before on the same words.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from graphc import sizes
 from graphc.sizes import Size, SizeExpr, Symbol, sole_symbol
 from graphc.tensor import Tensor
 from graphc.types import TensorType
-from passes.memory import Cell, phase_of, phases_of
+from passes.memory import Cell, MemoryPlan, phase_of, phases_of
 from passes.program import Program
 from runtime.execution import BoundProgram, BoundStep
 from runtime.llvm_backend.backend import RowKernel
@@ -66,6 +66,13 @@ class Lowered:
     clocks: Clocks | None
     late: tuple[int, ...]
     obstacles: Mapping[Tensor, str]
+
+
+def bare(lowered: Lowered) -> Lowered:
+    """`lowered` without what holds on to the program that it was made of: what can run, of any like it."""
+    arena = lowered.arena
+    plan = MemoryPlan(arena.plan.slots, {}, {}, frozenset(), {})
+    return replace(lowered, arena=replace(arena, plan=plan), kinds={}, places={}, kernels=(), runs={})
 
 
 def lower(

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import graphc as gc
+from runtime import recognition
 from runtime.llvm_backend import native_regions, overwriting
 from runtime.llvm_backend.backend import RowKernel
 
@@ -72,5 +73,6 @@ def test_an_arena_is_smaller(monkeypatch):
         found, right = (each.run(y, {x: values}) for each in (session, reference))
     np.testing.assert_allclose(found, right, rtol=1e-4)
     small = compiled(y, [x]).native.arena_bytes({})
+    recognition.forget()
     monkeypatch.setattr(native_regions, "find_overwrites", lambda plan: {})
     assert small + 64 * 64 * 4 == compiled(y, [x]).native.arena_bytes({})

@@ -1,0 +1,173 @@
+"""Fingerprint: what requests share that are the same but for names, lines and the numbers of unknown sizes.
+
+Two requests of one fingerprint are prepared, planned and lowered alike, so one of them serves as the other's
+(`runtime.recognition`). It is a hash of a text that says all that passes and backends may look at: each
+node's op, operands, attributes and type; which are fetched, fed, and of which ranks. Constants are in it by
+the hash of their bytes. Where a node is made of more than that (an op of the user's own, a function of
+Python's) there is no fingerprint: nobody can tell whether two of those are the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from graphc.function import Function, topological
+from graphc.op import OPS, Op
+from graphc.sizes import Atom, Size, SizeExpr, Symbol
+from graphc.tensor import Tensor
+from graphc.types import DType, TensorType, TupleType
+from passes.pipeline import Request
+
+MOST_NODES = 20_000  # of a request, those of bodies included
+MOST_BYTES = 16 << 20  # of its constants
+_MOST_DEPTH = 50  # bodies within bodies
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """The hash, what it is of, and the unknown sizes in the order in which they occur.
+
+    Of two requests of one hash, the unknown sizes correspond in that order.
+    """
+
+    digest: str
+    symbols: tuple[Symbol, ...]
+    nodes: int
+    constant_bytes: int
+
+
+class _UnknownError(Exception):
+    """There is something in it of which nobody can say what it is."""
+
+
+def fingerprint(request: Request) -> Fingerprint | None:
+    """The fingerprint of `request`; None where there is none, or it is too large to be looked at. Linear."""
+    speller = _Speller()
+    try:
+        text = "\n".join(speller.request(request))
+    except _UnknownError:
+        return None
+    symbols = tuple(speller.symbols)
+    # The order of terms and factors follows that of the serial numbers.
+    order = sorted(range(len(symbols)), key=lambda i: symbols[i].serial)
+    digest = hashlib.sha256(f"{order}\n{text}".encode()).hexdigest()
+    return Fingerprint(digest, symbols, speller.nodes, speller.bytes)
+
+
+class _Speller:
+    """Writes down one request, each thing so that no other can be read into it."""
+
+    def __init__(self) -> None:
+        self.symbols: dict[Symbol, int] = {}  # the unknown ones, numbered as they occur
+        self.nodes = self.bytes = self._depth = 0
+        self._ops: dict[Op, str] = {}
+        self._types: dict[int, str] = {}  # by identity, which the nodes keep
+        self._bodies: dict[Function, int] = {}
+
+    def request(self, request: Request) -> Iterator[str]:
+        nodes = topological((*request.fetches, *request.feeds))
+        number = {node: i for i, node in enumerate(nodes)}
+        yield from self._lines(nodes, number)
+        yield _joined(number[node] for node in request.fetches)
+        yield _joined(number[node] for node in request.feeds)
+        for node in request.feeds:
+            if node in request.types:
+                yield f"{number[node]}:{self._type(request.types[node])}"
+        for symbol, size in request.sizes.items():
+            yield f"{self._atom(symbol)}={size}"
+
+    def _lines(self, nodes: list[Tensor] | tuple[Tensor, ...], number: dict[Tensor, int]) -> Iterator[str]:
+        self.nodes += len(nodes)
+        if self.nodes > MOST_NODES:
+            raise _UnknownError
+        for node in nodes:
+            attrs = "".join([f",{name}={self._value(value)}" for name, value in node.attrs.items()])
+            type = self._types.get(id(node.type)) or self._type(node.type)
+            yield f"{self._op(node.op)}({_joined([number[i] for i in node.inputs])}{attrs}){type}"
+
+    def _op(self, op: Op) -> str:
+        found = self._ops.get(op)
+        if found is None:
+            if OPS.get(op.name) is not op or not op.__module__.startswith("graphc."):
+                raise _UnknownError  # its meaning is its user's, who may change it
+            found = self._ops[op] = op.name
+        return found
+
+    def _value(self, value: Any) -> str:
+        kind = value.__class__
+        if kind is int:
+            return f"i{value}"
+        if kind is str:
+            return f"s{len(value)}:{value}"
+        if value is None or kind is bool:
+            return str(value)
+        if kind is float:
+            return f"f{struct.pack('<d', value).hex()}"  # -0.0 is not 0.0, nor one NaN another
+        if kind is tuple:
+            return f"({','.join([self._value(item) for item in value])})"
+        if isinstance(value, SizeExpr):
+            return self._size(value)
+        if isinstance(value, DType):
+            return f"d{value.name}"
+        if kind is np.ndarray or isinstance(value, np.generic):
+            return self._array(np.asarray(value))
+        if isinstance(value, Function):
+            return self._body(value)
+        if isinstance(value, TensorType | TupleType):
+            return self._type(value)
+        raise _UnknownError
+
+    def _array(self, value: np.ndarray[Any, Any]) -> str:
+        self.bytes += value.nbytes
+        if value.dtype.hasobject or self.bytes > MOST_BYTES:
+            raise _UnknownError
+        content = hashlib.sha256(np.ascontiguousarray(value).data).hexdigest()
+        return f"a{value.dtype.str}{value.shape}{content}"
+
+    def _body(self, body: Function) -> str:
+        """A body in full where it first occurs, then by its number."""
+        found = self._bodies.get(body)
+        if found is not None:
+            return f"b{found}"
+        self._depth += 1
+        if self._depth > _MOST_DEPTH:
+            raise _UnknownError
+        nodes = body.nodes()
+        number = {node: i for i, node in enumerate(nodes)}
+        parts = [str(len(body.inputs)), *self._lines(nodes, number)]
+        parts.append(_joined(number[node] for node in body.outputs))
+        parts.append(_joined(number[node] for node in body.effects))
+        self._depth -= 1
+        self._bodies[body] = len(self._bodies)
+        return "{" + "\n".join(parts) + "}"
+
+    def _type(self, type: TensorType | TupleType) -> str:
+        if isinstance(type, TupleType):
+            return f"<{';'.join([self._type(element) for element in type.elements])}>"
+        shape = "?" if type.shape is None else ",".join([self._size(size) for size in type.shape])
+        found = self._types[id(type)] = f"{type.dtype.name}[{shape}]"
+        return found
+
+    def _size(self, size: Size) -> str:
+        if not isinstance(size, SizeExpr):
+            return str(size)
+        terms = [f"{n}{''.join([f'*{self._atom(atom)}' for atom in atoms])}" for atoms, n in size.terms]
+        return f"z({'+'.join(terms)})"
+
+    def _atom(self, atom: Atom) -> str:
+        if not isinstance(atom, Symbol):
+            x, y = map(self._size, atom.operands)
+            return f"{atom.function}({x},{y})"
+        if atom.name is not None:
+            return f"n{atom.name}"
+        return f"u{self.symbols.setdefault(atom, len(self.symbols))}"
+
+
+def _joined(numbers: Iterator[int] | list[int]) -> str:
+    return ",".join([str(number) for number in numbers])

@@ -1,0 +1,107 @@
+"""Recognition: a request that was compiled before in this process runs on what was lowered then.
+
+What is kept of an executable is its template (`Whole.template`): step table, machine code, constants, sizes;
+no node, and so no graph. The least used go first. An executable made of one has lines, steps and a record of
+its own, made by the passes when they are first looked at: errors name the lines of its own program.
+See docs/decisions/0010-equal-requests-compile-once.md.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+from graphc.sizes import Symbol
+from passes.fingerprint import Fingerprint, fingerprint
+from passes.pipeline import Request
+from passes.record import is_watched
+from passes.stages import count, stage
+from passes.target import Target
+from runtime.backend import Backend, Template, Whole
+from runtime.executable import Executable, Within
+
+MOST = 64
+MOST_BYTES = 32 << 20
+_NODE_BYTES = 2000  # of steps, words and machine code, for each node of the request
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    template: Template
+    symbols: tuple[Symbol, ...]
+    bytes: int
+
+
+_lock = threading.Lock()
+_kept: OrderedDict[Hashable, _Kept] = OrderedDict()
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
+
+
+def compile_request(
+    request: Request, backend: Backend, target: Target, check_numerics: bool, within: Within | None
+) -> Executable:
+    """The executable of `request`, on what an equal one was lowered to where there is that."""
+
+    def make() -> Executable:
+        return Executable(request, backend, target, check_numerics, within=within)
+
+    with stage("recognise"):
+        found = fingerprint(request) if _may_share(target) else None
+    if found is None:
+        return make()
+    key = found.digest, backend.name, getattr(backend, "threads", 1), check_numerics, target
+    kept = _find(key)
+    if kept is None:
+        made = make()
+        _keep(key, found, None if made.native is None else made.native.template())
+        return made
+    count("requests recognised", 1)
+    template = kept.template
+    pairs = zip(found.symbols, kept.symbols, strict=True)
+    symbols = {own: theirs for own, theirs in pairs if own != theirs}
+
+    def again(itself: weakref.ref[Executable]) -> Whole:
+        def describe() -> Whole:
+            whole = (itself() or make()).lower()
+            assert not isinstance(whole, str)  # its like was lowered
+            return whole
+
+        return template(symbols, describe)
+
+    return Executable(request, backend, target, check_numerics, within=within, again=again)
+
+
+def forget() -> None:
+    """Lets go of all that is kept."""
+    with _lock:
+        _kept.clear()
+
+
+def _may_share(target: Target) -> bool:
+    """Whether nobody looks at how it is compiled, and what compiles it is all graphc's own."""
+    looked_at = is_watched() or target.verify or bool(os.environ.get("GRAPHC_DUMP"))
+    return not looked_at and target.pipeline is None and target.memory_budget is None
+
+
+def _find(key: Hashable) -> _Kept | None:
+    with _lock:
+        kept = _kept.get(key)
+        if kept is not None:
+            _kept.move_to_end(key)
+        return kept
+
+
+def _keep(key: Hashable, found: Fingerprint, template: Template | None) -> None:
+    size = found.constant_bytes + _NODE_BYTES * found.nodes
+    if template is None or size > MOST_BYTES:
+        return
+    dropped = []  # what they hold is freed without the lock
+    with _lock:
+        _kept[key] = _Kept(template, found.symbols, size)
+        while len(_kept) > MOST or sum(kept.bytes for kept in _kept.values()) > MOST_BYTES:
+            dropped.append(_kept.popitem(last=False))
