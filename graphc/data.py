@@ -1,9 +1,9 @@
 """Data: frozen dataclasses with slots, made in a third of the time that `dataclasses` takes.
 
-`dataclasses` writes six methods of each class as text and compiles them: with a hundred classes, a third of what
-a first session waits for. Here only ``__init__`` is written; equality, hash and representation, and what
+`dataclasses` writes six methods of each class as text and compiles them: with a hundred classes, a third of
+what a first session waits for. Here only ``__init__`` is written; equality, hash and representation, and what
 refuses assignments, are closures over the names of the fields. All else is that of `dataclasses`, which also
-makes whatever is not frozen with slots, or has fields out of the ordinary.
+makes whatever is not frozen with slots.
 """
 
 from __future__ import annotations
@@ -61,7 +61,8 @@ def _frozen(
         if name not in own:
             method.__qualname__ = f"{made.__qualname__}.{name}"
             setattr(made, name, method)
-    return made
+    result: type = made
+    return result
 
 
 def _init(cls: type, fields: tuple[dataclasses.Field[Any], ...]) -> Callable[..., None]:
@@ -88,7 +89,7 @@ def _init(cls: type, fields: tuple[dataclasses.Field[Any], ...]) -> Callable[...
         lines.append(f" _set(self, {name!r}, {value})")
     if hasattr(cls, "__post_init__"):
         lines.append(" self.__post_init__()")
-    exec(f"def __init__({', '.join(parameters)}):\n" + ("\n".join(lines) or " pass"), given)  # noqa: S102  the text is made of the names of fields
+    exec(f"def __init__({', '.join(parameters)}):\n" + ("\n".join(lines) or " pass"), given)
     init: Callable[..., None] = given["__init__"]
     init.__qualname__ = f"{cls.__qualname__}.__init__"
     init.__module__ = cls.__module__
@@ -98,7 +99,9 @@ def _init(cls: type, fields: tuple[dataclasses.Field[Any], ...]) -> Callable[...
 
 def _repr(names: tuple[str, ...]) -> Callable[[Any], str]:
     def __repr__(self: Any) -> str:
-        return f"{type(self).__qualname__}({', '.join([f'{name}={getattr(self, name)!r}' for name in names])})"
+        return (
+            f"{type(self).__qualname__}({', '.join([f'{name}={getattr(self, name)!r}' for name in names])})"
+        )
 
     return recursive_repr()(__repr__)
 
@@ -110,16 +113,14 @@ def _values_of(names: tuple[str, ...]) -> Callable[[Any], Any]:
 
 def _eq(names: tuple[str, ...]) -> Callable[[Any, Any], Any]:
     values = _values_of(names)
-    if len(names) == 1:  # in a tuple objects are equal to themselves, as NaN is
 
-        def __eq__(self: Any, other: Any) -> Any:
-            return (values(self),) == (values(other),) if other.__class__ is self.__class__ else NotImplemented
-    else:
+    def equal_one(self: Any, other: Any) -> Any:  # in tuples an object equals itself, even NaN
+        return (values(self),) == (values(other),) if other.__class__ is self.__class__ else NotImplemented
 
-        def __eq__(self: Any, other: Any) -> Any:
-            return values(self) == values(other) if other.__class__ is self.__class__ else NotImplemented
+    def equal_all(self: Any, other: Any) -> Any:
+        return values(self) == values(other) if other.__class__ is self.__class__ else NotImplemented
 
-    return __eq__
+    return equal_one if len(names) == 1 else equal_all
 
 
 def _hash(names: tuple[str, ...]) -> Callable[[Any], int]:
@@ -141,8 +142,8 @@ def _getstate(names: tuple[str, ...]) -> Callable[[Any], list[Any]]:
 
 
 def _setstate(names: tuple[str, ...]) -> Callable[[Any, list[Any]], None]:
-    def __setstate__(self: Any, state: list[Any]) -> None:
+    def restore(self: Any, state: list[Any]) -> None:
         for name, value in zip(names, state, strict=True):
             _set(self, name, value)
 
-    return __setstate__
+    return restore

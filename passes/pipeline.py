@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
+from graphc.data import dataclass
 from graphc.errors import ShapeError
 from graphc.function import Function, topological
 from graphc.sizes import Symbol

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from itertools import accumulate
 
+from graphc.data import dataclass
 from graphc.function import Function, with_inputs
 from graphc.graph import has_effects
 from graphc.ops.state import after, pick

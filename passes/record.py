@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from threading import local
 from typing import Any
 
+from graphc.data import dataclass
 from graphc.location import Location
 from graphc.tensor import Tensor
 

@@ -26,8 +26,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from graphc.data import dataclass
 from graphc.errors import ArgumentError
 from graphc.function import Function, bodies, rebuild, with_inputs
 from graphc.ops.region import fused

@@ -7,9 +7,10 @@ what is computed of that before the scores are met again.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import count
 
+from graphc.data import dataclass
 from graphc.function import Function
 from graphc.sizes import Size
 from graphc.tensor import Tensor

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from graphc.data import dataclass
 from graphc.sizes import Size
 from graphc.types import DType
 from runtime.llvm_backend import lanes

@@ -21,8 +21,9 @@ the result do not depend on the threads. Inputs may share memory; the output sha
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from graphc.data import dataclass
 from graphc.sizes import Size, SizeExpr, Symbol, product
 from runtime.llvm_backend.contraction import Contract
 from runtime.llvm_backend.driver import PARTIALS, SCRATCH, Phase, make_frame, span_of, write_main

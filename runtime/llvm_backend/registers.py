@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Protocol
+
+from graphc.data import dataclass
 
 
 class VectorUnit(Protocol):

@@ -9,9 +9,10 @@ value of one number a row is computed between the loops.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 
+from graphc.data import dataclass
 from graphc.function import Function
 from graphc.sizes import Size
 from graphc.tensor import Tensor
