@@ -52,7 +52,7 @@ def _frozen(
     if eq:
         names = tuple(field.name for field in fields if field.compare)
         methods["__eq__"] = _eq(names)
-        if "__hash__" not in own:  # a class with an equality of its own, and no hash, has None there
+        if "__hash__" not in own or ("__eq__" in own and vars(cls)["__hash__"] is None):
             made.__hash__ = _hash(tuple(f.name for f in fields if (f.compare if f.hash is None else f.hash)))
     names = tuple(field.name for field in fields)
     methods |= {"__setattr__": _refuse("assign to"), "__delattr__": _refuse("delete")}
@@ -98,12 +98,11 @@ def _init(cls: type, fields: tuple[dataclasses.Field[Any], ...]) -> Callable[...
 
 
 def _repr(names: tuple[str, ...]) -> Callable[[Any], str]:
-    def __repr__(self: Any) -> str:
-        return (
-            f"{type(self).__qualname__}({', '.join([f'{name}={getattr(self, name)!r}' for name in names])})"
-        )
+    def show(self: Any) -> str:
+        shown = [f"{name}={getattr(self, name)!r}" for name in names]
+        return f"{type(self).__qualname__}({', '.join(shown)})"
 
-    return recursive_repr()(__repr__)
+    return recursive_repr()(show)
 
 
 def _values_of(names: tuple[str, ...]) -> Callable[[Any], Any]:
