@@ -5,11 +5,10 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from threading import local
 from typing import TYPE_CHECKING, Any
 
-from graphc.data import dataclass
 from graphc.errors import ArgumentError, GraphMismatchError, UnknownNameError
 from graphc.location import Location
 from graphc.tensor import Tensor, describe

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
 from typing import Any
@@ -12,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from graphc import sizes
-from graphc.data import dataclass
 from graphc.errors import DTypeError
 from graphc.op import Op
 from graphc.size_text import format_size

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from graphc import nesting, sizes
 from graphc.conversion import as_tensor
-from graphc.data import dataclass
 from graphc.errors import ArgumentError, GraphError, ShapeError
 from graphc.explanation import explains
 from graphc.function import Function

@@ -19,11 +19,11 @@ from __future__ import annotations
 import inspect
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
 from graphc import sizes
-from graphc.data import dataclass
 from graphc.errors import ArgumentError, GraphError, ShapeError
 from graphc.location import Location, here
 from graphc.tensor import Tensor, describe

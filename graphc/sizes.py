@@ -11,9 +11,9 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from threading import local
 
-from graphc.data import dataclass
 from graphc.errors import ArgumentError, ShapeError
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from graphc import sizes
-from graphc.data import dataclass
 from graphc.errors import ArgumentError, DTypeError, ShapeError
 from graphc.size_text import format_size, parse_size
 from graphc.sizes import Size, SizeExpr, Symbol

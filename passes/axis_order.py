@@ -6,9 +6,9 @@ An order is a permutation, as `transpose` takes it: a value kept in the order p 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from graphc.data import dataclass
 from graphc.sizes import Size
 from graphc.tensor import Tensor
 

@@ -8,9 +8,9 @@ measure work, not time: `exp` counts as much as `add`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from graphc import sizes
-from graphc.data import dataclass
 from graphc.function import Function, bodies
 from graphc.ops.equation import label, measure, split
 from graphc.sizes import Size

@@ -12,11 +12,11 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from graphc.data import dataclass
 from graphc.function import Function, topological
 from graphc.op import OPS, Op
 from graphc.sizes import Atom, Size, SizeExpr, Symbol

@@ -12,8 +12,8 @@ code for it), ``rows`` (it walks other rows), ``order`` (something that is not f
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from graphc.data import dataclass
 from graphc.function import Function
 from graphc.op import OPS
 from graphc.ops.region import fused

@@ -8,9 +8,9 @@ held all the time; a body's values come on top of the others while its step runs
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from graphc import sizes
-from graphc.data import dataclass
 from graphc.errors import ArgumentError
 from graphc.sizes import Symbol
 from graphc.types import TensorType, Type

@@ -8,9 +8,8 @@ only the function itself assigns.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from graphc.data import dataclass
 from graphc.errors import StateError
 from graphc.function import Function, bodies, rebuild, topological, with_inputs
 from graphc.graph import graph_frame

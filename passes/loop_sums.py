@@ -7,11 +7,10 @@ Inside the loop it would be read and written once a step; afterwards the steps a
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from string import ascii_letters
 
 from graphc import ops
-from graphc.data import dataclass
 from graphc.function import Function, rebuild, topological, with_inputs
 from graphc.graph import graph_frame
 from graphc.location import on_behalf_of

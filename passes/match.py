@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any
 
 from graphc import sizes
-from graphc.data import dataclass
 from graphc.function import topological
 from graphc.graph import has_effects
 from graphc.tensor import Tensor

@@ -18,9 +18,8 @@ linear. Where sizes are symbols, a guess stands for them in that choice, and onl
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from graphc.data import dataclass
 from graphc.sizes import Size, Symbol, evaluate, symbols
 from passes.packing import ALIGNMENT as ALIGNMENT
 from passes.packing import (

@@ -16,13 +16,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from math import gcd
 from string import ascii_letters
 from typing import Any
 
 from graphc import ops
 from graphc.conversion import as_tensor
-from graphc.data import dataclass
 from graphc.function import Function
 from graphc.ops.equation import ELLIPSIS, split
 from graphc.sizes import Size, product

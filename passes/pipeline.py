@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 
-from graphc.data import dataclass
 from graphc.errors import ShapeError
 from graphc.function import Function, topological
 from graphc.sizes import Symbol

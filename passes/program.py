@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from graphc import sizes
-from graphc.data import dataclass
 from graphc.errors import GraphError
 from graphc.function import Function, bodies
 from graphc.sizes import Size, SizeExpr, Symbol, sole_symbol, symbols

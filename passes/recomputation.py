@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 
-from graphc.data import dataclass
 from graphc.function import Function, with_inputs
 from graphc.graph import has_effects
 from graphc.ops.state import after, pick

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import field
+from dataclasses import dataclass, field
 from threading import local
 from typing import Any
 
-from graphc.data import dataclass
 from graphc.location import Location
 from graphc.tensor import Tensor
 

@@ -26,9 +26,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from graphc.data import dataclass
 from graphc.errors import ArgumentError
 from graphc.function import Function, bodies, rebuild, with_inputs
 from graphc.ops.region import fused

@@ -8,10 +8,10 @@ equal elements is found, and in which order numbers are added, stays.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from graphc import ops
-from graphc.data import dataclass
 from graphc.op import OPS
 from graphc.sizes import Size, product
 from graphc.tensor import Tensor

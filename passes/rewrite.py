@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from threading import local
 
-from graphc.data import dataclass
 from graphc.errors import VerificationError
 from graphc.function import Function, bodies, follow, topological, with_inputs
 from graphc.graph import graph_frame

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
-from graphc.data import dataclass
 from graphc.errors import ArgumentError, VerificationError
 from graphc.function import Function
 from graphc.tensor import Tensor

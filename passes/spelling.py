@@ -7,10 +7,10 @@ its result in any: the letters move, the terms that are added do not.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from string import ascii_letters
 
 from graphc import ops
-from graphc.data import dataclass
 from graphc.errors import GraphError
 from graphc.ops.equation import Label, label, measure, order, split
 from graphc.sizes import Size

@@ -7,8 +7,8 @@ value that is committed when the run ends.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
-from graphc.data import dataclass
 from graphc.errors import StateError
 from graphc.function import Function, rebuild, with_inputs
 from graphc.ops.state import after, assign, pick, variable

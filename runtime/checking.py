@@ -7,9 +7,9 @@ whose code does harm is named.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from graphc.data import dataclass
 from graphc.errors import FetchError, GraphError, VerificationError
 from graphc.function import Function
 from graphc.graph import Graph

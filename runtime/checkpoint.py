@@ -16,12 +16,12 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from graphc.atomic import write_atomically
-from graphc.data import dataclass
 from graphc.errors import ArgumentError, DTypeError, FormatError
 from graphc.graph import Graph
 from graphc.sizes import SizeExpr

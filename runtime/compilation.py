@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 from graphc import sizes
-from graphc.data import dataclass
 from graphc.errors import FeedError, ShapeError
 from graphc.sizes import Size, Symbol
 from graphc.tensor import Tensor

@@ -6,14 +6,13 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from graphc import sizes
-from graphc.data import dataclass
 from graphc.errors import FeedError, ShapeError
 from graphc.function import Function
 from graphc.sizes import Size, SizeExpr, Symbol

@@ -7,6 +7,7 @@ own work is a call and a few accesses.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -15,7 +16,6 @@ import numpy as np
 
 from graphc import sizes
 from graphc.conversion import round_to_bfloat16
-from graphc.data import dataclass
 from graphc.errors import NumericsError, ShapeError, UninitializedError, VerificationError
 from graphc.sizes import Size, SizeExpr, Symbol
 from graphc.tensor import Tensor

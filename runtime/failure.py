@@ -9,7 +9,7 @@ import numpy as np
 
 from graphc.errors import GraphError
 from graphc.ops.region import fused
-from graphc.ops.state import pick
+from graphc.ops.state import after, pick
 from graphc.tensor import Tensor, describe
 from graphc.types import TensorType, TupleType, format_type
 
@@ -17,7 +17,9 @@ Origin = Callable[[Tensor], Tensor]  # a node of a body -> what it is outside
 
 
 def itself(node: Tensor) -> Tensor:
-    """`node`, or the node of a fused body that it picks."""
+    """`node`, or what it only hands on: the operand of `after`, the node of a fused body that it picks."""
+    while node.op is after:
+        node = node.inputs[0]
     if node.op is pick and node.inputs[0].op is fused:
         made: Tensor = node.inputs[0].attrs["body"].outputs[node.attrs["index"]]
         return made

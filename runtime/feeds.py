@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from graphc.conversion import refuse_lossy, to_dtype
-from graphc.data import dataclass
 from graphc.errors import DTypeError, FeedError
 from graphc.graph import Graph
 from graphc.tensor import Tensor, describe

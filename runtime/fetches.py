@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
-from graphc.data import dataclass
 from graphc.errors import FetchError, GraphMismatchError
 from graphc.graph import Graph, control_dependencies
 from graphc.tensor import Tensor, describe

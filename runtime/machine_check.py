@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from graphc.data import dataclass
 from graphc.function import Function, bodies, rebuild, topological, with_inputs
 from graphc.ops.source import _constant as constant
 from graphc.ops.state import pick

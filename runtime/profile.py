@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import median
 from typing import Any
 
 import numpy as np
 
-from graphc.data import dataclass
 from graphc.errors import ArgumentError, GraphError
 from graphc.sizes import Symbol
 from runtime.backend import Array, Whole

@@ -13,8 +13,8 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Hashable
+from dataclasses import dataclass
 
-from graphc.data import dataclass
 from graphc.sizes import Symbol
 from passes.fingerprint import Fingerprint, fingerprint
 from passes.pipeline import Request

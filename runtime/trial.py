@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from graphc.data import dataclass
 from graphc.errors import GraphError
 from graphc.function import Function, rebuild, topological, with_inputs
 from graphc.ops.state import after, assign, variable

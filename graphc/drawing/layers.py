@@ -9,9 +9,8 @@ neighbours. The last is isotonic regression (Ayer et al., 1955): the least squar
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
-
-from graphc.data import dataclass
 
 GAP_X, GAP_Y, POINT = (
     18.0,

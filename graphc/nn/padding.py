@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from graphc import sizes
 from graphc.conversion import as_tensor
-from graphc.data import dataclass
 from graphc.errors import ArgumentError, ShapeError
 from graphc.ops import broadcast_to, concat, embed, ensure_shape, windows
 from graphc.ops.window import span

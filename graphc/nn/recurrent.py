@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from graphc.conversion import as_tensor
-from graphc.data import dataclass
 from graphc.errors import ArgumentError, DTypeError, ShapeError
 from graphc.explanation import explains
 from graphc.loops import scan

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from graphc.conversion import as_tensor
-from graphc.data import dataclass
 from graphc.errors import ArgumentError, DTypeError, IndexOutOfRangeError, ShapeError
 from graphc.ops.positions import as_indices
 from graphc.tensor import Tensor

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from graphc import sizes
-from graphc.data import dataclass
 from graphc.errors import ArgumentError, DTypeError, ShapeError
 from graphc.function import Function
 from graphc.op import Shape, op

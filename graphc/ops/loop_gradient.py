@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from graphc import sizes
-from graphc.data import dataclass
 from graphc.errors import GraphError
 from graphc.function import Function, topological
 from graphc.graph import graph_frame

@@ -8,10 +8,9 @@ with an argument block on the stack; for each index its pointers are moved along
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
-from graphc.data import dataclass
 from graphc.sizes import Size, product
 from runtime.llvm_backend import lanes
 from runtime.llvm_backend.contraction import Access, Block, Contract, Dim, Expression

@@ -7,10 +7,9 @@ what is computed of that before the scores are met again.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import count
 
-from graphc.data import dataclass
 from graphc.function import Function
 from graphc.sizes import Size
 from graphc.tensor import Tensor

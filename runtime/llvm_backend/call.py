@@ -18,12 +18,11 @@ from __future__ import annotations
 import ctypes
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from graphc.data import dataclass
 from graphc.errors import VerificationError
 from runtime.counting import Counter
 from runtime.llvm_backend import builtin, steploop

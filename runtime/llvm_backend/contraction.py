@@ -18,9 +18,9 @@ either of its gradients. Tiling is splitting a dim: ``k -> (ko, ki)`` with strid
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
-from graphc.data import dataclass
 from graphc.errors import ArgumentError
 from graphc.sizes import Size, product
 from graphc.types import BFLOAT16, BOOL, FLOAT16, FLOAT32, DType

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from graphc.data import dataclass
 from graphc.sizes import Size
 from graphc.types import DType
 from runtime.llvm_backend import lanes

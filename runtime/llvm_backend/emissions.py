@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from math import inf
 
-from graphc.data import dataclass
 from graphc.types import BOOL, FLOAT16, DType
 from runtime.llvm_backend import integers
 from runtime.llvm_backend.text import Emitter

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import inf
 from typing import Protocol
 
 import numpy as np
 
-from graphc.data import dataclass
 from graphc.types import BOOL, FLOAT32, FLOAT64, INT64, DType
 from runtime.llvm_backend.casts import cast
 from runtime.llvm_backend.loop_kernel import LoopWriter

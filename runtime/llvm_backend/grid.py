@@ -7,7 +7,8 @@ with a `Writer`: they become machine code, or numbers where an `Evaluator` write
 
 from __future__ import annotations
 
-from graphc.data import dataclass
+from dataclasses import dataclass
+
 from graphc.sizes import product
 from runtime.llvm_backend.lane_choice import estimate
 from runtime.llvm_backend.schedule import LONG_REDUCTION, Schedule

@@ -21,9 +21,8 @@ the result do not depend on the threads. Inputs may share memory; the output sha
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from graphc.data import dataclass
 from graphc.sizes import Size, SizeExpr, Symbol, product
 from runtime.llvm_backend.contraction import Contract
 from runtime.llvm_backend.driver import PARTIALS, SCRATCH, Phase, make_frame, span_of, write_main

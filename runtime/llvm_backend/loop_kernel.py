@@ -13,9 +13,9 @@ result is written by one chunk, in an order that its sizes alone decide: its bit
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
-from graphc.data import dataclass
 from graphc.sizes import Size, maximum, minimum
 from graphc.tensor import Tensor
 from graphc.types import BFLOAT16, FLOAT32, DType

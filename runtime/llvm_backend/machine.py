@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import llvmlite.binding as llvm
 
-from graphc.data import dataclass
 from graphc.errors import ArgumentError
 from runtime.llvm_backend.cache import locate
 

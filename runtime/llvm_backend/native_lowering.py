@@ -8,12 +8,11 @@ skipped where the sizes are those of the run before on the same words.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from graphc import sizes
-from graphc.data import dataclass
 from graphc.sizes import Size, SizeExpr, Symbol, sole_symbol
 from graphc.tensor import Tensor
 from graphc.types import TensorType

@@ -9,10 +9,9 @@ these sizes lie in memory of that phase, which grows when a run needs more.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from graphc import sizes
-from graphc.data import dataclass
 from graphc.sizes import Size, SizeExpr, Symbol, maximum
 from passes.memory import ALIGNMENT, MemoryPlan, phase_of
 from passes.packing import Slot, tops

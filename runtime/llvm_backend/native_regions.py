@@ -8,10 +8,9 @@ it has it, and what it gives is written where that wants it, without a copy wher
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import partial
 
-from graphc.data import dataclass
 from graphc.sizes import Size, Symbol, maximum, symbols
 from graphc.tensor import Tensor
 from passes.memory import Cell

@@ -11,11 +11,10 @@ import hashlib
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from graphc.data import dataclass
 from passes.stages import count, is_heard
 from runtime.llvm_backend.cache import ByteCache, locate
 from runtime.llvm_backend.compiler import Job, begin, finish

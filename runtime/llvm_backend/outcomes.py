@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from graphc.data import dataclass
 from passes.memory import Cell
 from passes.program import Program
 from runtime.llvm_backend.cells import Cells

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from threading import local
 from typing import Any
 
 import numpy as np
 
-from graphc.data import dataclass
 from graphc.errors import VerificationError
 from graphc.sizes import Symbol
 from graphc.tensor import Tensor

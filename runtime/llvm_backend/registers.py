@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Protocol
-
-from graphc.data import dataclass
 
 
 class VectorUnit(Protocol):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from graphc import sizes
-from graphc.data import dataclass
 from graphc.sizes import Size, product
 from passes.fusion import REDUCTIONS
 from runtime.llvm_backend.row_writer import SCRATCH_BYTES

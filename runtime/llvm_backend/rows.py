@@ -9,10 +9,9 @@ value of one number a row is computed between the loops.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from graphc.data import dataclass
 from graphc.function import Function
 from graphc.sizes import Size
 from graphc.tensor import Tensor

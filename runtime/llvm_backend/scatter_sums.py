@@ -7,8 +7,8 @@ was there plus the sums.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from graphc.data import dataclass
 from graphc.sizes import Size, maximum, minimum
 from graphc.tensor import Tensor
 from graphc.types import BOOL, FLOAT64, DType

@@ -17,10 +17,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from graphc.data import dataclass
 from graphc.sizes import Size, product
 from graphc.types import FLOAT16
 from runtime.llvm_backend.contraction import Access, Contract, Dim

@@ -37,11 +37,11 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from graphc.data import dataclass
 from graphc.errors import VerificationError
 from runtime.llvm_backend import steploop
 from runtime.llvm_backend.polling import DEADLINE

@@ -6,8 +6,8 @@ Where only contractions use such a value it never exists: they read the value be
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 
-from graphc.data import dataclass
 from graphc.sizes import Size, product
 from graphc.tensor import Tensor
 from graphc.types import TensorType

@@ -8,9 +8,9 @@ a row is loaded, computed and stored alike, so one kernel serves any number of r
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from graphc.data import dataclass
 from graphc.types import DType
 from runtime.llvm_backend.contraction import Access, Contract, Expression, Step
 from runtime.llvm_backend.lanes import scalar_type

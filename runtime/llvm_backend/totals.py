@@ -7,8 +7,8 @@ double: no sum within a block is longer than those of a pairwise one, and betwee
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from graphc.data import dataclass
 from graphc.tensor import Tensor
 from graphc.types import BOOL, FLOAT32, FLOAT64, DType
 from runtime.llvm_backend.scalars import emit_op

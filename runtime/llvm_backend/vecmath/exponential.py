@@ -6,9 +6,9 @@ error of ``r`` and the low part of ``1 + r`` are carried along, so the last roun
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from struct import pack, unpack
 
-from graphc.data import dataclass
 from runtime.llvm_backend.vecmath.lanes import Lanes
 
 _LOG2_E = 1.4426950408889634

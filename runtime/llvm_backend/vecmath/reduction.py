@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import inf
 
-from graphc.data import dataclass
 from runtime.llvm_backend.text import Emitter, Module
 from runtime.llvm_backend.vecmath.lanes import Lanes
 

@@ -6,8 +6,8 @@ All of them are strides and nothing else. Arrays are row-major; buffers are call
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from graphc.data import dataclass
 from graphc.errors import ArgumentError
 from graphc.sizes import Size, product
 from graphc.types import FLOAT32, DType
