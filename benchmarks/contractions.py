@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 from graphc.sizes import Symbol, named
-from runtime.llvm_backend.contraction import Contract
+from runtime.llvm_backend.contractions.contraction import Contract
 from tests.runtime.llvm.contracts import Loaded, make_buffers, number
 from tests.runtime.llvm.frontends import Convolution, convolve, convolve_filter_gradient, matmul
 

@@ -24,11 +24,15 @@ _FUSED = "fused"
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Two sizes that `node` takes as equal, which is checked once both are known."""
+    """Two sizes that `node` takes as equal, which is checked once both are known.
+
+    `inside` says that the node stands in a body, which may not run.
+    """
 
     x: Size
     y: Size
     node: Tensor
+    inside: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +150,7 @@ def plan(
     constants, variables, run_states, steps, late = [], [], [], [], set[Symbol]()
     checks: dict[tuple[Size, Size], Check] = {(c.x, c.y): c for c in guards or ()}
     inputs = set(function.inputs)
-    waiting = list(checks.values())  # those of sizes that steps give
+    waiting = [c for c in checks.values() if not c.inside]  # those of sizes that steps give
     for node in nodes:
         if node in inputs:
             continue
@@ -210,9 +214,10 @@ def size_guards(function: Function) -> tuple[Check, ...]:
     found: dict[tuple[Size, Size], Check] = {}
     pending = [function]
     while pending:
-        for node in pending.pop().nodes():
+        current = pending.pop()
+        for node in current.nodes():
             for x, y in meetings_of(node):
-                found.setdefault((x, y), Check(x, y, node))
+                found.setdefault((x, y), Check(x, y, node, current is not function))
             pending.extend(body for _, body in bodies(node))
     return tuple(found.values())
 

@@ -243,7 +243,7 @@ class _BoundSizedStep(BoundStep):
                 verify(check, known)
             except ShapeError as error:
                 if check.node is not self.node:  # which is what passes made of it
-                    explain(error, check.node, ())
+                    explain(error, check.node, [None] * len(check.node.inputs))
                 raise
         attrs = {name: tuple(_value(size, known) for size in shape) for name, shape in self._sized}
         result = settle(self.node.type, self._computed(values, run, attrs))

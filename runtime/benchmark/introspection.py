@@ -56,7 +56,7 @@ def count(name: str, size: int, threads: int = 2) -> dict[str, int]:
 
 
 def _kernels(executable: Any) -> dict[str, int]:
-    from runtime.llvm_backend.objects import count_instructions
+    from runtime.llvm_backend.engine.objects import count_instructions
 
     record = executable.record
     texts = {kernel.text for kernel in executable.kernels}

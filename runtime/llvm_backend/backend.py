@@ -18,17 +18,17 @@ from passes.deduplication import Structure, structure_key
 from passes.program import Program, Step
 from passes.stages import stage
 from runtime.backend import Array, Whole
-from runtime.llvm_backend.block_steps import is_kernel_of_sums
-from runtime.llvm_backend.engine import begin
-from runtime.llvm_backend.fused_contraction import find_root, is_nested
-from runtime.llvm_backend.infinities import Infinities, Kinds
-from runtime.llvm_backend.library import Library, Module, load
-from runtime.llvm_backend.machine import host
-from runtime.llvm_backend.numerics import Looks, find_looks
-from runtime.llvm_backend.row_kernel import fusible_ops, write_rows
-from runtime.llvm_backend.row_writer import SCRATCH_BYTES
-from runtime.llvm_backend.rows import PART, RowPlan, plan_rows
-from runtime.llvm_backend.text import target_of
+from runtime.llvm_backend.contractions.block_steps import is_kernel_of_sums
+from runtime.llvm_backend.contractions.fused_contraction import find_root, is_nested
+from runtime.llvm_backend.engine.engine import begin
+from runtime.llvm_backend.engine.library import Library, Module, load
+from runtime.llvm_backend.engine.machine import host
+from runtime.llvm_backend.ir.text import target_of
+from runtime.llvm_backend.native.infinities import Infinities, Kinds
+from runtime.llvm_backend.native.numerics import Looks, find_looks
+from runtime.llvm_backend.rows.row_kernel import fusible_ops, write_rows
+from runtime.llvm_backend.rows.row_plan import PART, RowPlan, plan_rows
+from runtime.llvm_backend.rows.row_writer import SCRATCH_BYTES
 
 _ENTRY = "kernel"
 _SIGNATURE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)
@@ -183,7 +183,7 @@ class LlvmBackend:
     def whole(self, program: Program, bound: Any, clocked: bool = False) -> Whole | str:
         """The native program, or why there is none; `clocked`: one whose steps are timed."""
         with stage("import"):
-            from runtime.llvm_backend.native import compile_native  # it builds on these kernels
+            from runtime.llvm_backend.native.program import compile_native  # it builds on these kernels
 
         self._infinities = Infinities()  # which holds all nodes that it was asked for
         return compile_native(program, bound, self.threads, self._looks, clocked)

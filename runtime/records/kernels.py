@@ -36,9 +36,11 @@ class KernelTable:
         return [self._spelled(number, kernel, with_assembly) for number, kernel in enumerate(self.kernels)]
 
     def _spelled(self, number: int, kernel: Any, with_assembly: bool) -> dict[str, Any]:
-        from runtime.llvm_backend.contraction import Contract  # only they have kernels, and llvmlite is slow
-        from runtime.llvm_backend.inspection import assemble, spell_plan
-        from runtime.llvm_backend.rows import RowPlan
+        from runtime.llvm_backend.contractions.contraction import (
+            Contract,  # only they have kernels, and llvmlite is slow
+        )
+        from runtime.llvm_backend.engine.inspection import assemble, spell_plan
+        from runtime.llvm_backend.rows.row_plan import RowPlan
 
         plan = getattr(kernel, "plan", None)
         text = getattr(kernel, "text", "")

@@ -23,7 +23,8 @@ from passes import (
 from passes.pipeline import PIPELINE
 from passes.rewrite import rule
 from passes.simplification import simplifying
-from runtime.llvm_backend import cells, scalars
+from runtime.llvm_backend.ir import scalars
+from runtime.llvm_backend.native import cells
 
 strided_slice, broadcast_to = OPS["strided_slice"], OPS["broadcast_to"]
 constant, loop, after, random_uniform = OPS["constant"], OPS["loop"], OPS["after"], OPS["random_uniform"]

@@ -160,7 +160,7 @@ def test_numpy_sessions_never_load_llvm():
 
 
 def test_the_machine_is_described():
-    from runtime.llvm_backend.machine import describe_machine
+    from runtime.llvm_backend.engine.machine import describe_machine
 
     described = describe_machine()
     assert set(described) == {"cpu", "vector width", "llvm", "cache"}

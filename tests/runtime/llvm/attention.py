@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from graphc.sizes import Size
 from graphc.types import FLOAT32, DType
-from runtime.llvm_backend.contraction import Access, Block, Contract, Dim, Expression, Scratch, Step
+from runtime.llvm_backend.contractions.contraction import (
+    Access,
+    Block,
+    Contract,
+    Dim,
+    Expression,
+    Scratch,
+    Step,
+)
 
 
 def attend(

@@ -10,16 +10,16 @@ import numpy as np
 
 from graphc import sizes
 from graphc.types import BFLOAT16, BOOL
-from runtime.llvm_backend.block_kernel import emit_block
-from runtime.llvm_backend.contraction import Block, Contract
-from runtime.llvm_backend.driver import PARTIALS
-from runtime.llvm_backend.kernel import emit_contraction
-from runtime.llvm_backend.library import Module, load
-from runtime.llvm_backend.machine import host as this_machine
-from runtime.llvm_backend.machine import open_target_machine
-from runtime.llvm_backend.reference import evaluate_all
-from runtime.llvm_backend.registers import VectorUnit
-from runtime.llvm_backend.text import target_of
+from runtime.llvm_backend.contractions.block_kernel import emit_block
+from runtime.llvm_backend.contractions.contraction import Block, Contract
+from runtime.llvm_backend.contractions.driver import PARTIALS
+from runtime.llvm_backend.contractions.kernel import emit_contraction
+from runtime.llvm_backend.contractions.reference import evaluate_all
+from runtime.llvm_backend.contractions.registers import VectorUnit
+from runtime.llvm_backend.engine.library import Module, load
+from runtime.llvm_backend.engine.machine import host as this_machine
+from runtime.llvm_backend.engine.machine import open_target_machine
+from runtime.llvm_backend.ir.text import target_of
 
 
 def host() -> VectorUnit:

@@ -15,10 +15,10 @@ from functools import cache
 from typing import Any
 
 from graphc.types import DType
-from runtime.llvm_backend.machine import host
-from runtime.llvm_backend.scalars import emit_op, may_fault
-from runtime.llvm_backend.text import Emitter, Module, Target, target_of
-from runtime.llvm_backend.values import load, load_single, register_bytes, store
+from runtime.llvm_backend.engine.machine import host
+from runtime.llvm_backend.ir.scalars import emit_op, may_fault
+from runtime.llvm_backend.ir.text import Emitter, Module, Target, target_of
+from runtime.llvm_backend.ir.values import load, load_single, register_bytes, store
 
 KERNEL = "kernel"
 

@@ -11,7 +11,14 @@ from dataclasses import dataclass
 from graphc.errors import ArgumentError
 from graphc.sizes import Size, product
 from graphc.types import FLOAT32, DType
-from runtime.llvm_backend.contraction import Access, Combine, Contract, Dim, Expression, row_major
+from runtime.llvm_backend.contractions.contraction import (
+    Access,
+    Combine,
+    Contract,
+    Dim,
+    Expression,
+    row_major,
+)
 
 
 def einsum(

@@ -12,11 +12,19 @@ import numpy as np
 import pytest
 
 from graphc.errors import VerificationError
-from runtime.llvm_backend import builtin
-from runtime.llvm_backend.call import MOST_STATES, Call, Feed, Output, PortableFunction, Signature, reserve
-from runtime.llvm_backend.library import Module, load
-from runtime.llvm_backend.steploop import FAILED, FLAG, PYTHON_STEP, REFUSED
-from runtime.llvm_backend.steptable import TableBuilder, bits_of
+from runtime.llvm_backend.engine.library import Module, load
+from runtime.llvm_backend.table import builtin
+from runtime.llvm_backend.table.call import (
+    MOST_STATES,
+    Call,
+    Feed,
+    Output,
+    PortableFunction,
+    Signature,
+    reserve,
+)
+from runtime.llvm_backend.table.steploop import FAILED, FLAG, PYTHON_STEP, REFUSED
+from runtime.llvm_backend.table.steptable import TableBuilder, bits_of
 
 F8 = np.dtype("float64")
 
@@ -394,8 +402,8 @@ SCRIPT = """
 import ctypes, os, signal, sys, threading, time, warnings
 import numpy as np
 warnings.simplefilter("ignore")
-from runtime.llvm_backend.call import Call, Feed, Output, Signature, reserve
-from runtime.llvm_backend.steptable import TableBuilder
+from runtime.llvm_backend.table.call import Call, Feed, Output, Signature, reserve
+from runtime.llvm_backend.table.steptable import TableBuilder
 def endless(portable, trips=None):
     builder = TableBuilder()
     x, hold = builder.word(), reserve(builder, 1)

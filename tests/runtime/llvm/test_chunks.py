@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from graphc.sizes import Symbol, named
-from runtime.llvm_backend.pool import pool
-from runtime.llvm_backend.steploop import DONE
-from runtime.llvm_backend.steptable import RunWords, TableBuilder
+from runtime.llvm_backend.table.pool import pool
+from runtime.llvm_backend.table.steploop import DONE
+from runtime.llvm_backend.table.steptable import RunWords, TableBuilder
 from tests.runtime.llvm.contracts import Loaded, make_buffers, number
 from tests.runtime.llvm.frontends import Convolution, convolve, matmul, reduction
 

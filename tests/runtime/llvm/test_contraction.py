@@ -6,8 +6,16 @@ import pytest
 from graphc.errors import ArgumentError
 from graphc.sizes import Symbol, named
 from graphc.types import BOOL, FLOAT32, FLOAT64
-from runtime.llvm_backend.contraction import Access, Block, Contract, Dim, Expression, Scratch, Step
-from runtime.llvm_backend.reference import evaluate
+from runtime.llvm_backend.contractions.contraction import (
+    Access,
+    Block,
+    Contract,
+    Dim,
+    Expression,
+    Scratch,
+    Step,
+)
+from runtime.llvm_backend.contractions.reference import evaluate
 from tests.runtime.llvm.frontends import (
     Convolution,
     convolve,

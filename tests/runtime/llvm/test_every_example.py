@@ -22,8 +22,8 @@ from passes.target import PLAIN, Target
 from passes.weight import bytes_of, parts_of
 from runtime.backend import BACKENDS
 from runtime.execution import bind
-from runtime.llvm_backend import cells
-from runtime.llvm_backend.native_regions import plan_scope
+from runtime.llvm_backend.native import cells
+from runtime.llvm_backend.native.native_regions import plan_scope
 
 ROOT = Path(__file__).parents[3]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))

@@ -84,7 +84,7 @@ def test_gradients_of_while_loops_are_native():
 
 
 def test_memory_is_taken_again_only_for_more_steps(monkeypatch):
-    from runtime.llvm_backend.late_memory import Lengthening
+    from runtime.llvm_backend.native.late_memory import Lengthening
 
     taken = []
     run = Lengthening.run

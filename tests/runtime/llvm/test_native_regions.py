@@ -5,8 +5,8 @@ import pytest
 
 import graphc as gc
 from graphc.sizes import Symbol
-from runtime.llvm_backend import native_loops
-from runtime.llvm_backend.outcomes import Outcomes
+from runtime.llvm_backend.native import native_loops
+from runtime.llvm_backend.native.outcomes import Outcomes
 
 N = 3
 

@@ -10,9 +10,9 @@ import threading
 import pytest
 
 from graphc.errors import VerificationError
-from runtime.llvm_backend import cache, compiler, library, objects
-from runtime.llvm_backend.engine import prepare
-from runtime.llvm_backend.library import Module, load
+from runtime.llvm_backend.engine import cache, compiler, library, objects
+from runtime.llvm_backend.engine.engine import prepare
+from runtime.llvm_backend.engine.library import Module, load
 
 ADDS = """
 define void @kernel(ptr %table) {{
@@ -266,8 +266,8 @@ def run_python(code, **environment):
 
 def test_processes_share_a_folder(tmp_path):
     code = (
-        "from runtime.llvm_backend.library import Module, load\n"
-        "from runtime.llvm_backend.objects import objects\n"
+        "from runtime.llvm_backend.engine.library import Module, load\n"
+        "from runtime.llvm_backend.engine.objects import objects\n"
         f"load([Module(str(i), '''{ADDS}'''.format(i)) for i in range(20)])\n"
         "print(objects().record.absent, objects().record.damaged)"
     )
@@ -282,7 +282,7 @@ def test_a_child_after_fork_loads_too():
     code = (
         "import os, sys, ctypes, threading, warnings\n"
         "warnings.simplefilter('ignore')\n"
-        "from runtime.llvm_backend.library import Module, load\n"
+        "from runtime.llvm_backend.engine.library import Module, load\n"
         f"adds = '''{ADDS}'''\n"
         "stop = False\n"
         "def churn():\n"
@@ -309,7 +309,7 @@ def test_a_child_after_fork_loads_too():
 def test_two_thousand_compilations_stay_small():
     code = (
         "import gc\n"
-        "from runtime.llvm_backend.library import Module, load\n"
+        "from runtime.llvm_backend.engine.library import Module, load\n"
         f"adds = '''{ADDS}'''\n"
         "size = lambda: int(open('/proc/self/statm').read().split()[1]) * 4096\n"
         "for i in range(20): load([Module(f'{i}', adds.format(-i))])\n"

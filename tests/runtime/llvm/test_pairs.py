@@ -13,9 +13,9 @@ import graphc as gc
 from graphc.conversion import round_to_bfloat16
 from graphc.sizes import Symbol, named
 from graphc.types import BFLOAT16, INT8, UINT8
-from runtime.llvm_backend.machine import host
-from runtime.llvm_backend.pair_kernel import emit_pairs
-from runtime.llvm_backend.pairs import BYTES, PAIRS, ROUNDED, has_dots
+from runtime.llvm_backend.contractions.pair_kernel import emit_pairs
+from runtime.llvm_backend.contractions.pairs import BYTES, PAIRS, ROUNDED, has_dots
+from runtime.llvm_backend.engine.machine import host
 from tests.runtime.llvm import contracts
 from tests.runtime.llvm.contracts import Loaded, make_buffers, view
 from tests.runtime.llvm.frontends import matmul

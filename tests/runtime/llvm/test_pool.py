@@ -10,10 +10,10 @@ import time
 import numpy as np
 import pytest
 
-from runtime.llvm_backend.forkjoin import MOST_CHUNKS, workers_can_be
-from runtime.llvm_backend.library import Module, load
-from runtime.llvm_backend.pool import pool
-from runtime.llvm_backend.steptable import RunWords, TableBuilder
+from runtime.llvm_backend.engine.library import Module, load
+from runtime.llvm_backend.table.forkjoin import MOST_CHUNKS, workers_can_be
+from runtime.llvm_backend.table.pool import pool
+from runtime.llvm_backend.table.steptable import RunWords, TableBuilder
 
 # counts[chunk] += 1 after some turns; the context: counts, turns
 COUNT = """
@@ -125,7 +125,7 @@ def test_a_job_within_a_job(count):
     not workers_can_be() or os.uname().machine != "x86_64", reason="asks Linux for thread ids"
 )
 def test_workers_take_part():
-    from runtime.llvm_backend.polling import address_of
+    from runtime.llvm_backend.table.polling import address_of
 
     imports = {"syscall": address_of(ctypes.CDLL(None).syscall)}
     who = load([Module("who", WHO.replace("NUMBER", "186"), imports=imports)])
@@ -173,9 +173,9 @@ def run_python(code):
         "import ctypes, os, signal, sys, threading, time, warnings\n"
         "import numpy as np\n"
         "warnings.simplefilter('ignore')\n"
-        "from runtime.llvm_backend.library import Module, load\n"
-        "from runtime.llvm_backend.pool import pool\n"
-        "from runtime.llvm_backend.steptable import RunWords, TableBuilder\n"
+        "from runtime.llvm_backend.engine.library import Module, load\n"
+        "from runtime.llvm_backend.table.pool import pool\n"
+        "from runtime.llvm_backend.table.steptable import RunWords, TableBuilder\n"
         f"library = load([Module('count', '''{COUNT}''')])\n"
         "def job(shared, chunks=100, turns=100):\n"
         "    counts = np.zeros(chunks, np.int64)\n"

@@ -6,8 +6,8 @@ import sys
 
 from graphc.sizes import Symbol, named
 from graphc.types import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, INT32
-from runtime.llvm_backend.contraction import Access, Contract, Dim, Expression, Step
-from runtime.llvm_backend.registers import AVX2, AVX512, SSE
+from runtime.llvm_backend.contractions.contraction import Access, Contract, Dim, Expression, Step
+from runtime.llvm_backend.contractions.registers import AVX2, AVX512, SSE
 from tests.runtime.llvm.contracts import check
 
 FUZZ = """

@@ -5,7 +5,7 @@ import pytest
 
 import graphc as gc
 from passes.fusion import takes_part
-from runtime.llvm_backend import rows
+from runtime.llvm_backend.rows import row_plan as rows
 
 
 @pytest.fixture(autouse=True)

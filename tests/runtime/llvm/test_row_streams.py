@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from runtime.llvm_backend import native_steps, row_streams
+from runtime.llvm_backend.native import native_steps
+from runtime.llvm_backend.rows import row_streams
 
 
 @pytest.fixture(params=[1, 3, 8])

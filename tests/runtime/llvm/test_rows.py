@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from runtime.llvm_backend.rows import PART
+from runtime.llvm_backend.rows.row_plan import PART
 
 LENGTHS = [1, 2, 7, 15, 16, 17, 31, 33, 63, 64, 65, 127, 255, 257, 1000, 1024, 1025, 2049, 4999]
 DTYPES = ["float16", "float32", "float64", "int8", "uint16", "int32", "int64"]

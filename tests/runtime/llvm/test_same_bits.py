@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from graphc.types import FLOAT32, FLOAT64, DType
-from runtime.llvm_backend.library import Module as Code
-from runtime.llvm_backend.library import load as link
-from runtime.llvm_backend.machine import host
-from runtime.llvm_backend.scalars import emit_op
-from runtime.llvm_backend.text import Emitter, Module, target_of
-from runtime.llvm_backend.values import load, register_scalar, store
+from runtime.llvm_backend.engine.library import Module as Code
+from runtime.llvm_backend.engine.library import load as link
+from runtime.llvm_backend.engine.machine import host
+from runtime.llvm_backend.ir.scalars import emit_op
+from runtime.llvm_backend.ir.text import Emitter, Module, target_of
+from runtime.llvm_backend.ir.values import load, register_scalar, store
 
 NAMES = ["exp", "expm1", "tanh", "sigmoid", "softplus", "erf", "log", "sin", "sinh", "cosh", "rsqrt"]
 COUNT = 4096

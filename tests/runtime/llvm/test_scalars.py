@@ -13,9 +13,10 @@ import graphc as gc
 from graphc.conversion import round_to_bfloat16
 from graphc.op import OPS
 from graphc.types import BFLOAT16, BOOL, DTYPES, FLOAT16, FLOAT32, FLOAT64, INT8, INT32
-from runtime.llvm_backend import integers, library
-from runtime.llvm_backend.scalars import has_code
-from runtime.llvm_backend.text import Target
+from runtime.llvm_backend.engine import library
+from runtime.llvm_backend.ir import integers
+from runtime.llvm_backend.ir.scalars import has_code
+from runtime.llvm_backend.ir.text import Target
 from tests.runtime.llvm.elementwise_kernels import Body, Input, Operation, elementwise_kernel, host_target
 
 WITHOUT_CODE = {"lgamma", "digamma", "polygamma"}

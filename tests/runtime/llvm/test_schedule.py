@@ -4,8 +4,8 @@ import pytest
 
 from graphc.sizes import named
 from graphc.types import BFLOAT16, FLOAT16, FLOAT64
-from runtime.llvm_backend.registers import AVX2, AVX512, NEON, SSE, choose_tile, even_part
-from runtime.llvm_backend.schedule import OUT, A, B, plan
+from runtime.llvm_backend.contractions.registers import AVX2, AVX512, NEON, SSE, choose_tile, even_part
+from runtime.llvm_backend.contractions.schedule import OUT, A, B, plan
 from tests.runtime.llvm.frontends import (
     Convolution,
     convolve,

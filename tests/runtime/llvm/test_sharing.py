@@ -8,7 +8,9 @@ import pytest
 import graphc as gc
 from passes import program as programs
 from passes.stages import listening
-from runtime.llvm_backend import backend, library, native_steps
+from runtime.llvm_backend import backend
+from runtime.llvm_backend.engine import library
+from runtime.llvm_backend.native import native_steps
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ def graph():
 
 
 def test_runs_beyond_the_words_there_are_wait_for_one_another(monkeypatch):
-    monkeypatch.setattr("runtime.llvm_backend.call.MOST_STATES", 2)
+    monkeypatch.setattr("runtime.llvm_backend.table.call.MOST_STATES", 2)
     x = gc.placeholder("float32", (3,), name="x")
     gate = threading.Barrier(6)
     y = gc.py_func(lambda v: v + 1, [x], ("float32", (3,))) * 2.0

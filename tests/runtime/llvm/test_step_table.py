@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from graphc.errors import VerificationError
-from runtime.llvm_backend.library import Module, load
-from runtime.llvm_backend.polling import DEADLINE, TICK
-from runtime.llvm_backend.steploop import (
+from runtime.llvm_backend.engine.library import Module, load
+from runtime.llvm_backend.table.polling import DEADLINE, TICK
+from runtime.llvm_backend.table.steploop import (
     DETAIL,
     DONE,
     FAILED,
@@ -23,7 +23,7 @@ from runtime.llvm_backend.steploop import (
     VALUE,
     run_function,
 )
-from runtime.llvm_backend.steptable import FAIL_TEXT, RunWords, TableBuilder, bits_of
+from runtime.llvm_backend.table.steptable import FAIL_TEXT, RunWords, TableBuilder, bits_of
 
 # out[i] = x[i] * a + b for i < n; the block: out, x, n, a, b
 SCALE = """
@@ -441,7 +441,7 @@ def test_a_builder_refuses_what_has_no_end():
 
 INTERRUPTED = """
 import os, signal, threading, time
-from runtime.llvm_backend.steptable import RunWords, TableBuilder
+from runtime.llvm_backend.table.steptable import RunWords, TableBuilder
 builder = TableBuilder()
 x = builder.word()
 with builder.repeated():

@@ -9,8 +9,8 @@ import pytest
 from graphc.conversion import round_to_bfloat16
 from graphc.op import OPS
 from graphc.types import BFLOAT16, FLOAT16, FLOAT32, FLOAT64
-from runtime.llvm_backend import library
-from runtime.llvm_backend.text import Target
+from runtime.llvm_backend.engine import library
+from runtime.llvm_backend.ir.text import Target
 from tests.runtime.llvm.elementwise_kernels import Body, Input, Operation, elementwise_kernel, host_target
 
 BOUNDS = {FLOAT32: 2.5, FLOAT64: 2.0}

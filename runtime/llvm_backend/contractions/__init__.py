@@ -1,0 +1,1 @@
+"""Kernels of contractions: matrix products, convolutions, attention, with what follows them."""

@@ -1,0 +1,204 @@
+"""Block kernel: contracts that share outer dims, one after another for each of their indices.
+
+What members hand each other lies in scratch of the chunk that runs them and never leaves the cache; so
+attention is four or five contracts a head, and its scores are never an array. A member is a whole kernel
+with an argument block on the stack; for each index its pointers are moved along the outer dims.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from graphc.sizes import Size, product
+from runtime.llvm_backend.contractions.contraction import Access, Block, Contract, Dim, Expression
+from runtime.llvm_backend.contractions.driver import PARTIALS, SCRATCH, Phase
+from runtime.llvm_backend.contractions.kernel import Kernel, write_contraction
+from runtime.llvm_backend.contractions.registers import VectorUnit
+from runtime.llvm_backend.contractions.tile import EmitStep, emit_scalar_step
+from runtime.llvm_backend.ir import lanes
+from runtime.llvm_backend.ir.text import Module, Target
+from runtime.llvm_backend.ir.writer import Value, Writer
+from runtime.llvm_backend.table.scratch import ALIGNMENT, part_bytes, write_claiming
+
+_MOST_CHUNKS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """A contract without the outer dims, each access of it in a buffer of its own, and its kernel."""
+
+    accesses: Mapping[str, Access]
+    kernel: Kernel
+
+
+def emit_block(
+    block: Block,
+    machine: VectorUnit,
+    name: str = "kernel",
+    *,
+    target: Target | None = None,
+    emit_step: EmitStep = emit_scalar_step,
+) -> Kernel:
+    """The kernel of a block, called as that of a contract is; a chunk is a range of outer indices."""
+    module = Module(target or Target())
+    members = []
+    for number, contract in enumerate(block.contracts):
+        inner, accesses = _within(contract, {dim.name for dim in block.outer})
+        kernel = write_contraction(inner, machine, f"{name}.{number}", module, emit_step)
+        members.append(_Member(accesses, kernel))
+    own = {scratch.buffer for scratch in block.scratch}
+    used = (access.buffer for member in members for access in member.accesses.values())
+    buffers = tuple(dict.fromkeys(buffer for buffer in used if buffer not in own))
+    w = Writer(len(buffers) + 3, module)
+    slots = {buffer: slot for slot, buffer in enumerate((*buffers, SCRATCH))}
+    offsets, size = _lay_out(block, members)
+    phase = Phase(name, lambda w: _count(w, block.outer))
+    w.begin(f"internal void @{name}.within(ptr %block, ptr %scratch, i64 %chunk) noinline nounwind")
+    _Driver(w, block, members, slots, offsets).write(phase)
+    w.end()
+    write_claiming(w, name, f"{name}.within", slots[SCRATCH], size)
+    w.begin(f"void @{name}.plan(ptr %block) nounwind")
+    w.do(f"store i64 {phase.count(w)}, ptr {w.address('%block', len(buffers) + 2, 'i64')}, align 8")
+    w.end()
+    inside = (member.kernel.text.replace("define void @", "define internal void @") for member in members)
+    return Kernel(
+        name=name,
+        text="\n".join((module.text, *inside, w.functions())),
+        buffers=buffers,
+        words=tuple(w.words),
+        phases=(phase,),
+        scratch_size=size,
+        shared_size=0,
+        schedules=tuple(schedule for member in members for schedule in member.kernel.schedules),
+    )
+
+
+def _count(w: Writer, outer: Sequence[Dim]) -> Value:
+    return w.min(_MOST_CHUNKS, w.word(product(dim.size for dim in outer)))
+
+
+def _within(contract: Contract, outer: set[str]) -> tuple[Contract, dict[str, Access]]:
+    """The contract of one outer index; and what each of its buffers is an access of."""
+    accesses: dict[str, Access] = {}
+
+    def own(access: Access) -> Access:
+        buffer = f"{access.buffer}.{len(accesses)}"
+        accesses[buffer] = access
+        strides = {name: stride for name, stride in access.strides.items() if name not in outer}
+        return replace(access, buffer=buffer, strides=strides)
+
+    def over(expression: Expression) -> Expression:
+        return replace(expression, reads=tuple(map(own, expression.reads)))
+
+    return (
+        Contract(
+            tuple(dim for dim in contract.dims if dim.name not in outer),
+            tuple(map(own, contract.ins)),
+            own(contract.out),
+            contract.combine,
+            tuple(map(over, contract.prologue)),
+            over(contract.epilogue),
+            tuple((value, own(access)) for value, access in contract.also),
+        ),
+        accesses,
+    )
+
+
+def _lay_out(block: Block, members: Sequence[_Member]) -> tuple[dict[str, Size], Size]:
+    """Where a part of the scratch has each buffer, each member's own scratch and partial sums; its size."""
+    offsets: dict[str, Size] = {}
+    size: Size = ALIGNMENT
+    wanted = [(each.buffer, each.size * each.dtype.itemsize) for each in block.scratch]
+    for number, member in enumerate(members):
+        wanted.append((f"{SCRATCH} {number}", member.kernel.scratch_size))
+        wanted.append((f"{PARTIALS} {number}", member.kernel.shared_size))
+    for buffer, many in wanted:
+        offsets[buffer] = size
+        size = size + part_bytes(many, 1)
+    return offsets, size
+
+
+class _Driver:
+    """The loop over outer indices, around the phases of every member."""
+
+    def __init__(
+        self,
+        w: Writer,
+        block: Block,
+        members: Sequence[_Member],
+        slots: Mapping[str, int],
+        offsets: Mapping[str, Size],
+    ) -> None:
+        self.w, self.block, self.members, self.slots, self.offsets = w, block, members, slots, offsets
+        self.scratch = {scratch.buffer for scratch in block.scratch}
+
+    def write(self, phase: Phase) -> None:
+        """Writes the body of the kernel."""
+        w = self.w
+        blocks = [self._begin(number, member) for number, member in enumerate(self.members)]
+        count, chunks = w.word(product(dim.size for dim in self.block.outer)), phase.count(w)
+        start = w.div(w.mul("%chunk", count), chunks)
+        stop = w.div(w.mul(w.add("%chunk", 1), count), chunks)
+
+        def index(at: Value, _: list[str]) -> None:
+            indices = self._split(at)
+            for member, words in zip(self.members, blocks, strict=True):
+                self._run(member, words, indices)
+
+        w.loop(stop, index, start=start)
+
+    def _begin(self, number: int, member: _Member) -> str:
+        """A member's argument block, with all that does not depend on the outer index."""
+        w, kernel = self.w, member.kernel
+        words = w.value(f"alloca [{kernel.first_word + len(kernel.words)} x i64], align 8")
+        if kernel.scratch_size != 0:
+            self._put(words, kernel.scratch_word, "ptr", self._inside(f"{SCRATCH} {number}"))
+        if PARTIALS in kernel.buffers:
+            place = kernel.buffers.index(PARTIALS)
+            self._put(words, place, "ptr", self._inside(f"{PARTIALS} {number}"))
+        self._put(words, kernel.scratch_word + 1, "i64", "0")
+        for place, size in enumerate(kernel.words):
+            self._put(words, kernel.first_word + place, "i64", str(w.word(size)))
+        w.do(f"call void @{kernel.name}.plan(ptr {words})")
+        return words
+
+    def _put(self, words: str, place: int, type: str, value: str) -> None:
+        self.w.do(f"store {type} {value}, ptr {self.w.address(words, place, 'i64')}, align 8")
+
+    def _inside(self, buffer: str) -> str:
+        return self.w.address("%scratch", self.w.word(self.offsets[buffer]), "i8")
+
+    def _split(self, at: Value) -> dict[str, Value]:
+        """The index of each outer dim; the last runs fastest."""
+        w, found = self.w, {}
+        for dim in reversed(self.block.outer):
+            size = w.word(dim.size)
+            if dim is self.block.outer[0]:
+                found[dim.name] = at
+            else:
+                found[dim.name], at = w.rem(at, size), w.div(at, size)
+        return found
+
+    def _run(self, member: _Member, words: str, indices: Mapping[str, Value]) -> None:
+        """Moves the pointers of a member and runs all chunks of its phases."""
+        w, kernel = self.w, member.kernel
+        for buffer, access in member.accesses.items():
+            if access.buffer in self.scratch:
+                base = self._inside(access.buffer)
+            else:
+                slot = w.address("%block", self.slots[access.buffer], "ptr")
+                base = w.value(f"load ptr, ptr {slot}, align 8")
+            offset: Value = 0
+            for name, index in indices.items():
+                offset = w.add(offset, w.mul(index, w.word(access.stride(name))))
+            place = w.address(base, offset, lanes.scalar_type(access.dtype))
+            self._put(words, kernel.buffers.index(buffer), "ptr", place)
+        for number, phase in enumerate(kernel.phases):
+            slot = w.address(words, kernel.first_count + number, "i64")
+            count = w.value(f"load i64, ptr {slot}, align 8")
+            w.loop(count, partial(self._call, phase.name, words))
+
+    def _call(self, name: str, words: str, chunk: Value, _: list[str]) -> None:
+        self.w.do(f"call void @{name}(ptr {words}, i64 {chunk})")

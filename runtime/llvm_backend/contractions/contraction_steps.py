@@ -1,0 +1,202 @@
+"""Contraction steps: which ops of a program are contractions, and of what strides.
+
+Operands are the buffers ``x0``, ``x1``; the result is ``out``, which is dense, but for `embed`, which writes
+among zeros.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from graphc.ops.equation import Label, label, measure, order, split
+from graphc.sizes import Size
+from graphc.tensor import Tensor
+from graphc.types import (
+    BFLOAT16,
+    BOOL,
+    FLOAT16,
+    FLOAT32,
+    FLOAT64,
+    UINT8,
+    UINT16,
+    UINT32,
+    UINT64,
+    DType,
+    TensorType,
+)
+from runtime.llvm_backend.contractions.contraction import (
+    Access,
+    Combine,
+    Contract,
+    Dim,
+    Expression,
+    Step,
+    row_major,
+)
+from runtime.llvm_backend.contractions.pairs import ROUNDED
+from runtime.llvm_backend.native.strided import Look, Strided, is_inside, is_strided, see, see_dense
+
+Front = Callable[[Tensor, Look], Contract | None]
+_BITS = {1: UINT8, 2: UINT16, 4: UINT32, 8: UINT64}
+
+
+def plain_contract(node: Tensor, look: Look = see_dense) -> Contract | None:
+    """What `node` is as a contraction of operands that are seen as `look` says; None where it is none."""
+    types = [each.type for each in (node, *node.inputs)]
+    if any(not isinstance(t, TensorType) or t.shape is None for t in types):
+        return None
+    if is_strided(node):
+        return _moved(node, range(len(node.result.sizes)), see(node, look(node.inputs[0])))
+    make = _FRONT.get(node.op.name)
+    return None if make is None else make(node, look)
+
+
+def _multiplies(dtype: DType) -> bool:
+    """Whether products of `dtype` are as NumPy has them."""
+    return dtype is not BOOL
+
+
+def _matmul(node: Tensor, look: Look) -> Contract | None:
+    x, y = (operand.result.sizes for operand in node.inputs)
+    if len(x) == 1 and len(y) == 1:
+        return _equation(node, "k,k->", look)
+    left = "k" if len(x) == 1 else "...mk"
+    right = "k" if len(y) == 1 else "...kn"
+    rest = ("m" if len(x) > 1 else "") + ("n" if len(y) > 1 else "")
+    return _equation(node, f"{left},{right}->...{rest}", look)
+
+
+def _einsum(node: Tensor, look: Look) -> Contract | None:
+    equation: str = node.attrs["equation"]
+    return _equation(node, equation, look) if len(node.inputs) <= 2 else None
+
+
+def _equation(node: Tensor, equation: str, look: Look) -> Contract | None:
+    if not _multiplies(node.dtype) or any(x.dtype is not node.dtype for x in node.inputs):
+        return None
+    terms, output = split(equation)
+    types = [operand.result for operand in node.inputs]
+    rows = [label(term, type) for term, type in zip(terms, types, strict=True)]
+    extents = measure(rows, types)
+    kept = order(output, extents)
+    narrow = node.dtype is BFLOAT16  # which arrays hold as float32, and whose sums are rounded
+    held = FLOAT32 if narrow else node.dtype
+    accesses = [
+        _access(f"x{i}", row, x.result, extents, look(x), held)
+        for i, (row, x) in enumerate(zip(rows, node.inputs, strict=True))
+    ]
+    if len(accesses) == 1:
+        return None if narrow else _combined("add", kept, extents, accesses[0], node.dtype)
+    made = Contract(_dims(kept, extents), tuple(accesses), _out(kept, extents, held), "multiply_add")
+    return replace(made, epilogue=ROUNDED, values=BFLOAT16) if narrow else made
+
+
+def _access(
+    buffer: str,
+    row: Sequence[Label],
+    type: TensorType,
+    extents: dict[Label, Size],
+    seen: Strided,
+    bits: DType | None = None,
+) -> Access:
+    """An operand whose axes have these labels; a label twice is a diagonal, a size of 1 repeats."""
+    strides: dict[str, Size] = {}
+    for x, size, stride in zip(row, type.sizes, seen.strides, strict=True):
+        if size != 1 or extents[x] == 1:
+            strides[_name(x)] = strides.get(_name(x), 0) + stride
+    return Access(buffer, seen.offset, strides, bits or type.dtype)
+
+
+def _name(label: Label) -> str:
+    return f"d{label}".replace("-", "_")
+
+
+def _dims(kept: Sequence[Label], extents: dict[Label, Size]) -> tuple[Dim, ...]:
+    return tuple(Dim(_name(x), extents[x]) for x in dict.fromkeys((*kept, *extents)))
+
+
+def _out(kept: Sequence[Label], extents: dict[Label, Size], dtype: DType) -> Access:
+    return Access("out", 0, row_major([_name(x) for x in kept], [extents[x] for x in kept]), dtype)
+
+
+def _reduction(combine: Combine) -> Front:
+    def make(node: Tensor, look: Look) -> Contract | None:
+        (x,) = node.inputs
+        axes = node.attrs["axis"]
+        rank = len(x.result.sizes)
+        axes = tuple(range(rank)) if axes is None else axes
+        if x.dtype is BFLOAT16 or node.dtype in (BFLOAT16, BOOL):  # a sum of bool counts in integers
+            return None
+        row: tuple[Label, ...] = tuple(range(rank))
+        extents = dict(zip(row, x.result.sizes, strict=True))
+        kept = [i for i in row if i not in axes]
+        if combine != "add" and any(extents[i] == 0 for i in axes):
+            return None
+        return _combined(combine, kept, extents, _access("x0", row, x.result, extents, look(x)), node.dtype)
+
+    return make
+
+
+def _combined(
+    combine: Combine, kept: Sequence[Label], extents: dict[Label, Size], x: Access, dtype: DType
+) -> Contract:
+    """One operand combined over what is not kept; sums of floats go through float64."""
+    total = dtype
+    if combine == "add":
+        total = FLOAT64 if dtype.is_floating else dtype
+    elif dtype is FLOAT16:
+        total = FLOAT32
+    widen = Expression((), (Step("cast", (0,), total),)) if total is not x.dtype else Expression()
+    narrow = Expression((), (Step("cast", (0,), dtype),)) if total is not dtype else Expression()
+    return Contract(_dims(kept, extents), (x,), _out(kept, extents, dtype), combine, (widen,), narrow)
+
+
+# Movement: elements of any dtype are copied as bits.
+
+
+def _moved(node: Tensor, row: Sequence[Label], seen: Strided) -> Contract:
+    """What is `seen`, with axes of the labels `row`, as a result whose axes are 0, 1, ..."""
+    kept: list[Label] = list(range(len(node.result.sizes)))
+    extents: dict[Label, Size] = dict(zip(kept, node.result.sizes, strict=True))
+    bits = _BITS[node.dtype.numpy.itemsize]
+    type = node.result if is_strided(node) else node.inputs[0].result
+    access = _access("x0", row, type, extents, seen, bits)
+    return Contract(_dims(kept, extents), (access,), _out(kept, extents, bits), "add")
+
+
+def _broadcast(node: Tensor, look: Look) -> Contract:
+    (x,) = node.inputs
+    rank, own = len(node.result.sizes), len(x.result.sizes)
+    return _moved(node, range(rank - own, rank), look(x))
+
+
+def _embed(node: Tensor, look: Look) -> Contract | None:
+    """The operand among zeros: those are written before."""
+    (x,), attrs = node.inputs, node.attrs
+    if not is_inside(attrs["shape"], attrs["starts"], x.result.sizes, attrs["steps"]):
+        return None
+    row: list[Label] = list(range(len(x.result.sizes)))
+    extents: dict[Label, Size] = dict(zip(row, x.result.sizes, strict=True))
+    bits = _BITS[node.dtype.numpy.itemsize]
+    dense, offset, strides = see_dense(node), 0, {}
+    for i, (start, step, stride) in enumerate(
+        zip(attrs["starts"], attrs["steps"], dense.strides, strict=True)
+    ):
+        offset = offset + start * stride
+        strides[_name(i)] = step * stride
+    if any(size == 0 for size in x.result.sizes):
+        offset = 0
+    access = _access("x0", row, x.result, extents, look(x), bits)
+    return Contract(_dims(row, extents), (access,), Access("out", offset, strides, bits), "add")
+
+
+_FRONT: dict[str, Front] = {
+    "matmul": _matmul,
+    "einsum": _einsum,
+    "sum": _reduction("add"),
+    "max": _reduction("max"),
+    "min": _reduction("min"),
+    "broadcast_to": _broadcast,
+    "embed": _embed,
+}

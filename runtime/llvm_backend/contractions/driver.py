@@ -1,0 +1,349 @@
+"""Driver: loops over units, blocks of the reduction, panels and tiles around the micro-kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from graphc.sizes import Size
+from graphc.types import DType
+from runtime.llvm_backend.contractions.contraction import Contract
+from runtime.llvm_backend.contractions.grid import Grid, lay_out
+from runtime.llvm_backend.contractions.microkernel import write_tile
+from runtime.llvm_backend.contractions.packing import (
+    COPY,
+    PACK,
+    copy_elements,
+    packed_loops,
+    panel_elements,
+    row_stride,
+    write_copy,
+    write_pack,
+)
+from runtime.llvm_backend.contractions.registers import VectorUnit
+from runtime.llvm_backend.contractions.schedule import OUT, A, B, Loop, Schedule
+from runtime.llvm_backend.contractions.tile import (
+    EmitStep,
+    Frame,
+    Masks,
+    Tile,
+    advance,
+    call_tile,
+    tile_start,
+    visit_panel,
+    visit_tile,
+)
+from runtime.llvm_backend.ir import lanes
+from runtime.llvm_backend.ir.writer import Value, Writer
+from runtime.llvm_backend.table.scratch import part_bytes, write_claiming
+
+PARTIALS = "partials"  # the buffer of partial sums, which all threads share
+SCRATCH = "scratch"  # the slot of the memory that chunks have while they run
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A function ``void name(ptr block, i64 chunk)`` of a kernel, and the formula of its chunks."""
+
+    name: str
+    count: Callable[[Writer], Value]
+
+
+def make_frame(
+    contract: Contract, schedule: Schedule, machine: VectorUnit, name: str, emit_step: EmitStep
+) -> Frame:
+    """What the parts of the kernel share."""
+    total = contract.accumulator
+    flagged = schedule.cut or schedule.block is not None or schedule.outer > 0
+    direct = contract.out.dtype == total and contract.epilogue.result_dtype(total) == total
+    dtypes: list[DType] = [access.dtype if access else total for access in schedule.operands]
+    rows = schedule.rows
+    if schedule.pack:
+        dtypes[B] = total
+    if schedule.copy:
+        dtypes[A] = total
+        rows = (rows[-1].moving(A, row_stride(schedule)),)
+    if flagged and not direct:
+        dtypes[OUT] = total
+    return Frame(
+        name=name,
+        contract=contract,
+        schedule=schedule,
+        machine=machine,
+        emit_step=emit_step,
+        flagged=flagged,
+        direct=direct,
+        counted=schedule.block is not None,
+        dtypes=tuple(dtypes),
+        inner=packed_loops(schedule),
+        rows=rows,
+    )
+
+
+def _advance_plain(
+    w: Writer, frame: Frame, pointers: Mapping[int, str], loop: Loop, index: Value
+) -> dict[int, str]:
+    """The pointers moved along a loop, where operands still lie as they do in memory."""
+    found = {}
+    for x, pointer in pointers.items():
+        dtype = frame.dtypes[OUT] if x == OUT else frame.access(x).dtype
+        found[x] = w.address(pointer, w.mul(index, w.word(loop.strides[x])), lanes.scalar_type(dtype))
+    return found
+
+
+def span_of(contract: Contract) -> tuple[Size, Size]:
+    """Elements between the first and the last of the output, and how far its index 0 is from the first."""
+    span: Size = 1
+    shift: Size = 0
+    for dim in contract.output_dims:
+        stride = contract.out.stride(dim.name)
+        if isinstance(stride, int) and stride < 0:
+            shift = shift + (dim.size - 1) * -stride
+            stride = -stride
+        span = span + (dim.size - 1) * stride
+    return span, shift
+
+
+def pointer_of(w: Writer, slots: Mapping[str, int], buffer: str, offset: Size, dtype: DType) -> str:
+    """The address of element `offset` of a buffer of the argument block."""
+    slot = w.address("%block", slots[buffer], "ptr")
+    return w.address(w.value(f"load ptr, ptr {slot}, align 8"), w.word(offset), lanes.scalar_type(dtype))
+
+
+def write_main(
+    w: Writer,
+    frame: Frame,
+    slots: Mapping[str, int],
+    span: Size,
+    shift: Size,
+    gate: Callable[[Writer, Value], Value] = lambda w, chunks: chunks,
+) -> Phase:
+    """The phase that computes the contract of `frame`; `gate` may keep it from being run."""
+    schedule = frame.schedule
+    size = part_bytes(panel_elements(schedule) + copy_elements(schedule), frame.accumulator.itemsize)
+    if size == 0:
+        w.begin(f"void @{frame.name}(ptr %block, i64 %chunk) nounwind")
+    else:
+        w.begin(f"internal void @{frame.name}.within(ptr %block, ptr %scratch, i64 %chunk) noinline nounwind")
+    driver = Driver(w, frame, slots, span, shift)
+    driver.write()
+    w.end()
+    if size != 0:
+        write_claiming(w, frame.name, f"{frame.name}.within", slots[SCRATCH], size)
+    for tile in driver.tiles:
+        write_tile(w, frame, tile)
+    if frame.schedule.pack:
+        write_pack(w, frame)
+    if frame.schedule.copy:
+        write_copy(w, frame)
+    return Phase(frame.name, lambda w: gate(w, lay_out(w, frame).chunks))
+
+
+class Driver:
+    """The loop nest of the main phase, outermost first: a method for each level."""
+
+    def __init__(self, w: Writer, frame: Frame, slots: Mapping[str, int], span: Size, shift: Size) -> None:
+        self.w, self.frame, self.schedule, self.slots = w, frame, frame.schedule, slots
+        self.span, self.shift = span, shift
+        self.split = frame.schedule.cut or (frame.flagged and not frame.direct)
+        self.tiles: dict[Tile, None] = {}  # in the order of their first use
+        self.grid: Grid
+
+    def write(self) -> None:
+        """Writes the body of the kernel."""
+        w, frame = self.w, self.frame
+        self.grid = lay_out(w, frame)
+        total = lanes.scalar_type(frame.accumulator)
+        self.base = {
+            x: pointer_of(
+                w, self.slots, frame.access(x).buffer, frame.access(x).offset, frame.access(x).dtype
+            )
+            for x in frame.used
+        }
+        if self.split:
+            self.partials = pointer_of(w, self.slots, PARTIALS, self.shift, frame.accumulator)
+        self.panel = "%scratch"
+        self.copied = w.address("%scratch", w.word(panel_elements(self.schedule)), total)
+        chunks, units = self.grid.chunks, self.grid.units
+        start = w.div(w.mul("%chunk", units), chunks)
+        stop = w.div(w.mul(w.add("%chunk", 1), units), chunks)
+        w.loop(stop, lambda unit, _: self._unit(unit), start=start)
+
+    def _unit(self, unit: Value) -> None:
+        w, grid = self.w, self.grid
+        group, rest = w.rem(unit, grid.groups), w.div(unit, grid.groups)
+        part, rest = w.rem(rest, grid.parts), w.div(rest, grid.parts)
+        cut, index = w.rem(rest, grid.cuts), w.div(rest, grid.cuts)
+        pointers = self._enter(self.base, self.schedule.batch, index)
+        if self.split:
+            pointers[OUT] = self._target(pointers[OUT], index, cut)
+        first = w.div(w.mul(cut, grid.blocks), grid.cuts)
+        stop = w.div(w.mul(w.add(cut, 1), grid.blocks), grid.cuts)
+
+        def block(number: Value, _: list[str]) -> None:
+            begun = w.compare("eq", number, first)
+            ended = w.compare("eq", w.add(number, 1), stop)
+            if self.schedule.cut:
+                ended = w.both(ended, w.compare("eq", grid.cuts, 1))
+            self._block(number, pointers, part, group, (begun, ended))
+
+        if grid.blocks == 1:
+            block(0, [])
+        else:
+            w.loop(stop, block, start=first)
+
+    def _enter(self, pointers: Mapping[int, str], loops: tuple[Loop, ...], index: Value) -> dict[int, str]:
+        """The pointers at one flat index of a nest, whose last loop runs fastest."""
+        w, found = self.w, dict(pointers)
+        for number, loop in enumerate(reversed(loops)):
+            if number == len(loops) - 1:
+                return _advance_plain(w, self.frame, found, loop, index)
+            size = w.word(loop.size)
+            found = _advance_plain(w, self.frame, found, loop, w.rem(index, size))
+            index = w.div(index, size)
+        return found
+
+    def _target(self, out: str, index: Value, cut: Value) -> str:
+        """Where the tile's sums go: the output, or the partial sums of this cut, which lie alike."""
+        w, frame = self.w, self.frame
+        moved = self._enter({OUT: self.partials}, self.schedule.batch, index)[OUT]
+        there = w.address(moved, w.mul(cut, w.word(self.span)), lanes.scalar_type(frame.accumulator))
+        if not frame.direct:
+            return there
+        sole = w.compare("eq", self.grid.cuts, 1)
+        if sole in ("true", "false"):
+            return out if sole == "true" else there
+        return w.value(f"select i1 {sole}, ptr {out}, ptr {there}")
+
+    def _block(
+        self, number: Value, pointers: dict[int, str], part: Value, group: Value, flags: tuple[str, str]
+    ) -> None:
+        """One block of the reduction."""
+        w, schedule, grid = self.w, self.schedule, self.grid
+        at, index = w.rem(number, grid.of_loop), w.div(number, grid.of_loop)
+        pointers = self._enter(pointers, schedule.reduction[: schedule.outer], index)
+        count: Value = 0
+        if schedule.block is not None:
+            loop = schedule.inner[0]
+            size = w.word(loop.size)
+            start = w.div(w.mul(at, size), grid.of_loop)
+            count = w.sub(w.div(w.mul(w.add(at, 1), size), grid.of_loop), start)
+            pointers = _advance_plain(w, self.frame, pointers, loop, start)
+        levels = grid.levels[grid.level]
+        rows = w.div(w.mul(part, levels), grid.parts), w.div(w.mul(w.add(part, 1), levels), grid.parts)
+        if schedule.copy:
+            pointers[A] = self._copy(pointers, rows, count)
+        first = w.div(w.mul(group, grid.panels), grid.groups)
+        stop = w.div(w.mul(w.add(group, 1), grid.panels), grid.groups)
+        w.loop(stop, lambda panel, _: self._panel(panel, pointers, rows, count, flags), start=first)
+
+    def _copy(self, pointers: Mapping[int, str], rows: tuple[Value, Value], count: Value) -> str:
+        """Copies the rows of this unit; gives where row 0 would be."""
+        w, frame, schedule = self.w, self.frame, self.schedule
+        loop = schedule.rows[-1]
+        start, stop = (tile_start(w, w.word(loop.size), schedule.height, index) for index in rows)
+        operands = (A, *frame.reads(A)) if frame.prologue(A).steps else (A,)
+        sources = _advance_plain(w, frame, {x: pointers[x] for x in operands}, loop, start)
+        arguments = ", ".join(f"ptr {sources[x]}" for x in operands)
+        w.do(
+            f"call void @{frame.name}{COPY}(ptr %block, {arguments}, ptr {self.copied}, i64 {count}, "
+            f"i64 {w.sub(stop, start)})"
+        )
+        back = w.sub(0, w.mul(start, w.word(row_stride(schedule))))
+        return w.value(f"getelementptr {lanes.scalar_type(frame.accumulator)}, ptr {self.copied}, i64 {back}")
+
+    def _panel(
+        self,
+        panel: Value,
+        pointers: Mapping[int, str],
+        rows: tuple[Value, Value],
+        count: Value,
+        flags: tuple[str, str],
+    ) -> None:
+        """One panel of the column: B is packed here, and all rows of the unit use it."""
+        w, frame, schedule = self.w, self.frame, self.schedule
+        size = w.word(schedule.column.size)
+
+        def run(across: int, masks: Masks, clamped: bool, start: Value, valid: Value) -> None:
+            moved = _advance_plain(w, frame, pointers, schedule.column, start)
+            steps: tuple[Value, ...] = ()
+            if schedule.pack:
+                moved[B], steps = self._pack(moved, rows, count, valid)
+            tile = Tile(schedule.pair, schedule.height, False, across, masks, clamped)
+            self._rows(0, tile, moved, rows, (count, valid, *steps), flags)
+
+        if schedule.form == "outer":
+            visit_panel(w, frame, size, panel, lambda n, masks, at, valid: run(n, masks, False, at, valid))
+        else:
+            visit_tile(
+                w, size, schedule.vectors, panel, lambda n, edge, at, valid: run(n, "none", edge, at, valid)
+            )
+
+    def _pack(
+        self, pointers: Mapping[int, str], rows: tuple[Value, Value], count: Value, valid: Value
+    ) -> tuple[str, tuple[Value, ...]]:
+        """Packs a panel; gives where B is now, and its steps where the run has decided."""
+        w, frame, schedule = self.w, self.frame, self.schedule
+        operands = (B, *frame.reads(B)) if frame.prologue(B).steps else (B,)
+        arguments = ", ".join(f"ptr {pointers[x]}" for x in operands)
+        steps = [w.word(loop.strides[B]) for loop in frame.inner]
+        plain = [w.word(loop.strides[B]) for loop in schedule.inner]
+
+        def pack() -> list[str]:
+            w.do(
+                f"call void @{frame.name}{PACK}(ptr %block, {arguments}, ptr {self.panel}, i64 {count}, "
+                f"i64 {valid})"
+            )
+            return [self.panel, *map(str, steps)]
+
+        if not schedule.adaptive:
+            return pack()[0], ()
+        across = [w.word(loop.size) for loop in schedule.rows]
+        across[self.grid.level] = w.mul(w.sub(rows[1], rows[0]), self._extent())
+        many: Value = 1
+        for size in across:
+            many = w.mul(many, size)
+        worth = w.compare("sge", many, 8 * schedule.height * schedule.pair)
+        found = w.choose(worth, pack, lambda: [pointers[B], *map(str, plain)], ["ptr", *["i64"] * len(steps)])
+        return found[0], tuple(found[1:])
+
+    def _extent(self) -> int:
+        """How many rows an index of the divided level stands for."""
+        steps = (self.schedule.pair, self.schedule.height)[-(2 if self.schedule.pair > 1 else 1) :]
+        place = self.grid.level - len(self.schedule.rows) + len(steps)
+        return steps[place] if place >= 0 else 1
+
+    def _rows(
+        self,
+        level: int,
+        tile: Tile,
+        pointers: dict[int, str],
+        rows: tuple[Value, Value],
+        numbers: tuple[Value, ...],
+        flags: tuple[str, str],
+    ) -> None:
+        """The loops over rows, from `level` inward; the divided one runs over this unit's part."""
+        w, frame, grid = self.w, self.frame, self.grid
+        start, stop = rows if level == grid.level else (0, grid.levels[level])
+        loop = frame.rows[level]
+        depth = len(frame.rows) - level  # 1: the last, 2: the pair's
+
+        def step(index: Value, _: list[str]) -> None:
+            if depth > 2 or (depth == 2 and tile.pair == 1 and frame.schedule.pair == 1):
+                moved = advance(w, frame, pointers, loop, index)
+                self._rows(level + 1, tile, moved, rows, numbers, flags)
+                return
+
+            def visit(extent: int, clamped: bool, at: Value, valid: Value) -> None:
+                moved = advance(w, frame, pointers, loop, at)
+                if depth == 2:
+                    self._rows(level + 1, replace(tile, pair=extent), moved, rows, numbers, flags)
+                    return
+                leaf = replace(tile, height=extent, clamped=clamped)
+                self.tiles[leaf] = None
+                call_tile(w, frame, leaf, moved, (numbers[0], valid, *numbers[1:]), flags)
+
+            size = w.word(loop.size)
+            visit_tile(w, size, frame.schedule.pair if depth == 2 else frame.schedule.height, index, visit)
+
+        w.loop(stop, step, start=start)

@@ -1,0 +1,112 @@
+"""Grid: how the outputs of a contract are handed out as chunks; a formula of its sizes alone.
+
+A unit is one (batch, cut of the reduction, part of the rows, group of panels); a chunk is a range of
+units. Neither depends on how many threads there are, so neither do the results. The formulas are written
+with a `Writer`: they become machine code, or numbers where an `Evaluator` writes them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from graphc.sizes import product
+from runtime.llvm_backend.contractions.lane_choice import estimate
+from runtime.llvm_backend.contractions.schedule import LONG_REDUCTION, Schedule
+from runtime.llvm_backend.contractions.tile import Frame, panel_count, tile_count
+from runtime.llvm_backend.ir.writer import Value, Writer
+
+_MOST_CHUNKS = 64
+_GRAIN, _LIGHT_GRAIN = 1 << 20, 1 << 16  # steps that are worth a chunk of their own
+_FEW_ROWS = 8  # below, a step waits for memory
+_ROWS_PER_PACK = 96  # rows that should share the packing of a panel
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Counts of everything a kernel loops over.
+
+    Attributes:
+        batch, cuts, parts, groups: units are their product.
+        blocks: of the reduction, all cuts together; `of_loop` of them lie in one run of the blocked loop.
+        panels: of the column.
+        level: which level of the rows is divided in parts; `levels` are the counts of all.
+    """
+
+    batch: Value
+    cuts: Value
+    parts: Value
+    groups: Value
+    blocks: Value
+    of_loop: Value
+    panels: Value
+    level: int
+    levels: tuple[Value, ...]
+    units: Value
+    chunks: Value
+
+
+def row_levels(w: Writer, schedule: Schedule) -> tuple[Value, ...]:
+    """How often each level of the rows runs: whole loops, then tiles of the pair, then tiles of the last."""
+    tiled = 2 if schedule.pair > 1 else 1
+    whole = [w.word(loop.size) for loop in schedule.rows[:-tiled]]
+    steps = (schedule.pair, schedule.height)[-tiled:]
+    return (
+        *whole,
+        *(
+            tile_count(w, w.word(loop.size), step)
+            for loop, step in zip(schedule.rows[-tiled:], steps, strict=True)
+        ),
+    )
+
+
+def lay_out(w: Writer, frame: Frame) -> Grid:
+    """The grid of a kernel, as values of the function being written."""
+    schedule = frame.schedule
+    batch = w.word(product(loop.size for loop in schedule.batch))
+    steps = product(loop.size for loop in schedule.reduction)
+    of_loop: Value = 1
+    if schedule.block is not None:
+        of_loop = w.max(1, w.ceil_div(w.word(schedule.inner[0].size), schedule.block))
+    blocks = w.mul(w.word(product(loop.size for loop in schedule.reduction[: schedule.outer])), of_loop)
+    cuts: Value = 1
+    if schedule.cut:
+        cuts = w.max(1, w.min(blocks, w.ceil_div(w.word(steps), LONG_REDUCTION)))
+    panels = panel_count(w, frame, w.word(schedule.column.size))
+    levels = row_levels(w, schedule)
+    level = max(range(len(levels)), key=lambda i: _many(schedule, i))
+
+    rows = product(loop.size for loop in schedule.rows)
+    work = w.word(product((rows, schedule.column.size, steps, product(x.size for x in schedule.batch))))
+    few = isinstance(rows, int) and rows < _FEW_ROWS
+    light = few or schedule.lanes_in_a or len(frame.contract.ins) == 1
+    wanted = w.max(1, w.min(_MOST_CHUNKS, w.ceil_div(work, _LIGHT_GRAIN if light else _GRAIN)))
+    others = w.max(1, w.mul(batch, cuts))
+    most_parts = w.max(1, levels[level])
+    if schedule.pack:
+        most_parts = w.max(1, w.min(most_parts, w.div(w.word(rows), _ROWS_PER_PACK)))
+    if schedule.copy:
+        parts = w.min(most_parts, w.ceil_div(wanted, others))
+        groups = w.min(w.max(1, panels), w.ceil_div(wanted, w.mul(others, parts)))
+    else:
+        groups = w.min(w.max(1, panels), w.ceil_div(wanted, others))
+        parts = w.min(most_parts, w.ceil_div(wanted, w.mul(others, groups)))
+    units = w.mul(w.mul(w.mul(batch, cuts), parts), groups)
+    return Grid(
+        batch=batch,
+        cuts=cuts,
+        parts=parts,
+        groups=groups,
+        blocks=blocks,
+        of_loop=of_loop,
+        panels=panels,
+        level=level,
+        levels=levels,
+        units=units,
+        chunks=w.max(1, w.min(units, wanted)),
+    )
+
+
+def _many(schedule: Schedule, level: int) -> int:
+    tiled = 2 if schedule.pair > 1 else 1
+    steps = [1] * (len(schedule.rows) - tiled) + [schedule.pair, schedule.height][-tiled:]
+    return -(-estimate(schedule.rows[level].size) // steps[level])

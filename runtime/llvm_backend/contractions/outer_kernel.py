@@ -1,0 +1,156 @@
+"""Outer kernel: ``acc[i, j] += broadcast(A[i, k]) * B[k, j]``, where lanes are outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from graphc.types import DType
+from runtime.llvm_backend.contractions.epilogue import Epilogue, is_long, put_in_loops
+from runtime.llvm_backend.contractions.register_tile import Offsets, TileWriter, step_of, walk
+from runtime.llvm_backend.contractions.schedule import OUT, A, B
+from runtime.llvm_backend.contractions.tile import apply
+from runtime.llvm_backend.ir import lanes
+from runtime.llvm_backend.ir.writer import Value
+
+_UNROLL = 2
+
+
+class OuterTile(TileWriter):
+    """A tile of the outer form."""
+
+    def write(self) -> None:
+        """Writes the body of the function."""
+        w, frame, tile = self.w, self.frame, self.tile
+        self.width = frame.schedule.width
+        self.type = lanes.vector_type(self.dtype, self.width)
+        self.masks = self._masks()
+        self.across = {x: w.word(frame.schedule.column.strides[x]) for x in frame.used}
+        if frame.schedule.pack:
+            self.across[B] = 1
+        if frame.schedule.copy:
+            self.across[A] = 0
+        count = len(self.rows) * tile.across
+        long = is_long(frame.contract, count)
+        self.stack = w.value(f"alloca [{count} x {self.type}], align 64") if long else ""
+        state = [lanes.identity(frame.contract.combine, self.dtype, self.width)] * count
+        if frame.flagged:
+            started = list(state)
+            state = w.choose("%first", lambda: started, self._partials, [self.type] * count)
+        state = walk(w, frame, self.steps, state, self.type, self._innermost)
+        self.store(lambda finished: self._store(state, finished))
+
+    def _masks(self) -> list[str | None]:
+        w, tile = self.w, self.tile
+        if tile.masks == "none":
+            return [None] * tile.across
+        if tile.masks == "last":
+            rest = w.sub("%lanes", (tile.across - 1) * self.width)
+            return [*[None] * (tile.across - 1), lanes.mask_lanes(w, rest, self.width)]
+        return [lanes.mask_lanes(w, w.sub("%lanes", j * self.width), self.width) for j in range(tile.across)]
+
+    def _partials(self) -> list[str]:
+        return [
+            lanes.load(
+                self.w, self._out(row, j, self.dtype), self.dtype, self.width, self.across[OUT], self.masks[j]
+            )
+            for row in self.rows
+            for j in range(self.tile.across)
+        ]
+
+    def _out(self, row: Offsets, j: int, dtype: DType) -> str:
+        offset = self.w.add(row[OUT], self.w.mul(j * self.width, self.across[OUT]))
+        return self.place(OUT, offset, dtype)
+
+    def _innermost(self, offsets: Offsets, state: list[str]) -> list[str]:
+        w, loop, last = self.w, self.frame.inner[-1], len(self.frame.inner) - 1
+        counted = self.frame.counted and len(self.frame.inner) == 1
+        size: Value = "%count" if counted else w.word(loop.size)
+
+        def steps(many: int) -> Callable[[Value, list[str]], list[str]]:
+            def body(index: Value, carried: list[str]) -> list[str]:
+                for k in range(many):
+                    moved = {
+                        x: w.add(
+                            offsets[x],
+                            w.mul(w.add(index, k) if k else index, step_of(w, self.frame, last, x)),
+                        )
+                        for x in self.steps
+                    }
+                    carried = self._step(moved, carried)
+                return carried
+
+            return body
+
+        unroll = min(_UNROLL, size) if isinstance(size, int) else _UNROLL
+        if unroll < 1:
+            return state
+        if isinstance(size, int):
+            whole: Value = size // unroll * unroll
+        else:
+            whole = w.sub(size, w.rem(size, unroll))
+        state = w.loop(whole, steps(unroll), [(self.type, x) for x in state], step=unroll)
+        if isinstance(size, int) and isinstance(whole, int):
+            for k in range(whole, size):
+                state = steps(1)(k, state)
+            return state
+        return w.loop(size, steps(1), [(self.type, x) for x in state], start=whole)
+
+    def _lanes(self, operand: int, offsets: Offsets, row: Offsets, j: int) -> str:
+        """One vector of A or B, its prologue applied."""
+        packed = operand == B and self.frame.schedule.pack and not self.frame.schedule.adaptive
+        mask = None if packed else self.masks[j]
+
+        def read(x: int) -> str:
+            offset = self.w.add(offsets[x], row[x])
+            offset = self.w.add(offset, self.w.mul(j * self.width, self.across[x]))
+            return lanes.load(
+                self.w, self.place(x, offset), self.frame.dtypes[x], self.width, self.across[x], mask
+            )
+
+        return self._prologue(operand, read, self.width)
+
+    def _prologue(self, operand: int, read: Callable[[int], str], width: int) -> str:
+        frame = self.frame
+        value, dtype = read(operand), frame.dtypes[operand]
+        if (expression := frame.expression(operand)).steps:
+            reads = [read(x) for x in frame.reads(operand)]
+            value, dtype = apply(self.w, frame, expression, (value, dtype), reads, width)
+        return lanes.convert(self.w, value, dtype, self.dtype, width)
+
+    def _scalar(self, offsets: Offsets, row: Offsets) -> str:
+        """One element of A in every lane."""
+
+        def read(x: int) -> str:
+            place = self.place(x, self.w.add(offsets[x], row[x]))
+            return lanes.load(self.w, place, self.frame.dtypes[x], 1)
+
+        value = self._prologue(A, read, 1)
+        return lanes.broadcast(self.w, value, lanes.scalar_type(self.dtype), self.width)
+
+    def _step(self, offsets: Offsets, state: list[str]) -> list[str]:
+        w, across, state = self.w, self.tile.across, list(state)
+        combine = self.frame.contract.combine
+        still: Offsets = dict.fromkeys(self.frame.used, 0)
+        reads = self.frame.reads(A) if self.frame.expression(A).steps else ()
+        in_lanes = self.unary or any(self.across[x] != 0 for x in (A, *reads))
+        columns = [] if self.unary else [self._lanes(B, offsets, still, j) for j in range(across)]
+        for i, row in enumerate(self.rows):
+            same = "" if in_lanes else self._scalar(offsets, row)
+            for j in range(across):
+                value = self._lanes(A, offsets, row, j) if in_lanes else same
+                at = i * across + j
+                if self.unary:
+                    state[at] = lanes.merge(w, combine, state[at], value, self.dtype, self.width)
+                else:
+                    state[at] = lanes.multiply_add(w, value, columns[j], state[at], self.dtype, self.width)
+        return state
+
+    def _store(self, state: Sequence[str], finished: bool) -> None:
+        epilogue = Epilogue(self, self.width, self.across)
+        if finished and self.stack:
+            put_in_loops(self, epilogue, self.stack, state, self.width)
+            return
+        across = self.tile.across
+        for j in range(across):
+            for i, row in enumerate(self.rows):
+                epilogue.put(state[i * across + j], row, j * self.width, self.masks[j], finished)

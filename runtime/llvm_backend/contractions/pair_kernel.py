@@ -1,0 +1,213 @@
+"""Pair kernel: a contract by dot instructions: one phase packs words, one computes (see `pairs`)."""
+
+from __future__ import annotations
+
+from graphc.sizes import product
+from graphc.types import BFLOAT16, FLOAT32
+from runtime.llvm_backend.contractions.contraction import Contract
+from runtime.llvm_backend.contractions.driver import Phase
+from runtime.llvm_backend.contractions.kernel import Kernel
+from runtime.llvm_backend.contractions.lane_choice import estimate
+from runtime.llvm_backend.contractions.pair_packing import WordPacker
+from runtime.llvm_backend.contractions.pairs import PAIRS, Product, as_product, dot, has_dots, words_of
+from runtime.llvm_backend.contractions.schedule import LONG_REDUCTION, OUT
+from runtime.llvm_backend.contractions.tile import tile_count, visit_tile
+from runtime.llvm_backend.engine.machine import Machine
+from runtime.llvm_backend.ir import lanes
+from runtime.llvm_backend.ir.text import Module, Target
+from runtime.llvm_backend.ir.writer import Value, Writer
+
+LEAST_WORK = 1 << 19  # multiply-adds, below which packing costs more than it saves
+_LEAST_ROWS = 8
+_MOST_CHUNKS, _GRAIN = 64, 1 << 21
+_UNROLL = 2
+
+
+def emit_pairs(
+    contract: Contract,
+    machine: Machine,
+    name: str = "kernel",
+    *,
+    target: Target | None = None,
+    least_work: int = LEAST_WORK,
+) -> Kernel | None:
+    """The kernel of `contract` by dot instructions; None where the CPU, or the contract, is not for them."""
+    words = words_of(contract)
+    if words is None or not has_dots(machine, words):
+        return None
+    found = as_product(contract, words)
+    if found is None or not _is_worth(found, least_work):
+        return None
+    return _PairKernel(found, machine, name, Module(target or Target())).emit()
+
+
+def _is_worth(found: Product, least_work: int) -> bool:
+    steps = found.deep.size
+    if not isinstance(steps, int) or steps > LONG_REDUCTION:
+        return False
+    rows, columns = estimate(found.row.size), estimate(found.column.size)
+    return rows >= min(_LEAST_ROWS, least_work) and rows * columns * steps >= least_work
+
+
+class _PairKernel(WordPacker):
+    def __init__(self, found: Product, machine: Machine, name: str, module: Module) -> None:
+        super().__init__(found, machine, name, module)
+        self.tiles: dict[
+            tuple[int, bool, bool], None
+        ] = {}  # height, clamped, masked; in the order of their use
+
+    def emit(self) -> Kernel:
+        """The kernel: it packs, then computes."""
+        w, found = self.w, self.found
+        phases = [Phase(f"{self.name}.pack", self.pack_chunks), Phase(self.name, self._chunks)]
+        self.write_pack()
+        self._write_main()
+        for height, clamped, masked in self.tiles:
+            self._write_tile(height, clamped, masked)
+        w.begin(f"void @{self.name}.plan(ptr %block) nounwind")
+        for number, phase in enumerate(phases, len(self.buffers) + 2):
+            w.do(f"store i64 {phase.count(w)}, ptr {w.address('%block', number, 'i64')}, align 8")
+        w.end()
+        panels = (found.column.size + (self.panel - 1)) // self.panel
+        each = panels * (self.length * self.panel) + found.row.size * self.lead
+        return Kernel(
+            name=self.name,
+            text=f"{w.module.text}\n{w.functions()}",
+            buffers=self.buffers,
+            words=tuple(w.words),
+            phases=tuple(phases),
+            scratch_size=0,
+            shared_size=self.batch * each * 4,
+            schedules=(),
+        )
+
+    # Counts: formulas of the sizes alone.
+
+    def _layout(self, w: Writer) -> tuple[Value, Value, Value]:
+        """Parts of the rows, units, chunks."""
+        found = self.found
+        shares = w.mul(w.word(self.batch), self.panels(w))
+        work = product((found.row.size, found.column.size, found.deep.size, self.batch))
+        wanted = w.max(1, w.min(_MOST_CHUNKS, w.ceil_div(w.word(work), _GRAIN)))
+        tiles = tile_count(w, w.word(found.row.size), self.height)
+        parts = w.max(1, w.min(tiles, w.ceil_div(wanted, w.max(1, shares))))
+        units = w.mul(shares, parts)
+        return parts, units, w.min(units, wanted)
+
+    def _chunks(self, w: Writer) -> Value:
+        return self._layout(w)[2]
+
+    # The product.
+
+    def _write_main(self) -> None:
+        w, row = self.w, self.found.row
+        w.begin(f"void @{self.name}(ptr %block, i64 %chunk) nounwind")
+        rows, panels = self.packed()
+        out = self.base(OUT)
+        parts, units, chunks = self._layout(w)
+        many, size = self.panels(w), w.word(row.size)
+        tiles = tile_count(w, size, self.height)
+
+        def unit(index: Value) -> None:
+            part, panel = w.rem(index, parts), w.div(index, parts)
+            batch, first = w.div(panel, many), w.mul(w.rem(panel, many), self.panel)
+            a = w.address(rows, w.mul(w.mul(batch, size), self.lead), "i32")
+            b = w.address(panels, w.mul(panel, self.length * self.panel), "i32")
+            to = w.address(self.enter(out, OUT, batch), first, lanes.scalar_type(self.out))
+            valid = w.sub(w.word(self.found.column.size), first)
+
+            def tile(height: int, clamped: bool, at: Value, there: Value) -> None:
+                place = w.address(to, w.mul(at, w.word(row.strides[OUT])), lanes.scalar_type(self.out))
+                row_of_a = w.address(a, w.mul(at, self.lead), "i32")
+
+                def call(masked: bool) -> list[str]:
+                    self.tiles[height, clamped, masked] = None
+                    name = self._tile_name(height, clamped, masked)
+                    w.do(
+                        f"call void {name}(ptr %block, ptr {row_of_a}, ptr {b}, ptr {place}, "
+                        f"i64 {there}, i64 {valid})"
+                    )
+                    return []
+
+                if isinstance(self.found.column.size, int) and self.found.column.size % self.panel == 0:
+                    call(False)
+                else:
+                    whole = w.compare("sge", valid, self.panel)
+                    w.choose(whole, lambda: call(False), lambda: call(True))
+
+            start = w.div(w.mul(part, tiles), parts)
+            stop = w.div(w.mul(w.add(part, 1), tiles), parts)
+            w.loop(stop, lambda t, _: visit_tile(w, size, self.height, t, tile), start=start)
+
+        self.ranges(units, chunks, unit)
+        w.end()
+
+    def _tile_name(self, height: int, clamped: bool, masked: bool) -> str:
+        return f"@{self.name}.tile.{height}{'.clamped' if clamped else ''}{'.masked' if masked else ''}"
+
+    def _write_tile(self, height: int, clamped: bool, masked: bool) -> None:
+        """``acc[i, j] += dot(A[i, word], B[word, j])`` over all words, then what finishes the sums."""
+        w, width, words = self.w, self.width, self.words
+        w.begin(
+            f"internal void {self._tile_name(height, clamped, masked)}(ptr %block, ptr noalias %a, "
+            "ptr noalias %b, ptr noalias %to, i64 %rows, i64 %lanes) noinline nounwind"
+        )
+        last = w.sub("%rows", 1) if clamped else 0
+        rows = [w.min(i, last) if clamped and i else i for i in range(height)]
+        sums, vector, operand = (
+            lanes.vector_type(words.total, width),
+            f"<{width} x i32>",
+            words.operand(width),
+        )
+
+        def step(at: Value, state: list[str]) -> list[str]:
+            found = list(state)
+            columns = [
+                self._as_operand(
+                    w.value(
+                        f"load {vector}, ptr "
+                        f"{w.address('%b', w.add(w.mul(at, self.panel), j * width), 'i32')}, align 4"
+                    ),
+                    operand,
+                )
+                for j in range(self.across)
+            ]
+            for i, row in enumerate(rows):
+                place = w.address("%a", w.add(w.mul(row, self.lead), at), "i32")
+                word = w.value(f"load i32, ptr {place}, align 4")
+                same = self._as_operand(lanes.broadcast(w, word, "i32", width), operand)
+                for j, column in enumerate(columns):
+                    k = i * self.across + j
+                    found[k] = dot(w, words, width, found[k], same, column)
+            return found
+
+        def steps(at: Value, state: list[str]) -> list[str]:
+            for k in range(_UNROLL):
+                state = step(w.add(at, k), state)
+            return state
+
+        state = ["zeroinitializer"] * (height * self.across)
+        whole = self.length // _UNROLL * _UNROLL
+        if whole:
+            state = w.loop(whole, steps, [(sums, x) for x in state], step=_UNROLL)
+        for at in range(whole, self.length):
+            state = step(at, state)
+        masks: list[str | None] = [None] * self.across
+        if masked:
+            masks = [lanes.mask_lanes(w, w.sub("%lanes", j * width), width) for j in range(self.across)]
+        down = w.word(self.found.row.strides[OUT])
+        for i, row in enumerate(rows):
+            for j, mask in enumerate(masks):
+                place = w.address("%to", w.add(w.mul(row, down), j * width), lanes.scalar_type(self.out))
+                lanes.store(w, self._finished(state[i * self.across + j]), place, self.out, width, 1, mask)
+        w.end()
+
+    def _as_operand(self, word: str, operand: str) -> str:
+        vector = f"<{self.width} x i32>"
+        return word if operand == vector else self.w.value(f"bitcast {vector} {word} to {operand}")
+
+    def _finished(self, total: str) -> str:
+        """A sum as the result holds it."""
+        if self.words is PAIRS:
+            return lanes.convert(self.w, total, FLOAT32, BFLOAT16, self.width)  # whose registers are floats
+        return lanes.convert(self.w, total, self.words.total, self.out, self.width)

@@ -1,0 +1,85 @@
+"""Partials: a long reduction is cut by its size alone; the sums of its parts are added up in pairs.
+
+The kernel's main phase leaves the sum of each part in the buffer `PARTIALS`, laid out as the output is.
+One phase adds them in pairs, one runs the epilogue; neither has a chunk where there is one part only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from graphc.sizes import Size
+from runtime.llvm_backend.contractions.contraction import Access, Contract, Expression
+from runtime.llvm_backend.contractions.driver import PARTIALS, Phase, make_frame, pointer_of, write_main
+from runtime.llvm_backend.contractions.grid import lay_out
+from runtime.llvm_backend.contractions.schedule import LONG_REDUCTION, plan
+from runtime.llvm_backend.contractions.tile import Frame
+from runtime.llvm_backend.ir import lanes
+from runtime.llvm_backend.ir.writer import Value, Writer
+
+
+def write_tree(w: Writer, frame: Frame, slots: Mapping[str, int], span: Size) -> Phase:
+    """Adds partial sums in pairs, in the order of their index: part[i] += part[i + 1, 2, 4, ...]."""
+    name, dtype, width = f"{frame.name}.tree", frame.accumulator, frame.schedule.width
+    type = lanes.scalar_type(dtype)
+
+    def count(w: Writer) -> Value:
+        cuts = lay_out(w, frame).cuts
+        wanted = w.max(1, w.min(64, w.div(w.mul(cuts, w.word(span)), LONG_REDUCTION)))
+        return w.select(w.compare("eq", cuts, 1), 0, wanted)
+
+    w.begin(f"void @{name}(ptr %block, i64 %chunk) nounwind")
+    cuts, size, chunks = lay_out(w, frame).cuts, w.word(span), count(w)
+    parts = pointer_of(w, slots, PARTIALS, 0, dtype)
+    first = w.div(w.mul("%chunk", size), chunks)
+    stop = w.div(w.mul(w.add("%chunk", 1), size), chunks)
+    w.declare("i64 @llvm.ctlz.i64(i64, i1)")
+    rounds = w.sub(64, w.value(f"call i64 @llvm.ctlz.i64(i64 {w.sub(cuts, 1)}, i1 false)"))
+
+    def tier(number: Value, _: list[str]) -> None:
+        apart = w.value(f"shl i64 1, {number}")
+        pairs = w.div(w.sub(w.add(cuts, apart), 1), w.mul(apart, 2))
+
+        def pair(index: Value, _: list[str]) -> None:
+            left = w.address(parts, w.mul(w.mul(w.mul(index, 2), apart), size), type)
+            right = w.address(left, w.mul(apart, size), type)
+
+            def add(at: Value, lanes_in_all: int) -> None:
+                places = [w.address(pointer, at, type) for pointer in (left, right)]
+                x, y = (lanes.load(w, place, dtype, lanes_in_all) for place in places)
+                total = lanes.merge(w, frame.contract.combine, x, y, dtype, lanes_in_all)
+                lanes.store(w, total, places[0], dtype, lanes_in_all)
+
+            length = w.sub(stop, first)
+            whole = w.add(first, w.sub(length, w.rem(length, width)))
+            w.loop(whole, lambda at, _: add(at, width), start=first, step=width)
+            w.loop(stop, lambda at, _: add(at, 1), start=whole)
+
+        w.loop(pairs, pair)
+
+    w.loop(rounds, tier)
+    w.end()
+    return Phase(name, count)
+
+
+def write_finish(w: Writer, frame: Frame, slots: Mapping[str, int], shift: Size) -> Phase:
+    """Runs the epilogue on finished sums, where they are not in the output already."""
+    contract, total = frame.contract, frame.accumulator
+    finish = Contract(
+        dims=contract.output_dims,
+        ins=(Access(PARTIALS, shift, contract.out.strides, total),),
+        out=contract.out,
+        combine="add" if contract.combine == "multiply_add" else contract.combine,
+        prologue=(Expression(),),
+        epilogue=contract.epilogue,
+        also=contract.also,
+    )
+    schedule = plan(finish, frame.machine)
+    last = make_frame(finish, schedule, frame.machine, f"{frame.name}.finish", frame.emit_step)
+
+    def gate(w: Writer, chunks: Value) -> Value:
+        if not frame.direct:
+            return chunks
+        return w.select(w.compare("eq", lay_out(w, frame).cuts, 1), 0, chunks)
+
+    return write_main(w, last, slots, 1, 0, gate)

@@ -1,0 +1,74 @@
+"""Registers: what a schedule asks of a CPU, and the tile of outputs that its vector registers hold."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+
+class VectorUnit(Protocol):
+    """What a schedule asks of a machine: `runtime.llvm_backend.engine.machine.Machine` has it."""
+
+    @property
+    def vector_bytes(self) -> int:
+        """Bytes in a vector."""
+        ...
+
+    @property
+    def vector_registers(self) -> int:
+        """How many vectors the registers hold."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Vectors:
+    """The vector unit of a machine that is not this one."""
+
+    vector_bytes: int = 16
+    vector_registers: int = 16
+
+
+AVX512, AVX2, NEON, SSE = Vectors(64, 32), Vectors(32, 16), Vectors(16, 32), Vectors()
+
+
+def count_lanes(unit: VectorUnit, itemsize: int) -> int:
+    """Lanes of elements of that size; at least two, which LLVM splits where no register has them."""
+    return max(2, unit.vector_bytes // itemsize)
+
+
+def even_part(total: int, most: int) -> int:
+    """The size of the largest part where `total` is split evenly in parts of at most `most`."""
+    return -(-total // -(-total // most)) if total else 1
+
+
+def choose_tile(rows: int, vectors: int, registers: int) -> tuple[int, int]:
+    """The register tile (rows, vectors) of least cost, by four terms for a step of the reduction.
+
+    They are multiply-adds (two a cycle), loads (two a cycle), lines of B from L2 (half a line a cycle)
+    and latency.
+    About four registers stay free: LLVM's scheduler hoists loads, and would spill without a word.
+    """
+    best = (math.inf, 1, 1)
+
+    def cycles(height: int, across: int) -> float:
+        from_l2 = 2 * across if rows > height else across
+        busiest = max(height * across / 2, (height + across) / 2, from_l2, 5.0)
+        return busiest + 0.15 + 0.03 * (height + across)
+
+    widest = 16 if rows > 1 else 8  # one row waits for memory: more panels are shared out more evenly
+    for across in range(1, min(vectors, widest) + 1):
+        for height in range(1, min(rows, 24) + 1):
+            if height * across + across + max(2, registers // 8) > registers:
+                continue
+            if even_part(rows, height) != height or even_part(vectors, across) != across:
+                continue
+            down, over = -(-rows // height), -(-vectors // across)
+            tall, wide = rows - (height - 1) * down, vectors - (across - 1) * over
+            cost = tall * wide * cycles(height, across)
+            cost += (down - tall) * wide * cycles(height - 1, across)
+            cost += tall * (over - wide) * cycles(height, across - 1)
+            cost += (down - tall) * (over - wide) * cycles(height - 1, across - 1)
+            if cost < best[0] - 1e-9:
+                best = (cost, height, across)
+    return best[1], best[2]

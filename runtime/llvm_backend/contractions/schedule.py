@@ -1,0 +1,337 @@
+"""Schedule: which dim plays which role, from strides alone; no kernel is written here.
+
+    role        rule
+    vector      an output dim of stride 1 in `out`, best one of stride 1 in an input: that input is B
+    batch       an output dim that moves B as well: outermost
+    rows        output dims of stride 0 in B; the last (two, where it is short) are tiled in registers
+    reduction   ordered by B's stride, neighbours merged where their strides compose in every operand
+    B panel     packed where its lanes are apart, or where it is large and used by many rows
+    A           in place; copied where its steps fall in one set of the cache, or to widen it once
+
+The order of loops is fixed: units of output > blocks of the reduction > panels of the vector dim >
+rows > register tile > reduction within the block. Where the reduction alone is contiguous (a row sum, a
+product with few rows of the other's rows) its lanes are the vector dim: the form is "dot".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from graphc.sizes import Size, product
+from graphc.types import FLOAT16
+from runtime.llvm_backend.contractions.contraction import Access, Contract, Dim
+from runtime.llvm_backend.contractions.lane_choice import estimate, is_dot, lane_dim
+from runtime.llvm_backend.contractions.registers import VectorUnit, choose_tile, count_lanes, even_part
+
+A, B, OUT = 0, 1, 2  # the first operands of every loop; then come the reads, then what is stored besides
+LONG_REDUCTION = 65_536  # steps per output beyond which a reduction is cut, by its size alone
+_OUTER_BLOCK, _DOT_BLOCK = 1152, LONG_REDUCTION  # steps of a reduction that stay in registers
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """An index with its stride in each operand: A, B, out, then the reads."""
+
+    size: Size
+    strides: tuple[Size, ...]
+
+    def moving(self, operand: int, stride: Size) -> Loop:
+        """The same with another stride in one operand."""
+        return replace(self, strides=(*self.strides[:operand], stride, *self.strides[operand + 1 :]))
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How a contract is run.
+
+    Attributes:
+        form: "outer" where lanes are outputs, "dot" where lanes are steps of the reduction.
+        operands: the access of each operand; B is None where there is one input.
+        inputs: which input A is, and B.
+        batch, rows, column, reduction: the loops by role, outermost first.
+        outer: how many of the reduction's loops lie outside the register tile; the next is blocked.
+        block: steps of that loop in a block; None where it is whole.
+        pair: how many of `rows[-2]` are in a tile; 1 where only `rows[-1]` is tiled.
+        height: how many of `rows[-1]` are in a tile.
+        vectors: vectors of the column in a tile (outer), or columns (dot).
+        pack, transposed, copy: whether B is packed, by transposing squares; whether A is copied.
+        adaptive: whether the run decides if B is packed: only where enough rows use the panel.
+        cut: whether the reduction is cut into parts that are added up pairwise.
+    """
+
+    form: Literal["outer", "dot"]
+    operands: tuple[Access | None, ...]
+    inputs: tuple[int, int]
+    batch: tuple[Loop, ...]
+    rows: tuple[Loop, ...]
+    column: Loop
+    reduction: tuple[Loop, ...]
+    outer: int
+    block: int | None
+    pair: int
+    height: int
+    vectors: int
+    pack: bool
+    transposed: bool
+    copy: bool
+    adaptive: bool
+    cut: bool
+    width: int
+
+    @property
+    def lanes_in_a(self) -> bool:
+        """Whether A moves with the lanes too: one input, or a depthwise convolution."""
+        return self.column.strides[A] != 0
+
+    @property
+    def inner(self) -> tuple[Loop, ...]:
+        """The loops of the reduction within the micro-kernel; the first may be a block."""
+        return self.reduction[self.outer :]
+
+    @property
+    def steps(self) -> Size:
+        """The most steps of the reduction in one call of a micro-kernel."""
+        whole = product(loop.size for loop in self.inner[1:])
+        first: Size = self.inner[0].size if self.block is None else self.block
+        return whole * first
+
+
+def plan(contract: Contract, machine: VectorUnit) -> Schedule:
+    """The schedule of a contract on a machine."""
+    width = count_lanes(machine, contract.accumulator.itemsize)
+    dims = [dim for dim in contract.dims if dim.size != 1]
+    kept = [dim for dim in dims if dim.name in contract.out.strides]
+    reduced = [dim for dim in dims if dim.name not in contract.out.strides]
+    if is_dot(contract, kept, reduced, width):
+        return _plan_dot(contract, kept, reduced, width)
+    return _plan_outer(contract, kept, reduced, machine, width)
+
+
+# ---- roles -------------------------------------------------------------------------------------------
+
+
+def _operands(contract: Contract, a: int) -> tuple[Access | None, ...]:
+    b = contract.ins[1 - a] if len(contract.ins) == 2 else None
+    reads: list[Access] = []
+    for index in (a, 1 - a)[: len(contract.ins)]:
+        reads += contract.input_expression(index).reads
+    also = (access for _, access in contract.also)
+    return (contract.ins[a], b, contract.out, *reads, *contract.epilogue.reads, *also)
+
+
+def _loop(dim: Dim, operands: Sequence[Access | None]) -> Loop:
+    return Loop(dim.size, tuple(access.stride(dim.name) if access else 0 for access in operands))
+
+
+def _merge(loops: Sequence[Loop]) -> tuple[Loop, ...]:
+    """Neighbours become one where the outer's stride is the inner's times its size, in all operands."""
+    merged: list[Loop] = []
+    for loop in loops:
+        if merged and all(x == loop.size * y for x, y in zip(merged[-1].strides, loop.strides, strict=True)):
+            merged[-1] = Loop(merged[-1].size * loop.size, loop.strides)
+        else:
+            merged.append(loop)
+    return tuple(merged)
+
+
+def _by(operand: int, *others: int) -> Callable[[Loop], tuple[int, ...]]:
+    return lambda loop: tuple(-abs(estimate(loop.strides[x])) for x in (operand, *others))
+
+
+# ---- the outer form ----------------------------------------------------------------------------------
+
+
+def _plan_outer(
+    contract: Contract, kept: Sequence[Dim], reduced: Sequence[Dim], machine: VectorUnit, width: int
+) -> Schedule:
+    lane = lane_dim(contract, kept, reduced, width)
+    name = lane.name if lane else ""
+    a = 0
+    if len(contract.ins) == 2:
+        moved = [access.stride(name) for access in contract.ins]
+        a = 1 if moved[1] == 0 or (moved[0] == 1 and moved[1] not in (0, 1) and moved[0] != 0) else 0
+        if moved[0] == 0:
+            a = 0
+    operands = _operands(contract, a)
+    column = _loop(lane, operands) if lane else Loop(1, (0,) * len(operands))
+    loops = [_loop(dim, operands) for dim in kept if dim.name != name]
+    batch = _merge(sorted((loop for loop in loops if loop.strides[B] != 0), key=_by(OUT, B)))
+    inward = _by(OUT, A) if column.strides[OUT] == 1 else _by(A)  # where no store is whole, by A alone
+    rows = _merge(sorted((loop for loop in loops if loop.strides[B] == 0), key=inward))
+    rows = rows or (Loop(1, (0,) * len(operands)),)
+    apart = column.strides[B] not in (0, 1)
+    order = _by(A, B) if apart or len(contract.ins) == 1 else _by(B, A)
+    reduction = _merge(sorted((_loop(dim, operands) for dim in reduced), key=order))
+    reduction = reduction or (Loop(1, (0,) * len(operands)),)
+
+    vectors_in_all = -(-estimate(column.size) // width)
+    lanes_in_a = column.strides[A] != 0
+    last = rows[-1]
+    if lanes_in_a:
+        height = min(4 if len(contract.ins) == 1 else 3, estimate(last.size))
+        vectors = min(4, vectors_in_all)
+    else:
+        height, vectors = choose_tile(estimate(last.size), vectors_in_all, machine.vector_registers)
+    if isinstance(column.size, int):
+        vectors = even_part(vectors_in_all, vectors)
+    if isinstance(last.size, int):
+        height = even_part(last.size, height)
+    pair = 1
+    if len(rows) > 1 and isinstance(last.size, int) and last.size <= height and not lanes_in_a:
+        above = rows[-2].size
+        if isinstance(above, int):
+            fits = (
+                (machine.vector_registers - max(2, machine.vector_registers // 8) - vectors)
+                // vectors
+                // height
+            )
+            pair = even_part(above, max(1, min(above, fits)))
+    outer, block = _split_reduction(reduction, contract, _OUTER_BLOCK)
+    inner = math.prod(estimate(loop.size) for loop in reduction[outer + 1 :])
+    steps = inner * (block or estimate(reduction[outer].size))
+    reuse = math.prod(estimate(loop.size) for loop in rows) // (height * pair)
+    b = operands[B]
+    heavy = steps * vectors * width * contract.accumulator.itemsize > 16 << 10
+    whole = vectors_in_all <= vectors and column.size == vectors * width
+    pack = b is not None and not lanes_in_a and steps > 0
+    widened = b is not None and b.dtype == FLOAT16
+    prepared = len(contract.ins) == 2 and bool(contract.input_expression(1 - a).steps)
+    pack = pack and (apart or widened or prepared or (heavy and reuse >= 8 and not whole))
+    transposed = pack and apart and any(loop.strides[B] == 1 for loop in reduction[outer:])
+    unknown = any(not isinstance(loop.size, int) for loop in rows)
+    adaptive = pack and not (apart or widened or prepared) and b is not None and unknown
+    adaptive = adaptive and b is not None and b.dtype == contract.accumulator
+    copy = _copies_a(operands, rows, reduction[outer:], vectors_in_all, vectors, lanes_in_a)
+    return Schedule(
+        form="outer",
+        operands=operands,
+        inputs=(a, 1 - a),
+        batch=batch,
+        rows=rows,
+        column=column,
+        reduction=reduction,
+        outer=outer,
+        block=block,
+        pair=pair,
+        height=height,
+        vectors=vectors,
+        pack=pack,
+        transposed=transposed,
+        copy=copy,
+        adaptive=adaptive,
+        cut=_is_long(reduced),
+        width=width,
+    )
+
+
+def _copies_a(
+    operands: Sequence[Access | None],
+    rows: Sequence[Loop],
+    inner: Sequence[Loop],
+    vectors_in_all: int,
+    vectors: int,
+    lanes_in_a: bool,
+) -> bool:
+    """Whether A is copied: all steps of a column of it fall in one cache set, or it is float16."""
+    a = operands[A]
+    if (
+        lanes_in_a
+        or len(rows) > 1
+        or a is None
+        or inner[-1].size == 0
+        or any(loop.strides[A] == 0 for loop in (*rows, *inner))
+    ):
+        return False
+    if a.dtype == FLOAT16:
+        return True
+    step = inner[-1].strides[A]
+    crowded = rows[0].strides[A] == 1 and isinstance(step, int) and step * a.dtype.itemsize % 1024 == 0
+    return crowded and vectors_in_all >= 3 * vectors and estimate(rows[0].size) >= 16
+
+
+def _is_long(reduced: Sequence[Dim]) -> bool:
+    steps = product(dim.size for dim in reduced)
+    return not isinstance(steps, int) or steps > LONG_REDUCTION
+
+
+def _split_reduction(loops: Sequence[Loop], contract: Contract, most: int) -> tuple[int, int | None]:
+    """How many loops lie outside, and how the next is blocked, for about `most` steps within.
+
+    A reduction into 16-bit floats is not split: its partial sums would be rounded.
+    """
+    sizes = [loop.size for loop in loops]
+    steps = product(sizes)
+    if contract.out.dtype != contract.accumulator and not _needs_parts(steps):
+        return 0, None
+    if isinstance(steps, int) and steps <= 2 * most:
+        return 0, None
+    inside = [math.prod(estimate(size) for size in sizes[i + 1 :]) for i in range(len(sizes))]
+    outer = next(i for i, inner in enumerate(inside) if inner <= 2 * most or i == len(sizes) - 1)
+    block = max(1, most // inside[outer])
+    size = sizes[outer]
+    if isinstance(size, int):
+        block = even_part(size, block) if size * inside[outer] > 2 * most else size
+        if outer == 0 and block >= size:
+            return 0, None
+    return outer, block
+
+
+def _needs_parts(steps: Size) -> bool:
+    return not isinstance(steps, int) or steps > LONG_REDUCTION
+
+
+# ---- the dot form ------------------------------------------------------------------------------------
+
+
+def _plan_dot(contract: Contract, kept: Sequence[Dim], reduced: Sequence[Dim], width: int) -> Schedule:
+    operands = _operands(contract, 0)
+    if operands[B] is not None:  # fewer rows than columns: B is the larger one
+        sizes = [product(dim.size for dim in kept if access.stride(dim.name) != 0) for access in contract.ins]
+        if estimate(sizes[0]) > estimate(sizes[1]):
+            operands = _operands(contract, 1)
+    a = 0 if operands[A] is contract.ins[0] else 1
+    loops = [_loop(dim, operands) for dim in kept]
+    unary = operands[B] is None
+    both = [loop for loop in loops if not unary and loop.strides[A] != 0 and loop.strides[B] != 0]
+    columns = [loop for loop in loops if not unary and loop.strides[A] == 0]
+    rows = [loop for loop in loops if unary or (loop.strides[A] != 0 and loop.strides[B] == 0)]
+    merged_columns = _merge(sorted(columns, key=_by(OUT, B)))
+    column = merged_columns[-1] if merged_columns else Loop(1, (0,) * len(operands))
+    batch = _merge(sorted([*both, *merged_columns[:-1]], key=_by(OUT, B)))
+    merged_rows = _merge(sorted(rows, key=_by(OUT, A))) or (Loop(1, (0,) * len(operands)),)
+    unit = next(dim for dim in reduced if all(access.stride(dim.name) == 1 for access in contract.ins))
+    others = sorted((_loop(dim, operands) for dim in reduced if dim is not unit), key=_by(A, B))
+    reduction = _merge([*others, _loop(unit, operands)])
+    few = estimate(merged_rows[-1].size)
+    height, across = (few, 8) if few <= 2 else (4, 4)
+    if unary:
+        height, across = min(few, 4), 1
+    across = min(across, estimate(column.size)) if isinstance(column.size, int) else across
+    if isinstance(merged_rows[-1].size, int):
+        height = even_part(merged_rows[-1].size, height)
+    if isinstance(column.size, int):
+        across = even_part(column.size, across)
+    outer, block = _split_reduction(reduction, contract, _DOT_BLOCK)
+    return Schedule(
+        form="dot",
+        operands=operands,
+        inputs=(a, 1 - a),
+        batch=batch,
+        rows=merged_rows,
+        column=column,
+        reduction=reduction,
+        outer=outer,
+        block=block,
+        pair=1,
+        height=max(1, height),
+        vectors=max(1, across),
+        pack=False,
+        transposed=False,
+        copy=False,
+        adaptive=False,
+        cut=_is_long(reduced),
+        width=width,
+    )

@@ -1,0 +1,231 @@
+"""Compiler: LLVM text to object code, several modules at once and before they are needed.
+
+llvmlite lets one thread at a time into LLVM. LLVM itself asks for no more than a context and a target machine
+for each thread, so where llvmlite's library can be reached past that lock, all cores compile: whoever
+knows a text hands it in (`begin`) and goes on, and helps with what is left once it needs the code
+(`finish`). The way past the lock is no public interface: where it is not as expected, one module is
+compiled after the other.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from typing import Any
+
+import llvmlite.binding as llvm
+
+from graphc.errors import VerificationError
+from passes.stages import stage
+from runtime.llvm_backend.engine.machine import open_target_machine
+
+lock = threading.RLock()  # of the thread that is in LLVM beside the workers
+_books = threading.Lock()  # of the two that follow
+_queue: deque[Job] = deque()
+_working: set[_Worker] = set()
+_workers: list[_Worker] = []
+
+_FUNCTIONS = (
+    *("ContextCreate", "ContextDispose", "ParseAssembly", "VerifyModule", "DisposeModule"),
+    *("TargetMachineEmitToMemory", "GetBufferStart", "GetBufferSize", "DisposeMemoryBuffer", "DisposeString"),
+)
+_LONG = frozenset(("ParseAssembly", "VerifyModule", "TargetMachineEmitToMemory", "DisposeModule"))
+_OBJECT_FILE = 1
+
+
+class Job:
+    """A text on its way to object code.
+
+    Attributes:
+        image: the object code; None before `done`, and where the text is not valid.
+        done: set once nobody works on it any more.
+    """
+
+    __slots__ = ("_after", "done", "image", "name", "text")
+
+    def __init__(self, name: str, text: str, after: Callable[[Job], object] | None) -> None:
+        self.name, self.text, self._after = name, text, after
+        self.image: bytes | None = None
+        self.done = threading.Event()
+
+    def settle(self, image: bytes | None) -> None:
+        """Notes what became of it."""
+        self.image = image
+        try:
+            if self._after is not None:
+                self._after(self)
+        finally:
+            self.done.set()
+
+
+def begin(
+    texts: Iterable[tuple[str, str]], after: Callable[[Job], object] | None = None, alone: bool = False
+) -> list[Job]:
+    """Jobs for each (name, text), which other threads begin to work on.
+
+    ``after(job)`` is called, on any thread, when one has ended. `alone`: a single one waits for `finish`.
+    """
+    jobs = [Job(name, text, after) for name, text in texts]
+    if _functions() is None:
+        return jobs
+    with _books:
+        _queue.extend(jobs)
+        wanted = min(_count_cores() - 1, len(_queue))
+        starting = [] if alone and len(jobs) == 1 else _idle_workers(wanted - len(_working))
+    for worker in starting:
+        worker.start()
+    return jobs
+
+
+def finish(jobs: Sequence[Job]) -> list[bytes]:
+    """The object code of `jobs`, in order; the calling thread helps.
+
+    Raises: VerificationError naming the first whose text is no valid LLVM module.
+    """
+    with lock, stage("codegen"):
+        for job in jobs:
+            while not job.done.is_set():
+                with _books:
+                    next_one = _queue.popleft() if _queue else None
+                if next_one is not None:
+                    next_one.settle(_compile_past_lock(_own_machine(), next_one.text))
+                elif _functions() is not None:
+                    job.done.wait()
+                else:
+                    job.settle(_compile(job.name, job.text))
+        return [_compile(job.name, job.text) if job.image is None else job.image for job in jobs]
+
+
+def compile_modules(texts: Sequence[tuple[str, str]]) -> list[bytes]:
+    """The object code of each (name, text), in order.
+
+    Raises: VerificationError naming the first whose text is no valid LLVM module.
+    """
+    return finish(begin(texts, alone=True))
+
+
+class _Worker:
+    """A thread that compiles what is in the queue, and ends when nothing is."""
+
+    def __init__(self) -> None:
+        self.machine = open_target_machine()
+        self.gate = threading.Lock()  # held while it is in LLVM
+
+    def start(self) -> None:
+        try:
+            threading.Thread(target=self._work, name="graphc-compiler").start()
+        except RuntimeError:  # the system gives no more threads, or the interpreter is ending
+            with _books:
+                _working.discard(self)
+
+    def _work(self) -> None:
+        while True:
+            with _books:
+                if not _queue:
+                    _working.discard(self)
+                    return
+                job = _queue.popleft()
+            with self.gate:
+                image = _compile_past_lock(self.machine, job.text)
+            job.settle(image)
+
+
+def _idle_workers(number: int) -> list[_Worker]:
+    """As many workers as that which are not working, and now are."""
+    found = [worker for worker in _workers if worker not in _working][: max(number, 0)]
+    while len(found) < number:
+        found.append(_Worker())
+        _workers.append(found[-1])
+    _working.update(found)
+    return found
+
+
+def _count_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+# LLVM is not safe after a fork in the midst of it: a fork waits until none of us is in there.
+
+
+def _stop_for_fork() -> None:
+    lock.acquire()
+    _books.acquire()
+    for worker in _workers:
+        worker.gate.acquire()
+
+
+def _go_on() -> None:
+    for worker in _workers:
+        worker.gate.release()
+    _books.release()
+    lock.release()
+
+
+def _go_on_without_workers() -> None:
+    """Their threads stayed with the parent, and so does what they have begun."""
+    _queue.clear()
+    _working.clear()
+    _go_on()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(before=_stop_for_fork, after_in_parent=_go_on, after_in_child=_go_on_without_workers)
+
+
+def _compile(name: str, text: str) -> bytes:
+    context = llvm.create_context()  # what a module made of constants and types goes with it
+    try:
+        module = llvm.parse_assembly(text, context)
+        module.verify()
+    except RuntimeError as error:
+        raise VerificationError(f"kernel {name}: its LLVM text is not valid: {error}") from None
+    image: bytes = _own_machine().emit_object(module)
+    module.close()
+    return image
+
+
+@cache
+def _own_machine() -> Any:
+    """That of the thread which holds `lock`."""
+    return open_target_machine()
+
+
+def _compile_past_lock(machine: Any, text: str) -> bytes | None:
+    call = _functions()
+    assert call is not None
+    image, messages = None, [ctypes.c_char_p() for _ in range(3)]  # verifying may leave one when all is well
+    context = call["ContextCreate"]()
+    module = call["ParseAssembly"](context, text.encode(), ctypes.byref(messages[0]))
+    if not messages[0] and not call["VerifyModule"](module, ctypes.byref(messages[1])):
+        emit = call["TargetMachineEmitToMemory"]
+        buffer = emit(machine._ptr, module, _OBJECT_FILE, ctypes.byref(messages[2]))
+        if buffer:
+            image = ctypes.string_at(call["GetBufferStart"](buffer), call["GetBufferSize"](buffer))
+            call["DisposeMemoryBuffer"](buffer)
+    for message in messages:
+        if message:
+            call["DisposeString"](message)
+    if module:
+        call["DisposeModule"](module)
+    call["ContextDispose"](context)
+    return image
+
+
+@cache
+def _functions() -> dict[str, Any] | None:
+    """LLVM's functions without llvmlite's lock, with the types it gave them; None: not to be had."""
+    try:
+        handle = llvm.ffi.lib._lib_handle
+        functions = {name: getattr(handle, f"LLVMPY_{name}") for name in _FUNCTIONS}
+        # Those that take no time keep the GIL: who gives it up may wait for it long.
+        brief = ctypes.PyDLL(handle._name, handle=handle._handle)
+        for name in set(_FUNCTIONS) - _LONG:
+            given, functions[name] = functions[name], getattr(brief, f"LLVMPY_{name}")
+            functions[name].argtypes, functions[name].restype = given.argtypes, given.restype
+    except AttributeError:
+        return None
+    return functions if functions["ParseAssembly"].argtypes is not None else None

@@ -1,0 +1,138 @@
+"""Objects: from the text of LLVM modules to object code, which is kept by what it was made of.
+
+The key of an object is the hash of its text, the machine and the versions, so it never is out of date.
+Functions that a module hands out bear its key in the object (``kernel`` becomes ``kernel.<key>``): many
+objects fit into one library without a clash of names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from passes.stages import count, is_heard
+from runtime.llvm_backend.engine.cache import ByteCache, locate
+from runtime.llvm_backend.engine.compiler import Job, begin, finish
+from runtime.llvm_backend.engine.machine import host
+
+ENTRY = "kernel"
+_FORMAT = "graphc object 2"  # raise it where the way from text to object changes
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """The text of an LLVM module.
+
+    Attributes:
+        name: what messages call it. It is no part of what is compiled: equal texts are one.
+        text: it calls nothing but intrinsics and what `imports` name.
+        functions: those that it hands out. They are external; all else in it is internal or private.
+        imports: the address of each symbol that it declares only.
+    """
+
+    name: str
+    text: str
+    functions: tuple[str, ...] = (ENTRY,)
+    imports: Mapping[str, int] = field(default_factory=dict)
+    _key: str = field(default="", init=False, compare=False, repr=False)  # once it was asked for
+
+    def key(self) -> str:
+        """The name of its object on this machine: 40 hexadecimal digits."""
+        if not self._key:
+            digest = _begun().copy()
+            digest.update("\n".join((*self.functions, "", self.text)).encode())
+            object.__setattr__(self, "_key", digest.hexdigest()[:40])
+        return self._key
+
+
+def symbol_of(function: str, key: str) -> str:
+    """What `function` of a module is called in the object of that key."""
+    return f"{function}.{key}"
+
+
+def objects() -> ByteCache:
+    """The cache of objects; GRAPHC_CACHE is read anew at each call."""
+    return _cache_in(locate())
+
+
+def expect(modules: Iterable[Module]) -> None:
+    """Has the objects of `modules` made that the cache lacks, by other threads, while the caller goes on."""
+    kept = objects()
+    for module in modules:
+        key = module.key()
+        if key not in _coming and kept.get(key) is None:
+            _coming[key] = _begin(module, key, kept)
+    while len(_coming) > _MOST_COMING:  # what nobody came for, because something failed
+        _coming.pop(next(iter(_coming)), None)
+
+
+def make_objects(modules: Iterable[Module]) -> dict[str, bytes]:
+    """The object code of `modules` by key: from the cache, or compiled, on all cores if there are many.
+
+    Raises: VerificationError naming a module whose text is not valid.
+    """
+    kept = objects()
+    found: dict[str, bytes] = {}
+    jobs: dict[str, Job] = {}
+    missing: dict[str, Module] = {}
+    for module in modules:
+        key = module.key()
+        if key in found or key in jobs or key in missing:
+            continue
+        job = _coming.pop(key, None)
+        if job is not None:
+            jobs[key] = job
+        elif (image := kept.get(key)) is not None:
+            found[key] = image
+        else:
+            missing[key] = module
+    count("modules from cache", len(found))
+    for key, module in missing.items():
+        jobs[key] = _begin(module, key, kept, len(missing) == 1)
+    found.update(zip(jobs, finish(tuple(jobs.values())), strict=True))
+    count("object bytes", sum(map(len, found.values())))
+    return found
+
+
+_MOST_COMING = 1024
+_coming: dict[str, Job] = {}  # what `expect` was told of and nobody has come for, by key
+if hasattr(os, "register_at_fork"):  # the threads that compile stay with the parent
+    os.register_at_fork(after_in_child=_coming.clear)
+
+
+def _begin(module: Module, key: str, kept: ByteCache, alone: bool = False) -> Job:
+    def keep(job: Job) -> None:
+        if job.image is not None:
+            kept.put(key, job.image)
+
+    text = _rename(module, key)
+    if is_heard():
+        count("modules compiled", 1)
+        count("IR instructions", count_instructions(text))
+    return begin([(module.name, text)], keep, alone)[0]
+
+
+def count_instructions(text: str) -> int:
+    """The instructions in the text of a module: its indented lines, as this project writes them."""
+    return sum(line.startswith("  ") for line in text.splitlines())
+
+
+def _rename(module: Module, key: str) -> str:
+    """The text with its functions under the names that the object gives them."""
+    names = "|".join(map(re.escape, module.functions))
+    return re.sub(rf"@({names})(?![\w.$-])", rf"@\1.{key}", module.text)
+
+
+@cache
+def _begun() -> Any:
+    return hashlib.sha256("\n".join((_FORMAT, host().describe(), "")).encode())
+
+
+@cache
+def _cache_in(folder: str | None) -> ByteCache:
+    return ByteCache(folder)

@@ -1,0 +1,1 @@
+"""LLVM IR as text: functions, values, vectors, what every elementwise op is."""

@@ -1,0 +1,216 @@
+"""Lanes: loads, stores, conversions and the combining instructions, `width` lanes wide.
+
+Width 1 is a scalar, not a vector of one. A stride of 1 is a vector load, of 0 a broadcast, any other a
+gather. Masks are made at the run from a count of valid lanes, so one kernel serves every last vector.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Sequence
+
+from graphc.types import FLOAT32, DType
+from runtime.llvm_backend.contractions.contraction import Combine
+from runtime.llvm_backend.ir.casts import cast
+from runtime.llvm_backend.ir.values import memory_scalar, register_scalar, to_memory, to_register
+from runtime.llvm_backend.ir.writer import Value, Writer
+
+
+def is_itself(dtype: DType) -> bool:
+    """Whether registers hold what memory holds."""
+    return register_scalar(dtype) == memory_scalar(dtype)
+
+
+def scalar_type(dtype: DType) -> str:
+    """LLVM's type of an element in memory."""
+    return memory_scalar(dtype)
+
+
+def vector_type(dtype: DType, width: int) -> str:
+    """`width` lanes in memory; a scalar where that is 1."""
+    return scalar_type(dtype) if width == 1 else f"<{width} x {scalar_type(dtype)}>"
+
+
+def suffix(dtype: DType, width: int) -> str:
+    """How intrinsics spell the type."""
+    type = scalar_type(dtype)
+    name = {"float": "f32", "double": "f64"}.get(type, type)
+    return name if width == 1 else f"v{width}{name}"
+
+
+def constant(number: float, dtype: DType, width: int) -> str:
+    """A number in every lane."""
+    if number == 0 and not (dtype.is_floating and math.copysign(1, number) < 0):
+        return "zeroinitializer" if width > 1 else ("0.0" if dtype.is_floating else "0")
+    if dtype.is_floating:
+        if dtype == FLOAT32:
+            number = struct.unpack("f", struct.pack("f", number))[0]
+        text = f"0x{struct.unpack('>Q', struct.pack('>d', number))[0]:016X}"
+    else:
+        text = str(int(number))
+    lane = f"{scalar_type(dtype)} {text}"
+    return text if width == 1 else "<" + ", ".join([lane] * width) + ">"
+
+
+def broadcast(w: Writer, x: str, type: str, width: int) -> str:
+    """A scalar in every lane."""
+    if width == 1:
+        return x
+    first = w.value(f"insertelement <{width} x {type}> poison, {type} {x}, i64 0")
+    places = f"<{width} x i32> zeroinitializer"
+    return w.value(f"shufflevector <{width} x {type}> {first}, <{width} x {type}> poison, {places}")
+
+
+def _iota(width: int) -> str:
+    return "<" + ", ".join(f"i64 {i}" for i in range(width)) + ">"
+
+
+def mask_lanes(w: Writer, count: Value, width: int) -> str:
+    """The first `count` lanes."""
+    limit = broadcast(w, str(count), "i64", width)
+    return w.value(f"icmp slt <{width} x i64> {_iota(width)}, {limit}")
+
+
+def load(
+    w: Writer, pointer: str, dtype: DType, width: int, stride: Value = 1, mask: str | None = None
+) -> str:
+    """Lanes at `pointer`, `stride` elements apart, in registers; those outside the mask are 0."""
+    held = _load(w, pointer, dtype, width, stride, mask)
+    return held if is_itself(dtype) else w.emit(width, lambda em: to_register(em, dtype, held))
+
+
+def store(
+    w: Writer, x: str, pointer: str, dtype: DType, width: int, stride: Value = 1, mask: str | None = None
+) -> None:
+    """The lanes of `x`, a register of `dtype`, to `pointer`, `stride` elements apart."""
+    held = x if is_itself(dtype) else w.emit(width, lambda em: to_memory(em, dtype, x))
+    _store(w, held, pointer, dtype, width, stride, mask)
+
+
+def _load(
+    w: Writer, pointer: str, dtype: DType, width: int, stride: Value = 1, mask: str | None = None
+) -> str:
+    type, vector = scalar_type(dtype), vector_type(dtype, width)
+    if stride == 0 or width == 1:
+        return broadcast(w, w.value(f"load {type}, ptr {pointer}, align {dtype.itemsize}"), type, width)
+    name = suffix(dtype, width)
+    if stride == 1:
+        if mask is None:
+            return w.value(f"load {vector}, ptr {pointer}, align {dtype.itemsize}")
+        w.declare(f"{vector} @llvm.masked.load.{name}.p0(ptr, i32, <{width} x i1>, {vector})")
+        return w.value(
+            f"call {vector} @llvm.masked.load.{name}.p0(ptr {pointer}, i32 {dtype.itemsize}, "
+            f"<{width} x i1> {mask}, {vector} zeroinitializer)"
+        )
+    w.declare(
+        f"{vector} @llvm.masked.gather.{name}.v{width}p0(<{width} x ptr>, i32, <{width} x i1>, {vector})"
+    )
+    return w.value(
+        f"call {vector} @llvm.masked.gather.{name}.v{width}p0({_places(w, pointer, type, width, stride)}, "
+        f"i32 {dtype.itemsize}, <{width} x i1> {mask or _all(width)}, {vector} zeroinitializer)"
+    )
+
+
+def _store(
+    w: Writer, x: str, pointer: str, dtype: DType, width: int, stride: Value = 1, mask: str | None = None
+) -> None:
+    type, vector = scalar_type(dtype), vector_type(dtype, width)
+    if width == 1 or (stride == 1 and mask is None):
+        w.do(f"store {vector} {x}, ptr {pointer}, align {dtype.itemsize}")
+        return
+    name = suffix(dtype, width)
+    if stride == 1:
+        w.declare(f"void @llvm.masked.store.{name}.p0({vector}, ptr, i32, <{width} x i1>)")
+        target = f"ptr {pointer}"
+    else:
+        w.declare(
+            f"void @llvm.masked.scatter.{name}.v{width}p0({vector}, <{width} x ptr>, i32, <{width} x i1>)"
+        )
+        target = _places(w, pointer, type, width, stride)
+    intrinsic = f"masked.store.{name}.p0" if stride == 1 else f"masked.scatter.{name}.v{width}p0"
+    w.do(
+        f"call void @llvm.{intrinsic}({vector} {x}, {target}, i32 {dtype.itemsize}, "
+        f"<{width} x i1> {mask or _all(width)})"
+    )
+
+
+def _all(width: int) -> str:
+    return "<" + ", ".join(["i1 true"] * width) + ">"
+
+
+def _places(w: Writer, pointer: str, type: str, width: int, stride: Value) -> str:
+    steps = broadcast(w, str(stride), "i64", width)
+    offsets = w.value(f"mul nsw <{width} x i64> {steps}, {_iota(width)}")
+    return f"<{width} x ptr> " + w.value(f"getelementptr {type}, ptr {pointer}, <{width} x i64> {offsets}")
+
+
+def convert(w: Writer, x: str, source: DType, target: DType, width: int) -> str:
+    """`x` in another dtype, as `graphc.cast` means it."""
+    return x if source is target else w.emit(width, lambda em: cast(em, x, source, target))
+
+
+def identity(combine: Combine, dtype: DType, width: int) -> str:
+    """What changes nothing when combined: 0, or the lowest or highest number."""
+    if combine in ("multiply_add", "add"):
+        return constant(0, dtype, width)
+    sign = -1 if combine == "max" else 1
+    if dtype.is_floating:
+        return constant(sign * math.inf, dtype, width)
+    bits = 8 * dtype.itemsize
+    if dtype.kind == "u":
+        return constant(0 if sign < 0 else 2**bits - 1, dtype, width)
+    return constant(-(2 ** (bits - 1)) if sign < 0 else 2 ** (bits - 1) - 1, dtype, width)
+
+
+def multiply_add(w: Writer, x: str, y: str, total: str, dtype: DType, width: int) -> str:
+    """``x * y + total``: fused where the machine can, `llvm.fma` would call a library where it cannot."""
+    type = vector_type(dtype, width)
+    if not dtype.is_floating:
+        return w.value(f"add {type} {w.value(f'mul {type} {x}, {y}')}, {total}")
+    name = f"@llvm.fmuladd.{suffix(dtype, width)}"
+    w.declare(f"{type} {name}({type}, {type}, {type})")
+    return w.value(f"call {type} {name}({type} {x}, {type} {y}, {type} {total})")
+
+
+def merge(w: Writer, combine: Combine, total: str, x: str, dtype: DType, width: int) -> str:
+    """Two totals into one; a maximum or minimum keeps NaN."""
+    type = vector_type(dtype, width)
+    if combine in ("multiply_add", "add"):
+        return w.value(f"{'fadd' if dtype.is_floating else 'add'} {type} {total}, {x}")
+    sign = "s" if dtype.kind == "i" else "u"
+    name = f"{combine}imum" if dtype.is_floating else f"{sign}{combine}"
+    full = f"@llvm.{name}.{suffix(dtype, width)}"
+    w.declare(f"{type} {full}({type}, {type})")
+    return w.value(f"call {type} {full}({type} {total}, {type} {x})")
+
+
+def reduce_lanes(w: Writer, combine: Combine, x: str, dtype: DType, width: int) -> str:
+    """All lanes into a scalar, halves onto halves: one order on every machine of this width."""
+    while width > 1:
+        half = width // 2
+        parts = []
+        for start in (0, half):
+            places = ", ".join(f"i32 {start + i}" for i in range(half))
+            type = vector_type(dtype, width)
+            parts.append(w.value(f"shufflevector {type} {x}, {type} poison, <{half} x i32> <{places}>"))
+        if half == 1:
+            parts = [w.value(f"extractelement <1 x {scalar_type(dtype)}> {part}, i64 0") for part in parts]
+        x = merge(w, combine, parts[0], parts[1], dtype, half)
+        width = half
+    return x
+
+
+def transpose(w: Writer, rows: Sequence[str], dtype: DType) -> list[str]:
+    """A square of lanes of registers transposed in registers: log2(width) rounds of perfect shuffles."""
+    width, found = len(rows), list(rows)
+    type, half = f"<{width} x {register_scalar(dtype)}>", width // 2
+    pairs = [i for k in range(width) for i in (k, width + k)]
+    sides = [", ".join(f"i32 {i}" for i in part) for part in (pairs[:width], pairs[width:])]
+    for _ in range(int(math.log2(width))):
+        found = [
+            w.value(f"shufflevector {type} {found[k]}, {type} {found[k + half]}, <{width} x i32> <{side}>")
+            for k in range(half)
+            for side in sides
+        ]
+    return found

@@ -1,0 +1,95 @@
+"""``x ** y = exp(y log|x|)``, for double with the logarithm kept to twice the precision."""
+
+from __future__ import annotations
+
+from math import inf, nan
+
+from runtime.llvm_backend.ir.vecmath.exponential import exp
+from runtime.llvm_backend.ir.vecmath.lanes import Lanes
+from runtime.llvm_backend.ir.vecmath.logarithm import as_number, log, split
+
+_LN2 = (
+    float.fromhex("0x1.62e42feep-1"),
+    float.fromhex("0x1.a39ef35793c76p-33"),
+    float.fromhex("0x1.cc01f97b57a08p-87"),
+)
+_TWO_THIRDS = (0.6666666666666666, 3.700743415417188e-17)
+# log((1 + s) / (1 - s)) = 2 s + 2/3 s ** 3 + s ** 5 p(s ** 2).
+_SERIES = (
+    0.4,
+    0.2857142857142937,
+    0.22222222221654733,
+    0.1818181833565416,
+    0.15384594934597917,
+    0.13334806212100603,
+    0.11706195689881364,
+    0.11723603622905411,
+)
+
+
+def power(v: Lanes, x: str, y: str) -> str:
+    """``x ** y`` with the special cases of C99's pow."""
+    if not v.double:
+        return v.narrow(_power(v.widened(), v.widen(x), v.widen(y), exact=False))
+    return _power(v, x, y, exact=True)
+
+
+def _power(v: Lanes, x: str, y: str, exact: bool) -> str:
+    em, zero, one = v.emitter, v.number(0.0), v.number(1.0)
+    size = v.magnitude(x)
+    if exact:
+        high, low = _precise_log(v, size)
+        product, error = v.exact_product(y, high)
+        error = v.muladd(y, low, error)
+        moderate = v.compare("olt", v.magnitude(product), v.number(2000.0))
+        result = exp(v, product, low=v.select(moderate, error, zero))
+    else:
+        result = exp(v, v.multiply(y, log(v, size)))
+    whole = v.compare("oeq", em.intrinsic("rint", v.scalar, y), y)
+    half = v.multiply(y, v.number(0.5))
+    odd = em.both(whole, v.compare("une", em.intrinsic("rint", v.scalar, half), half))
+    signed = v.select(odd, v.with_sign(result, x), result)
+    negative = em.both(v.compare("olt", x, zero), v.compare("ogt", x, v.number(-inf)))
+    outside = em.both(negative, v.compare("one", em.intrinsic("rint", v.scalar, y), y))
+    signed = v.select(outside, v.number(nan), signed)
+    unit = em.either(v.compare("oeq", x, one), v.compare("oeq", y, zero))
+    unit = em.either(unit, em.both(v.compare("oeq", size, one), v.is_infinite(y)))
+    return v.select(unit, one, signed)
+
+
+def _precise_log(v: Lanes, x: str) -> tuple[str, str]:
+    """``log(x)`` of x >= 0 as two numbers, to about 2 ** -68 of itself."""
+    denormal = v.compare("olt", x, v.number(v.tiny))
+    exponent, m = split(v, v.select(denormal, v.multiply(x, v.number(2.0**54)), x))
+    k = v.add(as_number(v, exponent), v.select(denormal, v.number(-54.0), v.number(0.0)))
+    # s = f / (2 + f), and what the division left over.
+    f = v.subtract(m, v.number(1.0))
+    bottom, bottom_low = v.exact_sum(v.number(2.0), f)
+    s = v.divide(f, bottom)
+    back, back_low = v.exact_product(s, bottom)
+    left = v.subtract(v.subtract(f, back), v.muladd(s, bottom_low, back_low))
+    s_low = v.divide(left, bottom)
+    z, z_low = v.exact_product(s, s)
+    z_low = v.muladd(v.add(s, s), s_low, z_low)
+    cube, cube_low = v.exact_product(s, z)
+    cube_low = v.add(cube_low, v.muladd(s, z_low, v.multiply(s_low, z)))
+    # The factor of s ** 3: 2/3 + z p(z).
+    series = v.multiply(z, v.horner(_SERIES, z))
+    factor, factor_low = v.ordered_sum(v.number(_TWO_THIRDS[0]), series)
+    factor_low = v.add(factor_low, v.number(_TWO_THIRDS[1]))
+    third, third_low = v.exact_product(cube, factor)
+    third_low = v.add(third_low, v.muladd(cube, factor_low, v.multiply(cube_low, factor)))
+    # k ln 2 + 2 s + the third.
+    high = v.multiply(k, v.number(_LN2[0]))
+    low, low_rest = v.exact_product(k, v.number(_LN2[1]))
+    low_rest = v.muladd(k, v.number(_LN2[2]), low_rest)
+    twice, twice_low = v.add(s, s), v.add(s_low, s_low)
+    total, first = v.exact_sum(high, twice)
+    total, second = v.exact_sum(total, third)
+    total, fourth = v.exact_sum(total, low)
+    rest = v.add(v.add(first, second), v.add(fourth, low_rest))
+    rest = v.add(rest, v.add(twice_low, third_low))
+    total, rest = v.ordered_sum(total, rest)
+    edge = v.select(v.compare("oeq", x, v.number(0.0)), v.number(-inf), x)
+    proper = v.emitter.both(v.compare("ogt", x, v.number(0.0)), v.compare("olt", x, v.number(inf)))
+    return v.select(proper, total, edge), v.select(proper, rest, v.number(0.0))

@@ -1,0 +1,1 @@
+"""Kernels that are neither rows nor contractions: indexing, movement, sorting, scans, draws."""

@@ -1,0 +1,38 @@
+"""Loop steps: which ops have loop kernels, run one after another; their words in a step table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from graphc.tensor import Tensor
+from passes.weight import parts_of
+from runtime.llvm_backend.loops import (
+    fold_steps,
+    index_steps,
+    movement_steps,
+    scan_steps,
+    scatter_steps,
+    sort_steps,
+    source_steps,
+)
+from runtime.llvm_backend.loops.loop_kernel import LoopKernel
+
+Front = Callable[[Tensor], Sequence[LoopKernel]]  # nothing: the op runs by its meaning
+
+LOOPS: dict[str, Front] = {
+    **fold_steps.LOOPS,
+    **index_steps.LOOPS,
+    **movement_steps.LOOPS,
+    **scan_steps.LOOPS,
+    **scatter_steps.LOOPS,
+    **sort_steps.LOOPS,
+    **source_steps.LOOPS,
+}
+
+
+def loops_of(node: Tensor) -> Sequence[LoopKernel]:
+    """The kernels that compute `node`; none where it has no loops, or a rank is unknown."""
+    front = LOOPS.get(node.op.name)
+    if front is None or any(type.shape is None for x in (node, *node.inputs) for type in parts_of(x.type)):
+        return ()
+    return front(node)

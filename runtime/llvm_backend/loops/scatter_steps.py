@@ -1,0 +1,306 @@
+"""Scatter steps: slices added to, or put in the place of, those that integers name.
+
+Where updates are few for the slices there are, a first kernel writes down for each slice which updates
+meant it: a list that begins in `heads` and goes on in `following`, in the order of the updates (of
+replacements only the last one). A second one makes each slice once, from what was there and its list. Where
+they are many, `scatter_sums` adds them up instead; which of the two runs is a matter of sizes, and the other
+has no chunks. No two chunks write to one place and the bits depend on no thread. Floats are added in float64
+and rounded once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from graphc.sizes import Size, maximum, minimum, product
+from graphc.tensor import Tensor
+from graphc.types import BOOL, FLOAT64, DType
+from runtime.llvm_backend.ir.casts import cast
+from runtime.llvm_backend.ir.text import Emitter
+from runtime.llvm_backend.ir.values import load, memory_scalar, register_scalar, to_memory
+from runtime.llvm_backend.ir.writer import Value
+from runtime.llvm_backend.loops.index_steps import coordinates, load_index, wrapped
+from runtime.llvm_backend.loops.loop_kernel import (
+    LoopKernel,
+    LoopWriter,
+    bits_type,
+    broadcast_strides,
+    decoded,
+    held,
+    item_bytes,
+    split_evenly,
+)
+from runtime.llvm_backend.loops.scatter_sums import Place, Updates, left_out, sum_updates
+
+_NONE = -1
+
+
+def _kernels(
+    node: Tensor,
+    lists: Updates,
+    indices: int,
+    updates: int,
+    base: int | None,
+    place: Place,
+    strict: bool = True,
+) -> Sequence[LoopKernel]:
+    """`place` gives for update k of a part: its slice, whether there is one, and the index that says so.
+
+    Operands are meant by number; without a `base` it is zeros. Unless `strict`, negative ones are left out.
+    """
+    if not lists.adds:
+        return _link(node, lists, place, strict), _combine(node, lists, updates, base)
+    many = minimum(lists.updates // maximum(lists.slices, 1), 1)  # 1 where updates are not fewer, else 0
+    found = []
+    if many != 1:
+        pair = _link(node, lists, place, strict), _combine(node, lists, updates, base)
+        found += [_where(kernel, 1 - many) for kernel in pair]
+    if many != 0:
+        found.append(_where(sum_updates(node, lists, updates, base, place, strict), many))
+    return found
+
+
+def _where(kernel: LoopKernel, runs: Size) -> LoopKernel:
+    """`kernel` where `runs` is 1; nothing of it where that is 0."""
+    return replace(kernel, chunks=kernel.chunks * runs, scratch=kernel.scratch * runs)
+
+
+def _scratch(w: LoopWriter, lists: Updates) -> tuple[str, str]:
+    heads = w.scratch("heads", lists.parts * lists.slices * 8)
+    if not lists.adds:
+        return heads, ""
+    return heads, w.scratch("following", lists.parts * lists.updates * 8)
+
+
+def _link(node: Tensor, lists: Updates, place: Place, strict: bool) -> LoopKernel:
+    """From the last update to the first, each goes to the front of its list."""
+    w = LoopWriter()
+    heads, following = _scratch(w, lists)
+    slices, updates = w.size("slices", lists.slices), w.size("updates", lists.updates)
+    per, chunks = split_evenly(lists.parts, (lists.slices + lists.updates) * 16)
+
+    def part(number: Value) -> None:
+        first_slice, first_update = w.mul(number, slices), w.mul(number, updates)
+        w.each(slices, lambda s: w.store("i64", _NONE, heads, w.add(first_slice, s)))
+
+        def link(turn: Value) -> None:
+            k = w.sub(w.sub(updates, 1), turn) if lists.adds else turn
+            slice, inside, given = place(w, number, k)
+
+            def note() -> list[str]:
+                at, update = w.add(first_slice, slice), w.add(first_update, k)
+                if lists.adds:
+                    w.store("i64", w.load("i64", heads, at), following, update)
+                w.store("i64", update, heads, at)
+                return []
+
+            w.choose(inside, note, lambda: left_out(w, given, strict))
+
+        w.each(updates, link)
+
+    w.own(w.size("parts", lists.parts), w.size("per", per), part)
+    return w.kernel(f"{node.op.name}: which updates meet", chunks)
+
+
+def _combine(node: Tensor, lists: Updates, number: int, base: int | None) -> LoopKernel:
+    w = LoopWriter()
+    heads, following = _scratch(w, lists)
+    rows = lists.parts * lists.slices
+    per, chunks = split_evenly(rows, lists.inner * (3 * item_bytes(node.dtype)))
+    given, to, inner = w.operand(number), w.result(), w.size("inner", lists.inner)
+    before = None if base is None else w.operand(base)
+    make = _add_slice if lists.adds else _replace_slice
+
+    def row(at: Value) -> None:
+        make(w, node.dtype, w.load("i64", heads, at), following, given, before, to, w.mul(at, inner), inner)
+
+    w.own(w.size("rows", rows), w.size("per", per), row)
+    name = f"{node.op.name} of {node.dtype}"
+    return w.kernel(name, chunks)
+
+
+def _replace_slice(
+    w: LoopWriter,
+    dtype: DType,
+    head: str,
+    _: str,
+    given: str,
+    base: str | None,
+    to: str,
+    at: Value,
+    inner: Value,
+) -> None:
+    item, type = item_bytes(dtype), bits_type(dtype)
+    assert base is not None
+    found = w.compare("sge", head, 0)
+    array = w.value(f"select i1 {found}, ptr {given}, ptr {base}")
+    start = w.select(found, w.mul(head, inner), at)
+
+    def alone() -> list[str]:
+        w.store(type, w.load(type, array, start), to, at)
+        return []
+
+    def slice() -> list[str]:
+        w.copy(w.address(to, at, type), w.address(array, start, type), w.mul(inner, item))
+        return []
+
+    w.choose(w.compare("eq", inner, 1), alone, slice)
+
+
+def _add_slice(
+    w: LoopWriter,
+    dtype: DType,
+    head: str,
+    following: str,
+    given: str,
+    base: str | None,
+    to: str,
+    at: Value,
+    inner: Value,
+) -> None:
+    """In vectors of float64 sums, then element by element."""
+    wide = max(w.module.target.vector_bits // 64, 1)
+
+    def columns(width: int) -> Callable[[Value], None]:
+        return lambda column: _add_columns(
+            w, dtype, width, head, following, given, base, to, at, inner, column
+        )
+
+    if wide > 1:
+        whole = w.mul(w.div(inner, wide), wide)
+        w.each(whole, columns(wide), step=wide)
+        w.each(inner, columns(1), start=whole)
+    else:
+        w.each(inner, columns(1))
+
+
+def _add_columns(
+    w: LoopWriter,
+    dtype: DType,
+    width: int,
+    head: str,
+    following: str,
+    given: str,
+    base: str | None,
+    to: str,
+    at: Value,
+    inner: Value,
+    column: Value,
+) -> None:
+    total = FLOAT64 if dtype.is_floating else dtype
+    register = register_scalar(total)
+    type = register if width == 1 else f"<{width} x {register}>"
+
+    def widened(em: Emitter, array: str, index: str) -> str:
+        return cast(em, load(em, held(dtype), array, index), held(dtype), total)
+
+    def goes_on(values: list[str]) -> str:
+        return w.compare("sge", values[1], 0)
+
+    def add(values: list[str]) -> list[Value]:
+        place = w.add(w.mul(values[1], inner), column)
+
+        def write(em: Emitter) -> str:
+            x = widened(em, given, str(place))
+            if dtype is BOOL:
+                return em.either(values[0], x)
+            return em.binary("fadd" if dtype.is_floating else "add", register, values[0], x)
+
+        return [w.emit(width, write), w.load("i64", following, values[1])]
+
+    zero = "zeroinitializer" if width > 1 else ("0.0" if dtype.is_floating else "0")
+    place = str(w.add(at, column))
+    first: Value = zero
+    if base is not None and not dtype.is_floating:
+        first = w.emit(width, lambda em: widened(em, base, place))
+    sums, _ = w.until([type, "i64"], [first, head], goes_on, add)
+
+    def finish(em: Emitter) -> str:
+        result = sums
+        if dtype.is_floating:
+            if base is not None:
+                result = em.binary("fadd", register, widened(em, base, place), result)
+            result = cast(em, result, total, dtype)
+        scalar = memory_scalar(held(dtype))
+        bits = to_memory(em, held(dtype), result)
+        target = em.let(f"getelementptr {scalar}, ptr {to}, i64 {place}")
+        em.do(f"store {em.type(scalar)} {bits}, ptr {target}, align {item_bytes(dtype)}")
+        return bits
+
+    w.emit(width, finish)
+
+
+# The ops.
+
+
+def _along(node: Tensor, adds: bool) -> Sequence[LoopKernel]:
+    x, indices, _ = node.inputs
+    axis: int = node.attrs["axis"]
+    shape = x.result.sizes
+    lists = Updates(
+        product(shape[:axis]), shape[axis], product(indices.result.sizes), product(shape[axis + 1 :]), adds
+    )
+
+    def place(w: LoopWriter, _: Value, k: Value) -> tuple[Value, str, Value]:
+        given = load_index(w, indices.dtype, w.operand(1), k)
+        index, inside = wrapped(w, indices.dtype, given, w.size("slices", lists.slices))
+        return index, inside, given
+
+    return _kernels(node, lists, 1, 2, 0, place)
+
+
+def _along_axis(node: Tensor) -> Sequence[LoopKernel]:
+    """Each update is of one element; a part is all that is behind one place of the axes before `axis`."""
+    x, indices, updates = node.inputs
+    axis: int = node.attrs["axis"]
+    shape, given_shape = x.result.sizes, updates.result.sizes
+    inner = product(shape[axis + 1 :])
+    lists = Updates(product(shape[:axis]), shape[axis] * inner, given_shape[axis] * inner, 1, True)
+    strides = broadcast_strides(indices, given_shape)
+
+    def place(w: LoopWriter, part: Value, k: Value) -> tuple[Value, str, Value]:
+        number = w.add(w.mul(part, w.size("updates", lists.updates)), k)
+        (at,) = decoded(w, number, given_shape, {"i": strides})
+        given = load_index(w, indices.dtype, w.operand(1), at)
+        index, inside = wrapped(w, indices.dtype, given, w.size("n", shape[axis]))
+        behind = w.size("behind", inner)
+        return w.add(w.mul(index, behind), w.rem(k, behind)), inside, given
+
+    return _kernels(node, lists, 1, 2, 0, place)
+
+
+def _nd(node: Tensor) -> Sequence[LoopKernel]:
+    indices, _ = node.inputs
+    shape, depth = node.attrs["shape"], node.attrs["depth"]
+    count = product(indices.result.sizes[:-1])
+    lists = Updates(1, product(shape[:depth]), count, product(shape[depth:]), True)
+
+    def place(w: LoopWriter, _: Value, k: Value) -> tuple[Value, str, Value]:
+        return coordinates(w, indices.dtype, w.operand(0), k, shape[:depth])
+
+    return _kernels(node, lists, 0, 1, None, place)
+
+
+def _segments(node: Tensor) -> Sequence[LoopKernel]:
+    x, ids = node.inputs
+    (count,) = node.attrs["shape"]
+    shape = x.result.sizes
+    lists = Updates(1, count, shape[0], product(shape[1:]), True)
+
+    def place(w: LoopWriter, _: Value, k: Value) -> tuple[Value, str, Value]:
+        given = load_index(w, ids.dtype, w.operand(1), k)
+        inside = w.value(f"icmp ult i64 {given}, {w.size('slices', lists.slices)}")
+        # What is negative is left out; of unsigned ids nothing is.
+        return given, inside, given if ids.dtype.kind == "i" else 0
+
+    return _kernels(node, lists, 1, 0, None, place, strict=False)
+
+
+LOOPS: dict[str, Callable[[Tensor], Sequence[LoopKernel]]] = {
+    "scatter_add": lambda node: _along(node, adds=True),
+    "scatter_update": lambda node: _along(node, adds=False),
+    "scatter_along_axis": _along_axis,
+    "scatter_nd": _nd,
+    "segment_sum": _segments,
+}

@@ -1,0 +1,134 @@
+"""Scatter sums: many updates added up, in their order, in scratch that holds all slices.
+
+A chunk has some columns of one part of the result: it walks all updates of the part, and then writes what
+was there plus the sums.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from graphc.sizes import Size, maximum, minimum
+from graphc.tensor import Tensor
+from graphc.types import BOOL, FLOAT64, DType
+from runtime.llvm_backend.ir.casts import cast
+from runtime.llvm_backend.ir.text import Emitter
+from runtime.llvm_backend.ir.values import load, register_bytes, register_scalar, store
+from runtime.llvm_backend.ir.writer import Value
+from runtime.llvm_backend.loops.index_steps import missed
+from runtime.llvm_backend.loops.loop_kernel import LoopKernel, LoopWriter, held
+
+_COLUMNS = 64  # of a chunk
+
+
+@dataclass(frozen=True, slots=True)
+class Updates:
+    """Parts of the result, in each of which `slices` may be meant by `updates`, each of `inner` elements.
+
+    `adds`: all updates of a slice count, else the last one.
+    """
+
+    parts: Size
+    slices: Size
+    updates: Size
+    inner: Size
+    adds: bool
+
+
+Place = Callable[[LoopWriter, Value, Value], tuple[Value, str, Value]]
+
+
+def left_out(w: LoopWriter, given: Value, strict: bool) -> list[str]:
+    """What an index that names no slice does: it fails the run, unless it is negative and may be."""
+    if strict:
+        return missed(w, given)
+
+    def fail() -> list[str]:
+        return missed(w, given)
+
+    return w.choose(w.compare("sge", given, 0), fail, list)
+
+
+def sum_updates(
+    node: Tensor, updates: Updates, number: int, base: int | None, place: Place, strict: bool
+) -> LoopKernel:
+    """The kernel; `place` gives for update k of a part: its slice, whether there is one, and its index."""
+    w, dtype = LoopWriter(), held(node.dtype)
+    total = FLOAT64 if dtype.is_floating else dtype
+    blocks = (updates.inner + (_COLUMNS - 1)) // _COLUMNS
+    bytes, width = register_bytes(total), minimum(updates.inner, _COLUMNS)
+    chunks = updates.parts * blocks
+    sums = w.scratch("sums", chunks * updates.slices * width * bytes)
+    given, to = w.operand(number), w.result()
+    before = None if base is None else w.operand(base)
+    slices, many, inner = (
+        w.size("slices", updates.slices), w.size("updates", updates.updates), w.size("inner", updates.inner)
+    )  # fmt: skip
+    many_blocks, wide = w.size("blocks", maximum(blocks, 1)), w.size("wide", width)
+    part, block = w.div("%chunk", many_blocks), w.rem("%chunk", many_blocks)
+    first = w.mul(block, _COLUMNS)
+    columns = w.min(w.sub(inner, first), _COLUMNS)
+    own = w.address(sums, w.mul(w.mul(w.mul("%chunk", slices), wide), bytes), "i8")
+    w.clear(own, w.mul(w.mul(slices, wide), bytes))
+    first_slice, first_update = w.mul(part, slices), w.mul(part, many)
+
+    def add(k: Value) -> None:
+        slice, inside, index = place(w, part, k)
+
+        def note() -> list[str]:
+            at = w.add(w.mul(w.add(first_update, k), inner), first)
+            goal = w.mul(slice, wide)
+
+            def columns_of(width: int) -> Callable[[Value], None]:
+                def write(em: Emitter, i: Value) -> str:
+                    x = cast(em, load(em, dtype, given, str(w.add(at, i))), dtype, total)
+                    place = str(w.add(goal, i))
+                    store(em, total, _added(em, total, load(em, total, own, place), x), own, place)
+                    return ""
+
+                return lambda i: _emit(w, width, lambda em: write(em, i))
+
+            _in_vectors(w, columns, columns_of)
+            return []
+
+        w.choose(inside, note, lambda: left_out(w, index, strict))
+
+    w.each(many, add)
+
+    def finish(slice: Value) -> None:
+        at = w.add(w.mul(w.add(first_slice, slice), inner), first)
+        start = w.mul(slice, wide)
+
+        def columns_of(width: int) -> Callable[[Value], None]:
+            def write(em: Emitter, i: Value) -> str:
+                result, goal = load(em, total, own, str(w.add(start, i))), str(w.add(at, i))
+                if before is not None:
+                    result = _added(em, total, cast(em, load(em, dtype, before, goal), dtype, total), result)
+                store(em, dtype, cast(em, result, total, node.dtype), to, goal)
+                return ""
+
+            return lambda i: _emit(w, width, lambda em: write(em, i))
+
+        _in_vectors(w, columns, columns_of)
+
+    w.each(slices, finish)
+    return w.kernel(f"{node.op.name} of many {node.dtype}", chunks)
+
+
+def _in_vectors(w: LoopWriter, count: Value, columns: Callable[[int], Callable[[Value], None]]) -> None:
+    width = max(w.module.target.vector_bits // 64, 1)
+    whole = w.mul(w.div(count, width), width)
+    w.each(whole, columns(width), step=width)
+    if width > 1:
+        w.each(count, columns(1), start=whole)
+
+
+def _emit(w: LoopWriter, width: int, write: Callable[[Emitter], str]) -> None:
+    w.emit(width, write)
+
+
+def _added(em: Emitter, dtype: DType, x: str, y: str) -> str:
+    if dtype is BOOL:
+        return em.either(x, y)
+    return em.binary("fadd" if dtype.is_floating else "add", register_scalar(dtype), x, y)

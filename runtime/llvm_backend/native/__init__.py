@@ -1,0 +1,1 @@
+"""Native programs: a whole program as one step table over one arena."""

@@ -1,0 +1,82 @@
+"""Cells: where each value of a native program lies, and which words must hold its address."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from graphc.tensor import Tensor
+from graphc.types import BFLOAT16
+from passes.memory import Cell, MemoryPlan, Overwrites, Works, needs_nothing, overwrites_nothing, plan_memory
+from passes.program import Program, Step
+from passes.weight import parts_of
+from runtime.llvm_backend.contractions.block_steps import block_of
+from runtime.llvm_backend.contractions.fused_contraction import contract_of
+from runtime.llvm_backend.native.strided import is_strided
+
+# Their result is the memory of their first operand.
+VIEWS = frozenset(
+    ("reshape", "expand_dims", "squeeze", "identity", "after", "stop_gradient", "assign", "ensure_shape")
+)
+
+
+def find_unmade(program: Program) -> frozenset[Tensor]:
+    """The strided values that only contractions use, directly or through others such: none is made."""
+    kept = {program.nodes[b] for b in (*program.outputs, *(b for _, b in program.assignments))}
+    used: set[Tensor] = set()  # by what must find it in memory
+    unmade: set[Tensor] = set()
+    for step in reversed(program.steps):
+        node = step.node
+        if is_strided(node) and node not in kept and node not in used and node.dtype is not BFLOAT16:
+            unmade.add(node)
+        elif contract_of(node) is None and block_of(node) is None:
+            used.update(node.inputs)
+    return frozenset(unmade)
+
+
+class Cells:
+    """The words that hold addresses, by the cell with memory of its own.
+
+    Attributes:
+        plan: where the values of the program lie.
+        unmade: those that are only strides on others.
+        words: for each cell: the words that must hold its address.
+        homes: for cells that lie where others say: what takes those words instead.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        works: Works = needs_nothing,
+        overwrites: Overwrites = overwrites_nothing,
+        stacks: bool = True,
+    ) -> None:
+        self.unmade = find_unmade(program)
+        self.plan: MemoryPlan = plan_memory(program, self.views, works, overwrites, stacks)
+        self.words: dict[Cell, list[int]] = {}
+        self.homes: dict[Cell, Callable[[int], object]] = {}
+
+    def views(self, step: Step) -> Mapping[int, Cell]:
+        """Which results of `step` are the memory of which cells."""
+        name = step.node.op.name
+        if name == "pick":
+            return {0: (step.inputs[0], step.node.attrs["index"])}
+        if step.node in self.unmade or (name in VIEWS and len(parts_of(step.node.type)) == 1):
+            return {0: (step.inputs[0], 0)}
+        return {}
+
+    def root(self, cell: Cell) -> Cell:
+        """The cell whose memory `cell` is."""
+        return self.plan.roots.get(cell, cell)
+
+    def point(self, word: int, cell: Cell) -> None:
+        """Lets `word` hold the address of `cell`."""
+        root = self.root(cell)
+        home = self.homes.get(root)
+        if home is None:
+            self.words.setdefault(root, []).append(word)
+        else:
+            home(word)
+
+    def take(self, cell: Cell) -> tuple[int, ...]:
+        """The words of a cell that has no place in the arena."""
+        return tuple(self.words.pop(cell, ()))

@@ -1,0 +1,273 @@
+"""Native lowering: a program as a step table with a signature; all its kernels in one library.
+
+The words of a run that hold addresses are written by the call (what is fed and given back), before any
+run (constants), or when the arena is made. What depends on sizes is computed by the prelude, which is
+skipped where the sizes are those of the run before on the same words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from graphc import sizes
+from graphc.sizes import Size, SizeExpr, Symbol, sole_symbol
+from graphc.tensor import Tensor
+from graphc.types import TensorType
+from passes.memory import Cell, MemoryPlan, phase_of, phases_of
+from passes.program import Program
+from runtime.execution import BoundProgram, BoundStep
+from runtime.llvm_backend.backend import RowKernel
+from runtime.llvm_backend.engine.library import load
+from runtime.llvm_backend.native.drafts import Collected, NativeKernel
+from runtime.llvm_backend.native.late_memory import Gift
+from runtime.llvm_backend.native.native_memory import Arena, MemoryWriter
+from runtime.llvm_backend.native.native_regions import RegionWriter, find_obstacles, plan_scope
+from runtime.llvm_backend.native.native_steps import StepWriter
+from runtime.llvm_backend.native.places import Place
+from runtime.llvm_backend.native.python_steps import Pause
+from runtime.llvm_backend.native.size_words import SizeWords
+from runtime.llvm_backend.table.call import Feed, Output, Signature, reserve
+from runtime.llvm_backend.table.clocks import Clocks
+from runtime.llvm_backend.table.steptable import StepTable, TableBuilder
+
+
+@dataclass(frozen=True, slots=True)
+class Lowered:
+    """A native program before any run has words.
+
+    Attributes:
+        variables: the names of those that are fed after the program's inputs, in order.
+        takes_state: whether the session's seed and run count are fed last.
+        fetches: for each output of the program its place among the call's; None for operations.
+        assigned: the names of the variables that the call's last outputs are for.
+        kinds, runs: what runs each step, and its kernels, in native bodies too. python: the steps in Python.
+        symbols: the words of sizes. places, state: where steps in Python find variables and run state.
+        late: which of the results the call does not give, since steps give their sizes.
+        obstacles: the regions that are walked in Python, and why.
+    """
+
+    table: StepTable
+    signature: Signature
+    arena: Arena
+    variables: tuple[str, ...]
+    takes_state: bool
+    fetches: tuple[int | None, ...]
+    assigned: tuple[str, ...]
+    kinds: Mapping[BoundStep, str]
+    python: tuple[Pause, ...]
+    symbols: Mapping[Symbol, int]
+    places: Mapping[str, Place]
+    state: Place | None
+    kernels: tuple[NativeKernel | RowKernel, ...]
+    runs: Mapping[BoundStep, Sequence[NativeKernel | RowKernel]]
+    clocks: Clocks | None
+    late: tuple[int, ...]
+    obstacles: Mapping[Tensor, str]
+
+
+def bare(lowered: Lowered) -> Lowered:
+    """`lowered` without what holds on to the program that it was made of: what can run, of any like it."""
+    arena = lowered.arena
+    plan = MemoryPlan(arena.plan.slots, {}, {}, frozenset(), {})
+    return replace(lowered, arena=replace(arena, plan=plan), kinds={}, places={}, kernels=(), runs={})
+
+
+def lower(
+    program: Program, bound: BoundProgram, threads: int, looks: bool = False, clocked: bool = False
+) -> Lowered:
+    """`program`, whose steps are bound to their kernels, for `threads` threads.
+
+    `looks`: with looks for NaN and infinity (`numerics`); `clocked`: with `clocks`.
+    """
+    return _Lowering(program, bound, threads, looks, clocked).lower()
+
+
+class _Lowering:
+    def __init__(
+        self, program: Program, bound: BoundProgram, threads: int, looks: bool, clocked: bool
+    ) -> None:
+        self.program = program
+        self.builder = TableBuilder()
+        self.collected = Collected()
+        self.clocks = Clocks(self.builder) if clocked else None
+        symbols = program_symbols(program)
+        self.phases = phases_of(program)
+        self.scope = plan_scope(
+            program,
+            bound,
+            frozenset((*symbols, *self.phases)),
+            lambda program, cells: StepWriter(program, self.builder, cells, threads, self.collected, looks),
+        )
+        self.cells, self.writer = self.scope.cells, self.scope.writer
+        self.sizes = SizeWords(self.builder, (*symbols, *self.phases))
+        self.writer.symbols = self.sizes.symbols
+        self.watched = [self.sizes.symbols[symbol] for symbol in symbols]
+        self.given: list[Place] = []  # what is given back with sizes that steps give
+        self.late: list[int] = []  # which of the outputs those are
+        self.fed: list[tuple[int, Size]] = []  # a word that a feed writes, and the size it must be
+        self.equal: list[tuple[Size, Size]] = []
+        self.outputs: list[tuple[TensorType, Cell | None, list[int]]] = []
+
+    def lower(self) -> Lowered:
+        program, builder, scopes = self.program, self.builder, tuple(self.scope.all())
+        self.scope.draft()
+        library = load(self.collected.modules.values())
+        builder.mark("main")
+        RegionWriter(builder, library, self.clocks).steps(self.scope)
+        if self.clocks is not None:
+            self.clocks.tick(None)
+        fetches = tuple(
+            self._keep((buffer, 0)) if isinstance(program.nodes[buffer].type, TensorType) else None
+            for buffer in program.outputs
+        )
+        assigned = tuple(name for name, _ in program.assignments)
+        for _, buffer in program.assignments:
+            self._keep((buffer, 0))
+            self._check_assignment(buffer)
+        if self.given:
+            builder.python(len(self.collected.python))
+            self.collected.python.append(Gift(tuple(self.given)))
+        builder.end()
+        names, places, state, feeds = self._feeds()
+        outputs = tuple(
+            Output(
+                type.dtype.numpy,
+                tuple(self._size_word(size) for size in type.sizes),
+                (*words, *(self.cells.take(cell) if cell is not None else ())),
+            )
+            for type, cell, words in self.outputs
+        )
+        for scope in scopes:
+            for cell, value in scope.writer.constants.items():
+                for word in scope.cells.take(cell):
+                    builder.preset(word, value.ctypes.data)
+        memory = MemoryWriter(
+            builder, self.sizes, self.scope, self.collected, self.watched, self.fed, self.equal, self.phases
+        )
+        arena, prelude = memory.write()
+        memory.write_late()
+        form = "single" if len(outputs) == 1 and not self.late else "list"
+        signature = Signature(feeds, outputs, reserve(builder, len(outputs)), form, prelude, "main")
+        table = builder.build(
+            (library, self.clocks, *(v for scope in scopes for v in scope.writer.constants.values()))
+        )
+        kinds = {
+            bound: draft.kind
+            for scope in scopes
+            for bound, draft in zip(scope.bound.steps, scope.drafts, strict=True)
+        }
+        return Lowered(
+            table, signature, arena, names, state is not None, fetches, assigned,
+            kinds, tuple(self.collected.python), self.sizes.symbols, places, state,
+            tuple(self.collected.kernels.values()), self.collected.runs,
+            self.clocks, tuple(self.late), find_obstacles(program, frozenset(self.sizes.symbols)),
+        )  # fmt: skip
+
+    # What goes in and out.
+
+    def _keep(self, cell: Cell) -> int:
+        """Makes `cell` an output of the call; gives its number."""
+        root, type = self.cells.root(cell), self.writer.type_of(cell)
+        program = self.program
+        number = len(self.outputs) + len(self.late)
+        if any(phase_of(size, self.phases) for size in type.sizes):
+            self.late.append(number)
+            self.given.append(self.writer.place(cell))
+            return number
+        given = (*program.inputs, *(b for _, b, _ in program.variables), *program.run_states)
+        taken = any(other == root for _, other, _ in self.outputs)
+        placed = any(root in late.homes for late in self.collected.late)  # by the step that makes it
+        if taken or placed or root in self.writer.constants or root[0] in given:
+            self.outputs.append((type, None, [self.writer.copy(cell)]))
+        else:
+            self.outputs.append((type, root, []))
+        return number
+
+    def _check_assignment(self, buffer: int) -> None:
+        """What is assigned has the sizes of its variable, where those are known."""
+        node = self.program.nodes[buffer]
+        for given, wanted in zip(node.inputs[0].result.sizes, node.result.sizes, strict=True):
+            if given != wanted and self.sizes.symbols.keys() >= set(sizes.symbols(wanted)):
+                self.equal.append((given, wanted))
+
+    def _feeds(self) -> tuple[tuple[str, ...], dict[str, Place], Place | None, tuple[Feed, ...]]:
+        program, builder = self.program, self.builder
+        feeds = [
+            self._feed(program.nodes[buffer].result, self.cells.take((buffer, 0)))
+            for buffer in program.inputs
+        ]
+        inner = inner_variables(program)
+        words: dict[str, list[int]] = {}
+        types: dict[str, TensorType] = {}
+        for scope in self.scope.all():
+            for name, buffer, type in scope.program.variables:
+                words.setdefault(name, []).extend(scope.cells.take((buffer, 0)))
+                types.setdefault(name, type)
+        places = {}
+        for name, type in inner.items():
+            types.setdefault(name, type)
+            word = builder.word()
+            words.setdefault(name, []).append(word)
+            places[name] = Place(word, type.dtype.numpy, types[name].sizes)
+        feeds += [self._feed(types[name], tuple(words[name])) for name in types]
+        if not program.run_states and not inner_draws(program):
+            return tuple(types), places, None, tuple(feeds)
+        word = builder.word()
+        at = [word]
+        for scope in self.scope.all():
+            at += (w for buffer in scope.program.run_states for w in scope.cells.take((buffer, 0)))
+        feeds.append(Feed(np.dtype(np.uint64), (2,), tuple(at)))
+        return tuple(types), places, Place(word, np.dtype(np.uint64), (2,)), tuple(feeds)
+
+    def _feed(self, type: TensorType, words: tuple[int, ...]) -> Feed:
+        found: list[int | tuple[int, ...]] = []
+        for size in type.sizes:
+            symbol = sole_symbol(size)
+            if not isinstance(size, SizeExpr):
+                found.append(size)
+            elif symbol is not None:
+                found.append((self.sizes.symbols[symbol],))
+            else:
+                word = self.builder.word()
+                self.watched.append(word)
+                self.fed.append((word, size))
+                found.append((word,))
+        return Feed(type.dtype.numpy, tuple(found), words)
+
+    def _size_word(self, size: Size) -> int | tuple[int, ...]:
+        if not isinstance(size, SizeExpr):
+            return size
+        symbol = sole_symbol(size)
+        if symbol is not None:
+            return (self.sizes.symbols[symbol],)
+        word = self.builder.word()
+        self.writer.fill(word, size)
+        return (word,)
+
+
+def _bodies(program: Program) -> Iterator[Program]:
+    """The programs of all bodies."""
+    pending = [body for step in program.steps for body in step.regions]
+    while pending:
+        current = pending.pop()
+        yield current
+        pending.extend(body for step in current.steps for body in step.regions)
+
+
+def program_symbols(program: Program) -> dict[Symbol, None]:
+    """The symbols that feeds and variables bind."""
+    given = (*program.bindings, *program.variable_bindings)
+    return dict.fromkeys(binding.symbol for _, binding in given)
+
+
+def inner_variables(program: Program) -> dict[str, TensorType]:
+    """The variables that bodies read."""
+    return {name: type for body in _bodies(program) for name, _, type in body.variables}
+
+
+def inner_draws(program: Program) -> bool:
+    """Whether a body reads the session's seed and run count."""
+    return any(body.run_states for body in _bodies(program))

@@ -1,0 +1,381 @@
+"""Native steps: each step of a program as steps of the table, with its argument block in the run's words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from graphc import sizes
+from graphc.sizes import Size, SizeExpr, Symbol
+from graphc.tensor import Tensor
+from graphc.types import DType, TensorType
+from passes.memory import ALIGNMENT, Cell
+from passes.program import Program, Step
+from passes.stages import stage
+from passes.weight import parts_of
+from runtime.execution import BoundStep
+from runtime.llvm_backend.backend import RowKernel
+from runtime.llvm_backend.contractions.block_kernel import emit_block
+from runtime.llvm_backend.contractions.block_steps import block_of
+from runtime.llvm_backend.contractions.contraction import Block, Contract
+from runtime.llvm_backend.contractions.fused_contraction import contract_of, name_of
+from runtime.llvm_backend.contractions.kernel import Kernel, emit_contraction
+from runtime.llvm_backend.contractions.pair_kernel import emit_pairs
+from runtime.llvm_backend.engine.library import Library, Module, expect
+from runtime.llvm_backend.engine.machine import host
+from runtime.llvm_backend.ir.text import target_of
+from runtime.llvm_backend.loops.fill_kernel import fill_of
+from runtime.llvm_backend.loops.loop_kernel import LoopKernel
+from runtime.llvm_backend.loops.loop_steps import loops_of
+from runtime.llvm_backend.native.cells import Cells
+from runtime.llvm_backend.native.drafts import (
+    CONSTANT,
+    NATIVE,
+    PYTHON,
+    VIEW,
+    Collected,
+    Draft,
+    Late,
+    NativeKernel,
+)
+from runtime.llvm_backend.native.numerics import PART, find_checks, write_check
+from runtime.llvm_backend.native.places import Place
+from runtime.llvm_backend.native.python_steps import PythonStep, Turn
+from runtime.llvm_backend.native.strided import look_through
+from runtime.llvm_backend.rows.column_steps import columns_of
+from runtime.llvm_backend.rows.row_kernel import share_word
+from runtime.llvm_backend.rows.row_steps import cut_rows, reduces
+from runtime.llvm_backend.rows.row_streams import is_read, share_streamed, streamed_results
+from runtime.llvm_backend.table.blocks import block_function
+from runtime.llvm_backend.table.polling import c_library
+from runtime.llvm_backend.table.steploop import FLAG
+from runtime.llvm_backend.table.steptable import TableBuilder
+
+_ENTRY = "contraction"
+_SMALL = 1 << 16  # elements of a range that is computed once, before any run
+
+
+class StepWriter:
+    """Writes steps. What depends on sizes, or on where the arena lies, is collected for the prelude.
+
+    Attributes:
+        constants: arrays known before the run, by cell.
+        loops: those around the program, from the inside out.
+        symbols: the words of sizes.
+        and those of `Collected`, which the writers of a program and of its bodies share.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        builder: TableBuilder,
+        cells: Cells,
+        threads: int,
+        collected: Collected,
+        looks: bool = False,
+    ) -> None:
+        self._checks = find_checks(program) if looks else frozenset[int]()
+        self._program, self._builder, self._cells, self._threads = program, builder, cells, threads
+        self.constants: dict[Cell, np.ndarray[Any, Any]] = {
+            (buffer, 0): np.require(value, requirements=("C", "A")) for buffer, value in program.constants
+        }
+        self.loops: tuple[Turn, ...] = ()
+        self.modules, self.kernels = collected.modules, collected.kernels
+        self.filled, self.plans, self.scratch = collected.filled, collected.plans, collected.scratch
+        self.room, self.python, self.runs = collected.room, collected.python, collected.runs
+        self.positive, self.natural, self.late = collected.positive, collected.natural, collected.late
+        self.symbols: Mapping[Symbol, int] = {}
+
+    # What runs a step.
+
+    def draft(self, step: Step, bound: BoundStep) -> Draft:
+        """What runs `step`."""
+        self._running = self.runs.setdefault(bound, [])
+        for dtype in self._checked(step):
+            text = write_check(dtype, target_of(host()))
+            self._module(text, ("kernel",), NativeKernel(f"look at {dtype.name}", text))
+        return self._draft(step, bound)
+
+    def _checked(self, step: Step) -> dict[DType, list[int]]:
+        """The parts of the result of `step` that are looked at, by dtype."""
+        found: dict[DType, list[int]] = {}
+        for part, type in enumerate(parts_of(step.node.type) if step.output in self._checks else ()):
+            if type.dtype.is_floating:
+                found.setdefault(type.dtype, []).append(part)
+        return found
+
+    def _draft(self, step: Step, bound: BoundStep) -> Draft:
+        node = step.node
+        if step.bindings:
+            return Draft(PYTHON)
+        if self._cells.views(step) or node.op.name == "group":
+            return Draft(VIEW)
+        if is_constant(step):
+            assert node.op.meaning is not None
+            value = node.op.meaning(**node.attrs)
+            self.constants[step.output, 0] = np.require(value, node.result.dtype.numpy, ("C", "A"))
+            return Draft(CONSTANT)
+        kernel = bound.kernel
+        if isinstance(kernel, RowKernel):
+            if reduces(kernel.plan) and kernel.plan.inner == 0:
+                return Draft(PYTHON)
+            return Draft(NATIVE, self._module(kernel.text, kernel.functions, kernel), kernel)
+        number = fill_of(node)
+        look = look_through(self._cells.unmade)
+        block = block_of(node, look)
+        if block is not None:
+            return self._block(node, block)
+        with stage("IR text"):
+            columns = () if self._cells.unmade.intersection(node.inputs) else columns_of(node)
+        contract = None if number or columns else contract_of(node, look)
+        if contract is None:
+            with stage("IR text"):
+                loops = (number,) if number else columns or loops_of(node)
+            if not loops:
+                return Draft(PYTHON)
+            modules = tuple(
+                self._module(x.text, ("kernel",), NativeKernel(x.name, x.text), x.imports) for x in loops
+            )
+            return Draft(NATIVE, loops=tuple(zip(loops, modules, strict=True)))
+        with stage("IR text"):
+            made = _emitted(contract)
+        shown = NativeKernel(name_of(node), made.text, contract)
+        if contract.combine in ("max", "min"):
+            self.positive.update(dict.fromkeys(d.size for d in contract.reduced_dims))
+        return Draft(NATIVE, self._module(made.text, made.functions, shown), made)
+
+    def _block(self, node: Tensor, block: Block) -> Draft:
+        with stage("IR text"):
+            made = emit_block(block, host(), _ENTRY, target=target_of(host()))
+        for contract in block.contracts:
+            if contract.combine in ("max", "min"):
+                self.positive[contract.dims[-2].size] = None
+        return Draft(
+            NATIVE, self._module(made.text, made.functions, NativeKernel(name_of(node), made.text)), made
+        )
+
+    def _module(
+        self,
+        text: str,
+        functions: tuple[str, ...],
+        kernel: NativeKernel | RowKernel,
+        imports: tuple[str, ...] = (),
+    ) -> Module:
+        key = text, functions
+        if key not in self.modules:
+            addresses = c_library(*imports)
+            self.modules[key] = Module(f"{len(self.modules)} {kernel.name}", text, functions, addresses)
+            expect([self.modules[key]])
+            self.kernels[text] = kernel
+        self._running.append(self.kernels[text])
+        return self.modules[key]
+
+    # Its steps in the table.
+
+    def write(self, step: Step, bound: BoundStep, draft: Draft, library: Library) -> None:
+        """Adds `step` to the table."""
+        if isinstance(draft.kernel, RowKernel):
+            assert draft.module is not None
+            addresses = [library.address(draft.module.name, name) for name in draft.kernel.functions]
+            self._rows(step, draft.kernel, *addresses)
+        elif draft.kernel is not None:
+            assert draft.module is not None
+            if step.node.op.name == "embed":
+                self.clear((step.output, 0))
+            self._contraction(step, draft.kernel, library, draft.module.name)
+        elif draft.loops:
+            for kernel, module in draft.loops:
+                self._loop(step, kernel, library.address(module.name))
+        elif draft.kind == PYTHON:
+            self._in_python(step, bound)
+        for dtype, parts in self._checked(step).items():
+            name = self.modules[write_check(dtype, target_of(host())), ("kernel",)].name
+            for part in parts:
+                self._check((step.output, part), library.address(name))
+
+    def _check(self, cell: Cell, address: int) -> None:
+        """Adds a look at all of `cell`."""
+        builder = self._builder
+        block, chunks = builder.block((0, 0, 0)), builder.word()
+        count = sizes.product(self.type_of(cell).sizes)
+        self._cells.point(block, cell)
+        self.fill(block + 1, count)
+        builder.point(block + 2, FLAG)
+        self.fill(chunks, (count + (PART - 1)) // PART)
+        builder.parallel(address, block, chunks)
+
+    def copy(self, source: Cell) -> int:
+        """Adds a copy of `source`; gives the word that must hold where to."""
+        block = self._builder.block((0, 0, 0))
+        type = self.type_of(source)
+        self._cells.point(block + 1, source)
+        self.fill(block + 2, sizes.product(type.sizes) * type.dtype.numpy.itemsize)
+        self._builder.kernel(block_function("copy"), block)
+        return block
+
+    def clear(self, cell: Cell) -> None:
+        """Adds zeros for all of `cell`."""
+        block = self._builder.block((0, 0))
+        type = self.type_of(cell)
+        self._cells.point(block, cell)
+        self.fill(block + 1, sizes.product(type.sizes) * type.dtype.numpy.itemsize)
+        self._builder.kernel(block_function("clear"), block)
+
+    def fill(self, word: int, size: Size) -> None:
+        """Lets `word` hold `size` when the run begins."""
+        if isinstance(size, SizeExpr):
+            self.filled.append((word, size))
+        else:
+            self._builder.preset(word, size)
+
+    def type_of(self, cell: Cell) -> TensorType:
+        """The type of what is in `cell`."""
+        return parts_of(self._program.nodes[cell[0]].type)[cell[1]]
+
+    def place(self, cell: Cell) -> Place:
+        """Where Python finds `cell`."""
+        type, word = self.type_of(cell), self._builder.word()
+        self._cells.point(word, cell)
+        return Place(word, type.dtype.numpy, type.sizes)
+
+    def _rows(self, step: Step, kernel: RowKernel, address: int, finish: int = 0) -> None:
+        plan, builder = kernel.plan, self._builder
+        cut = cut_rows(plan, kernel.scratch_rows)
+        cells = [(buffer, 0) for buffer in step.inputs]
+        cells += [(step.output, part) for part in range(len(plan.writes))]
+        outer = plan.outer if len(plan.outer) > 1 else ()
+        block = builder.block([0] * (share_word(plan) + 1))
+        streams = not self.loops and streamed_results(plan)
+        if streams and not is_read(self._program, step.output, self._cells.views):
+            builder.preset(block + share_word(plan), share_streamed(plan))
+        for i, size in enumerate((cut.rows, cut.per, plan.inner)):
+            self.fill(block + i, size)
+        builder.point(block + 3, FLAG)
+        if cut.scratch != 0:
+            self.scratch.append((block + 4, 0, self._phase))
+            self.room[cut.scratch, self._phase] = None
+        for i, cell in enumerate(cells):
+            self._cells.point(block + 5 + i, cell)
+        for i, size in enumerate(outer):
+            self.fill(block + 5 + len(cells) + i, size)
+        if reduces(plan):
+            self.positive[plan.inner] = None
+        chunks = builder.word()
+        self.fill(chunks, cut.chunks)
+        builder.parallel(address, block, chunks)
+        if finish:
+            builder.kernel(finish, block)
+
+    def _contraction(self, step: Step, kernel: Kernel, library: Library, module: str) -> None:
+        builder = self._builder
+        block = builder.block([0] * (kernel.first_word + len(kernel.words)))
+        shared = _lines(kernel.shared_size)
+        for i, buffer in enumerate(kernel.buffers):
+            if buffer.startswith("out"):
+                self._cells.point(block + i, (step.output, int(buffer[3:] or 0)))
+            elif buffer.startswith("x"):
+                self._cells.point(block + i, (step.inputs[int(buffer[1:])], 0))
+            else:
+                self.scratch.append((block + i, 0, self._phase))
+        self.scratch.append((block + kernel.scratch_word, shared, self._phase))
+        self.room[shared + kernel.scratch_size * max(self._threads, 1), self._phase] = None
+        for i, size in enumerate(kernel.words):
+            self.fill(block + kernel.first_word + i, size)
+        if kernel.words:
+            self.plans.append((library.address(module, f"{_ENTRY}.plan"), block, self._phase))
+        else:
+            for i, count in enumerate(kernel.chunks({})):
+                builder.preset(block + kernel.first_count + i, count)
+        for i, phase in enumerate(kernel.phases):
+            builder.parallel(library.address(module, phase.name), block, block + kernel.first_count + i)
+
+    def _loop(self, step: Step, kernel: LoopKernel, address: int) -> None:
+        builder = self._builder
+        block = builder.block([0] * len(kernel.words))
+        for i, word in enumerate(kernel.words, block):
+            if word.kind == "operand":
+                self._cells.point(i, (step.inputs[word.number], 0))
+            elif word.kind == "result":
+                self._cells.point(i, (step.output, word.number))
+            elif word.kind == "scratch":
+                self.scratch.append((i, word.size, self._phase))
+            elif word.kind == "flag":
+                builder.point(i, FLAG)
+            else:
+                self.fill(i, word.size)
+        if kernel.scratch != 0:
+            self.room[kernel.scratch, self._phase] = None
+        self.positive.update(dict.fromkeys(kernel.positive))
+        self.natural.update(dict.fromkeys(kernel.natural))
+        chunks = builder.word()
+        self.fill(chunks, kernel.chunks)
+        builder.parallel(address, block, chunks)
+
+    @property
+    def _phase(self) -> int:
+        """How many steps that give sizes are written."""
+        return len(self.late)
+
+    def _in_python(self, step: Step, bound: BoundStep) -> None:
+        operands: dict[int, Place | tuple[Place, ...]] = {}
+        for buffer in step.inputs:
+            type = self._program.nodes[buffer].type
+            places = tuple(self.place((buffer, part)) for part in range(len(parts_of(type))))
+            operands[buffer] = places[0] if isinstance(type, TensorType) else places
+        cells = [(step.output, part) for part in range(len(parts_of(step.node.type)))]
+        own = {binding.symbol for binding in step.bindings}
+        new = {cell for cell in cells if own and self._is_new(cell, own)}
+        results = tuple(self._result(cell, cell in new) for cell in cells)
+        words = tuple((symbol, self.symbols[symbol]) for symbol in own)
+        self._builder.python(len(self.python))
+        self.python.append(
+            PythonStep(bound, operands, step.output, results, self.loops, frozenset(p for _, p in new), words)
+        )
+        if own:
+            self.leave(
+                {
+                    cell: place.word
+                    for cell, place in zip(cells, results, strict=True)
+                    if place and cell in new
+                }
+            )
+
+    def _is_new(self, cell: Cell, own: set[Symbol]) -> bool:
+        return self._cells.root(cell) == cell and any(
+            own.intersection(sizes.symbols(size)) for size in self.type_of(cell).sizes
+        )
+
+    def _result(self, cell: Cell, is_new: bool) -> Place | None:
+        if not is_new:
+            return self.place(cell) if self._cells.root(cell) == cell else None
+        type = self.type_of(cell)
+        return Place(self._builder.word(), type.dtype.numpy, type.sizes)
+
+    def leave(self, homes: Mapping[Cell, int]) -> None:
+        """Lets the table compute what follows from the sizes that the step just written gives."""
+        jump = self._builder.jump()
+        self.late.append(Late(jump, self._builder.here(), homes))
+
+
+@lru_cache(maxsize=256)
+def _emitted(contract: Contract) -> Kernel:
+    """The kernel of `contract` for this machine; equal ones are written once."""
+    machine, target = host(), target_of(host())
+    made = emit_pairs(contract, machine, _ENTRY, target=target)
+    return made or emit_contraction(contract, machine, _ENTRY, target=target)
+
+
+def _lines(size: Size) -> Size:
+    """`size` rounded up to whole cache lines."""
+    return (size + (ALIGNMENT - 1)) // ALIGNMENT * ALIGNMENT
+
+
+def is_constant(step: Step) -> bool:
+    """Whether the result of `step` is known before any run, and small enough to be kept."""
+    if step.node.op.name != "iota":
+        return False
+    elements = sizes.product(step.node.result.sizes)
+    return isinstance(elements, int) and elements <= _SMALL

@@ -1,0 +1,175 @@
+"""Numerics: where a native program looks for NaN and infinity, under ``check_numerics=True``.
+
+Arithmetic hands them on: ``x + y`` of a NaN is NaN, so it is enough to look at its result. A value needs a
+look of its own only where it may be made of finite numbers and nothing hands it on: where it is a result,
+or where all that read it may *hide* it, as comparisons, selections, ``exp(-inf) = 0`` and ``1 / inf = 0`` do.
+A look is one multiply-add for each vector: ``0 x`` added up is 0, or NaN.
+
+A run in which one is seen is walked again op by op, by the meanings: that walk says which op made it of
+finite operands, or that none did, since it was fed. So a look may see too much, never too little.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from math import inf
+
+from graphc.function import Function
+from graphc.tensor import Tensor
+from graphc.types import DType, TensorType
+from passes.program import Program
+from passes.weight import parts_of
+from runtime.llvm_backend.ir.text import Emitter, Module, Target
+from runtime.llvm_backend.ir.values import lanes, load, memory_dtype, register_bytes, register_scalar
+from runtime.llvm_backend.native.infinities import NONE, Infinities, Kinds, spread
+from runtime.llvm_backend.rows.row_loop import RowLoop
+from runtime.llvm_backend.rows.totals import look_of
+
+NONFINITE = 9  # the kind of failure
+PART = 1 << 16  # elements of a chunk of `write_check`
+
+_SAME = ("reshape", "transpose", "expand_dims", "squeeze", "broadcast_to", "stack", "concat", "identity")
+# What hands on all operands, or the first.
+_ALL = frozenset((*_SAME, "add", "sub", "mul", "neg", "square", "sqrt", "log", "log1p", "abs", "sin", "cos"))
+_ALL |= frozenset(("sum", "mean", "prod", "matmul", "einsum", "cast", "floor", "ceil", "round", "trunc"))
+_FIRST = frozenset(("div", "guarded_multiply", "after", "pick", "assign"))
+# What is finite wherever the operands are.
+_HARMLESS = frozenset((*_SAME, "neg", "abs", "floor", "ceil", "round", "trunc", "sign", "sin", "cos", "atan"))
+_HARMLESS |= frozenset(("where", "maximum", "minimum", "clip", "relu", "max", "min", "tanh", "sigmoid"))
+_HARMLESS |= frozenset(("erf", "erfc", "pick", "after", "group", "assign", "check", "print", "iota"))
+_HARMLESS |= frozenset(("strided_slice", "embed", "filled_like", "ensure_shape", "gather", "gather_nd"))
+_HARMLESS |= frozenset(("take_along_axis", "pick_class", "windows", "run_state", "random_uniform", "sort"))
+_HARMLESS |= frozenset(("scatter_update", "scatter_along_axis", "top_k", "constant", "variable", "extent"))
+
+_WITH_BODIES = ("fused", "cond", "loop")  # they are looked into
+
+
+def _hands_on(node: Tensor, place: int) -> bool:
+    """Whether a NaN or infinity in operand number `place` is always one in the result."""
+    if not _is_float(node):
+        return False
+    return node.op.name in _ALL or (place == 0 and node.op.name in _FIRST)
+
+
+def _is_float(node: Tensor) -> bool:
+    return any(type.dtype.is_floating for type in parts_of(node.type))
+
+
+def _makes(node: Tensor) -> bool:
+    """Whether finite operands may give what is not."""
+    if not _is_float(node) or node.op.name in _HARMLESS:
+        return False
+    if node.op.name == "cast" and isinstance(node.type, TensorType):
+        given = node.inputs[0].dtype
+        return node.dtype.itemsize < given.itemsize or node.dtype.itemsize < 4
+    return True
+
+
+Looks = Mapping[Tensor, tuple[int, ...]]  # what is looked at, but where one of these operands is not finite
+
+
+def find_looks(body: Function, given: Sequence[Kinds] = ()) -> tuple[Looks, frozenset[int]]:
+    """The values of a fused body that are looked at, and the inputs that show in those, by number.
+
+    `given` says which inputs may rightly be infinite.
+    """
+    own = set(body.inputs)
+    kinds = spread(body, given or [NONE] * len(own))
+    shown: set[Tensor] = set()
+    looks: dict[Tensor, tuple[int, ...]] = {}
+    for node in reversed(body.nodes()):
+        if node in own:
+            continue
+        if node not in shown and _makes(node):
+            apart = node.op.family == "elementwise"
+            looks[node] = tuple(i for i, x in enumerate(node.inputs) if apart and kinds[x])
+        if _is_shown(node, looks, shown):
+            shown.update(x for i, x in enumerate(node.inputs) if _hands_on(node, i))
+    return looks, frozenset(i for i, x in enumerate(body.inputs) if x in shown)
+
+
+def _is_shown(node: Tensor, looks: Looks, shown: set[Tensor]) -> bool:
+    """Whether all that is wrong with `node` is seen; a look that leaves elements out says little."""
+    return node in shown or (node in looks and not looks[node])
+
+
+def find_checks(program: Program) -> frozenset[int]:
+    """The buffers of `program` that are looked at once they are written; fused nodes look by themselves."""
+    shown: set[int] = set()
+    checks: set[int] = set()
+    infinities = Infinities()
+    for step in reversed(program.steps):
+        node = step.node
+        if node.op.name == "fused":
+            shown.update(step.inputs[i] for i in _shown_in(node, infinities))
+            continue
+        if node.op.has_bodies:
+            continue
+        if step.output not in shown and _makes(node):
+            checks.add(step.output)
+            shown.add(step.output)
+        if step.output in shown:
+            shown.update(buffer for i, buffer in enumerate(step.inputs) if _hands_on(node, i))
+    return frozenset(checks)
+
+
+def _shown_in(node: Tensor, infinities: Infinities) -> frozenset[int]:
+    return find_looks(node.attrs["body"], tuple(map(infinities.of, node.inputs)))[1]
+
+
+def find_unchecked(program: Program) -> str:
+    """Why nothing native could look at all numbers of `program`; "" where it can."""
+    pending = [program]
+    while pending:
+        current = pending.pop()
+        for step in current.steps:
+            if step.node.op.has_bodies and step.node.op.name not in _WITH_BODIES:
+                return f"numbers within {step.node.op.name} are checked op by op"
+            pending.extend(step.programs.values() if step.node.op.name != "fused" else ())
+    return ""
+
+
+@cache
+def write_check(dtype: DType, target: Target) -> str:
+    """The module of a kernel that looks at an array.
+
+    void kernel(ptr block, i64 chunk), where `block` holds the array, the count of its elements, the flag.
+    """
+    module = Module(target)
+    one = Emitter(module, 1, prefix="s")
+    width = max(target.vector_bits // 8 // register_bytes(dtype), 1)
+    wide = Emitter(module, width, prefix="v") if width > 1 else one
+    wide.lines = one.lines
+    array, count, flag = (
+        one.let(f"load {type}, ptr {one.let(f'getelementptr i64, ptr %block, i64 {i}')}, align 8")
+        for i, type in enumerate(("ptr", "i64", "ptr"))
+    )
+    begin = one.let(f"mul i64 %chunk, {PART}")
+    end = one.intrinsic("smin", "i64", one.let(f"add i64 {begin}, {PART}"), count)
+
+    def elements(em: Emitter, j: str, mask: str | None) -> list[str]:
+        return [load(em, memory_dtype(dtype), array, j, mask)]
+
+    (total,) = RowLoop(one, wide).write([look_of(one, dtype)], begin, end, 4, elements)
+    see(one, dtype, total, flag)
+    body = "\n".join([*one.lines, "  ret void"])
+    module.define("kernel", lambda: f"define void @kernel(ptr %block, i64 %chunk) {{\nentry:\n{body}\n}}")
+    return module.text
+
+
+def left_out(em: Emitter, value: str, dtype: DType, operands: Sequence[tuple[str, DType]]) -> str:
+    """`value`, or 0 where one of `operands` is not finite."""
+    for operand, given in operands:
+        v = lanes(em, given)
+        finite = v.compare("olt", v.magnitude(operand), v.number(inf))
+        value = em.select(finite, register_scalar(dtype), value, em.number(register_scalar(dtype), 0.0))
+    return value
+
+
+def see(one: Emitter, dtype: DType, value: str, flag: str) -> None:
+    """Raises the flag where `value`, a number in a register, is NaN or infinite."""
+    scalar = register_scalar(dtype)
+    apart = one.binary("fsub", scalar, value, value)
+    one.fault(one.compare("uno", scalar, apart, apart), NONFINITE)
+    one.raise_faults(flag)

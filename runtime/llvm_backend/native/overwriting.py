@@ -1,0 +1,55 @@
+"""Overwriting: which results of a row kernel may lie where an operand lies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from graphc.tensor import Tensor
+from runtime.llvm_backend.rows.row_plan import Access, RowPlan
+
+
+def find_overwrites(plan: RowPlan) -> dict[int, tuple[int, ...]]:
+    """For each result by number, the operands by number whose memory it may take.
+
+    Such an operand lies as the result does, with elements as large, and each is read for the last time
+    before its place is written: by vectors of the result's own loop over the row, or in an earlier one.
+    """
+    body = plan.body
+    uses: dict[Tensor, list[tuple[float, Access]]] = {}
+    for node, access, time in _uses(plan):
+        uses.setdefault(node, []).append((time, access))
+    written = {node: i for i, phase in enumerate(plan.phases) for node in phase.vectors}
+    found: dict[int, tuple[int, ...]] = {}
+    for part, (output, write) in enumerate(zip(body.outputs, plan.writes, strict=True)):
+        if output not in written or not write.is_full:
+            continue
+        fitting = tuple(
+            i
+            for i, operand in enumerate(body.inputs)
+            if operand.dtype.numpy.itemsize == output.dtype.numpy.itemsize
+            and operand.result.sizes == output.result.sizes
+            and all(access == write and time <= written[output] for time, access in uses.get(operand, ()))
+        )
+        if fitting:
+            found[part] = fitting
+    return found
+
+
+def _uses(plan: RowPlan) -> Iterator[tuple[Tensor, Access, float]]:
+    """Each use of an operand, how it lies there, and when: in a phase, or at its end."""
+    given = set(plan.body.inputs)
+    for number, phase in enumerate(plan.phases):
+        ends = (*phase.reductions, *phase.numbers)
+        for time, nodes in ((number, phase.vectors), (number + 0.5, ends)):
+            for user in nodes:
+                for i, operand in enumerate(user.inputs):
+                    if plan.source.get(operand, operand) in given:
+                        yield plan.source.get(operand, operand), _access(plan, user, i), time
+
+
+def _access(plan: RowPlan, user: Tensor, i: int) -> Access:
+    operand = user.inputs[i]
+    while operand in plan.source:
+        user, i = operand, 0
+        operand = user.inputs[i]
+    return plan.reads[user, i]

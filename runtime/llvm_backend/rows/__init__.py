@@ -1,0 +1,1 @@
+"""Kernels of fused rows: elementwise ops and reductions along rows and columns."""

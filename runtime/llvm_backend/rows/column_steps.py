@@ -1,0 +1,186 @@
+"""Column steps: reductions over the first axes, down the columns of a matrix that lies row by row.
+
+The first kernel walks `BUNDLE` rows at a time, side by side, so that each is read in one stream: what they
+come to together is added to the totals of a panel of columns, which stay in the cache. Rows are cut by sizes
+alone; a second kernel joins the totals of all cuts in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from graphc.sizes import Size, maximum, minimum, product
+from graphc.tensor import Tensor
+from graphc.types import BFLOAT16, BOOL, TensorType
+from runtime.llvm_backend.engine.machine import host
+from runtime.llvm_backend.ir.scalars import emit_op
+from runtime.llvm_backend.ir.text import Emitter, Module, target_of
+from runtime.llvm_backend.ir.values import load, register_bytes, register_scalar, store
+from runtime.llvm_backend.loops.loop_kernel import LoopKernel, Word
+from runtime.llvm_backend.rows.row_loop import RowLoop
+from runtime.llvm_backend.rows.totals import Total, total_of
+
+BUNDLE = 8  # rows that are walked side by side
+_PANEL = 2048  # columns whose totals are in the cache
+_GRAIN = 1 << 16  # elements that are worth a chunk of their own
+_MOST_CUTS = 64
+_SMALL = 1 << 14  # elements in all of which a contraction takes as long, and takes along what follows
+_REDUCTIONS = ("sum", "mean", "max", "min", "prod")
+
+
+def is_of_columns(node: Tensor) -> bool:
+    """Whether `node` is a reduction over the first axes that is worth kernels of its own."""
+    if node.op.name not in _REDUCTIONS or not isinstance(node.type, TensorType):
+        return False
+    (x,), axes = node.inputs, node.attrs["axis"]
+    if x.result.shape is None or {x.dtype, node.dtype} & {BFLOAT16, BOOL} or not axes:
+        return False
+    if axes != tuple(range(len(axes))) or len(axes) == len(x.result.sizes):
+        return False
+    rows, columns = _split(node)
+    elements = product((rows, columns))
+    return columns != 1 and not (isinstance(elements, int) and elements <= _SMALL)
+
+
+def _split(node: Tensor) -> tuple[Size, Size]:
+    sizes, count = node.inputs[0].result.sizes, len(node.attrs["axis"])
+    return product(sizes[:count]), product(sizes[count:])
+
+
+def columns_of(node: Tensor) -> Sequence[LoopKernel]:
+    """The two kernels of a reduction over the first axes; none where `node` is something else."""
+    if not is_of_columns(node):
+        return ()
+    rows, columns = _split(node)
+    x = node.inputs[0]
+    panels = (columns + (_PANEL - 1)) // _PANEL
+    per = maximum(_GRAIN // maximum(minimum(columns, _PANEL), 1), (rows + (_MOST_CUTS - 1)) // _MOST_CUTS)
+    per = (maximum(per, 1) + (BUNDLE - 1)) // BUNDLE * BUNDLE
+    cuts = maximum((rows + per - 1) // per, 1)
+    scratch = cuts * columns * 8
+    sizes: tuple[Size, ...] = (rows, columns, per, cuts, panels)
+    words = (Word("operand"), Word("result"), Word("scratch"), *(Word("size", 0, size) for size in sizes))
+    name = f"{node.op.name} of columns of {x.dtype.name}"
+    positive = (rows,) if node.op.name in ("max", "min") else ()
+    first, second = (_ColumnWriter(node).write(join) for join in (False, True))
+    return (
+        LoopKernel(name, first, words, cuts * panels, scratch, positive),
+        LoopKernel(f"{name}: cuts joined", second, words, panels, scratch),
+    )
+
+
+class _ColumnWriter:
+    def __init__(self, node: Tensor) -> None:
+        self.node = node
+        self.module = Module(target_of(host()))
+        self.one = Emitter(self.module, 1, prefix="s")
+        width = max(self.module.target.vector_bits // 8 // register_bytes(node.inputs[0].dtype), 1)
+        self.wide = Emitter(self.module, width, prefix="v") if width > 1 else self.one
+        self.wide.lines = self.one.lines
+        self.loops = RowLoop(self.one, self.wide)
+        self.total: Total = total_of(self.one, node)
+        self.x, self.y, self.parts = (self.word(i, "ptr") for i in range(3))
+        self.rows, self.columns, self.per, self.cuts, self.panels = (self.word(i) for i in range(3, 8))
+
+    def word(self, number: int, type: str = "i64") -> str:
+        """What a word of the block says."""
+        at = self.one.let(f"getelementptr i64, ptr %block, i64 {number}")
+        return self.one.let(f"load {type}, ptr {at}, align 8")
+
+    def write(self, join: bool) -> str:
+        """The module of one of the kernels."""
+        one = self.one
+        panel = "%chunk" if join else one.let(f"urem i64 %chunk, {self.panels}")
+        begin = one.let(f"mul i64 {panel}, {_PANEL}")
+        end = one.intrinsic("smin", "i64", one.let(f"add i64 {begin}, {_PANEL}"), self.columns)
+        if join:
+            self.write_join(begin, end)
+        else:
+            self.write_cut(one.let(f"udiv i64 %chunk, {self.panels}"), begin, end)
+        body = "\n".join([*one.lines, "  ret void"])
+        self.module.define(
+            "kernel", lambda: f"define void @kernel(ptr %block, i64 %chunk) {{\nentry:\n{body}\n}}"
+        )
+        return self.module.text
+
+    def write_cut(self, cut: str, begin: str, end: str) -> None:
+        """The totals of the rows of one cut, in the panel's columns."""
+        one = self.one
+        first = one.let(f"mul i64 {cut}, {self.per}")
+        last = one.intrinsic("smin", "i64", one.let(f"add i64 {first}, {self.per}"), self.rows)
+        many = one.intrinsic("smax", "i64", one.let(f"sub i64 {last}, {first}"), "0")
+        whole = one.let(f"sub i64 {last}, {one.let(f'urem i64 {many}, {BUNDLE}')}")
+        offset = one.let(f"mul i64 {cut}, {self.columns}")
+
+        def clear(em: Emitter, j: str, mask: str | None) -> list[str]:
+            start = self.total.widened(em, em.broadcast(self.total.scalar, self.total.starts[0]))
+            self.keep(em, start, one.let(f"add i64 {offset}, {j}"), mask)
+            return []
+
+        def add(row: str, count: int) -> list[str]:
+            places = [one.let(f"mul i64 {self._plus(row, i)}, {self.columns}") for i in range(count)]
+
+            def elements(em: Emitter, j: str, mask: str | None) -> list[str]:
+                states = [self.begun(em, self.element(em, place, j, mask)) for place in places]
+                value = self.settled(em, self.total.merge(em, states))
+                at = one.let(f"add i64 {offset}, {j}")
+                before = load(em, self.total.dtype, self.parts, at, mask)
+                self.keep(em, self.total.join(em, before, value, self.total.dtype), at, mask)
+                return []
+
+            return self.loops.write([], begin, end, 1, elements)
+
+        self.loops.write([], begin, end, 1, clear)
+        self.loops.walk(first, whole, BUNDLE, [], lambda row, _: add(row, BUNDLE))
+        self.loops.walk(whole, last, 1, [], lambda row, _: add(row, 1))
+
+    def _plus(self, row: str, i: int) -> str:
+        return self.one.let(f"add i64 {row}, {i}") if i else row
+
+    def element(self, em: Emitter, place: str, j: str, mask: str | None) -> str:
+        """Elements of a row, as they are gathered."""
+        given = self.node.inputs[0].dtype
+        value = load(em, given, self.x, self.one.let(f"add i64 {place}, {j}"), mask)
+        if register_scalar(given) == self.total.scalar:
+            return value
+        return emit_op(em, "cast", [value], [given], self.total.lanes, {"dtype": self.total.lanes})
+
+    def begun(self, em: Emitter, value: str) -> list[str]:
+        """The state of a total that has met `value` alone."""
+        if not self.total.is_extremum:
+            return [value]
+        return [value, em.compare("uno", self.total.scalar, value, value)]
+
+    def settled(self, em: Emitter, state: Sequence[str]) -> str:
+        """What a state stands for, in the total's dtype."""
+        if not self.total.is_extremum:
+            return self.total.widened(em, state[0])
+        nan = em.number(self.total.scalar, float("nan"))
+        return em.select(state[1], self.total.scalar, nan, state[0])
+
+    def keep(self, em: Emitter, value: str, at: str, mask: str | None) -> None:
+        """Stores totals."""
+        store(em, self.total.dtype, value, self.parts, at, mask)
+
+    def write_join(self, begin: str, end: str) -> None:
+        """The results of the panel's columns."""
+        one, total, node = self.one, self.total, self.node
+        count = one.let(f"sitofp i64 {self.rows} to double")
+
+        def elements(em: Emitter, j: str, mask: str | None) -> list[str]:
+            def join(cut: str, before: Sequence[str]) -> list[str]:
+                at = one.let(f"add i64 {one.let(f'mul i64 {cut}, {self.columns}')}, {j}")
+                value = load(em, total.dtype, self.parts, at, mask)
+                return [total.join(em, before[0], value, total.dtype)]
+
+            start = load(em, total.dtype, self.parts, j, mask)
+            of = em.type(register_scalar(total.dtype))
+            (value,) = self.loops.walk("1", self.cuts, 1, [(of, start)], join)
+            if node.op.name == "mean":
+                value = em.binary("fdiv", "double", value, em.broadcast("double", count))
+            if total.dtype is not node.dtype:
+                value = emit_op(em, "cast", [value], [total.dtype], node.dtype, {"dtype": node.dtype})
+            store(em, node.dtype, value, self.y, j, mask)
+            return []
+
+        self.loops.write([], begin, end, 1, elements)

@@ -1,0 +1,73 @@
+"""Row kernel: the LLVM text of what a `RowPlan` says.
+
+    void kernel(ptr block, i64 chunk)
+
+walks the rows ``chunk * per .. (chunk + 1) * per`` (a flat kernel: the elements) as the words of `block`
+say:
+
+    0 rows    how many rows there are (flat: elements)      1 per     how many of them a chunk has
+    2 inner   the length of a row                           3 flag    where a failing op tells its kind
+    4 scratch for each chunk, `scratch_rows` rows of 8 bytes an element
+    5 ...     the arrays of the operands, those of the results, then the outer sizes where there are several,
+              then how many of every eight chunks are streamed, where there is a choice (`row_streams`)
+
+Sizes are known only at the run, so one kernel serves them all. Arrays are contiguous. A chunk of a long row
+that stands alone (`RowPlan.is_split`) is `per` of its elements: it leaves its totals in `scratch`, and
+
+    void finish(ptr block)
+
+joins them, in an order that depends on the length alone.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+from graphc.tensor import Tensor
+from passes.fusion import REDUCTIONS
+from runtime.llvm_backend.ir.scalars import has_code
+from runtime.llvm_backend.ir.text import Module, Target
+from runtime.llvm_backend.native.numerics import Looks
+from runtime.llvm_backend.rows.row_parts import PartWriter
+from runtime.llvm_backend.rows.row_plan import VIEWS, RowPlan
+from runtime.llvm_backend.rows.row_streams import streamed_results, write_choice
+from runtime.llvm_backend.rows.row_writer import ARRAYS, RowWriter
+
+
+def fusible_ops() -> frozenset[str]:
+    """The ops that row kernels can hold."""
+    from graphc.op import OPS  # asked once, when a session is made
+
+    code = frozenset(name for name, op in OPS.items() if op.family == "elementwise" and has_code(name))
+    return code | VIEWS | {op.name for op in REDUCTIONS}
+
+
+def write_rows(plan: RowPlan, target: Target, looks: Looks = MappingProxyType({})) -> str | None:
+    """The module of `plan`'s kernel, which looks at `looks` (`numerics`); None where an op has no code."""
+    given = set(plan.body.inputs)
+    nodes = plan.body.nodes()
+    if any(n not in given and n.op.name not in VIEWS and not _has_code(n) for n in nodes):
+        return None
+    module = Module(target)
+    if plan.is_split:
+        PartWriter(plan, module, nodes, looks).write_part()
+        PartWriter(plan, module, nodes, looks).write_finish()
+    elif streams := streamed_results(plan):
+        RowWriter(plan, module, nodes, looks).write_kernel("plain")
+        RowWriter(plan, module, nodes, looks, streams).write_kernel("streamed")
+        results = ARRAYS + len(plan.body.inputs)
+        choice = write_choice(share_word(plan), [results + i for i in streams])
+        module.define("kernel", lambda: choice)
+    else:
+        RowWriter(plan, module, nodes, looks).write_kernel()
+    return module.text
+
+
+def share_word(plan: RowPlan) -> int:
+    """The word of the block that says how many chunks are streamed."""
+    sizes = len(plan.outer) if len(plan.outer) > 1 else 0
+    return ARRAYS + len(plan.body.inputs) + len(plan.body.outputs) + sizes
+
+
+def _has_code(node: Tensor) -> bool:
+    return node.op in REDUCTIONS or has_code(node.op.name)

@@ -1,0 +1,219 @@
+"""Row loop: the loops of one phase over the elements of a row.
+
+Whole vectors come first, several at a time where there is little to do for each; then what is left, in
+vectors of which some lanes count, or one by one where masks are dear. What is added up in blocks is a loop
+in a loop. Everything that a result depends on is a matter of the row's length alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from graphc.types import DType
+from runtime.llvm_backend.ir.text import Emitter
+from runtime.llvm_backend.ir.values import register_scalar
+from runtime.llvm_backend.rows.totals import BLOCK, State, Total
+
+# elements(em, j, mask): writes the elements from j on and gives what each total gathers of them.
+Elements = Callable[[Emitter, str, str | None], Sequence[str]]
+
+
+class RowLoop:
+    """Writes loops with two emitters, of whole vectors and of single elements, that share their lines."""
+
+    def __init__(self, one: Emitter, wide: Emitter) -> None:
+        self.one, self.wide, self.width = one, wide, wide.width
+        self.looks: dict[DType, str] = {}  # where looks at values of a dtype are gathered
+
+    def begin(self, label: str) -> None:
+        """Begins a block, for both emitters."""
+        self.one.begin(label)
+        self.wide.label = label
+
+    def walk(
+        self,
+        begin: str,
+        end: str,
+        step: int,
+        carried: Sequence[tuple[str, str]],
+        body: Callable[[str, list[str]], Sequence[str]],
+    ) -> list[str]:
+        """``for j in range(begin, end, step)`` with values carried along, each with its type and start."""
+        one = self.one
+        before = one.label
+        head, latch, done = (one.fresh_label(x) for x in ("loop", "loop.next", "loop.done"))
+        some = one.let(f"icmp slt i64 {begin}, {end}")
+        one.do(f"br i1 {some}, label %{head}, label %{done}")
+        self.begin(head)
+        j, after = one.name(), one.name()
+        one.do(f"{j} = phi i64 [{begin}, %{before}], [{after}, %{latch}]")
+        inside = [one.name() for _ in carried]
+        here = len(one.lines)  # where the phis go, once it is known what they become
+        found = body(j, inside)
+        one.lines[here:here] = [
+            f"  {name} = phi {type} [{start}, %{before}], [{x}, %{latch}]"
+            for name, (type, start), x in zip(inside, carried, found, strict=True)
+        ]
+        one.do(f"br label %{latch}")
+        self.begin(latch)
+        one.do(f"{after} = add i64 {j}, {step}")
+        more = one.let(f"icmp slt i64 {after}, {end}")
+        one.do(f"br i1 {more}, label %{head}, label %{done}")
+        self.begin(done)
+        return [
+            one.let(f"phi {type} [{start}, %{before}], [{x}, %{latch}]")
+            for (type, start), x in zip(carried, found, strict=True)
+        ]
+
+    def write(
+        self, totals: Sequence[Total], begin: str, end: str, copies: int, elements: Elements
+    ) -> list[str]:
+        """The loops from `begin` to `end`, `copies` vectors at a time; gives each total as a number."""
+        one, wide = self.one, self.wide
+        step = copies * self.width
+        length = one.let(f"sub i64 {end}, {begin}")
+        main = one.let(f"sub i64 {end}, {one.let(f'urem i64 {length}, {step}')}")
+        states = self._whole(totals, begin, main, copies, elements)
+        if self.width > 1 and self.has_masks:
+            rest = self._rest(wide, totals, main, end, elements, limit=end)
+            return self._numbers(totals, self._met(wide, totals, states, rest))
+        if self.width > 1 and copies > 1:
+            left = one.let(f"urem i64 {length}, {self.width}")
+            whole = one.let(f"sub i64 {end}, {left}")
+            rest = self._rest(wide, totals, main, whole, elements)
+            states, main = self._met(wide, totals, states, rest), whole
+        numbers = self._numbers(totals, states)
+        if step == 1:
+            return numbers
+        rest = self._rest(one, totals, main, end, elements)
+        last = [t.number(one, one, state) for t, state in zip(totals, rest, strict=True)]
+        return [t.join(one, x, y, t.dtype) for t, x, y in zip(totals, numbers, last, strict=True)]
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether some lanes of a vector may count and others not."""
+        return self.one.module.target.masks
+
+    def _numbers(self, totals: Sequence[Total], states: Sequence[State]) -> list[str]:
+        return [self._number(t, state) for t, state in zip(totals, states, strict=True)]
+
+    def _number(self, total: Total, state: State) -> str:
+        """What a state comes to; a look is gathered over all rows, where there is room for it."""
+        room = self.looks.get(total.dtype) if total.is_look else None
+        if room is None:
+            return total.number(self.one, self.wide, state)
+        of = self.wide.type(total.scalar)
+        before = self.one.let(f"load {of}, ptr {room}")
+        self.one.do(f"store {of} {total.join(self.wide, before, state[0], total.dtype)}, ptr {room}")
+        return self.one.number(total.scalar, 0.0)
+
+    def _met(
+        self, em: Emitter, totals: Sequence[Total], x: Sequence[State], y: Sequence[State]
+    ) -> list[State]:
+        """States in the totals' own dtypes as one."""
+        return [
+            [t.join(em, a[0], b[0], t.dtype)] if t.is_blocked else t.merge(em, [a, b])
+            for t, a, b in zip(totals, x, y, strict=True)
+        ]
+
+    def _whole(
+        self, totals: Sequence[Total], begin: str, end: str, copies: int, elements: Elements
+    ) -> list[State]:
+        """Whole vectors; gives states in the totals' own dtypes."""
+        wide, one = self.wide, self.one
+        step = copies * self.width
+        blocked = [t for t in totals if t.is_blocked]
+        plain = [t for t in totals if not t.is_blocked]
+
+        def vectors(j: str, inside: Sequence[str]) -> list[str]:
+            states = _cut(totals, inside, copies)
+            for copy in range(copies):
+                at = one.let(f"add i64 {j}, {copy * self.width}") if copy else j
+                values = elements(wide, at, None)
+                for i, (total, value) in enumerate(zip(totals, values, strict=True)):
+                    states[i][copy] = total.gather(wide, states[i][copy], value)
+            return _joined(states)
+
+        if not blocked:
+            found = self.walk(begin, end, step, self._fresh(wide, plain, copies), vectors)
+            return [t.merge(wide, s) for t, s in zip(plain, _cut(plain, found, copies), strict=True)]
+
+        zeros = self._fresh(wide, blocked, copies)
+
+        def blocks(j: str, inside: Sequence[str]) -> list[str]:
+            last = one.intrinsic("smin", "i64", one.let(f"add i64 {j}, {BLOCK * step}"), end)
+            sums, others = inside[: len(blocked)], iter(_cut(plain, inside[len(blocked) :], copies))
+            fresh = iter(_cut(blocked, [start for _, start in zeros], copies))
+            begun = [next(fresh) if t.is_blocked else next(others) for t in totals]
+            types = [type for t in totals for _ in range(copies) for type in t.types(wide)]
+            carried = list(zip(types, _joined(begun), strict=True))
+            states = _cut(totals, self.walk(j, last, step, carried, vectors), copies)
+            ended = [
+                t.widened(wide, t.merge(wide, s)[0])
+                for t, s in zip(totals, states, strict=True)
+                if t.is_blocked
+            ]
+            added = [t.join(wide, x, y, t.dtype) for t, x, y in zip(blocked, sums, ended, strict=True)]
+            return [*added, *_joined([s for t, s in zip(totals, states, strict=True) if not t.is_blocked])]
+
+        wide_zeros = [register_scalar(t.dtype) for t in blocked]
+        carried = [(wide.type(scalar), wide.number(scalar, 0.0)) for scalar in wide_zeros]
+        carried += self._fresh(wide, plain, copies)
+        found = self.walk(begin, end, BLOCK * step, carried, blocks)
+        sums = iter(found[: len(blocked)])
+        kept = iter(_cut(plain, found[len(blocked) :], copies))
+        return [[next(sums)] if t.is_blocked else t.merge(wide, next(kept)) for t in totals]
+
+    def _rest(
+        self,
+        em: Emitter,
+        totals: Sequence[Total],
+        begin: str,
+        end: str,
+        elements: Elements,
+        limit: str | None = None,
+    ) -> list[State]:
+        """What whole vectors left, fewer than they were: with `limit`, lanes beyond it do not count."""
+        one = self.one
+
+        def some(j: str, inside: Sequence[str]) -> list[str]:
+            mask = None
+            if limit is not None:
+                left = one.let(f"trunc i64 {one.let(f'sub i64 {limit}, {j}')} to i32")
+                lanes = ", ".join(f"i32 {i}" for i in range(self.width))
+                of = f"<{self.width} x i32>"
+                mask = em.let(f"icmp ult {of} <{lanes}>, {em.broadcast('i32', left)}")
+            em.active = mask
+            values = elements(em, j, mask)
+            em.active = None
+            found = []
+            for total, value, (state,) in zip(totals, values, _cut(totals, inside, 1), strict=True):
+                grown = total.gather(em, state, value)
+                found += grown if mask is None else total.kept(em, mask, grown, state)
+            return found
+
+        last = self.walk(begin, end, em.width, self._fresh(em, totals, 1), some)
+        states = [state for (state,) in _cut(totals, last, 1)]
+        return [
+            [t.widened(em, state[0])] if t.is_blocked else state
+            for t, state in zip(totals, states, strict=True)
+        ]
+
+    def _fresh(self, em: Emitter, totals: Sequence[Total], copies: int) -> list[tuple[str, str]]:
+        """Type and start of every register that is gathered in."""
+        starts = {
+            t: [em.broadcast(s, x) for s, x in zip((t.scalar, "i1"), t.starts, strict=False)] for t in totals
+        }
+        return [
+            pair for t in totals for _ in range(copies) for pair in zip(t.types(em), starts[t], strict=True)
+        ]
+
+
+def _cut(totals: Sequence[Total], registers: Sequence[str], copies: int) -> list[list[State]]:
+    """Registers in a row as the states of each total, one for each copy."""
+    rest = iter(registers)
+    return [[[next(rest) for _ in t.starts] for _ in range(copies)] for t in totals]
+
+
+def _joined(states: Sequence[Sequence[Sequence[str]]]) -> list[str]:
+    return [register for of_total in states for state in of_total for register in state]

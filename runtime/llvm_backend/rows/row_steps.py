@@ -1,0 +1,60 @@
+"""Row steps: kernels of fused rows in a step table, split into chunks by their sizes alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from graphc import sizes
+from graphc.sizes import Size, product
+from passes.fusion import REDUCTIONS
+from runtime.llvm_backend.rows.row_plan import CHEAP, PART, VIEWS, RowPlan
+from runtime.llvm_backend.rows.row_writer import SCRATCH_BYTES
+
+_WORK = 1 << 18  # of a chunk, in sixteenths of what one cheap op costs on a vector: some 15 us
+_MOST_WITH_SCRATCH = 32  # chunks of a kernel that keeps rows, each in memory of its own
+
+
+@dataclass(frozen=True, slots=True)
+class Chunking:
+    """How the rows of a kernel are cut: rows in all, rows of a chunk, chunks, bytes of scratch in all."""
+
+    rows: Size
+    per: Size
+    chunks: Size
+    scratch: Size
+
+
+def cut_rows(plan: RowPlan, kept: int) -> Chunking:
+    """The chunks of `plan`; `kept` rows of each are in scratch."""
+    if plan.is_split:
+        parts = (plan.inner + (PART - 1)) // PART
+        totals = sum(len(phase.reductions) for phase in plan.phases)
+        return Chunking(1, PART, parts, parts * totals * 8)
+    work = _work(plan)
+    elements = max(_WORK // work, 64) // 64 * 64
+    rows = product(plan.outer)
+    if plan.is_flat:
+        rows = rows * plan.inner
+        per: Size = elements
+    else:
+        per = sizes.maximum(elements // sizes.maximum(plan.inner, 1), 1)
+    if kept:
+        per = sizes.maximum(per, (rows + (_MOST_WITH_SCRATCH - 1)) // _MOST_WITH_SCRATCH)
+    chunks = (rows + per - 1) // per
+    return Chunking(rows, per, chunks, chunks * kept * plan.inner * SCRATCH_BYTES)
+
+
+def _work(plan: RowPlan) -> int:
+    """What an element costs."""
+    given = set(plan.body.inputs)
+    total = 2 * sum(access.inner for access in (*plan.reads.values(), *plan.writes))
+    for node in plan.body.nodes():
+        if node not in given and node.op.name not in VIEWS and plan.is_row(node):
+            total += 1 if node.op.name in CHEAP else 6
+        total += 2 * (node.op in REDUCTIONS)
+    return max(total, 1)
+
+
+def reduces(plan: RowPlan) -> bool:
+    """Whether a row without elements is a case of its own."""
+    return any(phase.reductions for phase in plan.phases)

@@ -1,0 +1,339 @@
+"""Row writer: the function of a row kernel, phase by phase; what it is called with says `row_kernel`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from graphc.tensor import Tensor
+from graphc.types import DType
+from runtime.llvm_backend.ir.scalars import emit_op
+from runtime.llvm_backend.ir.text import Emitter, Module
+from runtime.llvm_backend.ir.values import (
+    ahead,
+    load,
+    load_single,
+    memory_dtype,
+    register_bytes,
+    register_scalar,
+    store,
+    stream,
+)
+from runtime.llvm_backend.native.numerics import Looks, left_out, see
+from runtime.llvm_backend.rows.row_loop import RowLoop
+from runtime.llvm_backend.rows.row_offsets import row_offsets
+from runtime.llvm_backend.rows.row_plan import CHEAP, VIEWS, Access, Phase, RowPlan
+from runtime.llvm_backend.rows.totals import finish, look_of, total_of
+
+ROWS, PER, INNER, FLAG, SCRATCH, ARRAYS = range(6)
+SCRATCH_BYTES = 8  # an element of a kept row, whatever its dtype
+
+
+def code_of(node: Tensor) -> str:
+    """The op that `emit_op` is to write."""
+    return "identity" if node.op.name in VIEWS else node.op.name
+
+
+def copies_of(phase: Phase, looks: int) -> int:
+    """How many vectors the loop of a phase takes at a time: several where only its totals wait for them."""
+    if not (phase.reductions or looks) or any(node.op.name not in CHEAP | VIEWS for node in phase.vectors):
+        return 1
+    return 4 if len(phase.reductions) + len(phase.vectors) + looks <= 6 else 2
+
+
+class RowWriter:
+    """Writes one kernel. `wide` and `one` write to the same lines: vectors, and numbers."""
+
+    def __init__(
+        self,
+        plan: RowPlan,
+        module: Module,
+        nodes: Sequence[Tensor],
+        looks: Looks,
+        streams: Collection[int] = (),
+    ) -> None:
+        self.plan, self.looks, self.streams = plan, looks, streams
+        self.module, target = module, module.target
+        bytes_a_lane = max(register_bytes(node.dtype) for node in nodes)
+        self.width = max(target.vector_bits // 8 // bytes_a_lane, 1)
+        self.one = Emitter(self.module, 1, prefix="s")
+        self.wide = Emitter(self.module, self.width, prefix="v") if self.width > 1 else self.one
+        self.wide.lines = self.one.lines
+        self.loops = RowLoop(self.one, self.wide)
+        self.inputs = {node: i for i, node in enumerate(plan.body.inputs)}
+        self.written = {node: i for i, node in enumerate(plan.body.outputs)}
+        own = (node for node in plan.kept if node not in self.written)
+        self.slots = {node: i for i, node in enumerate(own)}
+        self.numbers: dict[Tensor, str] = {}  # one a row, in a register
+        self.spread: dict[object, str] = {}  # numbers in all lanes
+        self.offsets: dict[Access, str] = {}  # where the row begins, in elements
+
+    # The functions.
+
+    def write_kernel(self, name: str = "kernel") -> None:
+        """Adds the function `name` to the module; what is not the kernel is internal to it."""
+        self.open()
+        plan = self.plan
+        first, end = self.range(self.rows)
+        if plan.is_flat:
+            self.offsets = dict.fromkeys((*plan.reads.values(), *plan.writes), "0")
+            self.loop(plan.phases[0], first, end)
+        else:
+            self.each_row(first, end)
+        self.close(name, "ptr %block, i64 %chunk")
+
+    def range(self, count: str) -> tuple[str, str]:
+        """Which of `count` rows (or elements) the chunk has: from the first to below the last."""
+        one = self.one
+        first = one.let(f"mul i64 %chunk, {self.per}")
+        return first, one.intrinsic("smin", "i64", one.let(f"add i64 {first}, {self.per}"), count)
+
+    def open(self) -> None:
+        """Reads the block."""
+        one, plan = self.one, self.plan
+        self.rows, self.per, self.inner = (self.word(i) for i in (ROWS, PER, INNER))
+        self.flag = self.word(FLAG, "ptr")
+        count = len(plan.body.inputs)
+        self.arrays = [self.word(ARRAYS + i, "ptr") for i in range(count)]
+        self.results = [self.word(ARRAYS + count + i, "ptr") for i in range(len(plan.body.outputs))]
+        self.sizes = (
+            [self.word(ARRAYS + count + len(self.results) + i) for i in range(len(plan.outer))]
+            if len(plan.outer) > 1
+            else []
+        )
+        if self.slots:
+            scratch = self.word(SCRATCH, "ptr")
+            bytes_a_row = one.let(f"mul i64 {self.inner}, {SCRATCH_BYTES}")
+            own = one.let(f"mul i64 %chunk, {one.let(f'mul i64 {bytes_a_row}, {len(self.slots)}')}")
+            self.kept = [
+                one.let(
+                    f"getelementptr i8, ptr {scratch}, i64 "
+                    + one.let(f"add i64 {own}, {one.let(f'mul i64 {bytes_a_row}, {i}')}")
+                )
+                for i in range(len(self.slots))
+            ]
+        self.gather_looks()
+        self.load_numbers()
+
+    def close(self, name: str, parameters: str) -> None:
+        """Ends the function."""
+        self.see_looks()
+        body = "\n".join([*self.one.lines, "  ret void"])
+        kind = "" if name in ("kernel", "finish") else "internal "
+        self.module.define(name, lambda: f"define {kind}void @{name}({parameters}) {{\nentry:\n{body}\n}}")
+
+    def word(self, number: int, type: str = "i64") -> str:
+        """What a word of the block says."""
+        at = self.one.let(f"getelementptr i64, ptr %block, i64 {number}")
+        return self.one.let(f"load {type}, ptr {at}, align 8")
+
+    def load_numbers(self) -> None:
+        """Operands that are one number for the whole kernel."""
+        for (user, i), access in self.plan.reads.items():
+            operand = user.inputs[i]
+            if access.is_number and operand not in self.numbers:
+                array = self.arrays[self.inputs[operand]]
+                self.numbers[operand] = load_single(self.one, memory_dtype(operand.dtype), array)
+
+    def each_row(self, first: str, end: str) -> None:
+        """The loop over rows."""
+        one = self.one
+        row, after = one.name(), one.name()
+        head, done = one.fresh_label("row"), one.fresh_label("rows.done")
+        some = one.let(f"icmp slt i64 {first}, {end}")
+        before = one.label
+        one.do(f"br i1 {some}, label %{head}, label %{done}")
+        self.loops.begin(head)
+        latch = one.fresh_label("row.next")
+        one.do(f"{row} = phi i64 [{first}, %{before}], [{after}, %{latch}]")
+        accesses = dict.fromkeys((*self.plan.reads.values(), *self.plan.writes))
+        self.offsets = row_offsets(one, accesses, row, self.inner, self.sizes)
+        fixed = dict(self.spread)
+        for phase in self.plan.phases:
+            self.run_phase(phase, row)
+        self.spread = fixed
+        one.do(f"br label %{latch}")
+        self.loops.begin(latch)
+        one.do(f"{after} = add i64 {row}, 1")
+        more = one.let(f"icmp slt i64 {after}, {end}")
+        one.do(f"br i1 {more}, label %{head}, label %{done}")
+        self.loops.begin(done)
+
+    # One phase.
+
+    def run_phase(self, phase: Phase, row: str) -> None:
+        """The loop of a phase over a row, then its numbers."""
+        if phase.vectors or phase.reductions:
+            totals = self.loop(phase, "0", self.inner)
+            for node, total in zip(phase.reductions, totals, strict=True):
+                self.numbers[node] = finish(self.one, node, total, self.inner)
+                self.write_number(node)
+        self.run_numbers(phase)
+
+    def run_numbers(self, phase: Phase) -> None:
+        """What is one number a row, after the loop."""
+        for node in phase.numbers:
+            if node in self.plan.source:
+                continue
+            operands = [self.number(node, i) for i in range(len(node.inputs))]
+            dtypes = [operand.dtype for operand in node.inputs]
+            self.numbers[node] = emit_op(self.one, code_of(node), operands, dtypes, node.dtype, node.attrs)
+            self.one.raise_faults(self.flag)
+            self.wide.label = self.one.label
+            self.write_number(node)
+
+    def write_number(self, node: Tensor) -> None:
+        """Looks at a number and stores it, where it is to be."""
+        if node in self.looks:
+            parts = [(self.number(node, i), node.inputs[i].dtype) for i in self.looks[node]]
+            self.see(node.dtype, left_out(self.one, self.numbers[node], node.dtype, parts))
+        place = self.written.get(node)
+        if place is not None:
+            offset = self.offsets[self.plan.writes[place]]
+            store(self.one, memory_dtype(node.dtype), self.numbers[node], self.results[place], offset)
+
+    def number(self, user: Tensor, i: int) -> str:
+        """Operand number i of `user`, which is one number a row."""
+        operand = user.inputs[i]
+        below = self.plan.source.get(operand, operand)
+        if below in self.inputs and below not in self.numbers:
+            access = self.access(user, i)
+            array = self.arrays[self.inputs[below]]
+            return load(self.one, memory_dtype(below.dtype), array, self.offsets[access])
+        return self.numbers[below]
+
+    def access(self, user: Tensor, i: int) -> Access:
+        """How operand number i of `user` lies, a view having been looked through."""
+        operand = user.inputs[i]
+        if operand in self.plan.source:
+            return self.access(operand, 0)
+        return self.plan.reads[user, i]
+
+    # The loop over a row.
+
+    def loop(self, phase: Phase, begin: str, end: str) -> list[str]:
+        """The elements of a row from `begin` on; gives the totals of the reductions, each a number."""
+        totals = [total_of(self.one, node) for node in phase.reductions]
+        seen = [node for node in phase.vectors if node in self.looks]
+        totals += [look_of(self.one, node.dtype) for node in seen]
+        spread = self.spread_numbers(phase)
+
+        def elements(em: Emitter, j: str, mask: str | None) -> list[str]:
+            return self.elements(em, phase, j, mask, spread)
+
+        found = self.loops.write(totals, begin, end, copies_of(phase, len(seen)), elements)
+        for node, total in zip(seen, found[len(phase.reductions) :], strict=True):
+            if total != self.one.number(register_scalar(node.dtype), 0.0):
+                self.see(node.dtype, total)
+        return found[: len(phase.reductions)]
+
+    def gather_looks(self) -> None:
+        """Makes room for what looks at vectors see in all rows of a chunk."""
+        one, wide = self.one, self.wide
+        vectors = {node for phase in self.plan.phases for node in phase.vectors}
+        for dtype in dict.fromkeys(node.dtype for node in self.looks if node in vectors):
+            of = wide.type(register_scalar(dtype))
+            room = self.loops.looks[dtype] = one.let(f"alloca {of}")
+            one.do(f"store {of} {wide.number(register_scalar(dtype), 0.0)}, ptr {room}")
+
+    def see_looks(self) -> None:
+        """Raises the flag where a look at a vector has seen something."""
+        for dtype, room in self.loops.looks.items():
+            state = self.one.let(f"load {self.wide.type(register_scalar(dtype))}, ptr {room}")
+            self.see(dtype, look_of(self.one, dtype).number(self.one, self.wide, [state]))
+
+    def see(self, dtype: DType, number: str) -> None:
+        """Raises the flag where `number` says that something is not finite."""
+        see(self.one, dtype, number, self.flag)
+        self.wide.label = self.one.label
+
+    def spread_numbers(self, phase: Phase) -> dict[object, str]:
+        """What is one number and used by the loop's vectors, in all lanes, once before the loop."""
+        if self.width == 1:
+            return {}
+        found: dict[object, str] = {}
+        for user in (*phase.vectors, *phase.reductions):
+            for i, operand in enumerate(user.inputs):
+                below = self.plan.source.get(operand, operand)
+                key = self.number_key(user, i)
+                if key is None or key in found:
+                    continue
+                value = self.number(user, i)
+                found[key] = self.wide.broadcast(register_scalar(below.dtype), value)
+        return found
+
+    def number_key(self, user: Tensor, i: int) -> object | None:
+        """What tells the number that is operand i of `user`; None where it is a whole row."""
+        operand = user.inputs[i]
+        below = self.plan.source.get(operand, operand)
+        if below in self.inputs:
+            access = self.access(user, i)
+            return None if access.inner else (below, access)
+        return below if below in self.numbers else None
+
+    def elements(
+        self,
+        em: Emitter,
+        phase: Phase,
+        j: str,
+        mask: str | None,
+        spread: Mapping[object, str],
+    ) -> list[str]:
+        """Writes the phase at the elements from `j` on; gives what its reductions gather."""
+        values: dict[object, str] = {}
+
+        def operand_value(user: Tensor, i: int) -> str:
+            operand = user.inputs[i]
+            below = self.plan.source.get(operand, operand)
+            key = self.number_key(user, i)
+            if key is not None:
+                return spread[key] if em.width > 1 else self.number(user, i)
+            if below in self.inputs:
+                access = self.access(user, i)
+                if (below, access) not in values:
+                    at = em.let(f"add i64 {self.offsets[access]}, {j}")
+                    array = self.arrays[self.inputs[below]]
+                    values[below, access] = load(em, memory_dtype(below.dtype), array, at, mask)
+                    if self.plan.is_split and mask is None:
+                        ahead(em, memory_dtype(below.dtype), array, at)
+                return values[below, access]
+            if below not in values:  # of an earlier phase
+                values[below] = self.load_kept(em, below, j, mask)
+            return values[below]
+
+        for node in phase.vectors:
+            if node in self.plan.source:
+                continue
+            operands = [operand_value(node, i) for i in range(len(node.inputs))]
+            dtypes = [operand.dtype for operand in node.inputs]
+            values[node] = emit_op(em, code_of(node), operands, dtypes, node.dtype, node.attrs)
+        stored = [node for node in phase.vectors if node in self.written or node in self.slots]
+        for node in stored:
+            self.store_row(em, node, values[node], j, mask)
+        found = [operand_value(node, 0) for node in phase.reductions]
+        for node in phase.vectors:
+            if node in self.looks:
+                parts = [(operand_value(node, i), node.inputs[i].dtype) for i in self.looks[node]]
+                found.append(left_out(em, values[node], node.dtype, parts))
+        em.raise_faults(self.flag)
+        self.one.label = self.wide.label = em.label
+        return found
+
+    def store_row(self, em: Emitter, node: Tensor, value: str, j: str, mask: str | None) -> None:
+        """Stores a row's values from `j` on: in the result, or in scratch for a later phase."""
+        if node in self.written:
+            place = self.written[node]
+            at = em.let(f"add i64 {self.offsets[self.plan.writes[place]]}, {j}")
+            if place in self.streams and mask is None and em.width > 1:
+                stream(em, memory_dtype(node.dtype), value, self.results[place], at)
+            else:
+                store(em, memory_dtype(node.dtype), value, self.results[place], at, mask)
+        else:
+            store(em, memory_dtype(node.dtype), value, self.kept[self.slots[node]], j, mask)
+
+    def load_kept(self, em: Emitter, node: Tensor, j: str, mask: str | None) -> str:
+        """A row's values that an earlier phase computed: from the result, or from scratch."""
+        if node in self.written:
+            place = self.written[node]
+            at = em.let(f"add i64 {self.offsets[self.plan.writes[place]]}, {j}")
+            return load(em, memory_dtype(node.dtype), self.results[place], at, mask)
+        return load(em, memory_dtype(node.dtype), self.kept[self.slots[node]], j, mask)

@@ -1,0 +1,192 @@
+"""Totals: what the reductions of a row gather in, across vectors, then across lanes.
+
+Floats up to 32 bits are added up in float in blocks of at most `BLOCK` vectors a lane, and the blocks in
+double: no sum within a block is longer than those of a pairwise one, and between blocks nothing is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from graphc.tensor import Tensor
+from graphc.types import BOOL, FLOAT32, FLOAT64, DType
+from runtime.llvm_backend.ir.scalars import emit_op
+from runtime.llvm_backend.ir.text import Emitter
+from runtime.llvm_backend.ir.values import register_scalar
+
+BLOCK = 16  # vectors that one lane adds up in float
+
+State = list[str]  # the registers of one total
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """How a reduction gathers.
+
+    Attributes:
+        given: of what is gathered.
+        dtype: of what it ends as.
+        lanes: of what lanes gather in; where that is another, blocks of it are added up in `dtype`.
+        starts: what the registers hold first.
+        meet: the op by which two meet.
+    """
+
+    given: DType
+    dtype: DType
+    lanes: DType
+    starts: tuple[str, ...]
+    meet: str
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether lanes gather in less than the total is."""
+        return self.lanes is not self.dtype
+
+    @property
+    def is_look(self) -> bool:
+        """Whether it is what a look gathers."""
+        return self.meet == LOOK
+
+    @property
+    def scalar(self) -> str:
+        """The LLVM type of what lanes gather in."""
+        return register_scalar(self.lanes)
+
+    @property
+    def is_extremum(self) -> bool:
+        """Whether it is a maximum or minimum of floats, where NaN wins."""
+        return len(self.starts) > 1
+
+    def types(self, em: Emitter) -> tuple[str, ...]:
+        """The LLVM types of the registers."""
+        return tuple(map(em.type, (self.scalar, "i1")[: len(self.starts)]))
+
+    def gather(self, em: Emitter, state: Sequence[str], value: str) -> State:
+        """`value`, a register of `given`, added to the state.
+
+        An extremum forgets NaN, in one instruction; its second register remembers which lanes met one.
+        """
+        if self.meet == LOOK:
+            zero = em.number(self.scalar, 0.0)
+            return [em.intrinsic("fmuladd", self.scalar, value, zero, state[0])]
+        if not self.is_extremum:
+            if register_scalar(self.given) != self.scalar:
+                value = emit_op(em, "cast", [value], [self.given], self.lanes, {"dtype": self.lanes})
+            return [self.join(em, state[0], value, self.lanes)]
+        odd = em.compare("uno", self.scalar, value, value)
+        return [self.better(em, state[0], value), em.either(state[1], odd)]
+
+    def better(self, em: Emitter, x: str, y: str) -> str:
+        """The larger of two, or the smaller; of NaN it says nothing."""
+        predicate = "ogt" if self.meet == "maximum" else "olt"
+        return em.select(em.compare(predicate, self.scalar, x, y), self.scalar, x, y)
+
+    def kept(self, em: Emitter, mask: str, new: Sequence[str], old: Sequence[str]) -> State:
+        """`new` where `mask` holds, else `old`."""
+        scalars = (self.scalar, "i1")
+        return [em.select(mask, scalar, x, y) for scalar, x, y in zip(scalars, new, old, strict=False)]
+
+    def merge(self, em: Emitter, states: Sequence[Sequence[str]]) -> State:
+        """Several states into one, neighbours first."""
+        found = [list(state) for state in states]
+        while len(found) > 1:
+            pairs = zip(found[::2], found[1::2], strict=False)
+            odd = found[-1:] if len(found) % 2 else []
+            found = [self._met(em, x, y) for x, y in pairs] + odd
+        return found[0]
+
+    def _met(self, em: Emitter, x: Sequence[str], y: Sequence[str]) -> State:
+        if self.is_extremum:
+            return [self.better(em, x[0], y[0]), em.either(x[1], y[1])]
+        return [self.join(em, x[0], y[0], self.lanes)]
+
+    def join(self, em: Emitter, x: str, y: str, dtype: DType) -> str:
+        """Two totals of `dtype` as one."""
+        if self.meet == LOOK:
+            return em.binary("fadd", register_scalar(dtype), x, y)
+        return emit_op(em, self.meet, [x, y], [dtype] * 2, dtype, {})
+
+    def widened(self, em: Emitter, value: str) -> str:
+        """A register of `lanes` as one of `dtype`."""
+        return (
+            em.convert("fpext", self.scalar, register_scalar(self.dtype), value) if self.is_blocked else value
+        )
+
+    def number(self, one: Emitter, wide: Emitter, state: Sequence[str]) -> str:
+        """What all lanes of a state, in `dtype`, are together."""
+        best = across(one, wide.width, self, state[0])
+        if not self.is_extremum:
+            return best
+        return one.let(f"select i1 {wide.any(state[1])}, {self.scalar} {_NAN}, {self.scalar} {best}")
+
+
+def look_of(em: Emitter, dtype: DType) -> Total:
+    """What a look at values of `dtype` gathers: 0, or NaN once one was NaN or infinite."""
+    return Total(dtype, dtype, dtype, (em.number(register_scalar(dtype), 0.0),), LOOK)
+
+
+LOOK = "look"  # in place of an op
+_NAN = "0x7FF8000000000000"
+
+
+def total_of(em: Emitter, node: Tensor) -> Total:
+    """The total of a reduction."""
+    dtype = node.inputs[0].dtype
+    scalar = register_scalar(dtype)
+    if dtype is BOOL and node.op.name in _TRUTH:
+        meet = _TRUTH[node.op.name]
+        return Total(dtype, dtype, dtype, ("true" if meet == "logical_and" else "false",), meet)
+    if node.op.name == "prod":
+        lanes = FLOAT64 if dtype.is_floating else node.dtype
+        one = em.number("double", 1.0) if dtype.is_floating else "1"
+        return Total(dtype, lanes, lanes, (one,), "mul")
+    if node.op.name in ("sum", "mean"):
+        if dtype.is_floating or node.op.name == "mean":
+            lanes = FLOAT32 if dtype.is_floating and dtype is not FLOAT64 else FLOAT64
+            return Total(dtype, FLOAT64, lanes, (em.number(register_scalar(lanes), 0.0),), "add")
+        return Total(dtype, node.dtype, node.dtype, ("0",), "add")
+    largest = node.op.name == "max"
+    meet = "maximum" if largest else "minimum"
+    if dtype.is_floating:
+        worst = float("-inf") if largest else float("inf")
+        return Total(dtype, dtype, dtype, (em.number(scalar, worst), "false"), meet)
+    bits = 8 * dtype.itemsize
+    low, high = (0, 2**bits - 1) if dtype.kind == "u" else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    return Total(dtype, dtype, dtype, (str(low if largest else high),), meet)
+
+
+_TRUTH = {"any": "logical_or", "max": "logical_or", "all": "logical_and", "min": "logical_and"}
+
+
+def across(one: Emitter, width: int, total: Total, value: str) -> str:
+    """All lanes into one: halves onto halves, an order that depends on the width alone."""
+    scalar = register_scalar(total.dtype)
+    while width > 1:
+        half = width // 2
+        em = Emitter(one.module, half, prefix=f"h{one.name()[2:]}.")
+        em.lines = one.lines
+        parts = []
+        for start in (0, half):
+            places = ", ".join(f"i32 {start + i}" for i in range(half))
+            of = f"<{width} x {scalar}>"
+            part = one.let(f"shufflevector {of} {value}, {of} poison, <{half} x i32> <{places}>")
+            if half == 1:
+                part = one.let(f"extractelement <1 x {scalar}> {part}, i64 0")
+            parts.append(part)
+        if total.is_extremum:
+            value = total.better(em, parts[0], parts[1])
+        else:
+            value = total.join(em, parts[0], parts[1], total.dtype)
+        width = half
+    return value
+
+
+def finish(one: Emitter, node: Tensor, total: str, count: str) -> str:
+    """The number that a total over `count` elements stands for."""
+    gathered, dtype = total_of(one, node).dtype, node.dtype
+    if node.op.name == "mean":
+        total = one.let(f"fdiv double {total}, {one.let(f'sitofp i64 {count} to double')}")
+    if gathered is dtype:
+        return total
+    return emit_op(one, "cast", [total], [gathered], dtype, {"dtype": dtype})

@@ -1,0 +1,192 @@
+"""Builtin: functions like CPython's own in C, made while it runs.
+
+The native code (`callcode`) is compiled once for a machine and lives to the end of the process; each
+executable has a builtin of its own, which is that code with other tables.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+import sys
+import sysconfig
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from runtime.llvm_backend.engine.library import Library, keep_for_ever, load
+from runtime.llvm_backend.native import blockpool
+from runtime.llvm_backend.table import arraycode, callcode, steploop
+from runtime.llvm_backend.table.polling import address_of, c_library
+
+_FASTCALL = 0x80
+_ARRAY_TYPE, _ARRAY_RETURN, _ARRAY_NEW = (
+    2,
+    76,
+    93,
+)  # slots of NumPy's table of functions: numpy/__multiarray_api.h
+_PYTHON = (
+    *("Py_IncRef", "Py_DecRef", "PyCapsule_GetPointer", "PyCapsule_GetContext", "PyErr_CheckSignals"),
+    *("PyEval_SaveThread", "PyEval_RestoreThread", "PyObject_CallFunction", "PyObject_Vectorcall"),
+    *("PyTuple_New", "PyTuple_SetItem", "PyList_New", "PyList_SetItem"),
+)
+
+
+class _MethodDef(ctypes.Structure):
+    """``PyMethodDef``: https://docs.python.org/3/c-api/structures.html."""
+
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("function", ctypes.c_void_p),
+        ("flags", ctypes.c_int),
+        ("doc", ctypes.c_char_p),
+    )
+
+
+@cache
+def find_trouble() -> str:
+    """Why this interpreter cannot have native builtins; "" where it can.
+
+    The layout of ndarrays is not promised to anybody, so it is looked at before it is relied on.
+    """
+    if platform.python_implementation() != "CPython":
+        return "the interpreter is not CPython"
+    if sysconfig.get_config_var("Py_GIL_DISABLED"):
+        return "the interpreter has no GIL"
+    if ctypes.sizeof(ctypes.c_void_p) != 8 or sys.byteorder != "little":
+        return "the machine does not have little-endian words of 8 bytes"
+    try:
+        table = _array_functions()
+        if table[_ARRAY_TYPE] != id(np.ndarray):
+            return "NumPy's table of functions is not as expected"
+        for array in (np.zeros((3, 5), np.float32)[1:], np.zeros(7, np.int64)[::2], np.zeros((), np.bool_)):
+            if not _is_laid_out_as_expected(array):
+                return "the fields of an ndarray are not where they are expected"
+        make = ctypes.PYFUNCTYPE(
+            ctypes.py_object,
+            *(ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p),
+            *(ctypes.c_int, ctypes.c_int, ctypes.c_void_p),
+        )(table[_ARRAY_NEW])
+        sizes = (ctypes.c_int64 * 2)(2, 3)
+        made = make(
+            id(np.ndarray), 2, ctypes.addressof(sizes), np.dtype(np.float32).num, None, None, 0, 0, None
+        )
+        give = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p)(table[_ARRAY_RETURN])
+        number = np.array(2.5)
+        _python(None, "Py_IncRef", ctypes.py_object)(number)  # it is taken
+        if type(give(id(number))) is not type(number[()]):
+            return "NumPy does not make scalars as expected"
+        if made.shape != (2, 3) or made.dtype != np.float32 or not made.flags.c_contiguous:
+            return "NumPy does not make arrays as expected"
+    except (AttributeError, ValueError, TypeError) as error:
+        return f"NumPy's functions cannot be found: {error}"
+    return ""
+
+
+def _is_laid_out_as_expected(array: np.ndarray[Any, Any]) -> bool:
+    start, rank = id(array), array.ndim
+
+    def word(offset: int) -> int | None:
+        return ctypes.c_void_p.from_address(start + offset).value
+
+    def many(offset: int) -> tuple[int, ...]:
+        return tuple((ctypes.c_int64 * rank).from_address(word(offset) or 0)) if rank else ()
+
+    def integer(offset: int) -> int:
+        return ctypes.c_int.from_address(start + offset).value
+
+    return (
+        word(arraycode.AT_TYPE) == id(np.ndarray)
+        and word(arraycode.AT_DATA) == array.ctypes.data
+        and integer(arraycode.AT_RANK) == rank
+        and many(arraycode.AT_SIZES) == array.shape
+        and many(arraycode.AT_STRIDES) == array.strides
+        and word(arraycode.AT_OWNER) == (None if array.base is None else id(array.base))
+        and word(arraycode.AT_DTYPE) == id(array.dtype)
+        and integer(arraycode.AT_FLAGS) == array.flags.num
+        and bool(integer(arraycode.AT_FLAGS) & arraycode.C_CONTIGUOUS) == array.flags.c_contiguous
+        and bool(integer(arraycode.AT_FLAGS) & arraycode.ALIGNED) == array.flags.aligned
+    )
+
+
+def _array_functions() -> Any:
+    multiarray: Any
+    if np.lib.NumpyVersion(np.__version__) >= "2.0.0b1":
+        multiarray = np._core.multiarray  # type: ignore[attr-defined]  # NumPy gives its C API nowhere else
+    else:
+        multiarray = np.core.multiarray  # type: ignore[attr-defined]  # likewise
+    pointer = _python(ctypes.c_void_p, "PyCapsule_GetPointer", ctypes.py_object, ctypes.c_char_p)
+    return (ctypes.c_void_p * (_ARRAY_NEW + 1)).from_address(pointer(multiarray._ARRAY_API, None))
+
+
+def _python(result: Any, name: str, *arguments: Any) -> Callable[..., Any]:
+    """A function of Python's C API; not that of `ctypes.pythonapi`, on which others may set other types."""
+    return ctypes.PYFUNCTYPE(result, *arguments)((name, ctypes.pythonapi))
+
+
+class _MemoryHandler(ctypes.Structure):
+    """``PyDataMem_Handler``: https://numpy.org/doc/stable/reference/c-api/data_memory.html."""
+
+    _fields_ = (
+        ("name", ctypes.c_char * 127),
+        ("version", ctypes.c_uint8),
+        *((name, ctypes.c_void_p) for name in ("context", "malloc", "calloc", "realloc", "free")),
+    )
+
+
+@cache
+def memory_handler() -> int:
+    """The address of the object that tells NumPy how large outputs are let go; 0: there are none such."""
+    array = np.empty(3)
+    if np.lib.NumpyVersion(np.__version__) < "1.22.0" or np.ndarray.__basicsize__ != arraycode.ARRAY_BYTES:
+        return 0
+    own = ctypes.c_void_p.from_address(id(array) + arraycode.AT_HANDLER).value
+    known = _python(ctypes.py_object, "PyCapsule_New", ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)
+    capsule_type = id(type(known(1, None, None)))
+    if not own or ctypes.c_void_p.from_address(own + arraycode.AT_TYPE).value != capsule_type:
+        return 0
+    functions = (_code().address("call", name) for name in blockpool.FUNCTIONS[:4])
+    handler = _MemoryHandler(b"graphc", 1, None, *functions)
+    keep_for_ever(handler)
+    name = b"mem_handler"
+    keep_for_ever(name)
+    capsule = known(ctypes.addressof(handler), name, None)
+    keep_for_ever(capsule)
+    return id(capsule)
+
+
+def idle_bytes() -> int:
+    """How much memory of outputs that were let go waits for new ones."""
+    found: int = ctypes.CFUNCTYPE(ctypes.c_int64)(_code().address("call", "pool.count"))()
+    return found
+
+
+@cache
+def _code() -> Library:
+    table, python = _array_functions(), ctypes.pythonapi
+    imports = {name: address_of(getattr(python, name)) for name in _PYTHON}
+    imports["array_type"], imports["array_new"] = id(np.ndarray), table[_ARRAY_NEW]
+    imports["array_return"] = table[_ARRAY_RETURN]
+    imports["not_implemented"], imports["run"] = id(NotImplemented), steploop.run_address()
+    imports.update(c_library(*blockpool.IMPORTS))
+    return load([callcode.call_module(imports)]).pin()
+
+
+@cache
+def _native() -> tuple[_MethodDef, int]:
+    code = _code()
+    definition = _MethodDef(b"run", code.address("call", "call"), _FASTCALL, b"Runs an executable on arrays.")
+    keep_for_ever(definition)  # builtins may outlive this module
+    return definition, code.address("call", "destroy")
+
+
+def make_builtin(tables: int, owner: object) -> Any:
+    """A builtin that runs the `tables` at that address, and keeps `owner`, which holds them, alive."""
+    definition, destroy = _native()
+    word, thing = ctypes.c_void_p, ctypes.py_object
+    capsule = _python(thing, "PyCapsule_New", word, ctypes.c_char_p, word)(tables, None, destroy)
+    _python(None, "Py_IncRef", thing)(owner)
+    _python(ctypes.c_int, "PyCapsule_SetContext", thing, word)(capsule, id(owner))
+    return _python(thing, "PyCFunction_NewEx", word, thing, word)(ctypes.addressof(definition), capsule, None)

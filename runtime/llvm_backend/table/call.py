@@ -1,0 +1,311 @@
+"""Call: from arrays to arrays through a step table, as one function that Python calls.
+
+    function(*arrays) -> array, tuple or list
+
+Where interpreter and machine allow it, the function is a builtin that reads its tables natively
+(`callcode`); elsewhere a Python function does the same (`PortableFunction`). Arrays that are not exactly as a
+`Feed` says are not converted here: they go the slow way.
+
+The streams of the native tables, in words; pointers and sizes go to words given by their byte offset:
+
+    feed      dtype, rank, n, n offsets for the address, then for each axis: kind, value, m, m offsets
+    output    dtype number, rank, offset that holds the array, bytes of an element, n, n offsets, then for
+              each axis: kind, value
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from graphc.errors import VerificationError
+from runtime.counting import Counter
+from runtime.llvm_backend.table import builtin, steploop
+from runtime.llvm_backend.table.arraycode import ANY, BIND, FIXED, SAME
+from runtime.llvm_backend.table.callcode import FIELDS, LIST, SINGLE, TUPLE
+from runtime.llvm_backend.table.steploop import DETAIL, DONE, PAUSED, PYTHON_STEP
+from runtime.llvm_backend.table.steptable import RunWords, StepTable, TableBuilder
+
+Array = np.ndarray[Any, Any]
+Size = int | tuple[int, ...]
+Handler = Callable[[int, int, int], object]
+MOST_STATES = 256
+_FORMS = {"single": SINGLE, "tuple": TUPLE, "list": LIST}
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """An argument: an ndarray (no subclass) of `dtype`, C-contiguous and aligned.
+
+    Attributes:
+        dtype: native, as ``np.dtype("float32")`` is.
+        sizes: for each axis an int, or words that get the size. Axes of any feed whose first word is
+            the same must be alike; an empty tuple takes any size.
+        pointers: words that get the address.
+    """
+
+    dtype: np.dtype[Any]
+    sizes: tuple[Size, ...]
+    pointers: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A new array. A size is an int, or a tuple of the word that holds it once the prelude has run."""
+
+    dtype: np.dtype[Any]
+    sizes: tuple[Size, ...]
+    pointers: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What a call takes and gives.
+
+    Attributes:
+        feeds, outputs: in order.
+        hold: the first of as many words as there are outputs (`reserve`): the call's own.
+        form: ``"single"`` for the one output itself, ``"tuple"`` or ``"list"`` for all of them.
+        prelude: the mark of steps that compute sizes and check them, up to an end; None: there are none.
+            It runs before outputs are made; where it refuses, the call goes the slow way.
+        main: the mark of the step that the run begins with; None: the first one.
+    """
+
+    feeds: tuple[Feed, ...]
+    outputs: tuple[Output, ...]
+    hold: int
+    form: str = "tuple"
+    prelude: str | None = None
+    main: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.form not in _FORMS or (self.form == "single" and len(self.outputs) != 1):
+            raise VerificationError(f"a call with {len(self.outputs)} outputs cannot give a {self.form}")
+
+
+def reserve(builder: TableBuilder, outputs: int) -> int:
+    """The words that `Signature.hold` asks for."""
+    return builder.block([0] * max(outputs, 1))
+
+
+class Call:
+    """A step table with a signature, on one or more sets of words, so that several threads may call at once.
+
+    ``handler(status, number, detail)`` runs on `states[number]`: for PYTHON_STEP it runs the step
+    `detail` (and may raise); for FAILED it raises what the words say; for REFUSED it raises, or
+    returns and lets the call go the slow way. ``slow(*arrays)`` is called with what does not fit, or
+    when all words are in use; without it the function returns NotImplemented.
+
+    `scalars`: what has no axes is given as a NumPy scalar. `count` is counted up by each call that went well.
+
+    A function keeps its Call alive, and with it handler and slow. The garbage collector does not see
+    through a builtin: neither of them may hold a function of this Call, or none is ever freed.
+    """
+
+    def __init__(
+        self,
+        table: StepTable,
+        signature: Signature,
+        handler: Handler | None = None,
+        slow: Callable[..., Any] | None = None,
+        scalars: bool = False,
+        count: Counter | None = None,
+    ) -> None:
+        self.table, self.signature = table, signature
+        self.scalars, self.count = scalars, count
+        self.handler, self.slow = handler or _refuse_to_handle, slow
+        self.prelude = -1 if signature.prelude is None else table.marks[signature.prelude]
+        self.main = 0 if signature.main is None else table.marks[signature.main]
+        self.states: list[RunWords] = []
+        self._lock = threading.Lock()
+        self._state_list = (ctypes.c_int64 * (1 + MOST_STATES))()  # how many, then the address of each
+        self._feed_stream = _words(_feed_stream(signature.feeds))
+        self._output_stream = _words(_output_stream(signature))
+        fields = {
+            "feeds": len(signature.feeds),
+            "feed_stream": ctypes.addressof(self._feed_stream),
+            "outputs": len(signature.outputs),
+            "output_stream": ctypes.addressof(self._output_stream),
+            "states": ctypes.addressof(self._state_list),
+            "steps": table.address,
+            "prelude": self.prelude,
+            "main": self.main,
+            "handler": id(self.handler),
+            "slow": 0 if slow is None else id(slow),
+            "form": _FORMS[signature.form],
+            "hold": 8 * signature.hold,
+            "scalars": scalars,
+            "count": 0 if count is None else count.address,
+            "memory": 0,  # where builtins are made, they say it
+        }
+        self._tables = (ctypes.c_int64 * len(FIELDS))(*[fields[name] for name in FIELDS])
+
+    def variant(self, form: str, scalars: bool, count: Counter) -> Call:
+        """One on the same words that gives its results in another form; see the arguments of the class."""
+        made = Call(self.table, replace(self.signature, form=form), self.handler, None, scalars, count)
+        made.states, made._state_list = self.states, self._state_list
+        made._tables[FIELDS.index("states")] = ctypes.addressof(self._state_list)
+        return made
+
+    def add_state(self, prepare: Callable[[RunWords], object] | None = None) -> RunWords | None:
+        """More words, which `prepare` readies before any call sees them; None: there are enough."""
+        with self._lock:
+            number = len(self.states)
+            if number == MOST_STATES:
+                return None
+            state = RunWords(self.table)
+            if prepare is not None:
+                prepare(state)
+            self._state_list[1 + number] = state.address
+            self.states.append(state)
+            self._state_list[0] = number + 1  # after its address
+            return state
+
+    def claim_state(self) -> RunWords | None:
+        """Words that no call is using, nor will until they are released; None: all are in use."""
+        return next((state for state in self.states if state.claim()), None)
+
+    def function(self, portable: bool = False) -> Callable[..., Any]:
+        """A function that calls it; `portable` asks for the one in Python."""
+        if portable or builtin.find_trouble():
+            return PortableFunction(self)
+        self._tables[FIELDS.index("memory")] = builtin.memory_handler()
+        made: Callable[..., Any] = builtin.make_builtin(ctypes.addressof(self._tables), self)
+        return made
+
+
+class PortableFunction:
+    """What the builtin does, in Python."""
+
+    __slots__ = ("__weakref__", "_call", "_feeds", "_outputs")
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._feeds = tuple(
+            (feed.dtype, len(feed.sizes), list(feed.pointers), kinds)
+            for feed, kinds in zip(call.signature.feeds, _axes(call.signature.feeds), strict=True)
+        )
+        self._outputs = tuple(
+            (output.dtype, output.sizes, list(output.pointers)) for output in call.signature.outputs
+        )
+
+    def __call__(self, *arrays: Any) -> Any:
+        """The results on `arrays`, or what the slow way gives."""
+        call = self._call
+        state = call.claim_state() if len(arrays) == len(self._feeds) else None
+        if state is not None:
+            try:
+                results = self.run(state, arrays)
+            finally:
+                state.release()
+            if results is not None:
+                if call.count is not None:
+                    call.count.add()
+                if call.scalars:
+                    results = [result if result.ndim else result[()] for result in results]
+                form = call.signature.form
+                return results[0] if form == "single" else results if form == "list" else tuple(results)
+        return NotImplemented if call.slow is None else call.slow(*arrays)
+
+    def run(self, state: RunWords, arrays: Sequence[Any]) -> list[Array] | None:
+        """The outputs, on words that the caller has claimed; None where the call goes the slow way."""
+        call, words = self._call, state.words
+        for array, feed in zip(arrays, self._feeds, strict=True):
+            if not _fits(array, feed, words):
+                return None
+        if call.prelude >= 0:
+            state.begin(call.prelude)
+            if call.table.run(state) != DONE:
+                return None
+        results = []
+        for dtype, sizes, pointers in self._outputs:
+            results.append(np.empty([s if isinstance(s, int) else words[s[0]] for s in sizes], dtype))
+            words[pointers] = results[-1].ctypes.data
+        state.begin(call.main)
+        walk, steps = steploop.run_function(), call.table.address
+        while True:
+            status = walk(state.address, steps)
+            if status == DONE:
+                return results
+            if status != PAUSED:
+                call.handler(status, call.states.index(state), int(words[DETAIL]))
+                if status != PYTHON_STEP:
+                    return None
+
+
+def _fits(array: Any, feed: tuple[Any, int, list[int], tuple[_Axis, ...]], words: Any) -> bool:
+    dtype, rank, pointers, axes = feed
+    if type(array) is not np.ndarray or array.dtype is not dtype or array.ndim != rank:
+        return False
+    if not (array.flags.c_contiguous and array.flags.aligned):
+        return False
+    words[pointers] = array.ctypes.data
+    for size, (kind, value, targets) in zip(array.shape, axes, strict=True):
+        if kind == FIXED:
+            if size != value:
+                return False
+        elif kind == BIND:
+            words[targets] = size
+        elif kind == SAME and words[value] != size:
+            return False
+    return True
+
+
+_Axis = tuple[int, int, list[int]]  # kind, the size or the word, the words that get it
+
+
+def _axes(feeds: Sequence[Feed]) -> list[tuple[_Axis, ...]]:
+    """For each feed what its axes must be; the first axis with a word gives it its value."""
+    bound: set[int] = set()
+    found = []
+    for feed in feeds:
+        axes: list[_Axis] = []
+        for size in feed.sizes:
+            if isinstance(size, int):
+                axes.append((FIXED, size, []))
+            elif not size:
+                axes.append((ANY, 0, []))
+            elif size[0] in bound:
+                axes.append((SAME, size[0], []))
+            else:
+                bound.add(size[0])
+                axes.append((BIND, 0, list(size)))
+        found.append(tuple(axes))
+    return found
+
+
+def _feed_stream(feeds: Sequence[Feed]) -> list[int]:
+    stream = []
+    for feed, axes in zip(feeds, _axes(feeds), strict=True):
+        if np.dtype(feed.dtype.str) is not feed.dtype:
+            raise VerificationError(f"feeds of dtype {feed.dtype!r} cannot be told by identity")
+        stream += [id(feed.dtype), len(axes), len(feed.pointers), *(8 * word for word in feed.pointers)]
+        for kind, value, targets in axes:
+            stream += [kind, 8 * value if kind == SAME else value, len(targets), *(8 * w for w in targets)]
+    return stream
+
+
+def _output_stream(signature: Signature) -> list[int]:
+    stream = []
+    for i, output in enumerate(signature.outputs):
+        stream += [output.dtype.num, len(output.sizes), 8 * (signature.hold + i), output.dtype.itemsize]
+        stream.append(len(output.pointers))
+        stream += [8 * word for word in output.pointers]
+        for size in output.sizes:
+            stream += [FIXED, size] if isinstance(size, int) else [BIND, 8 * size[0]]
+    return stream
+
+
+def _words(values: Sequence[int]) -> Any:
+    return (ctypes.c_int64 * (len(values) + 1))(*values)
+
+
+def _refuse_to_handle(status: int, number: int, detail: int) -> object:
+    raise VerificationError(
+        f"the step table stopped with status {status} and detail {detail} on words {number}"
+    )

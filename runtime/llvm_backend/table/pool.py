@@ -1,0 +1,131 @@
+"""Pool: threads that stand ready for parallel kernels.
+
+The workers are daemon threads of Python that never come back from a native loop (`forkjoin`), so they hold
+no GIL, and cost nothing while they sleep. A child after a fork has none of them: its jobs run on the
+calling thread until `pool` is called there.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+from collections.abc import Callable
+from functools import cache, cached_property
+
+from runtime.llvm_backend.engine.library import Library, keep_for_ever, load
+from runtime.llvm_backend.table import forkjoin
+
+SPIN = 2000  # pauses before a worker sleeps: some 30 us. Two pools that spin longer ruin one another
+_WORDS = forkjoin.STATE_BYTES // 8
+
+_lock = threading.RLock()
+_pools: dict[int, Pool] = {}
+
+
+def pool(threads: int) -> Pool:
+    """The pool of `threads` threads, the calling one among them; there is one for each number."""
+    with _lock:
+        found = _pools.get(threads)
+        if found is None:
+            found = _pools[threads] = Pool(threads)
+        found.start()
+        return found
+
+
+class Pool:
+    """Threads for parallel kernels. Of several callers at once one gets the workers; the others run alone.
+
+    Attributes:
+        threads: how many there may be, with the calling one.
+        state: the address of what its threads share.
+        fork: the address of ``i64 fork(ptr state, ptr fn, ptr ctx, i64 begin, i64 end, ptr words)``.
+        parallel: the address of ``void parallel(ptr fn, ptr ctx, i64 chunks)``, which calls
+            ``void fn(ptr ctx, i64 chunk)`` for each chunk from 0, and returns when all are done.
+    """
+
+    def __init__(self, threads: int, spin: int = SPIN) -> None:
+        self.threads = threads
+        self._holder = (ctypes.c_int64 * (_WORDS + 8))()
+        keep_for_ever(self._holder)  # threads and tables hold its address
+        self.state = (ctypes.addressof(self._holder) + 63) & ~63
+        self._words = (ctypes.c_int64 * _WORDS).from_address(self.state)
+        self._words[forkjoin.SPIN // 8] = spin
+        self._workers: list[threading.Thread] = []
+        self.fork = _code().address("fork join", "fork")
+
+    @cached_property
+    def parallel(self) -> int:
+        """Its entry for other native code."""
+        entry = load([forkjoin.parallel_module({"pool": self.state, "fork": self.fork})])
+        return entry.pin().address("parallel", "parallel")
+
+    @cached_property
+    def _run(self) -> Callable[[int, int, int], None]:
+        return ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)(self.parallel)
+
+    @property
+    def workers(self) -> int:
+        """How many threads stand ready beside the calling one."""
+        return len(self._workers)
+
+    def start(self) -> None:
+        """Starts the workers that are not there; where a thread cannot be had, without it."""
+        if not forkjoin.workers_can_be():
+            return
+        with _lock:
+            while len(self._workers) < self.threads - 1:
+                name = f"graphc-{self.threads}-{len(self._workers) + 1}"
+                worker = threading.Thread(target=_work(), args=(self.state,), name=name, daemon=True)
+                try:
+                    worker.start()
+                except RuntimeError:  # the system gives no more threads, or the interpreter is ending
+                    break
+                self._workers.append(worker)
+            self._words[forkjoin.WORKERS // 8] = len(self._workers)
+
+    def run(self, function: int, context: int, chunks: int) -> None:
+        """Calls the native ``function(context, chunk)`` for each chunk below `chunks`."""
+        self._run(function, context, chunks)
+
+    def stop(self) -> None:
+        """Ends the workers; `start` has new ones. No job may be under way."""
+        with _lock:
+            if not self._workers:
+                return
+            self._words[forkjoin.WORKERS // 8] = 0
+            ctypes.CFUNCTYPE(None, ctypes.c_void_p)(_code().address("fork join", "stop"))(self.state)
+            for worker in self._workers:
+                worker.join()
+            self._reset()
+
+    def _reset(self) -> None:
+        """As if no worker had ever been; there is none."""
+        self._workers = []
+        spin = self._words[forkjoin.SPIN // 8]
+        ctypes.memset(self.state, 0, forkjoin.STATE_BYTES)
+        self._words[forkjoin.SPIN // 8] = spin
+
+    def __repr__(self) -> str:
+        return f"<graphc pool of {self.threads} threads>"
+
+
+@cache
+def _code() -> Library:
+    return load([forkjoin.fork_module()]).pin()
+
+
+@cache
+def _work() -> Callable[[int], None]:
+    return ctypes.CFUNCTYPE(None, ctypes.c_void_p)(_code().address("fork join", "worker"))
+
+
+def _begin_child() -> None:
+    """The workers stayed with the parent, as did whoever was in a job."""
+    for each in _pools.values():
+        each._reset()
+    _lock.release()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_begin_child)

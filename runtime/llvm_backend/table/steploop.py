@@ -1,0 +1,288 @@
+"""Step loop: the native function that walks a table of steps (`steptable` says what is in one).
+
+    i64 run(ptr words, ptr steps)
+
+goes on at the step whose byte offset stands in ``words[POSITION]`` and returns a status. It keeps
+nothing on its stack: whoever called may look for signals or run a step in Python, and call again.
+It calls no function of Python's, so it needs no GIL.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from functools import cache
+
+from runtime.llvm_backend.engine.library import Library, Module, load
+from runtime.llvm_backend.table.polling import clock_imports, due_text
+
+# The first words of a run.
+FLAG, VALUE, DETAIL, BUSY, POSITION, CHUNK, FORK, POOL = range(8)
+HEADER = 16
+
+# What `run` returns.
+DONE, FAILED, PAUSED, PYTHON_STEP, REFUSED = range(5)
+
+# The kinds of steps, in the order of the cases below.
+KINDS = (
+    *("end", "kernel", "parallel", "python", "jump", "branch", "unless", "until", "repeat", "count", "check"),
+    *("at_most", "equal", "move", "add", "sub", "mul", "div", "mod", "maximum", "minimum", "load", "store"),
+)
+STEP = 64  # bytes: kind, function, a, b, c, d, two spare
+
+_RUN = """
+define i64 @run(ptr %words, ptr %steps) {{
+entry:
+  %position.at = getelementptr i64, ptr %words, i64 {position}
+  %chunk.at = getelementptr i64, ptr %words, i64 {chunk}
+  %detail.at = getelementptr i64, ptr %words, i64 {detail}
+  %fork.at = getelementptr i64, ptr %words, i64 {fork}
+  %pool.at = getelementptr i64, ptr %words, i64 {pool}
+  %start = load i64, ptr %position.at
+  br label %step
+next:
+  %after = add i64 %here, {step}
+  br label %step
+step:
+  %here = phi i64 [%start, %entry], [%after, %next], [%d, %to_d]
+  %s = getelementptr i8, ptr %steps, i64 %here
+  %f.at = getelementptr i64, ptr %s, i64 1
+  %a.at = getelementptr i64, ptr %s, i64 2
+  %b.at = getelementptr i64, ptr %s, i64 3
+  %c.at = getelementptr i64, ptr %s, i64 4
+  %d.at = getelementptr i64, ptr %s, i64 5
+  %kind = load i64, ptr %s
+  %f = load ptr, ptr %f.at
+  %a.offset = load i64, ptr %a.at
+  %b.offset = load i64, ptr %b.at
+  %c = load i64, ptr %c.at
+  %d = load i64, ptr %d.at
+  %a.word = getelementptr i8, ptr %words, i64 %a.offset
+  %b.word = getelementptr i8, ptr %words, i64 %b.offset
+  %d.word = getelementptr i8, ptr %words, i64 %d
+  switch i64 %kind, label %end [
+{cases}
+  ]
+
+end:
+  %end.flag = load atomic i64, ptr %words acquire, align 8
+  %end.failed = icmp ne i64 %end.flag, 0
+  br i1 %end.failed, label %failed, label %done
+done:
+  store i64 %here, ptr %position.at
+  ret i64 {DONE}
+failed:
+  store i64 %here, ptr %position.at
+  ret i64 {FAILED}
+
+kernel:
+  call void %f(ptr %a.word)
+  br label %next
+
+parallel:
+  %chunks = load i64, ptr %b.word
+  %first = load i64, ptr %chunk.at
+  %fork = load ptr, ptr %fork.at
+  %alone = icmp eq ptr %fork, null
+  br i1 %alone, label %serial, label %shared
+shared:
+  %pool = load ptr, ptr %pool.at
+  %joined = call i64 %fork(ptr %pool, ptr %f, ptr %a.word, i64 %first, i64 %chunks, ptr %words)
+  br label %left
+serial:
+  %i = phi i64 [%first, %parallel], [%i.next, %more]
+  %some = icmp slt i64 %i, %chunks
+  br i1 %some, label %one, label %left
+one:
+  call void %f(ptr %a.word, i64 %i)
+  %i.next = add i64 %i, 1
+  %tired = call i1 @due(ptr %words)
+  br i1 %tired, label %left, label %more
+more:
+  br label %serial
+left:
+  %reached = phi i64 [%joined, %shared], [%i, %serial], [%i.next, %one]
+  %rest = icmp slt i64 %reached, %chunks
+  br i1 %rest, label %interrupted, label %all
+all:
+  store i64 0, ptr %chunk.at
+  br label %next
+interrupted:
+  store i64 %reached, ptr %chunk.at
+  store i64 %here, ptr %position.at
+  ret i64 {PAUSED}
+
+python:
+  %python.flag = load atomic i64, ptr %words acquire, align 8
+  %python.failed = icmp ne i64 %python.flag, 0
+  br i1 %python.failed, label %failed, label %hand_over
+hand_over:
+  %resume = add i64 %here, {step}
+  store i64 %resume, ptr %position.at
+  store i64 %c, ptr %detail.at
+  ret i64 {PYTHON_STEP}
+
+to_d:
+  br label %step
+jump:
+  br label %to_d
+branch:
+  %bool.at = load ptr, ptr %a.word
+  %bool = load i8, ptr %bool.at
+  %is_false = icmp eq i8 %bool, 0
+  br i1 %is_false, label %to_d, label %next
+unless:
+  %u = load i64, ptr %a.word
+  %is_zero = icmp eq i64 %u, 0
+  br i1 %is_zero, label %to_d, label %next
+until:
+  %until.a = load i64, ptr %a.word
+  %until.b = load i64, ptr %b.word
+  %reached_limit = icmp sge i64 %until.a, %until.b
+  br i1 %reached_limit, label %to_d, label %next
+count:
+  %counter = load i64, ptr %a.word
+  %limit = load i64, ptr %b.word
+  %counted = add i64 %counter, 1
+  store i64 %counted, ptr %a.word
+  %again = icmp slt i64 %counted, %limit
+  br i1 %again, label %repeat, label %next
+repeat:
+  %repeat.flag = load atomic i64, ptr %words acquire, align 8
+  %repeat.failed = icmp ne i64 %repeat.flag, 0
+  br i1 %repeat.failed, label %failed, label %poll
+poll:
+  %late = call i1 @due(ptr %words)
+  br i1 %late, label %paused, label %to_d
+paused:
+  store i64 %d, ptr %position.at
+  ret i64 {PAUSED}
+
+check:
+  %check.flag = load atomic i64, ptr %words acquire, align 8
+  %check.failed = icmp ne i64 %check.flag, 0
+  br i1 %check.failed, label %failed, label %next
+at_most:
+  %at_most.a = load i64, ptr %a.word
+  %at_most.b = load i64, ptr %b.word
+  %fits = icmp sle i64 %at_most.a, %at_most.b
+  br i1 %fits, label %next, label %refused
+equal:
+  %equal.a = load i64, ptr %a.word
+  %equal.b = load i64, ptr %b.word
+  %same = icmp eq i64 %equal.a, %equal.b
+  br i1 %same, label %next, label %refused
+refused:
+  store i64 %here, ptr %position.at
+  store i64 %c, ptr %detail.at
+  ret i64 {REFUSED}
+
+move:
+  %moved = load i64, ptr %a.word
+  store i64 %moved, ptr %d.word
+  br label %next
+load:
+  %from = load ptr, ptr %a.word
+  %loaded = load i64, ptr %from
+  store i64 %loaded, ptr %d.word
+  br label %next
+store:
+  %value = load i64, ptr %a.word
+  %to = load ptr, ptr %d.word
+  store i64 %value, ptr %to
+  br label %next
+{arithmetic}
+}}
+"""
+
+# Words belong to whoever turned BUSY from 0 to 1.
+_CLAIM = """
+define i32 @claim(ptr %words) {{
+  %busy.at = getelementptr i64, ptr %words, i64 {busy}
+  %pair = cmpxchg ptr %busy.at, i64 0, i64 1 acq_rel monotonic
+  %mine = extractvalue {{i64, i1}} %pair, 1
+  %result = zext i1 %mine to i32
+  ret i32 %result
+}}
+"""
+
+_OPERATION = """
+{name}:
+  %{name}.a = load i64, ptr %a.word
+  %{name}.b = load i64, ptr %b.word
+{lines}
+  store i64 %{name}.r, ptr %d.word
+  br label %next"""
+
+# Division is Python's, rounded down; a divisor of 0 gives 0, as an empty axis has no parts.
+_FLOOR = """\
+  %{name}.zero = icmp eq i64 %{name}.b, 0
+  %{name}.by = select i1 %{name}.zero, i64 1, i64 %{name}.b
+  %{name}.q = sdiv i64 %{name}.a, %{name}.by
+  %{name}.m = srem i64 %{name}.a, %{name}.by
+  %{name}.uneven = icmp ne i64 %{name}.m, 0
+  %{name}.x = xor i64 %{name}.m, %{name}.by
+  %{name}.apart = icmp slt i64 %{name}.x, 0
+  %{name}.down = and i1 %{name}.uneven, %{name}.apart
+"""
+_LINES = {
+    "add": "  %add.r = add i64 %add.a, %add.b",
+    "sub": "  %sub.r = sub i64 %sub.a, %sub.b",
+    "mul": "  %mul.r = mul i64 %mul.a, %mul.b",
+    "div": _FLOOR.format(name="div")
+    + "  %div.one = zext i1 %div.down to i64\n"
+    + "  %div.f = sub i64 %div.q, %div.one\n"
+    + "  %div.r = select i1 %div.zero, i64 0, i64 %div.f",
+    "mod": _FLOOR.format(name="mod")
+    + "  %mod.add = select i1 %mod.down, i64 %mod.by, i64 0\n"
+    + "  %mod.r = add i64 %mod.m, %mod.add",
+    "maximum": "  %maximum.c = icmp sgt i64 %maximum.a, %maximum.b\n"
+    "  %maximum.r = select i1 %maximum.c, i64 %maximum.a, i64 %maximum.b",
+    "minimum": "  %minimum.c = icmp slt i64 %minimum.a, %minimum.b\n"
+    "  %minimum.r = select i1 %minimum.c, i64 %minimum.a, i64 %minimum.b",
+}
+ARITHMETIC = tuple(_LINES)
+
+
+def loop_module() -> Module:
+    """The module of `run` and `claim`."""
+    run = _RUN.format(
+        position=POSITION,
+        chunk=CHUNK,
+        detail=DETAIL,
+        fork=FORK,
+        pool=POOL,
+        step=STEP,
+        cases="\n".join(f"    i64 {i}, label %{kind}" for i, kind in enumerate(KINDS)),
+        arithmetic="".join(_OPERATION.format(name=name, lines=lines) for name, lines in _LINES.items()),
+        DONE=DONE,
+        FAILED=FAILED,
+        PAUSED=PAUSED,
+        PYTHON_STEP=PYTHON_STEP,
+        REFUSED=REFUSED,
+    )
+    text = due_text() + run + _CLAIM.format(busy=BUSY)
+    return Module("step loop", text, ("run", "claim"), clock_imports())
+
+
+@cache
+def _library() -> Library:
+    return load([loop_module()]).pin()
+
+
+@cache
+def run_address() -> int:
+    """Where the loop begins."""
+    return _library().address("step loop", "run")
+
+
+@cache
+def run_function() -> Callable[[int, int], int]:
+    """The loop as a function of the addresses of words and steps; it releases the GIL."""
+    return ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p)(run_address())
+
+
+@cache
+def claim_function() -> Callable[[int], int]:
+    """``claim(words)``: 1 where the words at that address were nobody's, and now are the caller's."""
+    return ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)(_library().address("step loop", "claim"))

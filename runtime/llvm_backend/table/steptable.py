@@ -1,0 +1,355 @@
+"""Step table: a program as data, which one native loop walks (`steploop`).
+
+**Words.** Whatever changes from run to run stands in 8-byte words, a block of them for each run in flight:
+addresses of buffers, sizes, counters, scalar arguments. The first `HEADER` belong to the loop:
+
+    0 FLAG       0, or why the run failed: set by a kernel that fails, once (`FAIL_TEXT`)
+    1 VALUE      the offending value
+    2 DETAIL     of a step that hands over to Python or refuses: its number or code
+    3 BUSY       a run is using these words (`RunWords.claim`)
+    4 POSITION   byte offset of the step to go on with
+    5 CHUNK      the chunk to go on with, in a parallel step that was interrupted
+    6 FORK       how to fork (`Pool.fork`); 0: parallel steps run on the calling thread alone
+    7 POOL       what `FORK` takes
+    8, 9         the clock of `polling`
+
+**Steps.** 64 bytes each: kind, function, a, b, c, d. The words that a, b and d mean are given as byte
+offsets from the first word, and where d is a step it is the byte offset of that.
+
+    kernel     void f(ptr a): a block of words is all that a kernel is given
+    parallel   void f(ptr a, i64 chunk) for each chunk below b, on the threads of the pool
+    python     returns to Python, which runs step number c and comes back
+    jump d; branch d where the byte that a points to is 0; unless: d where a is 0; until: d where a >= b
+    repeat     a back edge to d; count: a += 1 and then a back edge to d while a < b
+    check      fails where FLAG is set
+    at_most    refuses with code c unless a <= b; equal: unless a == b
+    move, add, sub, mul, div, mod, maximum, minimum     d = a op b
+    load       d = what a points to; store: what d points to = a
+    end        fails where FLAG is set
+
+FLAG is read at back edges, before steps in Python, by ``check`` and at the end. At back edges, and
+between the chunks of a parallel step, the clock is polled: every 50 ms Python may look for signals.
+Control flow is jumps in one flat table, so a run can be left and entered anywhere.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from graphc.errors import VerificationError
+from runtime.llvm_backend.table import steploop
+from runtime.llvm_backend.table.polling import DEADLINE
+from runtime.llvm_backend.table.steploop import (
+    ARITHMETIC,
+    BUSY,
+    CHUNK,
+    FLAG,
+    FORK,
+    HEADER,
+    KINDS,
+    PAUSED,
+    POOL,
+    POSITION,
+    PYTHON_STEP,
+)
+
+Words = np.ndarray[Any, np.dtype[np.int64]]
+_CODES = {kind: code for code, kind in enumerate(KINDS)}
+_BACKWARD = ("jump", "branch", "unless", "until", "repeat", "count")  # those whose d is a step
+_FIELDS = steploop.STEP // 8
+_LINE = 64
+
+# For kernels that may fail: the first failure of a run is kept, whichever thread it is on.
+FAIL_TEXT = """
+define internal void @fail(ptr %flag, i64 %code, i64 %value) {
+  %pair = cmpxchg ptr %flag, i64 0, i64 %code acq_rel monotonic
+  %first = extractvalue {i64, i1} %pair, 1
+  br i1 %first, label %note, label %done
+note:
+  %value.at = getelementptr i64, ptr %flag, i64 1
+  store i64 %value, ptr %value.at
+  br label %done
+done:
+  ret void
+}
+"""
+
+
+class RunWords:
+    """The words of one run at a time.
+
+    Attributes:
+        words: all of them, as int64.
+        address: where they begin.
+        memory: what it took beside the arena, by the word with its address; kept for the next run.
+    """
+
+    __slots__ = ("_holder", "address", "memory", "words")
+
+    def __init__(self, table: StepTable) -> None:
+        size = len(table.template)
+        self._holder = np.empty(size + _LINE // 8, np.int64)
+        skip = -self._holder.ctypes.data % _LINE // 8
+        self.words: Words = self._holder[skip : skip + size]
+        self.address = int(self.words.ctypes.data)
+        self.memory: dict[int, np.ndarray[Any, Any]] = {}
+        self.words[:] = table.template
+        for word, target in table.pointers:
+            self.words[word] = self.address + 8 * target
+
+    def begin(self, position: int = 0) -> None:
+        """Makes them ready to run from the step at the byte offset `position`."""
+        words = self.words
+        words[FLAG] = words[CHUNK] = words[DEADLINE] = 0
+        words[POSITION] = position
+
+    def claim(self) -> bool:
+        """Makes them the caller's, unless a run is using them."""
+        return bool(steploop.claim_function()(self.address))
+
+    def release(self) -> None:
+        """Gives them back after `claim`."""
+        self.words[BUSY] = 0
+
+    def use_pool(self, fork: int, pool: int) -> None:
+        """Parallel steps run by `fork` (`Pool.fork`) on `pool` (`Pool.state`)."""
+        self.words[FORK], self.words[POOL] = fork, pool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StepTable:
+    """Steps, ready to be walked; any number of runs may walk them at once, each on words of its own.
+
+    Attributes:
+        steps: the table. `address` is where it begins.
+        template: what the words are before a run.
+        pointers: (word, target): the word holds the address of the word `target`.
+        marks: the byte offset of each place that was marked with a name.
+        keeps: what must live as long as the table, such as the library of its functions.
+    """
+
+    steps: Words
+    template: Words
+    pointers: tuple[tuple[int, int], ...]
+    marks: dict[str, int]
+    keeps: tuple[Any, ...]
+
+    @property
+    def address(self) -> int:
+        """Where the steps begin."""
+        return int(self.steps.ctypes.data)
+
+    def run(self, state: RunWords, python: Callable[[int, RunWords], None] | None = None) -> int:
+        """Walks the table on `state`, which has begun; returns DONE, FAILED or REFUSED.
+
+        ``python(number, state)`` runs the steps in Python; what it raises ends the run, as Ctrl-C does.
+        The reason of FAILED stands in the words FLAG and VALUE, the code of REFUSED in DETAIL.
+        """
+        walk, words, steps = steploop.run_function(), state.address, self.address
+        while True:
+            status = walk(words, steps)
+            if status == PYTHON_STEP and python is not None:
+                python(int(state.words[steploop.DETAIL]), state)
+            elif status != PAUSED:  # else Python itself has just looked for signals
+                return status
+
+
+class Place:
+    """A step that jumps to where nobody knows yet; `TableBuilder.land` says it."""
+
+    __slots__ = ("step",)
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+
+class Choice:
+    """What `TableBuilder.when` opened: `otherwise` gives it its other half."""
+
+    def __init__(self, builder: TableBuilder, place: Place) -> None:
+        self._builder, self._place, self.end = builder, place, -1
+
+    @contextmanager
+    def otherwise(self) -> Iterator[None]:
+        """The steps that run where the condition is false; it comes right after those of `when`."""
+        builder = self._builder
+        if self.end != len(builder.steps):
+            raise VerificationError("otherwise does not come right after the steps of its when")
+        over = builder.jump()
+        builder.land(self._place)
+        yield
+        builder.land(over)
+
+
+class TableBuilder:
+    """Makes a StepTable, step by step. A word is meant by its number; `word` and `block` give new ones."""
+
+    def __init__(self) -> None:
+        self.steps: list[list[int]] = []
+        self._template = [0] * HEADER
+        self._pointers: list[tuple[int, int]] = []
+        self._constants: dict[int, int] = {}
+        self._marks: dict[str, int] = {}
+
+    # Words.
+
+    def word(self, value: int = 0) -> int:
+        """A new word, which a run finds as `value` or as the run before it left it."""
+        return self.block((value,))
+
+    def block(self, values: Iterable[int]) -> int:
+        """New words, one after the other: the first of them."""
+        first = len(self._template)
+        self._template.extend(values)
+        return first
+
+    def constant(self, value: int) -> int:
+        """A word that holds `value` for ever; one for each value."""
+        if value not in self._constants:
+            self._constants[value] = self.word(value)
+        return self._constants[value]
+
+    def preset(self, word: int, value: int) -> None:
+        """Lets a run find `word` as `value`."""
+        self._template[word] = value
+
+    def point(self, word: int, target: int) -> None:
+        """Lets `word` hold the address of the word `target` of the same run."""
+        self._pointers.append((word, target))
+
+    # Steps.
+
+    def kernel(self, function: int, block: int) -> None:
+        """``void f(ptr block)``."""
+        self._add("kernel", function, a=8 * block)
+
+    def parallel(self, function: int, block: int, chunks: int) -> None:
+        """``void f(ptr block, i64 chunk)`` for each chunk below what the word `chunks` says."""
+        self._add("parallel", function, a=8 * block, b=8 * chunks)
+
+    def python(self, number: int) -> None:
+        """A step in Python."""
+        self._add("python", c=number)
+
+    def check(self) -> None:
+        """Nothing after it happens once a kernel has failed."""
+        self._add("check")
+
+    def at_most(self, a: int, b: int, code: int) -> None:
+        """Refuses to go on with `code` unless ``a <= b``."""
+        self._add("at_most", a=8 * a, b=8 * b, c=code)
+
+    def equal(self, a: int, b: int, code: int) -> None:
+        """Refuses to go on with `code` unless ``a == b``."""
+        self._add("equal", a=8 * a, b=8 * b, c=code)
+
+    def move(self, to: int, source: int) -> None:
+        """``to = source``."""
+        self._add("move", a=8 * source, d=8 * to)
+
+    def compute(self, operation: str, to: int, a: int, b: int) -> None:
+        """``to = a op b`` on sizes: add, sub, mul, div, mod (both rounded down), maximum, minimum."""
+        if operation not in ARITHMETIC:
+            raise VerificationError(f"words know no {operation}")
+        self._add(operation, a=8 * a, b=8 * b, d=8 * to)
+
+    def load(self, to: int, pointer: int) -> None:
+        """``to = *pointer``, of 8 bytes."""
+        self._add("load", a=8 * pointer, d=8 * to)
+
+    def store(self, pointer: int, source: int) -> None:
+        """``*pointer = source``, of 8 bytes."""
+        self._add("store", a=8 * source, d=8 * pointer)
+
+    def end(self) -> None:
+        """The run is done: of what follows, only what is marked is ever entered."""
+        self._add("end")
+
+    # Control flow.
+
+    def mark(self, name: str) -> None:
+        """Calls the place of the next step `name`: `RunWords.begin` may begin there."""
+        self._marks[name] = self.here()
+
+    def jump(self) -> Place:
+        """A jump to a place to be landed."""
+        return self._add("jump")
+
+    def leave_unless(self, pointer: int) -> Place:
+        """A jump, to a place to be landed, where the byte that the word `pointer` points to is 0."""
+        return self._add("branch", a=8 * pointer)
+
+    def leave_at_zero(self, word: int) -> Place:
+        """A jump, to a place to be landed, where `word` is 0."""
+        return self._add("unless", a=8 * word)
+
+    def land(self, place: Place) -> None:
+        """Lets the jump of `place` end at the next step."""
+        self.steps[place.step][5] = self.here()
+
+    @contextmanager
+    def when(self, pointer: int) -> Iterator[Choice]:
+        """The steps that run where the byte that the word `pointer` points to is not 0."""
+        choice = Choice(self, self.leave_unless(pointer))
+        yield choice
+        self.land(choice._place)
+        choice.end = len(self.steps)
+
+    @contextmanager
+    def counted(self, counter: int, limit: int) -> Iterator[None]:
+        """The steps that run for each value of the word `counter` from 0 to below that of `limit`."""
+        self.move(counter, self.constant(0))
+        over = self.leave_at_least(counter, limit)
+        top = self.here()
+        yield
+        self._add("count", a=8 * counter, b=8 * limit, d=top)
+        self.land(over)
+
+    @contextmanager
+    def repeated(self) -> Iterator[list[Place]]:
+        """The steps that run again and again: add to the list what `leave_unless` gives."""
+        places: list[Place] = []
+        top = self.here()
+        yield places
+        self._add("repeat", d=top)
+        for place in places:
+            self.land(place)
+
+    def leave_at_least(self, word: int, limit: int) -> Place:
+        """A jump, to a place to be landed, where `word` is at least what the word `limit` says."""
+        return self._add("until", a=8 * word, b=8 * limit)
+
+    def again(self, top: int) -> None:
+        """A back edge to the step at `top`."""
+        self._add("repeat", d=top)
+
+    def build(self, keeps: Iterable[Any] = ()) -> StepTable:
+        """The table, with an end after the last step."""
+        self.end()
+        for number, step in enumerate(self.steps):
+            if KINDS[step[0]] in _BACKWARD and step[5] < 0:
+                raise VerificationError(f"step {number} of the table jumps nowhere")
+        template = np.array(self._template, np.int64)
+        return StepTable(
+            np.array(self.steps, np.int64), template, tuple(self._pointers), dict(self._marks), tuple(keeps)
+        )
+
+    def here(self) -> int:
+        """The place of the next step, for `again`."""
+        return len(self.steps) * steploop.STEP
+
+    def _add(self, kind: str, function: int = 0, a: int = 0, b: int = 0, c: int = 0, d: int = -1) -> Place:
+        self.steps.append([_CODES[kind], function, a, b, c, d, *[0] * (_FIELDS - 6)])
+        return Place(len(self.steps) - 1)
+
+
+def bits_of(value: float, code: str = "d") -> int:
+    """A scalar argument as a word: the bits of a float64, or of a float32 with the code ``"f"``."""
+    kind = ctypes.c_double if code == "d" else ctypes.c_float
+    return int.from_bytes(bytes(kind(value)), "little", signed=code == "d")
