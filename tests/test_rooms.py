@@ -1,6 +1,7 @@
 """Who may import whom, how large a file may grow, what a docstring must hold."""
 
 import ast
+import re
 import sys
 from pathlib import Path
 
@@ -45,6 +46,24 @@ def test_imports_run_one_way(path):
         if path.startswith(start):
             allowed |= more
     assert imported(path) <= allowed
+
+
+BACKEND = "runtime/llvm_backend/"
+LAYERS = ({"engine"}, {"ir"}, {"table"}, {"rows", "contractions", "loops"}, {"native"})  # from below
+
+
+def above(path: str) -> set[str]:
+    """The rooms of the LLVM backend that a file of a lower one imports."""
+    room = path.removeprefix(BACKEND).split("/")[0]
+    rank = {name: i for i, names in enumerate(LAYERS) for name in names}
+    text = (ROOT / path).read_text(encoding="utf-8")
+    met = set(re.findall(r"^\s*from runtime\.llvm_backend\.(\w+)", text, flags=re.M))
+    return {name for name in met & rank.keys() if rank[name] > rank[room]} if room in rank else set()
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.startswith(BACKEND)])
+def test_rooms_of_the_backend_lie_above_each_other(path):
+    assert above(path) == set()
 
 
 def test_a_wrong_import_would_be_seen(tmp_path, monkeypatch):

@@ -20,15 +20,15 @@ from passes.stages import stage
 from runtime.backend import Array, Whole
 from runtime.llvm_backend.contractions.block_steps import is_kernel_of_sums
 from runtime.llvm_backend.contractions.fused_contraction import find_root, is_nested
-from runtime.llvm_backend.engine.engine import begin
 from runtime.llvm_backend.engine.library import Library, Module, load
 from runtime.llvm_backend.engine.machine import host
 from runtime.llvm_backend.ir.text import target_of
-from runtime.llvm_backend.native.infinities import Infinities, Kinds
-from runtime.llvm_backend.native.numerics import Looks, find_looks
+from runtime.llvm_backend.rows.infinities import Infinities, Kinds
+from runtime.llvm_backend.rows.numerics import Looks, find_looks
 from runtime.llvm_backend.rows.row_kernel import fusible_ops, write_rows
 from runtime.llvm_backend.rows.row_plan import PART, RowPlan, plan_rows
 from runtime.llvm_backend.rows.row_writer import SCRATCH_BYTES
+from runtime.llvm_backend.table.engine import begin
 
 _ENTRY = "kernel"
 _SIGNATURE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)

@@ -39,7 +39,7 @@ class KernelTable:
         from runtime.llvm_backend.contractions.contraction import (
             Contract,  # only they have kernels, and llvmlite is slow
         )
-        from runtime.llvm_backend.engine.inspection import assemble, spell_plan
+        from runtime.llvm_backend.native.inspection import assemble, spell_plan
         from runtime.llvm_backend.rows.row_plan import RowPlan
 
         plan = getattr(kernel, "plan", None)

@@ -16,15 +16,15 @@ from graphc.tensor import Tensor
 from graphc.types import DType
 from runtime.llvm_backend.contractions.contraction import (
     Access,
-    Combine,
     Contract,
     Dim,
     Expression,
     Scratch,
     Step,
 )
+from runtime.llvm_backend.contractions.strided import Strided
+from runtime.llvm_backend.ir.lanes import Combine
 from runtime.llvm_backend.ir.scalars import has_code
-from runtime.llvm_backend.native.strided import Strided
 
 ROW, INNER, BLOCK = "row", "inner", "block"  # dims: rows of a block, scores of a row, blocks of rows
 _MOST_ROWS = 128  # of a block: its scores stay in the cache, and its keys are packed for many of them

@@ -15,7 +15,7 @@ from passes.weight import parts_of
 from runtime.llvm_backend.contractions.block_rows import BlockRows, NoBlock, divide
 from runtime.llvm_backend.contractions.contraction import Access, Block, Contract, Dim, Expression, Step
 from runtime.llvm_backend.contractions.fused_contraction import contract_of, is_contraction, is_nested
-from runtime.llvm_backend.native.strided import Look, Strided, see_dense
+from runtime.llvm_backend.contractions.strided import Look, Strided, see_dense
 
 _WEIGHTS = "weights"
 

@@ -19,13 +19,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from graphc.errors import ArgumentError
 from graphc.sizes import Size, product
 from graphc.types import BFLOAT16, BOOL, FLOAT16, FLOAT32, DType
-
-Combine = Literal["multiply_add", "add", "max", "min"]
+from runtime.llvm_backend.ir.lanes import Combine
 
 _INPUTS: Mapping[Combine, int] = {"multiply_add": 2, "add": 1, "max": 1, "min": 1}
 

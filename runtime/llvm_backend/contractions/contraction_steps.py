@@ -27,7 +27,6 @@ from graphc.types import (
 )
 from runtime.llvm_backend.contractions.contraction import (
     Access,
-    Combine,
     Contract,
     Dim,
     Expression,
@@ -35,7 +34,8 @@ from runtime.llvm_backend.contractions.contraction import (
     row_major,
 )
 from runtime.llvm_backend.contractions.pairs import ROUNDED
-from runtime.llvm_backend.native.strided import Look, Strided, is_inside, is_strided, see, see_dense
+from runtime.llvm_backend.contractions.strided import Look, Strided, is_inside, is_strided, see, see_dense
+from runtime.llvm_backend.ir.lanes import Combine
 
 Front = Callable[[Tensor, Look], Contract | None]
 _BITS = {1: UINT8, 2: UINT16, 4: UINT32, 8: UINT64}

@@ -11,7 +11,7 @@ from graphc.types import TensorType
 from passes.fusion import REDUCTIONS
 from runtime.llvm_backend.contractions.contraction import Access, Contract, Expression, Step
 from runtime.llvm_backend.contractions.contraction_steps import plain_contract
-from runtime.llvm_backend.native.strided import Look, Strided, is_strided, see_dense
+from runtime.llvm_backend.contractions.strided import Look, Strided, is_strided, see_dense
 from runtime.llvm_backend.rows.column_steps import is_of_columns
 
 _ROOTS = frozenset(("matmul", "einsum", "sum", "max", "min"))

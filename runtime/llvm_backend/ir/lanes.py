@@ -9,12 +9,14 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Sequence
+from typing import Literal
 
 from graphc.types import FLOAT32, DType
-from runtime.llvm_backend.contractions.contraction import Combine
 from runtime.llvm_backend.ir.casts import cast
 from runtime.llvm_backend.ir.values import memory_scalar, register_scalar, to_memory, to_register
 from runtime.llvm_backend.ir.writer import Value, Writer
+
+Combine = Literal["multiply_add", "add", "max", "min"]
 
 
 def is_itself(dtype: DType) -> bool:

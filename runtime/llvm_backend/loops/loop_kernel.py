@@ -19,11 +19,11 @@ from typing import Literal
 from graphc.sizes import Size, maximum, minimum
 from graphc.tensor import Tensor
 from graphc.types import BFLOAT16, FLOAT32, DType
+from runtime.llvm_backend.contractions.strided import see_dense
 from runtime.llvm_backend.engine.machine import host
 from runtime.llvm_backend.ir.text import Module, target_of
 from runtime.llvm_backend.ir.values import memory_scalar
 from runtime.llvm_backend.ir.writer import Value, Writer
-from runtime.llvm_backend.native.strided import see_dense
 from runtime.llvm_backend.table.steptable import FAIL_TEXT
 
 INDEX, OTHER = 1, 2  # kinds of failure in the flag; the walk of the steps in Python says which one

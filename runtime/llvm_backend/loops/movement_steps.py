@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from graphc.ops.window import span
 from graphc.sizes import Size, minimum, product
 from graphc.tensor import Tensor
+from runtime.llvm_backend.contractions.strided import see, see_dense
 from runtime.llvm_backend.ir.writer import Value
 from runtime.llvm_backend.loops.loop_kernel import (
     CHUNK_BYTES,
@@ -19,7 +20,6 @@ from runtime.llvm_backend.loops.loop_kernel import (
     item_bytes,
 )
 from runtime.llvm_backend.loops.loop_kernel import split_evenly as split
-from runtime.llvm_backend.native.strided import see, see_dense
 
 _SEGMENT = 2 * CHUNK_BYTES
 

@@ -11,7 +11,7 @@ from passes.program import Program, Step
 from passes.weight import parts_of
 from runtime.llvm_backend.contractions.block_steps import block_of
 from runtime.llvm_backend.contractions.fused_contraction import contract_of
-from runtime.llvm_backend.native.strided import is_strided
+from runtime.llvm_backend.contractions.strided import is_strided
 
 # Their result is the memory of their first operand.
 VIEWS = frozenset(

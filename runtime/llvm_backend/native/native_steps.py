@@ -24,6 +24,7 @@ from runtime.llvm_backend.contractions.contraction import Block, Contract
 from runtime.llvm_backend.contractions.fused_contraction import contract_of, name_of
 from runtime.llvm_backend.contractions.kernel import Kernel, emit_contraction
 from runtime.llvm_backend.contractions.pair_kernel import emit_pairs
+from runtime.llvm_backend.contractions.strided import look_through
 from runtime.llvm_backend.engine.library import Library, Module, expect
 from runtime.llvm_backend.engine.machine import host
 from runtime.llvm_backend.ir.text import target_of
@@ -41,11 +42,10 @@ from runtime.llvm_backend.native.drafts import (
     Late,
     NativeKernel,
 )
-from runtime.llvm_backend.native.numerics import PART, find_checks, write_check
 from runtime.llvm_backend.native.places import Place
 from runtime.llvm_backend.native.python_steps import PythonStep, Turn
-from runtime.llvm_backend.native.strided import look_through
 from runtime.llvm_backend.rows.column_steps import columns_of
+from runtime.llvm_backend.rows.numerics import PART, find_checks, write_check
 from runtime.llvm_backend.rows.row_kernel import share_word
 from runtime.llvm_backend.rows.row_steps import cut_rows, reduces
 from runtime.llvm_backend.rows.row_streams import is_read, share_streamed, streamed_results

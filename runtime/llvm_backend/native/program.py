@@ -31,8 +31,8 @@ from runtime.llvm_backend.native.drafts import PYTHON, NativeKernel
 from runtime.llvm_backend.native.late_memory import take_given
 from runtime.llvm_backend.native.native_lowering import Lowered, bare, inner_variables, lower, program_symbols
 from runtime.llvm_backend.native.native_regions import find_unknown
-from runtime.llvm_backend.native.numerics import find_unchecked
 from runtime.llvm_backend.native.python_steps import PythonSteps, in_python_step
+from runtime.llvm_backend.rows.numerics import find_unchecked
 from runtime.llvm_backend.table.call import Call, PortableFunction
 from runtime.llvm_backend.table.clocks import Reading
 from runtime.llvm_backend.table.pool import pool

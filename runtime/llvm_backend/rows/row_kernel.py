@@ -27,7 +27,7 @@ from graphc.tensor import Tensor
 from passes.fusion import REDUCTIONS
 from runtime.llvm_backend.ir.scalars import has_code
 from runtime.llvm_backend.ir.text import Module, Target
-from runtime.llvm_backend.native.numerics import Looks
+from runtime.llvm_backend.rows.numerics import Looks
 from runtime.llvm_backend.rows.row_parts import PartWriter
 from runtime.llvm_backend.rows.row_plan import VIEWS, RowPlan
 from runtime.llvm_backend.rows.row_streams import streamed_results, write_choice

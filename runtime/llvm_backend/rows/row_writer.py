@@ -18,7 +18,7 @@ from runtime.llvm_backend.ir.values import (
     store,
     stream,
 )
-from runtime.llvm_backend.native.numerics import Looks, left_out, see
+from runtime.llvm_backend.rows.numerics import Looks, left_out, see
 from runtime.llvm_backend.rows.row_loop import RowLoop
 from runtime.llvm_backend.rows.row_offsets import row_offsets
 from runtime.llvm_backend.rows.row_plan import CHEAP, VIEWS, Access, Phase, RowPlan

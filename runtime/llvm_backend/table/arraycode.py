@@ -6,7 +6,7 @@ headers have them; `builtin` sees first whether they are there.
 
 from __future__ import annotations
 
-from runtime.llvm_backend.native.blockpool import SMALLEST
+from runtime.llvm_backend.table.blockpool import SMALLEST
 
 FIXED, BIND, SAME, ANY = range(4)  # what the size on an axis of a feed must be
 MOST_AXES = 64

@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 
 from runtime.llvm_backend.engine.library import Library, keep_for_ever, load
-from runtime.llvm_backend.native import blockpool
-from runtime.llvm_backend.table import arraycode, callcode, steploop
+from runtime.llvm_backend.table import arraycode, blockpool, callcode, steploop
 from runtime.llvm_backend.table.polling import address_of, c_library
 
 _FASTCALL = 0x80

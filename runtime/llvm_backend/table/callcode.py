@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from runtime.llvm_backend.engine.objects import Module
-from runtime.llvm_backend.native.blockpool import FUNCTIONS, pool_text
 from runtime.llvm_backend.table.arraycode import array_text
+from runtime.llvm_backend.table.blockpool import FUNCTIONS, pool_text
 from runtime.llvm_backend.table.polling import DEADLINE
 from runtime.llvm_backend.table.steploop import BUSY, CHUNK, DETAIL, DONE, PAUSED, POSITION, PYTHON_STEP
 

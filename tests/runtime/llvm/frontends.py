@@ -13,12 +13,12 @@ from graphc.sizes import Size, product
 from graphc.types import FLOAT32, DType
 from runtime.llvm_backend.contractions.contraction import (
     Access,
-    Combine,
     Contract,
     Dim,
     Expression,
     row_major,
 )
+from runtime.llvm_backend.ir.lanes import Combine
 
 
 def einsum(

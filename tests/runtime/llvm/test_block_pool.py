@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from runtime.llvm_backend.native import blockpool
-from runtime.llvm_backend.table import builtin
+from runtime.llvm_backend.table import blockpool, builtin
 
 pytestmark = pytest.mark.skipif(bool(builtin.find_trouble()), reason="there are no builtins here")
 LARGE = 3 * blockpool.SMALLEST // 8 + 5  # doubles

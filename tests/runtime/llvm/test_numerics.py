@@ -11,7 +11,7 @@ import pytest
 
 import graphc as gc
 from graphc.op import OPS
-from runtime.llvm_backend.native import numerics
+from runtime.llvm_backend.rows import numerics
 
 Array = np.ndarray[Any, Any]
 ONES = np.ones((4, 33), np.float32)

@@ -11,8 +11,8 @@ import pytest
 
 from graphc.errors import VerificationError
 from runtime.llvm_backend.engine import cache, compiler, library, objects
-from runtime.llvm_backend.engine.engine import prepare
 from runtime.llvm_backend.engine.library import Module, load
+from runtime.llvm_backend.table.engine import prepare
 
 ADDS = """
 define void @kernel(ptr %table) {{

@@ -22,7 +22,7 @@ from passes.program import Program
 from passes.weight import parts_of
 from runtime.llvm_backend.ir.text import Emitter, Module, Target
 from runtime.llvm_backend.ir.values import lanes, load, memory_dtype, register_bytes, register_scalar
-from runtime.llvm_backend.native.infinities import NONE, Infinities, Kinds, spread
+from runtime.llvm_backend.rows.infinities import NONE, Infinities, Kinds, spread
 from runtime.llvm_backend.rows.row_loop import RowLoop
 from runtime.llvm_backend.rows.totals import look_of
 
