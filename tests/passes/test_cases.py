@@ -95,6 +95,7 @@ PASSES = {
     "layout": "passes.layout:lay_out",
     "lifting": "passes.lifting:lift_assignments",
     "loop_invariants": "passes.loop_invariants:hoist_invariants",
+    "loop_operands": "passes.loop_operands:turn_operands",
     "rematerialisation": "passes.rematerialisation:rematerialise",
     "simplification": "passes.simplification:simplify",
     "sizing": size,

@@ -83,6 +83,30 @@ def test_why_neighbours_did_not_fuse(record):
     assert groups.rows
 
 
+def test_a_pair_that_another_way_led_into_one_kernel_is_not_asked_about(record):
+    (stage, refused), *_ = (
+        (stage, decision)
+        for stage in record["stages"]
+        for decision in stage["decisions"]
+        if decision["kind"] == "fuse" and not decision["accepted"] and len(decision["nodes"]) == 2
+    )
+
+    def rows(*more):
+        with_more = {**stage, "decisions": [*stage["decisions"], *more]}
+        stages = [with_more if each is stage else each for each in record["stages"]]
+        return answers.show_fusion({**record, "stages": stages})[0].rows
+
+    groups = {}
+    for node, heirs in stage["became"].items():
+        for heir in heirs:
+            groups.setdefault(heir, []).append(node)
+    together = next(nodes for nodes in groups.values() if len(nodes) > 1)[:2]
+    assert rows({**refused, "nodes": together}) == rows()
+    apart = [together[0], refused["nodes"][0]]
+    assert not set(stage["became"][apart[0]]) & set(stage["became"].get(apart[1], [apart[1]]))
+    assert len(rows({**refused, "nodes": apart})) == len(rows()) + 1
+
+
 def test_rules_are_counted(record):
     done, _ = answers.show_folded(record)
     fired = [d for s in record["stages"] for d in s["decisions"] if d["accepted"] and d["kind"] != "fuse"]
