@@ -87,7 +87,7 @@ def overlap_of_apart(match: Match) -> Tensor | None:
     (x,), attrs = match.inputs, match.attrs
     axes, last = attrs["axes"], max(attrs["axes"]) + 1
     cells = x.result.sizes[last : last + len(axes)]
-    if cells != tuple(attrs["strides"]) or any(d != 1 for d in attrs["dilations"]) or x.dtype is BFLOAT16:
+    if cells != tuple(attrs["strides"]) or any(d != 1 for d in attrs["dilations"]):
         return None
     order: list[int] = []
     whole: list[Size] = []

@@ -239,3 +239,14 @@ def test_a_spread_product_of_bfloat16_is_rounded_before_it_is_added(backend):
     found = values(backend, gc.cast(rows, "float64"), feeds)
     counts = np.convolve(np.ones(3), np.ones(3))  # each share is 257, which is 256: 3 * 257 would be 772
     np.testing.assert_array_equal(found.ravel(), 256 * counts)
+
+
+@BACKENDS
+def test_windows_of_bfloat16_side_by_side_are_moved_only(backend):
+    x = gc.placeholder("bfloat16", (2, 2, 3, 4), name="x")
+    rows = gc.overlap_add(x, shape=(2, 7, 4), axes=(1,), strides=(3,), dilations=(1,))
+    given = np.arange(1.0, 49).reshape(2, 2, 3, 4)
+    found = values(backend, gc.cast(rows, "float64"), {x: given})
+    np.testing.assert_array_equal(found, np.pad(given.reshape(2, 6, 4), ((0, 0), (0, 1), (0, 0))))
+    with gc.Session(backend=backend) as session:
+        assert not session.compile(rows, [x]).record["fallbacks"]
