@@ -246,6 +246,8 @@ class _BoundSizedStep(BoundStep):
                     explain(error, check.node, [None] * len(check.node.inputs))
                 raise
         attrs = {name: tuple(_value(size, known) for size in shape) for name, shape in self._sized}
+        if "shape" in attrs:
+            _refuse_negative(self.node.attrs["shape"], attrs["shape"])
         result = settle(self.node.type, self._computed(values, run, attrs))
         for binding in self._bindings:
             part = result if binding.part is None else result[binding.part]
@@ -273,6 +275,13 @@ def _value(size: Size, known: Mapping[Symbol, int]) -> Size:
         return sizes.evaluate(size, known)
     except KeyError:
         return size
+
+
+def _refuse_negative(shape: Sequence[Size], values: Sequence[Size]) -> None:
+    """Raises ShapeError where a size of `shape` came out below 0."""
+    for size, value in zip(shape, values, strict=True):
+        if isinstance(size, SizeExpr) and isinstance(value, int) and value < 0:
+            raise ShapeError(f"the size {spell(size, value)} is negative")
 
 
 def verify(check: Check, known: Mapping[Symbol, int]) -> None:

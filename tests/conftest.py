@@ -1,11 +1,15 @@
 """What the whole suite shares."""
 
+import signal
 import sys
 
 import pytest
 
 import graphc as gc
 from runtime import recognition
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as jobs in the background inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser):

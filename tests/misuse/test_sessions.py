@@ -78,6 +78,8 @@ HERE = [
          "scatter_add: index 3 is out of range for axis 0 of size 3", "x is variable 'w': f32[3,2]",
          "indices is placeholder 'n': i32[4]", "updates is the result of broadcast_to: f32[4,2]"),
      lambda g: g.session.run(g.w.scatter_add(g.n, gc.ones((4, 2))), g.feed)),
+    ("run negative size", gc.ShapeError, ("reshape: the size batch-3 = -1 is negative",),
+     lambda g: g.run(gc.reshape(g.x, [gc.shape(g.x)[0] - 3, -1]), g.feed)),
     ("run reshape tensor", gc.ShapeError, (
          "reshape: sizes differ: 4 and ?*? = 2", "x is placeholder 'n': i32[4]"),
      lambda g: g.run(gc.reshape(g.n, gc.cast(g.n[:2], "int64")), g.feed)),
