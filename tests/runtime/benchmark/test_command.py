@@ -178,7 +178,9 @@ def test_what_was_told_before_an_error_stays(tmp_path):
 
 
 def test_a_process_that_dies_says_how(tmp_path):
-    """Nothing of graphc is on its path."""
+    """What stands first on its path is not graphc."""
+    for name in ("graphc", "runtime"):
+        (tmp_path / f"{name}.py").write_text("raise ImportError('not this one')\n")
     parts = run_job(job(), sys.executable, str(tmp_path), environment(str(tmp_path), 1), LIMITS)
     assert parts["error"]["text"].startswith("the process ended with status 1")
 
