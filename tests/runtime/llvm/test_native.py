@@ -151,7 +151,7 @@ def test_sizes_below_zero_are_errors():
         for n in (5, 3):
             ones, total = rest(np.ones(n, "f4"))
             assert (ones.tolist(), total) == ([1.0] * (n - 3), 2 * (n - 3))
-        with pytest.raises(gc.ShapeError, match="broadcast_to: the size .* = -2 is negative"):
+        with pytest.raises(gc.ShapeError, match=r"broadcast_to: the size .* = -2 is negative"):
             rest(np.ones(1, "f4"))
 
 
