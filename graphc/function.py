@@ -111,6 +111,15 @@ def bodies(node: Tensor) -> Iterator[tuple[str, Function]]:
                 yield name, value
 
 
+def all_nodes(function: Function) -> Iterator[Tensor]:
+    """The nodes of `function`, and those of all bodies in it."""
+    pending = [function]
+    while pending:
+        for node in pending.pop().nodes():
+            yield node
+            pending.extend(body for _, body in bodies(node))
+
+
 def rebuild(
     function: Function,
     make: Callable[[Tensor, tuple[Tensor, ...]], Tensor],

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.function import Function, bodies, rebuild, topological, with_inputs
+from graphc.function import Function, all_nodes, rebuild, topological, with_inputs
 from graphc.ops.source import _constant as constant
 from graphc.ops.state import pick
 from graphc.tensor import Tensor
@@ -49,7 +49,7 @@ class Fault:
 
 def can_check(function: Function, target: Target) -> bool:
     """Whether the backend of `target` compiles programs, and nobody notices that `function` runs again."""
-    return target.backend != "numpy" and not any(node.op.name in _AGAIN for node in _all_nodes(function))
+    return target.backend != "numpy" and not any(node.op.name in _AGAIN for node in all_nodes(function))
 
 
 def find_fault(trial: Trial, function: Function, target: Target, rtol: float | None) -> Fault | None:
@@ -60,7 +60,7 @@ def find_fault(trial: Trial, function: Function, target: Target, rtol: float | N
     right = trial.run(function)
     if right.error is not None:
         return None
-    if rtol is None and any(t.dtype is BFLOAT16 for n in _all_nodes(function) for t in parts_of(n.type)):
+    if rtol is None and any(t.dtype is BFLOAT16 for n in all_nodes(function) for t in parts_of(n.type)):
         rtol = _COARSE
     compiled = _Compiled(trial, function, target)
     shared = compiled.run(trial)
@@ -173,11 +173,3 @@ def _alone(node: Tensor) -> tuple[Function, list[Tensor]]:
                 formal[operand] = parameter(f"x{len(formal)}", operand.result, operand.owner)
     body, _ = rebuild(Function(tuple(formal), outputs), with_inputs, formal)
     return Function(tuple(formal.values()), body.outputs), list(formal)
-
-
-def _all_nodes(function: Function) -> Iterator[Tensor]:
-    pending = [function]
-    while pending:
-        for node in pending.pop().nodes():
-            yield node
-            pending.extend(body for _, body in bodies(node))

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from graphc.errors import ArgumentError, GraphError
-from graphc.function import Function, bodies
+from graphc.function import Function, all_nodes
 from graphc.tensor import Tensor
 from graphc.types import BFLOAT16, TensorType
 from passes.target import Target
@@ -177,17 +177,9 @@ def _agree(x: Any, y: Any, least: float = 0.0) -> bool:
 
 
 def _has_bfloat16(function: Function) -> bool:
-    return any(type.dtype is BFLOAT16 for node in _all_nodes(function) for type in parts_of(node.type))
+    return any(type.dtype is BFLOAT16 for node in all_nodes(function) for type in parts_of(node.type))
 
 
 def _is_noticed(function: Function) -> bool:
     """Whether a run does what is seen from outside, and so is not to be made twice."""
-    return any(node.op.name in _NOTICED for node in _all_nodes(function))
-
-
-def _all_nodes(function: Function) -> Iterator[Tensor]:
-    pending = [function]
-    while pending:
-        for node in pending.pop().nodes():
-            yield node
-            pending.extend(body for _, body in bodies(node))
+    return any(node.op.name in _NOTICED for node in all_nodes(function))

@@ -213,7 +213,7 @@ class _Reduction:
         lanes = [in_lanes(w, s, v, width) for s, v in zip(scalars, values[:count], strict=True)]
         total = [lane[0] for lane in lanes]
         for part in [*zip(*(lane[1:] for lane in lanes), strict=True), tuple(values[count:])]:
-            total = self._emit(1, lambda em, part=part, total=total: fold.join(em, total, part))  # type: ignore[misc]
+            total = self._emit(1, lambda em, part=part, total=total: fold.join(em, total, part))  # type: ignore[misc]  # mypy takes no defaults of lambdas
         return total
 
 
