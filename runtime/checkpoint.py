@@ -25,7 +25,7 @@ from graphc.atomic import write_atomically
 from graphc.errors import ArgumentError, DTypeError, FormatError
 from graphc.graph import Graph
 from graphc.sizes import SizeExpr
-from graphc.types import DType, TensorType, as_dtype
+from graphc.types import INT64, DType, TensorType, as_dtype
 from graphc.variable import Variable
 from runtime.backend import Array
 
@@ -34,6 +34,7 @@ _FORMAT, _VERSION = "graphc checkpoint", 1
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*(/[A-Za-z0-9_][A-Za-z0-9_.\-]*)*")
 _HEADER_ROOM = 1 << 16  # more than any header of an array takes
 _RESERVED = "__metadata__"
+_COUNT, _COUNT_NAME = TensorType(INT64, ()), re.compile(r".+/count(_[0-9]+)?")  # of updates, by optimizers
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +248,8 @@ def _select(text: str | bytes, wanted: Mapping[str, TensorType], fetch: Fetch) -
     if manifest.get("version") != _VERSION:
         raise FormatError(f"its version is {manifest.get('version')!r}, and this graphc reads {_VERSION}")
     entries = _entries(manifest["variables"])
+    earlier = _earlier_counts(entries, wanted)
+    entries.update({name: found[0] for name, found in earlier.items()})
     run_count, seed = manifest["run_count"], manifest["seed"]
     if not all(type(n) is int and 0 <= n < 2**64 for n in (run_count, seed)):
         raise FormatError("its run count or seed is no number")
@@ -258,6 +261,8 @@ def _select(text: str | bytes, wanted: Mapping[str, TensorType], fetch: Fetch) -
         array = fetch(entries[name])
         if array.shape != entries[name].shape or array.dtype != entries[name].dtype.numpy:
             raise FormatError(f"the array of {name!r} is not what the manifest says")
+        if any(fetch(other) != array for other in earlier.get(name, ())):
+            raise FormatError(f"variable {name!r} is not in it, and the counts of single variables differ")
         array.flags.writeable = False
         values[name] = array
     return Checkpoint(values, {name: entries[name].dtype for name in wanted}, run_count, seed)
@@ -279,6 +284,23 @@ def _entries(listed: Any) -> dict[str, _Entry]:
             raise FormatError(f"its manifest gives {name!r} the dtype {item['dtype']!r}") from None
         entries[name] = _Entry(name, dtype, tuple(shape), entry)
     return entries
+
+
+def _earlier_counts(
+    entries: Mapping[str, _Entry], wanted: Mapping[str, TensorType]
+) -> dict[str, list[_Entry]]:
+    """For each count of updates that is not among `entries`: those that stand for it.
+
+    Optimizers had a count for each variable, ``w/Adam/count``, before they had one for all, ``Adam/count``.
+    """
+    found: dict[str, list[_Entry]] = {}
+    for name, type in wanted.items():
+        if name not in entries and type == _COUNT and _COUNT_NAME.fullmatch(name):
+            owners = (other.removesuffix(f"/{name}") for other in entries if other.endswith(f"/{name}"))
+            each = [entries[f"{owner}/{name}"] for owner in owners if owner in entries]
+            if each:
+                found[name] = each
+    return found
 
 
 def _problem(name: str, type: TensorType, entries: Mapping[str, _Entry]) -> str | None:

@@ -18,7 +18,7 @@ from graphc.variable import Variable
 
 Pairs = Iterable[tuple[Any, Variable]]
 
-COUNT = "count"  # the slot that numbers the updates: one int64, where the others are shaped as the variable
+COUNT = "count"  # the slot that numbers the updates: one int64 for all variables first updated together
 
 
 class Optimizer(ABC):
@@ -28,6 +28,9 @@ class Optimizer(ABC):
     each optimizer and variable, so they are initialised, saved and restored like any other. They have
     the shape and dtype of the variable; those of float16 and bfloat16 variables, and the arithmetic on
     them, are float32, since a moving average of small numbers stands still in 8 or 11 bits.
+
+    The slot ``"count"`` numbers the updates. Variables whose first update stands in one `apply_gradients`
+    share theirs, named ``Adam/count``, and each operation that updates some of them counts it up once.
 
     Args:
         lr: the learning rate, a number or a scalar tensor (such as a schedule), read at every run.
@@ -47,11 +50,19 @@ class Optimizer(ABC):
     ) -> tuple[Tensor, Mapping[str, Tensor]]:
         """The new value of a variable and of its slots, from its value `p`, gradient `g` and old slots.
 
-        The slot ``"count"`` comes counted up: it is 1 in the first update.
+        The slot ``"count"`` comes counted up: it is 1 in the first update; its new value is not asked
+        for. Among the slots are also the `factors` of this count and the dtype of `p`.
         """
 
     def slots(self) -> Mapping[str, float]:
         """What the rule remembers of a variable: for each slot, the number that fills it at first."""
+        return {}
+
+    def factors(self, count: Tensor, dtype: DType) -> Mapping[str, Tensor]:
+        """Numbers that the updates of all variables of one `dtype` use alike, made once for all of them.
+
+        `count` numbers the update; only a rule with that slot is asked.
+        """
         return {}
 
     def rate(self, dtype: DType) -> Tensor:
@@ -106,11 +117,7 @@ class Optimizer(ABC):
         if global_step is not None:
             _check_step(global_step)
         with _inside(pairs[0][1].graph):
-            assignments = [
-                assignment
-                for gradient, variable in pairs
-                for assignment in self._assignments(_fitted(gradient, variable), variable)
-            ]
+            assignments = self._assignments([(_fitted(g, variable), variable) for g, variable in pairs])
             if global_step is not None:
                 assignments.append(global_step.assign_add(1))
             return ops.group(*assignments, name=name)
@@ -121,36 +128,54 @@ class Optimizer(ABC):
 
     def variables(self) -> list[Variable]:
         """All slots made so far."""
-        return list(self._slots.values())
+        return list(dict.fromkeys(self._slots.values()))
 
-    def _assignments(self, gradient: Tensor, variable: Variable) -> list[Tensor]:
-        held = {name: self._slot(variable, name, fill) for name, fill in self.slots().items()}
-        old = {name: slot.value() for name, slot in held.items()}
-        if COUNT in old:
-            old[COUNT] = old[COUNT] + 1
-        dtype = _state_dtype(variable)
-        new, remembered = self.update(as_tensor(variable, dtype), as_tensor(gradient, dtype), old)
-        kept = {**({COUNT: old[COUNT]} if COUNT in old else {}), **remembered}
-        return [
-            variable.assign(as_tensor(new, variable.dtype)),
-            *(held[name].assign(value) for name, value in kept.items()),
-        ]
+    def _assignments(self, pairs: list[tuple[Tensor, Variable]]) -> list[Tensor]:
+        counts = self._counts([variable for _, variable in pairs]) if COUNT in self.slots() else {}
+        factors: dict[tuple[Tensor, DType], Mapping[str, Tensor]] = {}
+        assignments = []
+        for gradient, variable in pairs:
+            names = (name for name in self.slots() if name != COUNT)
+            held = {name: self._slot(variable, name) for name in names}
+            dtype = _state_dtype(variable)
+            old: dict[str, Tensor] = {name: slot.value() for name, slot in held.items()}
+            if counts:
+                count = counts[self._slots[variable, COUNT]]
+                if (count, dtype) not in factors:
+                    factors[count, dtype] = self.factors(count, dtype)
+                old |= {**factors[count, dtype], COUNT: count}
+            new, remembered = self.update(as_tensor(variable, dtype), as_tensor(gradient, dtype), old)
+            assignments.append(variable.assign(as_tensor(new, variable.dtype)))
+            assignments += (
+                slot.assign(remembered[name]) for name, slot in held.items() if name in remembered
+            )
+        return assignments + [count.assign(value) for count, value in counts.items()]
 
-    def _slot(self, variable: Variable, slot: str, fill: float) -> Variable:
+    def _counts(self, variables: list[Variable]) -> dict[Variable, Tensor]:
+        """The counts of `variables`, each with its next value; those that have none come to share one."""
+        new = [variable for variable in variables if (variable, COUNT) not in self._slots]
+        if new:
+            with new[0].graph.as_default():
+                initial = as_tensor(int(self.slots()[COUNT]), INT64)
+                made = Variable(initial, name=f"{self.name}/{COUNT}", trainable=False)
+            self._slots.update(dict.fromkeys(((variable, COUNT) for variable in new), made))
+        counts = dict.fromkeys(self._slots[variable, COUNT] for variable in variables)
+        return {count: count.value() + 1 for count in counts}
+
+    def _slot(self, variable: Variable, slot: str) -> Variable:
         known = self._slots.get((variable, slot))
         if known is not None:
             return known
+        fill = self.slots()[slot]
         # Outside of every scope, body and control dependency: the name and the initial value depend on
         # the variable alone.
         with variable.graph.as_default():
-            if slot == COUNT:
-                initial = as_tensor(int(fill), INT64)
+            dtype = _state_dtype(variable)
+            filled = as_tensor(fill, dtype)
+            if all(isinstance(size, int) for size in variable.type.sizes):
+                initial = ops.broadcast_to(filled, variable.type.sizes)
             else:
-                dtype = _state_dtype(variable)
-                filled = as_tensor(fill, dtype)
                 initial = ops.add(ops.cast(ops.zeros_like(variable.initial_value), dtype), filled)
-                if all(isinstance(size, int) for size in variable.type.sizes):
-                    initial = ops.broadcast_to(filled, variable.type.sizes)
             made = Variable(initial, name=f"{variable.name}/{self.name}/{slot}", trainable=False)
         self._slots[variable, slot] = made
         return made

@@ -11,7 +11,7 @@ from graphc.explanation import explains
 from graphc.ops import cast, maximum, power, sqrt, square
 from graphc.tensor import Tensor
 from graphc.train.minimization import COUNT, Optimizer, check_rate
-from graphc.types import FLOAT64
+from graphc.types import FLOAT64, DType
 
 Slots = Mapping[str, Tensor]
 
@@ -92,10 +92,16 @@ class Adam(Optimizer):
         """One step."""
         m = slots["m"] * self.beta1 + g * (1 - self.beta1)
         v = slots["v"] * self.beta2 + square(g) * (1 - self.beta2)
-        t = cast(slots[COUNT], FLOAT64)
-        step_size = as_tensor(self.rate(FLOAT64) / (1 - power(self.beta1, t)), p.dtype)
-        correction = as_tensor(sqrt(1 - power(self.beta2, t)), p.dtype)
+        step_size, correction = slots["step_size"], slots["correction"]
         return p - step_size * (m / (sqrt(v) / correction + self.eps)), {"m": m, "v": v}
+
+    def factors(self, count: Tensor, dtype: DType) -> Slots:
+        """What corrects the bias of the moments."""
+        t, rate = cast(count, FLOAT64), self.rate(FLOAT64)
+        return {
+            "step_size": as_tensor(rate / (1 - power(self.beta1, t)), dtype),
+            "correction": as_tensor(sqrt(1 - power(self.beta2, t)), dtype),
+        }
 
 
 class AdamW(Adam):
@@ -120,8 +126,12 @@ class AdamW(Adam):
 
     def update(self, p: Tensor, g: Tensor, slots: Slots) -> tuple[Tensor, Slots]:
         """One step."""
-        kept = as_tensor(1 - self.rate(FLOAT64) * self.weight_decay, p.dtype)
-        return super().update(p * kept, g, slots)
+        return super().update(p * slots["kept"], g, slots)
+
+    def factors(self, count: Tensor, dtype: DType) -> Slots:
+        """What corrects the bias of the moments, and the part of a weight that stays."""
+        kept = as_tensor(1 - self.rate(FLOAT64) * self.weight_decay, dtype)
+        return {**super().factors(count, dtype), "kept": kept}
 
 
 class RMSProp(Optimizer):

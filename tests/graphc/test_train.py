@@ -169,11 +169,53 @@ def test_slots_are_named_after_variable_and_optimizer_and_made_once(graph):
     with gc.name_scope("training"):
         optimizer.minimize(gc.sum(w))
         optimizer.minimize(gc.sum(w * w))
-    assert list(graph.variables) == ["w", "w/Adam/m", "w/Adam/v", "w/Adam/count"]
+    assert list(graph.variables) == ["w", "Adam/count", "w/Adam/m", "w/Adam/v"]
     assert [v.name for v in gc.trainable_variables()] == ["w"]
-    assert [v.name for v in optimizer.variables()] == ["w/Adam/m", "w/Adam/v", "w/Adam/count"]
+    assert [v.name for v in optimizer.variables()] == ["Adam/count", "w/Adam/m", "w/Adam/v"]
     gc.train.Adam().minimize(gc.sum(w))
     assert "w/Adam/m_1" in graph.variables
+
+
+def test_variables_updated_together_share_their_count(graph):
+    a, b, c = (gc.Variable([1.0, 2.0], name=name) for name in "abc")
+    optimizer = gc.train.Adam(0.5)
+    both, third = optimizer.minimize(gc.sum(a * b)), optimizer.minimize(gc.sum(c * c))
+    every = optimizer.minimize(gc.sum(a * b * c))
+    assert optimizer.get_slot(a, "count") is optimizer.get_slot(b, "count")
+    assert optimizer.get_slot(c, "count").name == "Adam/count_1"
+    assert len(optimizer.variables()) == 8
+    corrections = [n for n in gc.optimize(both).nodes() if n.op.name == "power"]
+    assert len(corrections) == 2
+    with gc.Session() as session:
+        session.run(gc.global_variables_initializer())
+        session.run([both, third])  # of two counts, so that nothing is assigned twice
+        session.run(third)
+        session.run(every)
+        assert session.run(["Adam/count", "Adam/count_1"]) == [2, 3]
+
+
+@pytest.mark.parametrize("name", ["Adam", "AdamW"])
+def test_updates_of_many_variables_and_dtypes_are_those_of_each(name):
+    rng = np.random.default_rng(3)
+    dtypes = ["float32", "float64", "float32", "float16"]
+    starts = [rng.normal(size=(2, 3)).astype(dtype) for dtype in dtypes]
+    gradients = [rng.normal(size=(2, 3)).astype(dtype) for dtype in dtypes]
+
+    def trained(groups):
+        with gc.Graph().as_default():
+            variables = [gc.Variable(start, name=f"v{i}") for i, start in enumerate(starts)]
+            steps = []
+            for group in groups:
+                pairs = [(gradients[i], variables[i]) for i in group]
+                steps.append(getattr(gc.train, name)(0.1).apply_gradients(pairs))
+            with gc.Session() as session:
+                session.run(gc.global_variables_initializer())
+                for _ in range(3):
+                    session.run(steps)
+                return session.run(variables)
+
+    for one, other in zip(trained([range(4)]), trained([[0], [1], [2], [3]]), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6)
 
 
 def test_two_steps_of_one_optimizer_share_their_slots():

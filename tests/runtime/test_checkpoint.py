@@ -259,3 +259,58 @@ def test_an_entry_that_occurs_twice(tmp_path):
         archive.writestr("w.npy", archive.read("v.npy"))
     with pytest.raises(gc.FormatError, match="an entry occurs twice"):
         session.restore(path)
+
+
+def counted(names):
+    """A session with variables of these `names` and values, counts among them."""
+    with gc.Graph().as_default() as graph:
+        for name, value in names.items():
+            gc.Variable(
+                np.int64(value) if name.endswith("count") else np.full(2, value, np.float32), name=name
+            )
+    return opened(graph)
+
+
+def trained():
+    with gc.Graph().as_default() as graph:
+        a, b = gc.Variable([1.0, 2.0], name="a"), gc.Variable([3.0, 4.0], name="b")
+        step = gc.train.Adam(0.5).minimize(gc.sum(a * b))
+    return graph, step
+
+
+SLOTS = {"a": 1, "b": 2, "a/Adam/m": 3, "a/Adam/v": 4, "b/Adam/m": 5, "b/Adam/v": 6}
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_counts_of_single_variables_stand_for_that_of_all(tmp_path, suffix):
+    path = tmp_path / f"c{suffix}"
+    counted({**SLOTS, "a/Adam/count": 7, "b/Adam/count": 7}).save(path)
+    graph, step = trained()
+    with gc.Session(graph=graph) as session:
+        session.restore(path)
+        assert session.run("Adam/count") == 7
+        session.run(step)
+        assert session.run("Adam/count") == 8
+        session.save(path)
+        session.restore(path)
+        assert session.run("Adam/count") == 8
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [
+        {},
+        {"a/Adam/count": 7, "b/Adam/count": 8},  # which of them?
+        {"c/Adam/count": 7},  # of no variable that is there
+        {"a/Adam/counter": 7},
+    ],
+)
+def test_counts_that_stand_for_nothing(tmp_path, counts):
+    path = tmp_path / "c.npz"
+    counted({**SLOTS, **counts}).save(path)
+    graph, _ = trained()
+    with gc.Session(graph=graph) as session:
+        with pytest.raises(gc.FormatError, match=r"variable 'Adam/count'.* is not in it"):
+            session.restore(path)
+        with pytest.raises(gc.UninitializedError):
+            session.run("a")
