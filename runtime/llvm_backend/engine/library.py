@@ -1,31 +1,32 @@
 """Library: modules as functions of this process, all those of a graph loaded at once.
 
 Equal modules are loaded once: a library shares what another one still holds. Code is unmapped when the
-last library that uses it is dropped, and no earlier. LLVM keeps some 10 KB of books for each library
-that ever was in a linker, so a linker takes `_LIBRARIES` of them and is then closed with its last.
+last library that uses it is dropped, and no earlier. Objects are linked and mapped here (`linking`,
+`mapping`), which needs no LLVM; what is refused there goes through `jitlink`, and is counted. See
+docs/decisions/0012-objects-are-linked-here.md.
 """
 
 from __future__ import annotations
 
 import ctypes
-import itertools
-import sys
+import os
+import threading
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-import llvmlite.binding as llvm
-
 from graphc.errors import VerificationError
-from passes.stages import stage
+from passes.stages import count, stage
 from runtime.llvm_backend.engine import objects
-from runtime.llvm_backend.engine.compiler import lock
-from runtime.llvm_backend.engine.machine import open_target_machine
+from runtime.llvm_backend.engine.linking import Code, UnlinkableError, link
+from runtime.llvm_backend.engine.mapping import MappedCode, can_map
 from runtime.llvm_backend.engine.objects import ENTRY, Module, make_objects, symbol_of
 
 __all__ = ["ENTRY", "Library", "Module", "expect", "load"]
 
-_LIBRARIES = 64
+_lock = threading.RLock()
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
 class Library:
@@ -37,7 +38,19 @@ class Library:
     def address(self, name: str, function: str = ENTRY) -> int:
         """Where `function` of the module called `name` begins. Raises: KeyError."""
         image, key = self._images[name]
-        return image.address(symbol_of(function, key))
+        return image.code[symbol_of(function, key)]
+
+    def code(self) -> Code | None:
+        """All its code, to be mapped by another process; None where that is not to be had."""
+        images = {id(image): image.code for image, _ in self._images.values()}
+        if len(images) == 1:
+            (code,) = images.values()
+            return code.code() if isinstance(code, MappedCode) else None
+        kept = [objects.objects().get(key) for key in dict.fromkeys(key for _, key in self._images.values())]
+        try:
+            return link([image for image in kept if image is not None]) if all(kept) else None
+        except UnlinkableError:
+            return None
 
     def __contains__(self, name: object) -> bool:
         return name in self._images
@@ -48,7 +61,7 @@ class Library:
     def pin(self) -> Library:
         """Keeps its code until the process ends: threads and builtins run in it to the very end."""
         for image in {id(image): image for image, _ in self._images.values()}.values():
-            image.pin()
+            keep_for_ever(image)
         return self
 
 
@@ -62,8 +75,7 @@ def load(modules: Iterable[Module]) -> Library:
         if known.setdefault(module.name, module) != module:
             raise VerificationError(f"two kernels are called {module.name}")
     keys = {name: module.key() for name, module in known.items()}
-    with lock, stage("load"):
-        _clear_up()
+    with _lock, stage("load"):
         images: dict[str, tuple[_Image, str]] = {}
         missing: dict[_Identity, Module] = {}
         for name, module in known.items():
@@ -91,7 +103,6 @@ def expect(modules: Iterable[Module]) -> None:
 
 _Identity = tuple[str, tuple[str, ...], tuple[tuple[str, int], ...]]  # key, functions, imports
 _loaded: weakref.WeakValueDictionary[_Identity, _Image] = weakref.WeakValueDictionary()
-_serial = itertools.count()
 
 
 def _identify(module: Module, key: str) -> _Identity:
@@ -124,76 +135,28 @@ def keep_for_ever(thing: object) -> None:
 _kept: list[object] = []  # on PyPy, which frees nothing when it ends
 
 
-class _Linker:
-    """An LLJIT; it closes when the last image in it is gone."""
-
-    def __init__(self) -> None:
-        self.jit = llvm.create_lljit_compiler(open_target_machine(), use_jit_link=True, suppress_errors=True)
-        self.libraries = 0
-
-    def __del__(self, is_ending: Callable[[], bool] = sys.is_finalizing) -> None:
-        if not is_ending():  # then the process gives all of it back, and LLVM may be half gone
-            self.jit.close()
-
-
-_linker: _Linker | None = None
-
-
-def _current_linker() -> _Linker:
-    global _linker  # the one that takes the next library; older ones live with their images
-    if _linker is None or _linker.libraries >= _LIBRARIES:
-        _linker = _Linker()
-    _linker.libraries += 1
-    return _linker
-
-
 class _Image:
     """What one link put into memory; it is unmapped with its last library."""
 
-    def __init__(self, linker: _Linker, tracker: Any) -> None:
-        self._linker, self._tracker = linker, tracker
-
-    def address(self, symbol: str) -> int:
-        found: int = self._tracker[symbol]
-        return found
-
-    def pin(self) -> None:
-        keep_for_ever(self)
-
-    def __del__(self, is_ending: Callable[[], bool] = sys.is_finalizing) -> None:
-        if is_ending():
-            return
-        _dropped.append((self._tracker, self._linker))
-        # Whoever is in LLVM now may be waiting for this very thread: then the next load clears up.
-        if lock.acquire(blocking=False):
-            try:
-                _clear_up()
-            finally:
-                lock.release()
-
-
-_dropped: list[tuple[Any, _Linker]] = []
-
-
-def _clear_up() -> None:
-    while _dropped:
-        tracker, _ = _dropped.pop()
-        tracker.close()  # before its linker, which may end here
+    def __init__(self, code: MappedCode | Any) -> None:
+        self.code = code
 
 
 def _link(group: Mapping[_Identity, Module]) -> _Image:
-    builder = llvm.JITLibraryBuilder()
-    images = make_objects(group.values())
-    for key, functions, imports in group:
-        builder.add_object_img(images[key])
-        for function in functions:
-            builder.export_symbol(symbol_of(function, key))
-        for name, address in imports:
-            builder.import_symbol(name, address)
-    linker = _current_linker()
+    images = make_objects(group.values()).values()
+    wanted = [symbol_of(function, key) for key, functions, _ in group for function in functions]
+    addresses = {name: at for _, _, imports in group for name, at in imports}
+    reason = "objects of this system"
+    if can_map():
+        try:
+            return _Image(MappedCode(link(images), wanted, addresses))
+        except (UnlinkableError, OSError) as error:
+            reason = str(error)
+    count(f"modules linked by LLVM: {reason}", len(group))
+    from runtime.llvm_backend.engine.jitlink import LinkedCode  # LLVM takes 20 ms to load
+
     try:
-        tracker = builder.link(linker.jit, f"graphc{next(_serial)}")
+        return _Image(LinkedCode(images, wanted, addresses))
     except RuntimeError as error:
         names = ", ".join(module.name for module in group.values())
         raise VerificationError(f"kernels cannot be linked ({names}): {error}") from None
-    return _Image(linker, tracker)
