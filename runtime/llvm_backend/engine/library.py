@@ -3,7 +3,7 @@
 Equal modules are loaded once: a library shares what another one still holds. Code is unmapped when the
 last library that uses it is dropped, and no earlier. Objects are linked and mapped here (`linking`,
 `mapping`), which needs no LLVM; what is refused there goes through `jitlink`, and is counted. See
-docs/decisions/0012-objects-are-linked-here.md.
+docs/decisions/0011-objects-are-linked-here.md.
 """
 
 from __future__ import annotations
