@@ -7,21 +7,18 @@ from collections.abc import Callable, Sequence
 from graphc.ops.window import span
 from graphc.sizes import Size, minimum, product
 from graphc.tensor import Tensor
-from runtime.llvm_backend.contractions.strided import see, see_dense
+from runtime.llvm_backend.contractions.strided import Look, is_inside, is_strided, see, see_dense
 from runtime.llvm_backend.ir.writer import Value
+from runtime.llvm_backend.loops.copies import SEGMENT, Lie, copied, in_parts, is_quick
 from runtime.llvm_backend.loops.loop_kernel import (
-    CHUNK_BYTES,
     OTHER,
     LoopKernel,
     LoopWriter,
     bits_type,
-    decoded,
     dense_strides,
     item_bytes,
 )
 from runtime.llvm_backend.loops.loop_kernel import split_evenly as split
-
-_SEGMENT = 2 * CHUNK_BYTES
 
 
 def _concat(node: Tensor) -> Sequence[LoopKernel]:
@@ -64,27 +61,18 @@ def _join_elements(
 
 
 def _join_slices(node: Tensor, number: int, rows: Size, length: Size, start: Size, whole: Size) -> LoopKernel:
-    """Chunks are groups of short rows, or segments of a long one."""
     w, item = LoopWriter(), item_bytes(node.dtype)
-    bytes = length * item
-    segments = (bytes + (_SEGMENT - 1)) // _SEGMENT
-    per, groups = split(rows, bytes)
     source, to = w.operand(number), w.address(w.result(), w.size("start", start * item), "i8")
-    size, stride, parts = w.size("bytes", bytes), w.size("whole", whole * item), w.size("segments", segments)
-    group, part = w.div("%chunk", parts), w.rem("%chunk", parts)
-    begin = w.mul(part, _SEGMENT)
-    count = w.min(w.sub(size, begin), _SEGMENT)
-    first = w.mul(group, w.size("per", per))
+    size, stride = w.size("bytes", length * item), w.size("whole", whole * item)
 
-    def move(row: str | int) -> None:
+    def move(row: Value, begin: Value, count: Value) -> None:
         w.copy(
             w.address(to, w.add(w.mul(row, stride), begin), "i8"),
             w.address(source, w.add(w.mul(row, size), begin), "i8"),
             count,
         )
 
-    w.each(w.min(w.add(first, w.size("per", per)), w.size("rows", rows)), move, start=first)
-    return w.kernel(f"{node.op.name} of slices", groups * segments)
+    return w.kernel(f"{node.op.name} of slices", in_parts(w, rows, length * item, 1, move))
 
 
 def _slice(node: Tensor) -> Sequence[LoopKernel]:
@@ -92,7 +80,7 @@ def _slice(node: Tensor) -> Sequence[LoopKernel]:
     whole, starts, steps = x.result.sizes, attrs["starts"], attrs["steps"]
     offset, strides = _part(dense_strides(x), starts, steps)
     inside = _inside(whole, starts, attrs["sizes"], steps)
-    return (_placed(node, attrs["sizes"], (offset, strides), (0, dense_strides(node)), inside),)
+    return (copied(node, attrs["sizes"], (offset, strides), (0, dense_strides(node)), inside),)
 
 
 def _windows(node: Tensor) -> Sequence[LoopKernel]:
@@ -101,21 +89,85 @@ def _windows(node: Tensor) -> Sequence[LoopKernel]:
     reaches = [span(n, dilation) for n, dilation in zip(attrs["size"], attrs["dilations"], strict=True)]
     whole = node.inputs[0].result.sizes
     fits = [whole[axis] - reach for axis, reach in zip(attrs["axes"], reaches, strict=True)]
-    return (_placed(node, shape, (seen.offset, seen.strides), (0, dense_strides(node)), fits),)
+    return (copied(node, shape, (seen.offset, seen.strides), (0, dense_strides(node)), fits),)
 
 
-def _embed(node: Tensor) -> Sequence[LoopKernel]:
+def _embed(node: Tensor, look: Look = see_dense) -> Sequence[LoopKernel]:
     (x,), attrs = node.inputs, node.attrs
     shape, starts, steps = x.result.sizes, attrs["starts"], attrs["steps"]
     inside = _inside(attrs["shape"], starts, shape, steps)
+    seen = look(x)
+    if all(step == 1 for step in steps) and seen == see_dense(x) and shape:
+        return (_framed(node, inside),)
     to = _part(dense_strides(node), starts, steps)
-    return _cleared(node), _placed(node, shape, (0, dense_strides(x)), to, inside)
+    return _cleared(node), copied(node, shape, (seen.offset, seen.strides), to, inside)
 
 
-_Lie = tuple[Size, Sequence[Size]]  # where the first element lies, and how far each axis steps
+def _framed(node: Tensor, inside: Sequence[Size]) -> LoopKernel:
+    """The operand in one piece, with zeros around it: each row of the result is written once.
+
+    The last axis that gets zeros, and what lies behind it, is a row.
+    """
+    (x,), starts = node.inputs, node.attrs["starts"]
+    own, whole = x.result.sizes, node.result.sizes
+    last = max((axis for axis in range(len(own)) if own[axis] != whole[axis]), default=0)
+    behind = product(own[last + 1 :]) * item_bytes(node.dtype)
+    w = LoopWriter()
+    source, to = w.operand(0), w.result()
+    before, size, row = (
+        w.size(name, n * behind)
+        for name, n in (("before", starts[last]), ("size", own[last]), ("row", whole[last]))
+    )
+
+    def move(number: Value, begin: Value, count: Value) -> None:
+        place, holds = _row_inside(w, number, whole[:last], own[:last], starts[:last])
+        target = w.address(to, w.mul(number, row), "i8")
+        end = w.add(begin, count)
+
+        def clear(first: Value, stop: Value) -> None:
+            w.clear(w.address(target, first, "i8"), w.max(w.sub(stop, first), 0))
+
+        def fill() -> list[str]:
+            after = w.add(before, size)
+            first, stop = w.max(begin, before), w.min(end, after)
+            read = w.add(w.mul(place, size), w.sub(first, before))
+            clear(begin, w.min(end, before))
+            w.when(
+                w.compare("slt", first, stop),
+                lambda: w.copy(
+                    w.address(target, first, "i8"), w.address(source, read, "i8"), w.sub(stop, first)
+                ),
+            )
+            clear(w.max(begin, after), end)
+            return []
+
+        def empty() -> list[str]:
+            clear(begin, end)
+            return []
+
+        w.choose(holds, fill, empty)
+
+    chunks = in_parts(w, product(whole[:last]), whole[last] * behind, 1, move)
+    return w.kernel("embed in a frame", chunks, natural=inside)
 
 
-def _part(strides: Sequence[Size], starts: Sequence[Size], steps: Sequence[int]) -> _Lie:
+def _row_inside(
+    w: LoopWriter, number: Value, whole: Sequence[Size], own: Sequence[Size], starts: Sequence[Size]
+) -> tuple[Value, str]:
+    """The row of the operand that row `number` of the result is, and whether there is one."""
+    place: Value = 0
+    stride: Value = 1
+    holds = "true"
+    for axis in reversed(range(len(whole))):
+        size = w.size(f"whole{axis}", whole[axis])
+        index, number = (w.rem(number, size), w.div(number, size)) if axis else (number, 0)
+        index, count = w.sub(index, w.size(f"start{axis}", starts[axis])), w.size(f"own{axis}", own[axis])
+        holds = w.both(holds, w.value(f"icmp ult i64 {index}, {count}"))
+        place, stride = w.add(place, w.mul(index, stride)), w.mul(stride, count)
+    return place, holds
+
+
+def _part(strides: Sequence[Size], starts: Sequence[Size], steps: Sequence[int]) -> Lie:
     offset: Size = 0
     for start, stride in zip(starts, strides, strict=True):
         offset = offset + start * stride
@@ -136,39 +188,12 @@ def _inside(
     return found
 
 
-def _placed(
-    node: Tensor, shape: Sequence[Size], source: _Lie, to: _Lie, natural: Sequence[Size]
-) -> LoopKernel:
-    """Copies an array of `shape` that lies as `source` says to where `to` says."""
-    w, type, item = LoopWriter(), bits_type(node.dtype), item_bytes(node.dtype)
-    outer, inner = (shape[:-1], shape[-1]) if shape else ((), 1)
-    steps = [lie[1][-1] if shape else 1 for lie in (source, to)]
-    per, chunks = split(product(outer), inner * (2 * item))
-    first = w.address(w.operand(0), w.size("x", source[0]), type)
-    goal = w.address(w.result(), w.size("y", to[0]), type)
-    moves = {name: lie[1][: len(outer)] for name, lie in (("x", source), ("y", to))}
-    count, x_step, y_step = w.size("inner", inner), w.size("x.step", steps[0]), w.size("y.step", steps[1])
-
-    def row(number: Value) -> None:
-        x, y = (
-            w.address(p, at, type)
-            for p, at in zip((first, goal), decoded(w, number, outer, moves), strict=True)
-        )
-        if steps == [1, 1]:
-            w.copy(y, x, w.mul(count, item))
-        else:
-            w.each(count, lambda i: w.store(type, w.load(type, x, w.mul(i, x_step)), y, w.mul(i, y_step)))
-
-    w.own(w.size("rows", product(outer)), w.size("per", per), row)
-    return w.kernel(f"{node.op.name} of {type}", chunks, natural=natural)
-
-
 def _cleared(node: Tensor) -> LoopKernel:
     w = LoopWriter()
     bytes = product(node.result.sizes) * item_bytes(node.dtype)
-    first = w.mul("%chunk", _SEGMENT)
-    w.clear(w.address(w.result(), first, "i8"), w.min(w.sub(w.size("bytes", bytes), first), _SEGMENT))
-    return w.kernel("zeros", (bytes + (_SEGMENT - 1)) // _SEGMENT)
+    first = w.mul("%chunk", SEGMENT)
+    w.clear(w.address(w.result(), first, "i8"), w.min(w.sub(w.size("bytes", bytes), first), SEGMENT))
+    return w.kernel("zeros", (bytes + (SEGMENT - 1)) // SEGMENT)
 
 
 def _check(node: Tensor) -> Sequence[LoopKernel]:
@@ -182,8 +207,25 @@ def _check(node: Tensor) -> Sequence[LoopKernel]:
         w.store("i8", holds, to, i)
         w.when(w.value(f"icmp eq i8 {holds}, 0"), lambda: w.fail(OTHER, i))
 
-    w.own(w.size("count", count), _SEGMENT, element)
-    return (w.kernel("check", (count + (_SEGMENT - 1)) // _SEGMENT),)
+    w.own(w.size("count", count), SEGMENT, element)
+    return (w.kernel("check", (count + (SEGMENT - 1)) // SEGMENT),)
+
+
+def copies_of(node: Tensor, look: Look) -> Sequence[LoopKernel]:
+    """The kernels of a node that only moves elements of what is seen as `look` says.
+
+    None where it does something else, or where a contraction moves them as well: one by one, or in tiny rows.
+    """
+    if node.op.name == "embed":
+        (x,), attrs = node.inputs, node.attrs
+        known = is_inside(attrs["shape"], attrs["starts"], x.result.sizes, attrs["steps"])
+        framed = known and look(x) == see_dense(x) and all(step == 1 for step in attrs["steps"])
+        return _embed(node) if framed and x.result.sizes else ()
+    if node.op.name not in ("transpose", "strided_slice") or not is_strided(node):
+        return ()
+    shape, seen, to = node.result.sizes, see(node, look(node.inputs[0])), dense_strides(node)
+    quick = is_quick(shape, seen.strides, to)
+    return (copied(node, shape, (seen.offset, seen.strides), (0, to)),) if quick else ()
 
 
 LOOPS: dict[str, Callable[[Tensor], Sequence[LoopKernel]]] = {

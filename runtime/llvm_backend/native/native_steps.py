@@ -31,6 +31,7 @@ from runtime.llvm_backend.ir.text import target_of
 from runtime.llvm_backend.loops.fill_kernel import fill_of
 from runtime.llvm_backend.loops.loop_kernel import LoopKernel
 from runtime.llvm_backend.loops.loop_steps import loops_of
+from runtime.llvm_backend.loops.movement_steps import copies_of
 from runtime.llvm_backend.native.cells import Cells
 from runtime.llvm_backend.native.drafts import (
     CONSTANT,
@@ -130,10 +131,11 @@ class StepWriter:
             return self._block(node, block)
         with stage("IR text"):
             columns = () if self._cells.unmade.intersection(node.inputs) else columns_of(node)
-        contract = None if number or columns else contract_of(node, look)
+            direct = (number,) if number else columns or copies_of(node, look)
+        contract = None if direct else contract_of(node, look)
         if contract is None:
             with stage("IR text"):
-                loops = (number,) if number else columns or loops_of(node)
+                loops = direct or loops_of(node)
             if not loops:
                 return Draft(PYTHON)
             modules = tuple(

@@ -1,0 +1,110 @@
+"""Copies: every way that elements are moved, at sizes around its vectors, blocks and segments."""
+
+import numpy as np
+import pytest
+
+import graphc as gc
+
+DTYPES = ["bool", "int8", "float16", "float32", "int64"]
+
+
+@pytest.fixture(autouse=True)
+def graph():
+    with gc.Graph().as_default() as opened:
+        yield opened
+
+
+def array(dtype, *shape):
+    return np.random.default_rng(1).integers(0, 100, shape).astype(dtype)
+
+
+def moved(make, x, shape=None, threads=2):
+    """What a graph makes of `x`, and the names of its kernels."""
+    fed = gc.placeholder(str(x.dtype), x.shape if shape is None else shape)
+    with gc.Session(backend="llvm", threads=threads) as session:
+        result = make(fed)
+        names = [kernel.name for kernel in session.compile([result], [fed]).kernels]
+        return session.run(result, {fed: x}), names
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("size", [(16, 16), (17, 33), (64, 65), (130, 63), (200, 16)])
+def test_squares_are_turned(dtype, size):
+    x = array(dtype, *size)
+    result, (name,) = moved(gc.transpose, x)
+    assert name.endswith("turned")
+    np.testing.assert_array_equal(result, x.T)
+    unknown, _ = moved(gc.transpose, x, (None, None))
+    np.testing.assert_array_equal(unknown, x.T)
+
+
+@pytest.mark.parametrize("size", [(0, 5), (5, 0), (1, 1), (1, 40), (40, 1), (3, 5), (15, 70)])
+def test_sizes_that_are_no_whole_square(size):
+    x = array("float32", *size)
+    for shape in (size, (None, None)):
+        result, _ = moved(gc.transpose, x, shape)
+        np.testing.assert_array_equal(result, x.T)
+
+
+@pytest.mark.parametrize("axes", [(0, 2, 1), (2, 0, 1), (1, 2, 0), (2, 1, 0), (1, 0, 2)])
+def test_other_axes_stand_around_what_is_turned(axes):
+    x = array("float32", 20, 34, 70)
+    result, (name,) = moved(lambda fed: gc.transpose(fed, axes), x)
+    assert name.endswith("rows" if axes[-1] == 2 else "turned")
+    np.testing.assert_array_equal(result, x.transpose(axes))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("size", [16, 17, 31, 100, 70_000])
+def test_rows_are_mirrored(dtype, size):
+    x = array(dtype, 3, size)
+    result, (name,) = moved(lambda fed: gc.flip(fed, [1]), x)
+    assert name.endswith("mirrored")
+    np.testing.assert_array_equal(result, x[:, ::-1])
+    both, _ = moved(lambda fed: gc.flip(fed, [0, 1]), x)
+    np.testing.assert_array_equal(both, x[::-1, ::-1])
+
+
+@pytest.mark.parametrize(
+    "widths",
+    [
+        [[1, 1], [1, 1], [1, 1]],
+        [[0, 0], [2, 0], [0, 0]],
+        [[3, 0], [0, 0], [0, 0]],
+        [[0, 0], [0, 0], [0, 5]],
+        [[0, 0], [0, 0], [0, 0]],
+        [[0, 2], [1, 0], [0, 0]],
+    ],
+)
+@pytest.mark.parametrize("size", [(4, 5, 6), (0, 2, 3), (2, 0, 3), (1, 1, 1), (2, 3, 50_000)])
+def test_a_frame_of_zeros(widths, size):
+    x = array("float32", *size) + np.float32(1)
+    result, _ = moved(lambda fed: gc.pad(fed, widths), x)
+    np.testing.assert_array_equal(result, np.pad(x, widths))
+    unknown, _ = moved(lambda fed: gc.pad(fed, widths), x, (None, None, None))
+    np.testing.assert_array_equal(unknown, np.pad(x, widths))
+
+
+def test_a_frame_is_written_by_one_kernel():
+    assert moved(lambda fed: gc.pad(fed, [[1, 1], [1, 1]]), array("float32", 5, 6))[1] == ["embed in a frame"]
+
+
+def test_slices_in_one_piece_and_with_steps():
+    x = array("float32", 40, 90, 33)
+    for cut in (np.s_[3:30, 5:80], np.s_[:, ::2], np.s_[::3, ::-1], np.s_[:, :, ::2], np.s_[5:6, 1:2, 2:]):
+        result, _ = moved(lambda fed, cut=cut: fed[cut], x)
+        np.testing.assert_array_equal(result, x[cut])
+
+
+def test_a_turned_slice_is_read_where_it_lies():
+    x = array("float32", 100, 200)
+    result, names = moved(lambda fed: gc.transpose(fed[10:90, 20:180]), x)
+    assert len(names) == 1
+    np.testing.assert_array_equal(result, x[10:90, 20:180].T)
+
+
+def test_threads_do_not_meet():
+    x = array("int64", 300, 500)
+    results = [moved(gc.transpose, x, threads=threads)[0] for threads in (1, 2, 4)]
+    for result in results:
+        np.testing.assert_array_equal(result, x.T)
