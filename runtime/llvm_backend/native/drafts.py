@@ -16,8 +16,6 @@ from runtime.llvm_backend.loops.loop_kernel import LoopKernel
 from runtime.llvm_backend.native.python_steps import Pause
 from runtime.llvm_backend.table.steptable import Place
 
-VIEW, NATIVE, PYTHON, CONSTANT = "view", "llvm", "meaning", "constant"  # what runs a step
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NativeKernel:

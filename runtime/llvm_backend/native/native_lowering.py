@@ -7,72 +7,28 @@ skipped where the sizes are those of the run before on the same words.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
 
 import numpy as np
 
 from graphc import sizes
 from graphc.sizes import Size, SizeExpr, Symbol, sole_symbol
-from graphc.tensor import Tensor
 from graphc.types import TensorType
-from passes.memory import Cell, MemoryPlan, phase_of, phases_of
+from passes.memory import Cell, phase_of, phases_of
 from passes.program import Program
-from runtime.execution import BoundProgram, BoundStep
-from runtime.llvm_backend.backend import RowKernel
+from runtime.execution import BoundProgram
 from runtime.llvm_backend.engine.library import load
-from runtime.llvm_backend.native.drafts import Collected, NativeKernel
+from runtime.llvm_backend.native.drafts import Collected
 from runtime.llvm_backend.native.late_memory import Gift
-from runtime.llvm_backend.native.native_memory import Arena, MemoryWriter
+from runtime.llvm_backend.native.lowered import Lowered
+from runtime.llvm_backend.native.native_memory import MemoryWriter
 from runtime.llvm_backend.native.native_regions import RegionWriter, find_obstacles, plan_scope
 from runtime.llvm_backend.native.native_steps import StepWriter
 from runtime.llvm_backend.native.places import Place
-from runtime.llvm_backend.native.python_steps import Pause
 from runtime.llvm_backend.native.size_words import SizeWords
 from runtime.llvm_backend.table.call import Feed, Output, Signature, reserve
 from runtime.llvm_backend.table.clocks import Clocks
-from runtime.llvm_backend.table.steptable import StepTable, TableBuilder
-
-
-@dataclass(frozen=True, slots=True)
-class Lowered:
-    """A native program before any run has words.
-
-    Attributes:
-        variables: the names of those that are fed after the program's inputs, in order.
-        takes_state: whether the session's seed and run count are fed last.
-        fetches: for each output of the program its place among the call's; None for operations.
-        assigned: the names of the variables that the call's last outputs are for.
-        kinds, runs: what runs each step, and its kernels, in native bodies too. python: the steps in Python.
-        symbols: the words of sizes. places, state: where steps in Python find variables and run state.
-        late: which of the results the call does not give, since steps give their sizes.
-        obstacles: the regions that are walked in Python, and why.
-    """
-
-    table: StepTable
-    signature: Signature
-    arena: Arena
-    variables: tuple[str, ...]
-    takes_state: bool
-    fetches: tuple[int | None, ...]
-    assigned: tuple[str, ...]
-    kinds: Mapping[BoundStep, str]
-    python: tuple[Pause, ...]
-    symbols: Mapping[Symbol, int]
-    places: Mapping[str, Place]
-    state: Place | None
-    kernels: tuple[NativeKernel | RowKernel, ...]
-    runs: Mapping[BoundStep, Sequence[NativeKernel | RowKernel]]
-    clocks: Clocks | None
-    late: tuple[int, ...]
-    obstacles: Mapping[Tensor, str]
-
-
-def bare(lowered: Lowered) -> Lowered:
-    """`lowered` without what holds on to the program that it was made of: what can run, of any like it."""
-    arena = lowered.arena
-    plan = MemoryPlan(arena.plan.slots, {}, {}, frozenset(), {})
-    return replace(lowered, arena=replace(arena, plan=plan), kinds={}, places={}, kernels=(), runs={})
+from runtime.llvm_backend.table.steptable import TableBuilder
 
 
 def lower(
@@ -140,10 +96,14 @@ class _Lowering:
             )
             for type, cell, words in self.outputs
         )
-        for scope in scopes:
-            for cell, value in scope.writer.constants.items():
-                for word in scope.cells.take(cell):
-                    builder.preset(word, value.ctypes.data)
+        constants = tuple(
+            (word, value)
+            for scope in scopes
+            for cell, value in scope.writer.constants.items()
+            for word in scope.cells.take(cell)
+        )
+        for word, value in constants:
+            builder.preset(word, value.ctypes.data)
         memory = MemoryWriter(
             builder, self.sizes, self.scope, self.collected, self.watched, self.fed, self.equal, self.phases
         )
@@ -151,9 +111,7 @@ class _Lowering:
         memory.write_late()
         form = "single" if len(outputs) == 1 and not self.late else "list"
         signature = Signature(feeds, outputs, reserve(builder, len(outputs)), form, prelude, "main")
-        table = builder.build(
-            (library, self.clocks, *(v for scope in scopes for v in scope.writer.constants.values()))
-        )
+        table = builder.build((library, self.clocks, *(value for _, value in constants)))
         kinds = {
             bound: draft.kind
             for scope in scopes
@@ -164,6 +122,7 @@ class _Lowering:
             kinds, tuple(self.collected.python), self.sizes.symbols, places, state,
             tuple(self.collected.kernels.values()), self.collected.runs,
             self.clocks, tuple(self.late), find_obstacles(program, frozenset(self.sizes.symbols)),
+            library, constants,
         )  # fmt: skip
 
     # What goes in and out.

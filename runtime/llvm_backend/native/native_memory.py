@@ -9,13 +9,12 @@ these sizes lie in memory of that phase, which grows when a run needs more.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 
-from graphc import sizes
 from graphc.sizes import Size, SizeExpr, Symbol, maximum
-from passes.memory import ALIGNMENT, MemoryPlan, phase_of
+from passes.memory import ALIGNMENT, phase_of
 from passes.packing import Slot, tops
 from passes.weight import parts_of
+from runtime.llvm_backend.native.arena import Arena, early_offsets
 from runtime.llvm_backend.native.drafts import Collected
 from runtime.llvm_backend.native.late_memory import Growth
 from runtime.llvm_backend.native.native_regions import Scope
@@ -23,29 +22,6 @@ from runtime.llvm_backend.native.size_words import SizeWords
 from runtime.llvm_backend.table.steptable import TableBuilder
 
 GROW, REFUSE = 1, 2  # why a prelude refuses: the arena is too small; sizes that need the slow way
-
-
-@dataclass(frozen=True, slots=True)
-class Arena:
-    """The memory of a run: the slots of `plan`, but for late sizes, and behind them `room` for scratch.
-
-    Attributes:
-        base, capacity: the words that hold its address and its bytes.
-        fixed: (word, offset): words to hold addresses in it that depend on no size.
-        last: a word to be -1 when the arena moves, so that the prelude computes all anew; None: nothing to.
-    """
-
-    plan: MemoryPlan
-    room: tuple[Size, ...]
-    base: int
-    capacity: int
-    fixed: tuple[tuple[int, int], ...]
-    last: int | None
-
-    def needed(self, known: Mapping[Symbol, int]) -> int:
-        """Its bytes where sizes are `known`."""
-        room = max((sizes.evaluate(size, known) for size in self.room), default=0)
-        return _early_offsets(self.plan, known)[-1] + room
 
 
 class MemoryWriter:
@@ -87,7 +63,7 @@ class MemoryWriter:
         room = self._room(0)
         early = [size for slot in plan.slots if not slot.phase for size in slot.sizes]
         if all(isinstance(size, int) for size in (*room, *early)):
-            end = _early_offsets(plan, {})[-1]
+            end = early_offsets(plan, {})[-1]
             fixed = [*_fixed(self.scope), *((word, end + int(offset)) for word, offset in self._scratch(0))]  # type: ignore[arg-type]  # all are ints
             arena = Arena(plan, room, base, capacity, tuple(fixed), None)
             if not self.watched:
@@ -239,11 +215,6 @@ class MemoryWriter:
         return addresses, last
 
 
-def _early_offsets(plan: MemoryPlan, known: Mapping[Symbol, int]) -> list[int]:
-    """Where the slots of sizes known before the first step begin, and at the end their size."""
-    return replace(plan, slots=tuple(slot for slot in plan.slots if not slot.phase)).offsets(known)
-
-
 def _slot_words(scope: Scope) -> Iterator[tuple[int, int]]:
     """The words that hold the address of a slot."""
     for cell, words in scope.cells.words.items():
@@ -263,7 +234,7 @@ def _fixed(root: Scope) -> Iterator[tuple[int, int]]:
     pending = [(root, 0)]
     while pending:
         scope, begin = pending.pop()
-        offsets = _early_offsets(scope.cells.plan, {})[:-1]
+        offsets = early_offsets(scope.cells.plan, {})[:-1]
         for word, slot in _slot_words(scope):
             if slot < len(offsets):
                 yield word, begin + offsets[slot]

@@ -20,7 +20,8 @@ from runtime.execution import BoundProgram
 from runtime.llvm_backend.backend import RowKernel
 from runtime.llvm_backend.engine.library import Library
 from runtime.llvm_backend.native.cells import Cells
-from runtime.llvm_backend.native.drafts import CONSTANT, NATIVE, VIEW, Draft
+from runtime.llvm_backend.native.drafts import Draft
+from runtime.llvm_backend.native.lowered import CONSTANT, NATIVE, VIEW
 from runtime.llvm_backend.native.native_loops import loop_works, write_loop
 from runtime.llvm_backend.native.native_steps import StepWriter
 from runtime.llvm_backend.native.outcomes import Outcomes

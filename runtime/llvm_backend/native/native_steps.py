@@ -34,15 +34,12 @@ from runtime.llvm_backend.loops.loop_steps import loops_of
 from runtime.llvm_backend.loops.movement_steps import copies_of
 from runtime.llvm_backend.native.cells import Cells
 from runtime.llvm_backend.native.drafts import (
-    CONSTANT,
-    NATIVE,
-    PYTHON,
-    VIEW,
     Collected,
     Draft,
     Late,
     NativeKernel,
 )
+from runtime.llvm_backend.native.lowered import CONSTANT, NATIVE, PYTHON, VIEW
 from runtime.llvm_backend.native.places import Place
 from runtime.llvm_backend.native.python_steps import PythonStep, Turn
 from runtime.llvm_backend.rows.column_steps import columns_of

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from runtime.llvm_backend.native import program as native
+from runtime.llvm_backend.native import native_program as native
 
 
 @pytest.fixture(autouse=True)
