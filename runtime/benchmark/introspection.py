@@ -22,9 +22,9 @@ def is_countable() -> bool:
     """Whether this machine can run what the counters are counted of."""
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return False
-    import llvmlite.binding as llvm
+    from runtime.llvm_backend.engine import llvm
 
-    features = llvm.get_host_cpu_features()
+    _, features = llvm.host_cpu()
     return all(features.get(name) for name in ("avx2", "fma", "bmi2"))
 
 

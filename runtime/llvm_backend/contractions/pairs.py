@@ -21,11 +21,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
-import llvmlite.binding as llvm
-
 from graphc.types import BFLOAT16, FLOAT32, INT8, INT32, UINT8, DType
 from runtime.llvm_backend.contractions.contraction import Contract, Dim, Expression, Step
 from runtime.llvm_backend.contractions.schedule import OUT, A, B, Loop
+from runtime.llvm_backend.engine import llvm
 from runtime.llvm_backend.engine.machine import Machine, open_target_machine
 from runtime.llvm_backend.ir import lanes
 from runtime.llvm_backend.ir.writer import Writer
@@ -94,7 +93,7 @@ def is_known(intrinsic: str, lane: str, vector_bytes: int) -> bool:
     w.begin(f"{total} @probe({total} %total, {operand} %x, {operand} %y)")
     w.end(f"{total} {dot(w, words, width, '%total', '%x', '%y')}")
     try:
-        module = llvm.parse_assembly(f"{w.module.text}\n{w.functions()}")
+        module = llvm.binding().parse_assembly(f"{w.module.text}\n{w.functions()}")
         module.verify()
         return intrinsic.rpartition(".")[2] in open_target_machine().emit_assembly(module)
     except RuntimeError:

@@ -17,10 +17,9 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import Any
 
-import llvmlite.binding as llvm
-
 from graphc.errors import VerificationError
 from passes.stages import stage
+from runtime.llvm_backend.engine import llvm
 from runtime.llvm_backend.engine.machine import open_target_machine
 
 lock = threading.RLock()  # of the thread that is in LLVM beside the workers
@@ -177,9 +176,10 @@ if hasattr(os, "register_at_fork"):  # not on Windows
 
 
 def _compile(name: str, text: str) -> bytes:
-    context = llvm.create_context()  # what a module made of constants and types goes with it
+    binding = llvm.binding()
+    context = binding.create_context()  # what a module made of constants and types goes with it
     try:
-        module = llvm.parse_assembly(text, context)
+        module = binding.parse_assembly(text, context)
         module.verify()
     except RuntimeError as error:
         raise VerificationError(f"kernel {name}: its LLVM text is not valid: {error}") from None
@@ -219,7 +219,7 @@ def _compile_past_lock(machine: Any, text: str) -> bytes | None:
 def _functions() -> dict[str, Any] | None:
     """LLVM's functions without llvmlite's lock, with the types it gave them; None: not to be had."""
     try:
-        handle = llvm.ffi.lib._lib_handle
+        handle = llvm.binding().ffi.lib._lib_handle
         functions = {name: getattr(handle, f"LLVMPY_{name}") for name in _FUNCTIONS}
         # Those that take no time keep the GIL: who gives it up may wait for it long.
         brief = ctypes.PyDLL(handle._name, handle=handle._handle)

@@ -11,8 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-import llvmlite.binding as llvm
-
+from runtime.llvm_backend.engine import llvm
 from runtime.llvm_backend.engine.compiler import lock
 from runtime.llvm_backend.engine.machine import open_target_machine
 
@@ -24,7 +23,8 @@ class _Linker:
     """An LLJIT; it closes when the last image in it is gone."""
 
     def __init__(self) -> None:
-        self.jit = llvm.create_lljit_compiler(open_target_machine(), use_jit_link=True, suppress_errors=True)
+        create = llvm.binding().create_lljit_compiler
+        self.jit = create(open_target_machine(), use_jit_link=True, suppress_errors=True)
         self.libraries = 0
 
     def __del__(self, is_ending: Callable[[], bool] = sys.is_finalizing) -> None:
@@ -53,7 +53,7 @@ class LinkedCode:
     def __init__(
         self, images: Iterable[bytes], functions: Iterable[str], addresses: Mapping[str, int]
     ) -> None:
-        builder = llvm.JITLibraryBuilder()
+        builder = llvm.binding().JITLibraryBuilder()
         for image in images:
             builder.add_object_img(image)
         for function in functions:

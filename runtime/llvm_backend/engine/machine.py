@@ -1,17 +1,24 @@
-"""Machine: what the CPU is, as kernels and schedules need to know it."""
+"""Machine: what the CPU is, as kernels and schedules need to know it.
+
+On Linux on x86-64 the kernel's own description of the CPU is read: what runs code that was compiled before
+has no need of LLVM's library. Elsewhere LLVM is asked.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import llvmlite.binding as llvm
+import numpy as np
 
 from graphc.errors import ArgumentError
+from runtime.llvm_backend.engine import llvm
 from runtime.llvm_backend.engine.cache import locate
 
 # CPUs whose widest vectors slow the clock or run in halves: they are better served by narrower ones.
@@ -23,7 +30,16 @@ VECTOR_BYTES = {
     "icelake-client": 32,
     "tigerlake": 32,
     "rocketlake": 32,
-    "neoverse-v1": 16,  # its SVE is 32 bytes wide, but only at run time
+}
+# The same by what the system calls them: Intel's family 6, by model (llvm/TargetParser/Host.cpp).
+_MODELS = {
+    85: "skylake-avx512",  # and the two that follow it
+    102: "cannonlake",
+    125: "icelake-client",
+    126: "icelake-client",
+    140: "tigerlake",
+    141: "tigerlake",
+    167: "rocketlake",
 }
 _WIDEST = (("avx512vl", 64), ("avx2", 32), ("avx", 32))  # for all others: by feature, else 16
 _CACHES = (32 << 10, 512 << 10, 8 << 20)  # where the system does not say: one core's L1 and L2, all's L3
@@ -34,23 +50,24 @@ class Machine:
     """A CPU, and what its code is good at.
 
     Attributes:
-        triple, cpu, features: as LLVM calls them.
-        llvm: the version that makes code for it.
+        architecture: ``"x86_64"``, ``"aarch64"``.
+        level: the one that GRAPHC_CPU names; "" for the CPU of this process.
+        identity: what objects made for it depend on.
         vector_bytes: W, the width of the vectors to use.
         vector_registers: how many of them.
         l1, l2, l3: bytes of data cache; 0: there is none.
         cores: how many threads run at once.
         fma: multiply-add in one rounding.
+        half: float16 and float32 are converted by an instruction.
         masks: masked loads and stores cost no more than whole ones (AVX-512).
         bf16: a dot product of bfloat16 pairs.
         int8: a dot product of int8 quadruples.
         f16: arithmetic on float16.
     """
 
-    triple: str
-    cpu: str
-    features: str
-    llvm: str
+    architecture: str
+    level: str
+    identity: str
     vector_bytes: int
     vector_registers: int
     l1: int
@@ -58,19 +75,11 @@ class Machine:
     l3: int
     cores: int
     fma: bool
+    half: bool
     masks: bool
     bf16: bool
     int8: bool
     f16: bool
-
-    @property
-    def architecture(self) -> str:
-        """The first part of the triple: ``"x86_64"``."""
-        return self.triple.partition("-")[0]
-
-    def describe(self) -> str:
-        """What objects made for it depend on."""
-        return "\n".join((self.triple, self.cpu, self.features, self.llvm))
 
 
 # The levels of x86-64 (https://gitlab.com/x86-psABIs/x86-64-ABI): their widest vectors, how many registers.
@@ -86,7 +95,7 @@ def host() -> Machine:
     Raises: ArgumentError for another GRAPHC_CPU than x86-64-v2, -v3 or -v4.
     """
     level = os.environ.get("GRAPHC_CPU")
-    return _probe() if not level else _level(level)
+    return _level(level) if level else as_told() or as_probed()
 
 
 def _level(name: str) -> Machine:
@@ -95,10 +104,9 @@ def _level(name: str) -> Machine:
     width, registers = _LEVELS[name]
     l1, l2, l3 = _CACHES
     return Machine(
-        triple=llvm.get_default_triple(),
-        cpu=name,
-        features="",  # those of the level
-        llvm=".".join(map(str, llvm.llvm_version_info)),
+        architecture=_architecture(),
+        level=name,
+        identity=_identify(name),
         vector_bytes=width,
         vector_registers=registers,
         l1=l1,
@@ -106,6 +114,7 @@ def _level(name: str) -> Machine:
         l3=l3,
         cores=2,
         fma=width > 16,
+        half=width > 16,
         masks=width == 64,
         bf16=False,
         int8=False,
@@ -113,21 +122,50 @@ def _level(name: str) -> Machine:
     )
 
 
-def _probe() -> Machine:
-    features = dict(llvm.get_host_cpu_features())
+def as_probed() -> Machine:
+    """This machine as LLVM finds it."""
+    cpu, features = llvm.host_cpu()
+    return _machine(cpu, features, _identify(cpu, *sorted(name for name in features if features[name])))
 
+
+def as_told(path: str = "/proc/cpuinfo") -> Machine | None:
+    """This machine as its system describes it; None where it does not, or is not known to be right."""
+    if not sys.platform.startswith("linux") or _architecture() != "x86_64":
+        return None
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            lines = dict(_first_processor(iter(file.readline, "")))
+        family, model = int(lines["cpu family"]), int(lines["model"])
+        flags = lines["flags"].split()
+    except (OSError, KeyError, ValueError):
+        return None
+    intel = lines.get("vendor_id") == "GenuineIntel" and family == 6
+    features = dict.fromkeys((x.replace("avx512_", "avx512") for x in flags), True)  # as LLVM spells them
+    parts = (lines.get("vendor_id", ""), str(family), str(model), lines.get("stepping", ""), *sorted(flags))
+    return _machine(_MODELS.get(model, "") if intel else "", features, _identify(*parts))
+
+
+def _first_processor(lines: Iterator[str]) -> Iterator[tuple[str, str]]:
+    """What is said of it, as names and values."""
+    for line in lines:
+        name, _, value = line.partition(":")
+        if not name.strip():
+            return
+        yield name.strip(), value.strip()
+
+
+def _machine(cpu: str, features: Mapping[str, bool], identity: str) -> Machine:
     def has(name: str) -> bool:
         return bool(features.get(name))
 
-    cpu = llvm.get_host_cpu_name()
-    arm = platform.machine().lower() in ("aarch64", "arm64")
+    architecture = _architecture()
+    arm = architecture == "aarch64"
     width = VECTOR_BYTES.get(cpu) or next((width for name, width in _WIDEST if has(name)), 16)
     l1, l2, l3 = cache_sizes()
     return Machine(
-        triple=llvm.get_default_triple(),
-        cpu=cpu,
-        features=llvm.get_host_cpu_features().flatten(),
-        llvm=".".join(map(str, llvm.llvm_version_info)),
+        architecture=architecture,
+        level="",
+        identity=identity,
         vector_bytes=width,
         vector_registers=32 if has("avx512vl") or arm else 16,
         l1=l1,
@@ -135,6 +173,7 @@ def _probe() -> Machine:
         l3=l3,
         cores=os.cpu_count() or 1,
         fma=has("fma") or arm,
+        half=has("f16c") or arm,
         masks=has("avx512vl") and has("avx512bw"),
         bf16=has("avx512bf16") or has("bf16"),
         int8=has("avx512vnni") or has("dotprod"),
@@ -142,16 +181,38 @@ def _probe() -> Machine:
     )
 
 
+def _architecture() -> str:
+    name = os.uname().machine if hasattr(os, "uname") else platform.machine()
+    return {"amd64": "x86_64", "arm64": "aarch64"}.get(name.lower(), name.lower())
+
+
+def _identify(*parts: str) -> str:
+    """A hash of the CPU, the system and LLVM.
+
+    NumPy asks the CPU itself what it can do: so an emulator that shows a process another CPU than the
+    kernel's has objects of its own.
+    """
+    core = getattr(np, "_core", None)
+    seen = getattr(getattr(core, "_multiarray_umath", None), "__cpu_features__", {})
+    can = sorted(name for name in seen if seen[name])
+    text = "\n".join((sys.platform, _architecture(), llvm.version(), *parts, "", *can))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def open_target_machine() -> Any:
     """A new llvmlite TargetMachine for the host, whose objects JITLink can load anywhere.
 
     Position-independent code in the small model: other relocations to imported data end the process.
     """
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    machine = host()
-    return llvm.Target.from_triple(machine.triple).create_target_machine(
-        cpu=machine.cpu, features=machine.features, opt=3, reloc="pic", codemodel="small", jit=True
+    binding, level = llvm.binding(), host().level
+    features = "" if level else binding.get_host_cpu_features().flatten()  # a level has its own
+    return binding.Target.from_triple(binding.get_default_triple()).create_target_machine(
+        cpu=level or binding.get_host_cpu_name(),
+        features=features,
+        opt=3,
+        reloc="pic",
+        codemodel="small",
+        jit=True,
     )
 
 
@@ -208,8 +269,8 @@ def describe_machine() -> dict[str, str]:
     """The CPU, the width of its vectors, the version of LLVM, where objects are kept: as texts."""
     machine = host()
     return {
-        "cpu": machine.cpu,
+        "cpu": machine.level or llvm.host_cpu()[0],
         "vector width": f"{machine.vector_bytes * 8} bits",
-        "llvm": machine.llvm,
+        "llvm": ".".join(map(str, llvm.binding().llvm_version_info)),
         "cache": locate() or "none on disk: kernels live as long as the process",
     }

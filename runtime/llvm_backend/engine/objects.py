@@ -130,7 +130,7 @@ def _rename(module: Module, key: str) -> str:
 
 @cache
 def _begun() -> Any:
-    return hashlib.sha256("\n".join((_FORMAT, host().describe(), "")).encode())
+    return hashlib.sha256("\n".join((_FORMAT, host().identity, "")).encode())
 
 
 @cache

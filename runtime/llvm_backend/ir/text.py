@@ -37,8 +37,7 @@ class Target:
 
 def target_of(machine: Machine) -> Target:
     """What of `machine` changes the text."""
-    half = machine.architecture == "aarch64" or "+f16c" in machine.features.split(",")
-    return Target(8 * machine.vector_bytes, machine.fma, half, machine.masks)
+    return Target(8 * machine.vector_bytes, machine.fma, machine.half, machine.masks)
 
 
 class Module:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import llvmlite.binding as llvm
-
 from graphc.sizes import Size
 from graphc.tensor import Tensor
 from runtime.llvm_backend.contractions.contraction import Access, Contract, Expression
+from runtime.llvm_backend.engine import llvm
 from runtime.llvm_backend.engine.compiler import lock
 from runtime.llvm_backend.engine.machine import open_target_machine
 from runtime.llvm_backend.rows.row_plan import RowPlan
@@ -20,7 +19,8 @@ MOST_ASSEMBLY = 200_000  # characters of one kernel that are kept
 def assemble(text: str) -> tuple[str, int]:
     """The assembly of an LLVM module, and the bytes of its object code, for this machine."""
     with lock:
-        module = llvm.parse_assembly(text, llvm.create_context())
+        binding = llvm.binding()
+        module = binding.parse_assembly(text, binding.create_context())
         machine = open_target_machine()
         assembly: str = machine.emit_assembly(module)
         size = len(machine.emit_object(module))

@@ -277,7 +277,7 @@ def test_the_page_says_how_the_baseline_is_written_anew():
 
 @pytest.mark.parametrize("cpu", ["x86-64-v3", "pentium"])
 def test_a_level_is_compiled_for_on_request(cpu):
-    found = "print(m.cpu, m.vector_bytes, m.fma)"
+    found = "print(m.level, m.vector_bytes, m.fma)"
     code = f"from runtime.llvm_backend.engine.machine import host; m = host(); {found}"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False,

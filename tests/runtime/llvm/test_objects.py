@@ -101,8 +101,7 @@ def test_an_entry_under_the_name_of_another_is_none(folder):
 
 def test_an_object_is_of_one_machine(folder, monkeypatch):
     class Other:
-        def describe(self):
-            return "another machine"
+        identity = "another machine"
 
     here = adding(84).key()
     objects._begun.cache_clear()

@@ -1,0 +1,90 @@
+"""What the system tells of its CPU is what LLVM finds, and it is told without LLVM."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from runtime.llvm_backend.engine import llvm
+from runtime.llvm_backend.engine.machine import as_probed, as_told
+
+ROOT = Path(__file__).resolve().parents[3]
+INTEL = """processor\t: 0
+vendor_id\t: GenuineIntel
+cpu family\t: 6
+model\t\t: {model}
+stepping\t: 4
+flags\t\t: fpu sse2 avx avx2 fma f16c {flags}
+
+processor\t: 1
+flags\t\t: none
+"""
+AVX512 = "avx512f avx512bw avx512vl avx512_vnni"
+
+
+@pytest.fixture
+def told(tmp_path, monkeypatch):
+    """The machine that a description is of, on Linux on x86-64 wherever this runs."""
+    monkeypatch.setattr("runtime.llvm_backend.engine.machine._architecture", lambda: "x86_64")
+    monkeypatch.setattr(sys, "platform", "linux")
+
+    def read(text):
+        path = tmp_path / "cpuinfo"
+        path.write_text(text, encoding="ascii")
+        return as_told(str(path))
+
+    return read
+
+
+def test_the_system_and_llvm_tell_of_one_machine():
+    found = as_told()
+    if found is None:
+        pytest.skip("this system does not describe its CPU, so LLVM is asked")
+    assert replace(found, identity="") == replace(as_probed(), identity="")
+
+
+def test_a_machine_is_known_and_code_is_keyed_without_llvm():
+    code = (
+        "import sys; from runtime.llvm_backend.engine.machine import as_told, host\n"
+        "from runtime.llvm_backend.engine.objects import Module\n"
+        "host(), Module('m', 'text').key(); print(as_told() is None or 'llvmlite' not in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "True"
+
+
+def test_the_widest_vectors_are_not_always_the_best(told):
+    wide, narrow = (told(INTEL.format(model=model, flags=AVX512)) for model in (106, 85))
+    assert (wide.vector_bytes, narrow.vector_bytes) == (64, 32)
+    for machine in (wide, narrow):
+        assert (machine.vector_registers, machine.masks, machine.int8, machine.half) == (32, True, True, True)
+        assert not machine.bf16
+        assert not machine.f16
+
+
+def test_each_feature_counts(told):
+    plain = told(INTEL.format(model=106, flags=""))
+    assert (plain.vector_bytes, plain.vector_registers, plain.masks, plain.fma) == (32, 16, False, True)
+    more = told(INTEL.format(model=106, flags=f"{AVX512} avx512_bf16 avx512_fp16"))
+    assert more.bf16
+    assert more.f16
+    assert len({plain.identity, more.identity, told(INTEL.format(model=85, flags="")).identity}) == 3
+
+
+@pytest.mark.parametrize("text", ["", "processor : 0\n", INTEL.replace("flags", "Features")], ids=len)
+def test_what_is_not_described_is_asked_of_llvm(told, text):
+    assert told(text) is None
+
+
+def test_another_llvm_makes_other_code(monkeypatch, told):
+    one = told(INTEL.format(model=85, flags=""))
+    monkeypatch.setattr(llvm, "version", lambda: "another")
+    assert told(INTEL.format(model=85, flags="")).identity != one.identity
+
+
+def test_another_view_of_the_cpu_makes_other_code(monkeypatch, told):
+    one = told(INTEL.format(model=85, flags=""))
+    monkeypatch.setattr("numpy._core._multiarray_umath.__cpu_features__", {"AVX2": True})
+    assert told(INTEL.format(model=85, flags="")).identity != one.identity
