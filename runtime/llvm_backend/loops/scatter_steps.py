@@ -34,6 +34,8 @@ from runtime.llvm_backend.loops.loop_kernel import (
 from runtime.llvm_backend.loops.scatter_sums import Place, Updates, left_out, sum_updates
 
 _NONE = -1
+_TILE = 8  # vectors of sums in registers while a list is walked
+_WIDE = 64  # elements of a slice from which on a walk is worth its while, however many updates there are
 
 
 def _kernels(
@@ -51,7 +53,8 @@ def _kernels(
     """
     if not lists.adds:
         return _link(node, lists, place, strict), _combine(node, lists, updates, base)
-    many = minimum(lists.updates // maximum(lists.slices, 1), 1)  # 1 where updates are not fewer, else 0
+    wide = minimum(lists.inner // _WIDE, 1)  # 1 where the lists are read in tiles, else 0
+    many = minimum(lists.updates // maximum(lists.slices, 1), 1) * (1 - wide)  # 1 where updates are not fewer
     found = []
     if many != 1:
         pair = _link(node, lists, place, strict), _combine(node, lists, updates, base)
@@ -159,26 +162,27 @@ def _add_slice(
     at: Value,
     inner: Value,
 ) -> None:
-    """In vectors of float64 sums, then element by element."""
-    wide = max(w.module.target.vector_bits // 64, 1)
+    """In tiles of vectors of float64 sums, in vectors, then element by element."""
+    lanes = max(w.module.target.vector_bits // 64, 1)
 
-    def columns(width: int) -> Callable[[Value], None]:
+    def columns(width: int, many: int) -> Callable[[Value], None]:
         return lambda column: _add_columns(
-            w, dtype, width, head, following, given, base, to, at, inner, column
+            w, dtype, width, many, head, following, given, base, to, at, inner, column
         )
 
-    if wide > 1:
-        whole = w.mul(w.div(inner, wide), wide)
-        w.each(whole, columns(wide), step=wide)
-        w.each(inner, columns(1), start=whole)
-    else:
-        w.each(inner, columns(1))
+    done: Value = 0
+    for width, many in dict.fromkeys(((lanes, _TILE), (lanes, 1), (1, 1))):
+        step = width * many
+        whole = inner if step == 1 else w.mul(w.div(inner, step), step)
+        w.each(whole, columns(width, many), start=done, step=step)
+        done = whole
 
 
 def _add_columns(
     w: LoopWriter,
     dtype: DType,
     width: int,
+    many: int,
     head: str,
     following: str,
     given: str,
@@ -188,6 +192,7 @@ def _add_columns(
     inner: Value,
     column: Value,
 ) -> None:
+    """Sums of `many` vectors that lie side by side: the list is walked once for all of them."""
     total = FLOAT64 if dtype.is_floating else dtype
     register = register_scalar(total)
     type = register if width == 1 else f"<{width} x {register}>"
@@ -195,40 +200,53 @@ def _add_columns(
     def widened(em: Emitter, array: str, index: str) -> str:
         return cast(em, load(em, held(dtype), array, index), held(dtype), total)
 
+    def reading(array: str, place: str) -> Callable[[Emitter], str]:
+        return lambda em: widened(em, array, place)
+
     def goes_on(values: list[str]) -> str:
-        return w.compare("sge", values[1], 0)
+        return w.compare("sge", values[-1], 0)
 
     def add(values: list[str]) -> list[Value]:
-        place = w.add(w.mul(values[1], inner), column)
+        *sums, update = values
+        place = w.add(w.mul(update, inner), column)
 
-        def write(em: Emitter) -> str:
-            x = widened(em, given, str(place))
-            if dtype is BOOL:
-                return em.either(values[0], x)
-            return em.binary("fadd" if dtype.is_floating else "add", register, values[0], x)
+        def added(i: int) -> Callable[[Emitter], str]:
+            where = str(w.add(place, i * width))
 
-        return [w.emit(width, write), w.load("i64", following, values[1])]
+            def write(em: Emitter) -> str:
+                x = widened(em, given, where)
+                if dtype is BOOL:
+                    return em.either(sums[i], x)
+                return em.binary("fadd" if dtype.is_floating else "add", register, sums[i], x)
+
+            return write
+
+        return [*(w.emit(width, added(i)) for i in range(many)), w.load("i64", following, update)]
 
     zero = "zeroinitializer" if width > 1 else ("0.0" if dtype.is_floating else "0")
-    place = str(w.add(at, column))
-    first: Value = zero
+    places = [str(w.add(w.add(at, column), i * width)) for i in range(many)]
+    first: list[Value] = [zero] * many
     if base is not None and not dtype.is_floating:
-        first = w.emit(width, lambda em: widened(em, base, place))
-    sums, _ = w.until([type, "i64"], [first, head], goes_on, add)
+        first = [w.emit(width, reading(base, place)) for place in places]
+    *sums, _ = w.until([*[type] * many, "i64"], [*first, head], goes_on, add)
 
-    def finish(em: Emitter) -> str:
-        result = sums
-        if dtype.is_floating:
-            if base is not None:
-                result = em.binary("fadd", register, widened(em, base, place), result)
-            result = cast(em, result, total, dtype)
-        scalar = memory_scalar(held(dtype))
-        bits = to_memory(em, held(dtype), result)
-        target = em.let(f"getelementptr {scalar}, ptr {to}, i64 {place}")
-        em.do(f"store {em.type(scalar)} {bits}, ptr {target}, align {item_bytes(dtype)}")
-        return bits
+    def finished(result: str, place: str) -> Callable[[Emitter], str]:
+        def finish(em: Emitter) -> str:
+            value = result
+            if dtype.is_floating:
+                if base is not None:
+                    value = em.binary("fadd", register, widened(em, base, place), value)
+                value = cast(em, value, total, dtype)
+            scalar = memory_scalar(held(dtype))
+            bits = to_memory(em, held(dtype), value)
+            target = em.let(f"getelementptr {scalar}, ptr {to}, i64 {place}")
+            em.do(f"store {em.type(scalar)} {bits}, ptr {target}, align {item_bytes(dtype)}")
+            return bits
 
-    w.emit(width, finish)
+        return finish
+
+    for value, place in zip(sums, places, strict=True):
+        w.emit(width, finished(value, place))
 
 
 # The ops.
