@@ -1,0 +1,56 @@
+"""Scatters: slices narrower and wider than the tiles that sums are kept in, with few updates and many."""
+
+import numpy as np
+import pytest
+
+import graphc as gc
+
+
+@pytest.fixture(autouse=True)
+def graph():
+    with gc.Graph().as_default() as opened:
+        yield opened
+
+
+def added(dtype, slices, updates, inner, known=True, threads=2):
+    """What the machine code gives, and what adding in float64 (or as integers) gives."""
+    rng = np.random.default_rng(slices + updates + inner)
+    before, given = (rng.integers(-5, 5, (n, inner)).astype(dtype) for n in (slices, updates))
+    places = rng.integers(-slices, slices, updates)
+    arrays = before, places, given
+    feeds = {gc.placeholder(str(x.dtype), x.shape if known else (None,) * x.ndim): x for x in arrays}
+    with gc.Session(backend="llvm", threads=threads) as session:
+        result = gc.scatter_add(*feeds)
+        assert session.compile([result], list(feeds)).kernels
+        found = session.run(result, feeds)
+    wide = before.astype(np.float64 if np.dtype(dtype).kind == "f" else dtype)
+    np.add.at(wide, places, given.astype(wide.dtype))
+    return found, wide.astype(dtype)
+
+
+@pytest.mark.parametrize("inner", [0, 1, 7, 8, 63, 64, 65, 72, 129])
+@pytest.mark.parametrize(("slices", "updates"), [(5, 40), (40, 5), (1, 3), (3, 0)])
+def test_widths_around_the_tiles(slices, updates, inner):
+    for known in (True, False):
+        found, wanted = added("float32", slices, updates, inner, known)
+        np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float64", "int8", "int64"])
+def test_other_dtypes(dtype):
+    found, wanted = added(dtype, 6, 50, 100)
+    np.testing.assert_array_equal(found, wanted)
+
+
+def test_sums_are_of_float64_in_the_order_of_the_updates():
+    given = np.zeros((3, 80), np.float32)
+    given[:, :] = np.array([1.0, 1e8, -1e8], np.float32)[:, None]
+    x = gc.placeholder("float32", (2, 80))
+    with gc.Session(backend="llvm", threads=1) as session:
+        found = session.run(gc.scatter_add(x, [1, 1, 1], given), {x: np.zeros((2, 80), np.float32)})
+    np.testing.assert_array_equal(found, np.stack([np.zeros(80), np.ones(80)]).astype(np.float32))
+
+
+def test_any_number_of_threads_gives_the_same_bits():
+    first, second, third = (added("float32", 30, 500, 130, threads=n)[0] for n in (1, 2, 4))
+    assert first.tobytes() == second.tobytes() == third.tobytes()
