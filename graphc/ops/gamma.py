@@ -16,7 +16,7 @@ from graphc.tensor import Tensor
 from graphc.types import TensorType
 
 # log(gamma(2 + z)) / z as a polynomial in z on |z| <= 0.5, fitted at Chebyshev's nodes to 2e-17.
-_ABOUT_TWO = (
+ABOUT_TWO = (
     0.42278433509846713,
     0.3224670334241132,
     -0.06735230105319563,
@@ -37,11 +37,11 @@ _ABOUT_TWO = (
     2.7475390051909663e-07,
 )
 # Bernoulli's numbers B2, B4, ..., B20.
-_BERNOULLI = (
+BERNOULLI = (
     *(1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66),
     *(-691 / 2730, 7 / 6, -3617 / 510, 43867 / 798, -174611 / 330),
 )
-_FROM_STIRLING = 12  # from here on the asymptotic series below are exact to the last bits
+FROM_STIRLING = 12  # from here on the asymptotic series below are exact to the last bits
 
 
 @op("elementwise")
@@ -87,20 +87,20 @@ def _lgamma(x: Any) -> Any:
 
 def _lgamma_positive(x: Any) -> Any:
     """By ``gamma(x + 1) = x gamma(x)`` from about 2, by Stirling's series where x is large."""
-    whole = np.rint(np.minimum(x, _FROM_STIRLING))
-    z = np.minimum(x, _FROM_STIRLING) - whole
+    whole = np.rint(np.minimum(x, FROM_STIRLING))
+    z = np.minimum(x, FROM_STIRLING) - whole
     product = np.ones_like(z)
-    for step in range(2, _FROM_STIRLING):
+    for step in range(2, FROM_STIRLING):
         product = product * np.where(whole > step, z + step, 1.0)
     below = np.where(whole < 1, x * (1.0 + x), np.where(whole < 2, x, 1.0))
-    near = z * polynomial(_ABOUT_TWO, z) + np.log(product) - np.log(below)
-    large = np.maximum(x, _FROM_STIRLING)
+    near = z * polynomial(ABOUT_TWO, z) + np.log(product) - np.log(below)
+    large = np.maximum(x, FROM_STIRLING)
     inverse = 1.0 / large
-    series = [b / ((2 * k + 2) * (2 * k + 1)) for k, b in enumerate(_BERNOULLI)]
+    series = [b / ((2 * k + 2) * (2 * k + 1)) for k, b in enumerate(BERNOULLI)]
     tail = inverse * polynomial(series, inverse * inverse) + 0.5 * np.log(2 * np.pi)
     log = np.log(large)
     far = large * (log - 1.0) - 0.5 * log + tail
-    return np.where(np.isposinf(x), np.inf, np.where(x < _FROM_STIRLING, near, far))
+    return np.where(np.isposinf(x), np.inf, np.where(x < FROM_STIRLING, near, far))
 
 
 def _digamma(x: Any) -> Any:
@@ -117,12 +117,12 @@ def _digamma(x: Any) -> Any:
 def _digamma_positive(x: Any) -> Any:
     """By ``digamma(x) = digamma(x + 1) - 1 / x`` and ``log(x) - 1 / 2x - sum(B2k / (2k x ** 2k))``."""
     shift = np.zeros_like(x)
-    for _ in range(_FROM_STIRLING):
-        small = x < _FROM_STIRLING
+    for _ in range(FROM_STIRLING):
+        small = x < FROM_STIRLING
         shift = shift + np.where(small, 1.0 / x, 0.0)
         x = np.where(small, x + 1.0, x)
     inverse = 1.0 / x
-    series = [b / (2 * k + 2) for k, b in enumerate(_BERNOULLI)]
+    series = [b / (2 * k + 2) for k, b in enumerate(BERNOULLI)]
     squared = inverse * inverse
     return np.log(x) - 0.5 * inverse - squared * polynomial(series, squared) - shift
 
@@ -152,11 +152,11 @@ def _cotangent_slope(n: int) -> list[float]:
 def _zeta(s: int, x: Any) -> Any:
     """Hurwitz's ``sum(1 / (x + k) ** s)`` for x >= 0: some terms, then Euler and Maclaurin's formula."""
     total = np.zeros_like(x)
-    for _ in range(_FROM_STIRLING + s):
+    for _ in range(FROM_STIRLING + s):
         total = total + x**-s
         x = x + 1.0
     factor, correction = float(s), np.zeros_like(x)
-    for k, bernoulli in enumerate(_BERNOULLI):
+    for k, bernoulli in enumerate(BERNOULLI):
         correction = correction + bernoulli / factorial(2 * k + 2) * factor * x ** (-s - 2 * k - 1)
         factor *= (s + 2 * k + 1) * (s + 2 * k + 2)
     return total + x ** (1 - s) / (s - 1) + 0.5 * x**-s + correction

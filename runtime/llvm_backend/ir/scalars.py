@@ -1,8 +1,7 @@
 """What every elementwise op is in LLVM IR: the one table from an op's name to its emission.
 
 `emit_op` writes an op at the width of its emitter. Operands have come to one dtype already, as the graph's
-casts make them. An op outside the table has no machine code and runs by its meaning: lgamma, digamma and
-polygamma.
+casts make them. An op outside the table has no machine code and runs by its meaning: polygamma.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from runtime.llvm_backend.ir.values import rounded
 from runtime.llvm_backend.ir.vecmath import (
     error,
     exponential,
+    gamma,
     hyperbolic,
     logarithm,
     remainder,
@@ -126,6 +126,8 @@ _TABLE: dict[str, Emission] = {
     "atanh": emissions.real_function(logarithm.atanh),
     "erf": emissions.real_function(error.erf),
     "erfc": emissions.real_function(error.erfc),
+    "lgamma": emissions.real_function(gamma.lgamma),
+    "digamma": emissions.real_function(gamma.digamma),
     "sin": emissions.real_function(trigonometric.sin),
     "cos": emissions.real_function(trigonometric.cos),
     "tan": emissions.real_function(trigonometric.tan),
@@ -138,6 +140,7 @@ _TABLE: dict[str, Emission] = {
 _REAL = frozenset(
     [
         *("div", "sqrt", "rsqrt", "exp", "expm1", "log", "log1p", "sigmoid", "softplus", "erf", "erfc"),
+        *("lgamma", "digamma"),
         *("sin", "cos", "tan", "asin", "acos", "atan", "atan2"),
         *("sinh", "cosh", "tanh", "asinh", "acosh", "atanh"),
     ]

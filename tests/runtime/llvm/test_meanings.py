@@ -13,9 +13,7 @@ from runtime.executable import Executable
 
 # Each op with the reason why it has no machine code.
 MEANINGS = {
-    "lgamma": "a rare function, whose meaning is a series of many terms",
-    "digamma": "likewise",
-    "polygamma": "likewise",
+    "polygamma": "a rare function, whose meaning is a series of many terms",
     "orthogonal_factor": "LAPACK's; initializers alone need it, once",
     "unique": "its result has a size that only the run knows",
     "nonzero": "likewise",

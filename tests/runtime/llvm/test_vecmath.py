@@ -176,6 +176,35 @@ def test_functions_are_accurate(name, dtype, target):
 
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("dtype", [FLOAT32, FLOAT64], ids=str)
+@pytest.mark.parametrize(("name", "function"), [("lgamma", mpmath.loggamma), ("digamma", mpmath.digamma)])
+def test_gamma_is_accurate_but_near_its_roots(name, function, dtype, target):
+    """There, and where terms cancel, in units of 1; poles and what is not finite as NumPy has them."""
+    rng = np.random.default_rng(0)
+    parts = (
+        rng.uniform(0, 3, 300),
+        rng.uniform(3, 40, 300),
+        -rng.uniform(0, 20, 300),
+        2.0 ** rng.uniform(-40, 90, 200),
+    )
+    x = np.concatenate([*(part.astype(dtype.numpy) for part in parts), np.arange(-5, 20, 0.5, dtype.numpy)])
+    x = np.concatenate([x, edges_of(dtype)])
+    found = compiled(name, dtype, 1, TARGETS[target])(x)
+    with np.errstate(all="ignore"):
+        numpy = OPS[name].meaning(x)
+    for given, value, expected in zip(x, found, numpy, strict=True):
+        if not np.isfinite(expected):
+            assert same(value, expected), (name, given, value, expected)
+            continue
+        exact = precise(function, float(given))
+        turn = abs(float(given) - np.rint(float(given))) if given < 0 else 1.0
+        allowed = 2.5 * np.finfo(dtype.numpy).eps * max(abs(exact), 1.0)
+        if dtype is FLOAT64:  # a reflection takes up the error of x - rint(x), and a sum that of its terms
+            allowed *= 4 + 1 / turn
+        assert abs(mpmath.mpf(float(value)) - exact) <= allowed, (name, given, value, exact)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("dtype", [FLOAT32, FLOAT64], ids=str)
 @pytest.mark.parametrize("name", ["power", "atan2"])
 def test_functions_of_two_are_accurate(name, dtype, target):
     rng = np.random.default_rng(0)
