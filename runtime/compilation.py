@@ -17,6 +17,7 @@ from passes.pipeline import Request
 from passes.target import Target
 from runtime.backend import Array, Backend
 from runtime.budget import Choice
+from runtime.collector import resting
 from runtime.executable import Executable, Mismatch, Sizes
 from runtime.feeds import label, ranks
 from runtime.recognition import compile_request
@@ -156,7 +157,8 @@ class Compilation:
 
     def _built(self, request: Request, target: Target) -> Executable:
         within = None if self._target.memory_budget is None else self._within
-        return compile_request(request, self._backend, target, self._check_numerics, within)
+        with resting():
+            return compile_request(request, self._backend, target, self._check_numerics, within)
 
     def is_chosen_by_sizes(self, executable: Executable) -> bool:
         """Whether, under a memory budget, sizes known only at the run say what runs in its place."""
