@@ -45,6 +45,11 @@ def deduplicate(function: Function, target: Target = PLAIN) -> Function:
     return rebuild(function, make)[0]
 
 
+def call_key(node: Tensor) -> Hashable:
+    """What nodes share that compute the same of operands of the same types."""
+    return id(node.op), tuple([x.type for x in node.inputs]), attributes_key(node.attrs)
+
+
 def attributes_key(attrs: Mapping[str, Any]) -> Hashable:
     """A key that equal attributes share: arrays by their bytes, bodies by their structure."""
     if not attrs:

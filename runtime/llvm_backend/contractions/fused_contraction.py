@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import replace
 
 from graphc.function import Function
 from graphc.sizes import Size
 from graphc.tensor import Tensor
 from graphc.types import TensorType
+from passes.deduplication import call_key
 from passes.fusion import REDUCTIONS
 from runtime.llvm_backend.contractions.contraction import Access, Contract, Expression, Step
 from runtime.llvm_backend.contractions.contraction_steps import plain_contract
 from runtime.llvm_backend.contractions.strided import Look, Strided, is_strided, see_dense
 from runtime.llvm_backend.rows.column_steps import is_of_columns
 
+_contracts: dict[Hashable, bool] = {}  # whether calls are contractions; graphs have many that are alike
+_MOST_CONTRACTS = 1024
 _ROOTS = frozenset(("matmul", "einsum", "sum", "max", "min"))
 
 
@@ -25,7 +29,13 @@ def is_contraction(node: Tensor) -> bool:
         return False
     if is_of_columns(node) and not is_strided(node.inputs[0]):
         return False
-    return plain_contract(node) is not None
+    key = call_key(node)
+    found = _contracts.get(key)
+    if found is None:
+        if len(_contracts) >= _MOST_CONTRACTS:
+            _contracts.clear()
+        found = _contracts[key] = plain_contract(node) is not None
+    return found
 
 
 def find_root(node: Tensor) -> Tensor | None:

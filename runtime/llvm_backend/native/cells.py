@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 
 from graphc.tensor import Tensor
 from graphc.types import BFLOAT16
+from passes.deduplication import call_key
 from passes.memory import Cell, MemoryPlan, Overwrites, Works, needs_nothing, overwrites_nothing, plan_memory
 from passes.program import Program, Step
 from passes.weight import parts_of
@@ -22,14 +23,24 @@ VIEWS = frozenset(
 def find_unmade(program: Program) -> frozenset[Tensor]:
     """The strided values that only contractions use, directly or through others such: none is made."""
     kept = {program.nodes[b] for b in (*program.outputs, *(b for _, b in program.assignments))}
-    used: set[Tensor] = set()  # by what must find it in memory
+    strided = {
+        step.node
+        for step in program.steps
+        if is_strided(step.node) and step.node not in kept and step.node.dtype is not BFLOAT16
+    }
     unmade: set[Tensor] = set()
-    for step in reversed(program.steps):
+    used: set[Tensor] = set()  # by what must find it in memory
+    reads_strided: dict[Hashable, bool] = {}
+    for step in reversed(program.steps) if strided else ():
         node = step.node
-        if is_strided(node) and node not in kept and node not in used and node.dtype is not BFLOAT16:
+        if node in strided and node not in used:
             unmade.add(node)
-        elif contract_of(node) is None and block_of(node) is None:
-            used.update(node.inputs)
+        elif not strided.isdisjoint(node.inputs):
+            key = call_key(node)
+            if key not in reads_strided:
+                reads_strided[key] = contract_of(node) is not None or block_of(node) is not None
+            if not reads_strided[key]:
+                used.update(node.inputs)
     return frozenset(unmade)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 
 from graphc.sizes import Size
@@ -13,6 +13,7 @@ from runtime.llvm_backend.contractions.contraction import Contract
 from runtime.llvm_backend.contractions.kernel import Kernel
 from runtime.llvm_backend.engine.library import Module
 from runtime.llvm_backend.loops.loop_kernel import LoopKernel
+from runtime.llvm_backend.native.patterns import Pattern
 from runtime.llvm_backend.native.python_steps import Pause
 from runtime.llvm_backend.table.steptable import Place
 
@@ -29,14 +30,18 @@ class NativeKernel:
         return f"<graphc kernel {self.name}>"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Draft:
-    """What runs a step; its kernel and the module of that, where it has one; or its loops, in order."""
+    """What runs a step; its kernel and the module of that, where it has one; or its loops, in order.
+
+    `kernels` are the same for users to look at.
+    """
 
     kind: str
     module: Module | None = None
     kernel: RowKernel | Kernel | None = None
     loops: tuple[tuple[LoopKernel, Module], ...] = ()
+    kernels: tuple[NativeKernel | RowKernel, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,7 @@ class Collected:
         positive: sizes that must not be 0. natural: those that must not be negative.
         python: the steps in Python, by number. runs: the kernels of each step.
         late: for each step that gives sizes, in order, where what follows from them is to be computed.
+        drafts: by what alike steps share. patterns: by draft, and whether it is in a loop.
 
     Functions, addresses and room are collected with the number of steps that give sizes before them.
     """
@@ -79,3 +85,5 @@ class Collected:
     python: list[Pause] = field(default_factory=list)
     late: list[Late] = field(default_factory=list)
     runs: dict[BoundStep, list[NativeKernel | RowKernel]] = field(default_factory=dict)
+    drafts: dict[Hashable, Draft] = field(default_factory=dict)
+    patterns: dict[tuple[int, bool], list[Pattern]] = field(default_factory=dict)

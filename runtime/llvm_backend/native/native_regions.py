@@ -90,10 +90,15 @@ def plan_scope(
         return (arena, *_WORKS[step.node.op.name](step, bodies))
 
     kernels = {s.output: b.kernel for s, b in zip(program.steps, bound.steps, strict=True)}
+    known_overwrites: dict[object, Mapping[int, Sequence[int]]] = {}
 
     def overwrites(step: Step) -> Mapping[int, Sequence[int]]:
         kernel = kernels[step.output]
-        return find_overwrites(kernel.plan) if isinstance(kernel, RowKernel) else {}
+        found = known_overwrites.get(kernel)
+        if found is None:
+            found = find_overwrites(kernel.plan) if isinstance(kernel, RowKernel) else {}
+            known_overwrites[kernel] = found
+        return found
 
     cells = Cells(program, works, overwrites, not inside)  # the size of an inner arena is spelled out
     return Scope(program, bound, cells, make(program, cells), regions)

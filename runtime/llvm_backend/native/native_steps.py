@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import lru_cache
+from collections.abc import Hashable, Mapping
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,8 @@ from graphc import sizes
 from graphc.sizes import Size, SizeExpr, Symbol
 from graphc.tensor import Tensor
 from graphc.types import DType, TensorType
-from passes.memory import ALIGNMENT, Cell
+from passes.deduplication import call_key
+from passes.memory import Cell
 from passes.program import Program, Step
 from passes.stages import stage
 from passes.weight import parts_of
@@ -29,7 +30,6 @@ from runtime.llvm_backend.engine.library import Library, Module, expect
 from runtime.llvm_backend.engine.machine import host
 from runtime.llvm_backend.ir.text import target_of
 from runtime.llvm_backend.loops.fill_kernel import fill_of
-from runtime.llvm_backend.loops.loop_kernel import LoopKernel
 from runtime.llvm_backend.loops.loop_steps import loops_of
 from runtime.llvm_backend.loops.movement_steps import copies_of
 from runtime.llvm_backend.native.cells import Cells
@@ -40,13 +40,18 @@ from runtime.llvm_backend.native.drafts import (
     NativeKernel,
 )
 from runtime.llvm_backend.native.lowered import CONSTANT, NATIVE, PYTHON, VIEW
+from runtime.llvm_backend.native.patterns import (
+    Pattern,
+    contraction_pattern,
+    loop_pattern,
+    rows_pattern,
+)
 from runtime.llvm_backend.native.places import Place
 from runtime.llvm_backend.native.python_steps import PythonStep, Turn
 from runtime.llvm_backend.rows.column_steps import columns_of
 from runtime.llvm_backend.rows.numerics import PART, find_checks, write_check
-from runtime.llvm_backend.rows.row_kernel import share_word
-from runtime.llvm_backend.rows.row_steps import cut_rows, reduces
-from runtime.llvm_backend.rows.row_streams import is_read, share_streamed, streamed_results
+from runtime.llvm_backend.rows.row_steps import reduces
+from runtime.llvm_backend.rows.row_streams import find_read
 from runtime.llvm_backend.table.blocks import block_function
 from runtime.llvm_backend.table.polling import c_library
 from runtime.llvm_backend.table.steploop import FLAG
@@ -85,17 +90,43 @@ class StepWriter:
         self.filled, self.plans, self.scratch = collected.filled, collected.plans, collected.scratch
         self.room, self.python, self.runs = collected.room, collected.python, collected.runs
         self.positive, self.natural, self.late = collected.positive, collected.natural, collected.late
+        self._drafts, self._patterns = collected.drafts, collected.patterns
         self.symbols: Mapping[Symbol, int] = {}
+
+    @cached_property
+    def _read(self) -> frozenset[int]:
+        """The buffers that a step reads."""
+        return find_read(self._program, self._cells.views)
 
     # What runs a step.
 
     def draft(self, step: Step, bound: BoundStep) -> Draft:
-        """What runs `step`."""
-        self._running = self.runs.setdefault(bound, [])
+        """What runs `step`; steps that are alike share a draft."""
+        running = self.runs.setdefault(bound, [])
         for dtype in self._checked(step):
             text = write_check(dtype, target_of(host()))
             self._module(text, ("kernel",), NativeKernel(f"look at {dtype.name}", text))
-        return self._draft(step, bound)
+            running.append(self.kernels[text])
+        draft = self._simple_draft(step)
+        if draft is None:
+            key = self._likeness(step.node, bound)
+            draft = self._drafts.get(key)
+            if draft is None:
+                draft = self._drafts[key] = self._draft(step, bound)
+        running.extend(draft.kernels)
+        return draft
+
+    def _likeness(self, node: Tensor, bound: BoundStep) -> Hashable:
+        """What steps share that the same kernels run, called in the same way."""
+        if bound.kernel is not None:
+            return id(bound.kernel)  # which lives as long as its step
+        if node.op.has_bodies and node.op.name != "fused":
+            return id(node)
+        unmade = self._cells.unmade
+        if unmade.isdisjoint(node.inputs):
+            return call_key(node)
+        look = look_through(unmade)
+        return call_key(node), *(look(x) if x in unmade else None for x in node.inputs)
 
     def _checked(self, step: Step) -> dict[DType, list[int]]:
         """The parts of the result of `step` that are looked at, by dtype."""
@@ -105,7 +136,8 @@ class StepWriter:
                 found.setdefault(type.dtype, []).append(part)
         return found
 
-    def _draft(self, step: Step, bound: BoundStep) -> Draft:
+    def _simple_draft(self, step: Step) -> Draft | None:
+        """What runs `step` where that is no kernel; None where it may be one."""
         node = step.node
         if step.bindings:
             return Draft(PYTHON)
@@ -116,11 +148,14 @@ class StepWriter:
             value = node.op.meaning(**node.attrs)
             self.constants[step.output, 0] = np.require(value, node.result.dtype.numpy, ("C", "A"))
             return Draft(CONSTANT)
-        kernel = bound.kernel
+        return None
+
+    def _draft(self, step: Step, bound: BoundStep) -> Draft:
+        node, kernel = step.node, bound.kernel
         if isinstance(kernel, RowKernel):
             if reduces(kernel.plan) and kernel.plan.inner == 0:
                 return Draft(PYTHON)
-            return Draft(NATIVE, self._module(kernel.text, kernel.functions, kernel), kernel)
+            return self._drafted(self._module(kernel.text, kernel.functions, kernel), kernel)
         number = fill_of(node)
         look = look_through(self._cells.unmade)
         block = block_of(node, look)
@@ -138,13 +173,14 @@ class StepWriter:
             modules = tuple(
                 self._module(x.text, ("kernel",), NativeKernel(x.name, x.text), x.imports) for x in loops
             )
-            return Draft(NATIVE, loops=tuple(zip(loops, modules, strict=True)))
+            shown = tuple(self.kernels[x.text] for x in loops)
+            return Draft(NATIVE, loops=tuple(zip(loops, modules, strict=True)), kernels=shown)
         with stage("IR text"):
             made = _emitted(contract)
-        shown = NativeKernel(name_of(node), made.text, contract)
+        native = NativeKernel(name_of(node), made.text, contract)
         if contract.combine in ("max", "min"):
             self.positive.update(dict.fromkeys(d.size for d in contract.reduced_dims))
-        return Draft(NATIVE, self._module(made.text, made.functions, shown), made)
+        return self._drafted(self._module(made.text, made.functions, native), made)
 
     def _block(self, node: Tensor, block: Block) -> Draft:
         with stage("IR text"):
@@ -152,9 +188,11 @@ class StepWriter:
         for contract in block.contracts:
             if contract.combine in ("max", "min"):
                 self.positive[contract.dims[-2].size] = None
-        return Draft(
-            NATIVE, self._module(made.text, made.functions, NativeKernel(name_of(node), made.text)), made
-        )
+        native = NativeKernel(name_of(node), made.text)
+        return self._drafted(self._module(made.text, made.functions, native), made)
+
+    def _drafted(self, module: Module, kernel: RowKernel | Kernel) -> Draft:
+        return Draft(NATIVE, module, kernel, kernels=(self.kernels[module.text],))
 
     def _module(
         self,
@@ -169,25 +207,21 @@ class StepWriter:
             self.modules[key] = Module(f"{len(self.modules)} {kernel.name}", text, functions, addresses)
             expect([self.modules[key]])
             self.kernels[text] = kernel
-        self._running.append(self.kernels[text])
         return self.modules[key]
 
     # Its steps in the table.
 
     def write(self, step: Step, bound: BoundStep, draft: Draft, library: Library) -> None:
         """Adds `step` to the table."""
-        if isinstance(draft.kernel, RowKernel):
-            assert draft.module is not None
-            addresses = [library.address(draft.module.name, name) for name in draft.kernel.functions]
-            self._rows(step, draft.kernel, *addresses)
-        elif draft.kernel is not None:
-            assert draft.module is not None
-            if step.node.op.name == "embed":
+        if draft.kind == NATIVE:
+            if step.node.op.name == "embed" and not draft.loops:
                 self.clear((step.output, 0))
-            self._contraction(step, draft.kernel, library, draft.module.name)
-        elif draft.loops:
-            for kernel, module in draft.loops:
-                self._loop(step, kernel, library.address(module.name))
+            key = id(draft), bool(self.loops)
+            patterns = self._patterns.get(key)
+            if patterns is None:
+                patterns = self._patterns[key] = self._make_patterns(draft, library)
+            for pattern in patterns:
+                self._stamp(pattern, step)
         elif draft.kind == PYTHON:
             self._in_python(step, bound)
         for dtype, parts in self._checked(step).items():
@@ -240,78 +274,43 @@ class StepWriter:
         self._cells.point(word, cell)
         return Place(word, type.dtype.numpy, type.sizes)
 
-    def _rows(self, step: Step, kernel: RowKernel, address: int, finish: int = 0) -> None:
-        plan, builder = kernel.plan, self._builder
-        cut = cut_rows(plan, kernel.scratch_rows)
-        cells = [(buffer, 0) for buffer in step.inputs]
-        cells += [(step.output, part) for part in range(len(plan.writes))]
-        outer = plan.outer if len(plan.outer) > 1 else ()
-        block = builder.block([0] * (share_word(plan) + 1))
-        streams = not self.loops and streamed_results(plan)
-        if streams and not is_read(self._program, step.output, self._cells.views):
-            builder.preset(block + share_word(plan), share_streamed(plan))
-        for i, size in enumerate((cut.rows, cut.per, plan.inner)):
-            self.fill(block + i, size)
-        builder.point(block + 3, FLAG)
-        if cut.scratch != 0:
-            self.scratch.append((block + 4, 0, self._phase))
-            self.room[cut.scratch, self._phase] = None
-        for i, cell in enumerate(cells):
-            self._cells.point(block + 5 + i, cell)
-        for i, size in enumerate(outer):
-            self.fill(block + 5 + len(cells) + i, size)
-        if reduces(plan):
-            self.positive[plan.inner] = None
-        chunks = builder.word()
-        self.fill(chunks, cut.chunks)
-        builder.parallel(address, block, chunks)
-        if finish:
-            builder.kernel(finish, block)
+    def _make_patterns(self, draft: Draft, library: Library) -> list[Pattern]:
+        """What steps of `draft` have in common."""
+        kernel, module = draft.kernel, draft.module
+        if kernel is None or module is None:
+            return [loop_pattern(loop, library.address(each.name)) for loop, each in draft.loops]
+        addresses = {name: library.address(module.name, name) for name in kernel.functions}
+        if isinstance(kernel, RowKernel):
+            return [rows_pattern(kernel, addresses, bool(self.loops))]
+        return [contraction_pattern(kernel, addresses, self._threads)]
 
-    def _contraction(self, step: Step, kernel: Kernel, library: Library, module: str) -> None:
-        builder = self._builder
-        block = builder.block([0] * (kernel.first_word + len(kernel.words)))
-        shared = _lines(kernel.shared_size)
-        for i, buffer in enumerate(kernel.buffers):
-            if buffer.startswith("out"):
-                self._cells.point(block + i, (step.output, int(buffer[3:] or 0)))
-            elif buffer.startswith("x"):
-                self._cells.point(block + i, (step.inputs[int(buffer[1:])], 0))
+    def _stamp(self, pattern: Pattern, step: Step) -> None:
+        """Adds `pattern` on the cells of `step`."""
+        builder, point, output, phase = self._builder, self._cells.point, step.output, self._phase
+        block = builder.block(pattern.words)
+        for word, number in pattern.operands:
+            point(block + word, (step.inputs[number], 0))
+        for word, number in pattern.results:
+            point(block + word, (output, number))
+        if pattern.flag >= 0:
+            builder.point(block + pattern.flag, FLAG)
+        if pattern.streams is not None and output not in self._read:
+            builder.preset(block + pattern.streams[0], pattern.streams[1])
+        for word, size in pattern.sizes:
+            self.filled.append((block + word, size))
+        for word, offset in pattern.scratch:
+            self.scratch.append((block + word, offset, phase))
+        if pattern.room != 0:
+            self.room[pattern.room, phase] = None
+        self.positive.update(dict.fromkeys(pattern.positive))
+        self.natural.update(dict.fromkeys(pattern.natural))
+        if pattern.plan:
+            self.plans.append((pattern.plan, block, phase))
+        for function, chunks in pattern.runs:
+            if chunks < 0:
+                builder.kernel(function, block)
             else:
-                self.scratch.append((block + i, 0, self._phase))
-        self.scratch.append((block + kernel.scratch_word, shared, self._phase))
-        self.room[shared + kernel.scratch_size * max(self._threads, 1), self._phase] = None
-        for i, size in enumerate(kernel.words):
-            self.fill(block + kernel.first_word + i, size)
-        if kernel.words:
-            self.plans.append((library.address(module, f"{_ENTRY}.plan"), block, self._phase))
-        else:
-            for i, count in enumerate(kernel.chunks({})):
-                builder.preset(block + kernel.first_count + i, count)
-        for i, phase in enumerate(kernel.phases):
-            builder.parallel(library.address(module, phase.name), block, block + kernel.first_count + i)
-
-    def _loop(self, step: Step, kernel: LoopKernel, address: int) -> None:
-        builder = self._builder
-        block = builder.block([0] * len(kernel.words))
-        for i, word in enumerate(kernel.words, block):
-            if word.kind == "operand":
-                self._cells.point(i, (step.inputs[word.number], 0))
-            elif word.kind == "result":
-                self._cells.point(i, (step.output, word.number))
-            elif word.kind == "scratch":
-                self.scratch.append((i, word.size, self._phase))
-            elif word.kind == "flag":
-                builder.point(i, FLAG)
-            else:
-                self.fill(i, word.size)
-        if kernel.scratch != 0:
-            self.room[kernel.scratch, self._phase] = None
-        self.positive.update(dict.fromkeys(kernel.positive))
-        self.natural.update(dict.fromkeys(kernel.natural))
-        chunks = builder.word()
-        self.fill(chunks, kernel.chunks)
-        builder.parallel(address, block, chunks)
+                builder.parallel(function, block, block + chunks)
 
     @property
     def _phase(self) -> int:
@@ -365,11 +364,6 @@ def _emitted(contract: Contract) -> Kernel:
     machine, target = host(), target_of(host())
     made = emit_pairs(contract, machine, _ENTRY, target=target)
     return made or emit_contraction(contract, machine, _ENTRY, target=target)
-
-
-def _lines(size: Size) -> Size:
-    """`size` rounded up to whole cache lines."""
-    return (size + (ALIGNMENT - 1)) // ALIGNMENT * ALIGNMENT
 
 
 def is_constant(step: Step) -> bool:

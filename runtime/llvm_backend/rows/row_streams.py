@@ -46,16 +46,13 @@ def share_streamed(plan: RowPlan) -> int:
     return TURNS - round(TURNS * max(room - given, 0.0) / made)
 
 
-def is_read(program: Program, buffer: int, views: Callable[[Step], object]) -> bool:
-    """Whether a step of `program` reads `buffer`, or what shows it."""
-    shown = {buffer}
-    for step in program.steps:
-        if shown.isdisjoint(step.inputs):
-            continue
-        if not views(step):
-            return True
-        shown.add(step.output)
-    return False
+def find_read(program: Program, views: Callable[[Step], object]) -> frozenset[int]:
+    """The buffers that a step of `program` reads, or what shows them."""
+    read: set[int] = set()
+    for step in reversed(program.steps):
+        if step.output in read or not views(step):
+            read.update(step.inputs)
+    return frozenset(read)
 
 
 def _bytes(nodes: Sequence[Tensor]) -> int:

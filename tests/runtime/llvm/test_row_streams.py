@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from runtime.llvm_backend.native import native_steps
+from runtime.llvm_backend.native import patterns
 from runtime.llvm_backend.rows import row_streams
 
 
@@ -14,7 +14,7 @@ from runtime.llvm_backend.rows import row_streams
 def share(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     monkeypatch.setattr(row_streams, "_SMALLEST", 0)
     monkeypatch.setattr(row_streams, "share_streamed", lambda plan: request.param)
-    monkeypatch.setattr(native_steps, "share_streamed", lambda plan: request.param)
+    monkeypatch.setattr(patterns, "share_streamed", lambda plan: request.param)
     return int(request.param)
 
 

@@ -56,6 +56,27 @@ def test_equal_layers_are_written_once(monkeypatch):
     assert written[40] == written[3]
 
 
+@pytest.mark.parametrize("turned", [False, True], ids=["dense", "strided"])
+def test_alike_steps_are_lowered_once(monkeypatch, turned):
+    made = {}
+    x, w = gc.placeholder("float32", (5, 20), name="x"), gc.placeholder("float32", (20, 20), name="w")
+    random = np.random.default_rng(0)
+    feeds = {x: random.normal(size=x.shape), w: random.normal(size=w.shape) / 9}
+    feeds = {key: value.astype(np.float32) for key, value in feeds.items()}
+    for layers in (5, 40):
+        drafted = counted(monkeypatch, native_steps.StepWriter, "_draft")
+        patterns = counted(monkeypatch, native_steps.StepWriter, "_make_patterns")
+        h = x
+        for i in range(layers):
+            scaled = gc.sin(w * (1 + i / layers))
+            h = gc.tanh(h @ (gc.transpose(scaled) if turned else scaled)) * 0.5
+        found = gc.Session(backend="llvm", threads=2).run(h, feeds)
+        meant = gc.Session(backend="numpy").run(h, feeds)
+        np.testing.assert_allclose(found, meant, atol=1e-6)
+        made[layers] = len(drafted), len(patterns)
+    assert made[40] == made[5]
+
+
 def test_bodies_of_kernels_are_not_planned(monkeypatch):
     plans = counted(monkeypatch, programs, "plan")
     x, y = tower(6, 31)
