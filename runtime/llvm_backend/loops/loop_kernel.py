@@ -21,7 +21,7 @@ from graphc.tensor import Tensor
 from graphc.types import BFLOAT16, FLOAT32, DType
 from runtime.llvm_backend.contractions.strided import see_dense
 from runtime.llvm_backend.engine.machine import host
-from runtime.llvm_backend.ir.text import Module, target_of
+from runtime.llvm_backend.ir.text import Emitter, Module, target_of
 from runtime.llvm_backend.ir.values import memory_scalar
 from runtime.llvm_backend.ir.writer import Value, Writer
 from runtime.llvm_backend.table.steptable import FAIL_TEXT
@@ -70,8 +70,8 @@ class LoopKernel:
 class LoopWriter(Writer):
     """Writes ``kernel``; pointers and sizes are asked for by name, and loaded where it begins."""
 
-    def __init__(self) -> None:
-        super().__init__(module=Module(target_of(host())))
+    def __init__(self, module: Module | None = None) -> None:
+        super().__init__(module=module or Module(target_of(host())))
         self.scratch_bytes: Size = 0
         self._slots: dict[str, Word] = {}
         self._imports: dict[str, None] = {}
@@ -118,6 +118,10 @@ class LoopWriter(Writer):
         self.module.declare("@memcpy", "declare ptr @memcpy(ptr, ptr, i64)")
         self.value(f"call ptr @memcpy(ptr {to}, ptr {source}, i64 {bytes})")
 
+    def import_copy(self) -> None:
+        """Lets functions of the module use `copy`."""
+        self._imports["memcpy"] = None
+
     def clear(self, to: str, bytes: Value) -> None:
         """Sets bytes to 0."""
         self._imports["memset"] = None
@@ -153,6 +157,13 @@ class LoopWriter(Writer):
         self._helpers["fail"] = FAIL_TEXT
         flag = self._slot("flag", Word("flag"))
         self.do(f"call void @fail(ptr {flag}, i64 {code}, i64 {value})")
+
+    def emitter(self, width: int) -> Emitter:
+        """An emitter whose lines are those of the function, in the order in which both are asked."""
+        self._count += 1
+        emitter = Emitter(self.module, width, prefix=f"e{self._count}.", label=self._label)
+        emitter.lines = self._lines
+        return emitter
 
     def mark(self) -> int:
         """The place of the next line, for `insert`."""

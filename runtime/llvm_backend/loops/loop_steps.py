@@ -12,6 +12,7 @@ from runtime.llvm_backend.loops import (
     movement_steps,
     scan_steps,
     scatter_steps,
+    selection_steps,
     sort_steps,
     source_steps,
 )
@@ -25,6 +26,7 @@ LOOPS: dict[str, Front] = {
     **movement_steps.LOOPS,
     **scan_steps.LOOPS,
     **scatter_steps.LOOPS,
+    **selection_steps.LOOPS,
     **sort_steps.LOOPS,
     **source_steps.LOOPS,
 }

@@ -1,0 +1,181 @@
+"""Sorts and selections give the bits of their meaning, zeros and NaN among them, whatever way sizes take."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import graphc as gc
+from graphc.types import as_dtype
+from runtime.llvm_backend.engine.machine import host
+
+DTYPES = [
+    *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+    *("float16", "bfloat16", "float32", "float64"),
+]
+# Around vectors, squares of them, and blocks; the last one is sorted in parts.
+LENGTHS = (0, 1, 2, 15, 16, 17, 33, 128, 129, 255, 256, 257, 1000, 4097, 8193, 20_000, 70_001)
+
+
+@pytest.fixture(autouse=True)
+def graph():
+    with gc.Graph().as_default() as opened:
+        yield opened
+
+
+def drawn(shape, dtype, seed=0):
+    """Numbers with many duplicates; of floats also infinities, zeros and NaN of both signs."""
+    rng, held = np.random.default_rng(seed), as_dtype(dtype).numpy
+    if held.kind != "f":
+        info = np.iinfo(held) if held.kind != "b" else None
+        low, high = (0, 1) if info is None else (max(info.min, -(10**6)), min(info.max, 10**6))
+        found = rng.integers(low, high, shape, endpoint=True).astype(held)
+        if info is not None:
+            found[rng.random(shape) < 0.05] = info.min
+            found[rng.random(shape) < 0.05] = info.max
+        return found
+    found = rng.standard_normal(shape).astype(held)
+    for value in (np.nan, -np.nan, np.inf, -np.inf, 0.0, -0.0, 0.5):
+        found[rng.random(shape) < 0.04] = value
+    return found
+
+
+def agree(fetches, feeds, threads=2):
+    """The same bits by both backends, without a return into Python."""
+    with gc.Session(threads=threads) as session, gc.Session(backend="numpy") as reference:
+        found, expected = session.run(fetches, feeds), reference.run(fetches, feeds)
+        for a, b in zip(found, expected, strict=True):
+            assert (a.shape, a.dtype) == (b.shape, b.dtype)
+            assert a.tobytes() == b.tobytes()
+        native = session.compile(fetches, list(feeds)).record["native"]
+        assert (native["reason"], native["returns"]) == (None, 0)
+
+
+def orders(x, axis):
+    """All sorts along an axis."""
+    return [f(x, axis, descending) for f in (gc.sort, gc.argsort) for descending in (False, True)]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_lines_of_all_lengths(dtype):
+    x = gc.placeholder(dtype, (None, "n"))
+    fetches = orders(x, 1)
+    for n in LENGTHS:
+        agree(fetches, {x: drawn((3 if n < 5000 else 1, n), dtype, n)})
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int16", "uint64", "float16", "float32", "float64"])
+def test_lines_side_by_side(dtype):
+    x, y = gc.placeholder(dtype, ("n", None)), gc.placeholder(dtype, (None, "n", 3))
+    fetches, others = orders(x, 0), orders(y, 1)
+    for n in (0, 1, 2, 15, 17, 129, 1000):
+        agree(fetches, {x: drawn((n, 1 + n % 40), dtype, n)})
+        agree(others, {y: drawn((2, n, 3), dtype, n)})
+    agree(fetches, {x: drawn((5000, 2), dtype)})
+
+
+@pytest.mark.parametrize("n", LENGTHS)
+def test_sizes_known_when_compiled(n):
+    for dtype in ("float32", "float64", "uint8"):
+        x = gc.placeholder(dtype, (2, n))
+        y = gc.placeholder(dtype, (n, 2))
+        agree([*orders(x, 1), *orders(y, 0)], {x: drawn((2, n), dtype, n), y: drawn((n, 2), dtype, n)})
+
+
+def test_operands_that_are_not_contiguous():
+    x = gc.placeholder("float32", (None, None))
+    values = drawn((600, 90), "float32")
+    fetches = [*orders(x, 0), *orders(x, 1), *orders(gc.transpose(x), 1), *gc.top_k(x, 7)]
+    agree(fetches, {x: values[::2, ::-3]})
+
+
+@pytest.mark.parametrize(
+    ("dtype", "k"),
+    [*((dtype, 7) for dtype in DTYPES), *(("float32", k) for k in (0, 1, 100, 900, 3000)), ("float64", 900)],
+)
+def test_the_largest(dtype, k):
+    x = gc.placeholder(dtype, (None, "n"))
+    fetches = list(gc.top_k(x, k))
+    for n in LENGTHS:
+        if n >= k:
+            agree(fetches, {x: drawn((3 if n < 5000 else 1, n), dtype, n)})
+    known = gc.placeholder(dtype, (2, 4000))
+    agree(list(gc.top_k(known, k)), {known: drawn((2, 4000), dtype)})
+    if k:
+        with gc.Session() as session, pytest.raises(gc.ShapeError, match="largest of only"):
+            session.run(fetches, {x: drawn((2, k - 1), dtype)})
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
+def test_lines_that_are_hard_to_select_from(dtype):
+    n, k = 150_000, 50
+    x = gc.placeholder(dtype, (1, None))
+    fetches = list(gc.top_k(x, k))
+    rising = np.arange(n).astype(dtype)[None]
+    agree(fetches, {x: rising})
+    agree(fetches, {x: rising[:, ::-1]})
+    agree(fetches, {x: np.ones((1, n), dtype)})
+    if dtype != "int32":
+        for few in (3, 49, 50, 51, 60_000):
+            some = rising.copy()
+            some[0, :: n // few] = np.nan
+            agree(fetches, {x: some})
+        agree(fetches, {x: np.full((1, n), -np.inf, dtype)})
+
+
+def test_long_lines_have_the_same_bits_for_all_threads():
+    x = gc.placeholder("float32", (None, None))
+    values = drawn((2, 300_000), "float32")
+    fetches = [*orders(x, 1), *gc.top_k(x, 20), *gc.top_k(x, 5000)]
+    bits = set()
+    for threads in (1, 2, 4):
+        with gc.Session(threads=threads) as session:
+            bits.add(b"".join(np.asarray(y).tobytes() for y in session.run(fetches, {x: values})))
+    assert len(bits) == 1
+    agree(fetches, {x: values})
+
+
+@settings(max_examples=10, deadline=None)
+@given(
+    dtype=st.sampled_from(DTYPES),
+    n=st.integers(0, 700),
+    rows=st.integers(0, 20),
+    distinct=st.integers(1, 50),
+    seed=st.integers(0, 2**31),
+)
+def test_random_lines(dtype, n, rows, distinct, seed):
+    """Few distinct elements: stability shows."""
+    pool = drawn((distinct,), dtype, seed)
+    values = pool[np.random.default_rng(seed).integers(0, distinct, (rows, n))]
+    with gc.Graph().as_default():
+        x = gc.placeholder(dtype, (None, None))
+        agree([*orders(x, 0), *orders(x, 1), *gc.top_k(x, min(n, 5))], {x: values})
+
+
+def check_all():
+    """Everything that is emitted by width."""
+    for dtype in ("float32", "float64"):
+        x = gc.placeholder(dtype, (None, None))
+        fetches = [*orders(x, 0), *orders(x, 1), *gc.top_k(x, 9)]
+        for shape in ((9, 50), (10, 9000), (2, 70_000)):
+            agree(fetches, {x: drawn(shape, dtype)})
+
+
+@pytest.mark.parametrize("level", ["x86-64-v2", "x86-64-v3"])
+def test_narrower_vectors(level):
+    if host().architecture != "x86_64" or host().vector_bytes < (32 if level[-1] == "3" else 16):
+        pytest.skip("the CPU is not of that level")
+    code = "from tests.runtime.llvm.test_sorting import *; check_all()"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "GRAPHC_CPU": level, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
