@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from graphc.errors import ArgumentError, DTypeError
 from graphc.graph import current, placed
-from graphc.location import here
+from graphc.location import Location, here
 from graphc.op import Op
 from graphc.tensor import Tensor
 from graphc.types import (
@@ -44,15 +45,20 @@ def as_tensor(value: Any, dtype: Any = None) -> Tensor:
     if isinstance(value, list | tuple) and _holds_tensor(value):
         return _stacked(value, wanted)
     array, natural = as_array(value, wanted)
-    return _constant(array, wanted or natural)
+    return _constant(array, wanted or natural, here())
 
 
-def _constant(array: np.ndarray[Any, Any], dtype: DType) -> Tensor:
-    from graphc.ops.source import _constant as constant  # ops build on this module
-
+def _constant(array: np.ndarray[Any, Any], dtype: DType, location: Location | None) -> Tensor:
     type, frame = TensorType(dtype, array.shape), current()
     attrs = {"value": array, "dtype": dtype}
-    return Tensor(constant, (), attrs, type, placed(here(), frame), None, frame.graph)
+    return Tensor(_constant_op(), (), attrs, type, placed(location, frame), None, frame.graph)
+
+
+@cache
+def _constant_op() -> Op:
+    from graphc.ops.source import _constant as constant  # ops build on this module
+
+    return constant
 
 
 def _holds_tensor(value: Any) -> bool:
@@ -205,16 +211,23 @@ def _cast(tensor: Tensor, dtype: DType) -> Tensor:
 # The operands of one op.
 
 
-def as_operands(op: Op, values: Sequence[Any]) -> tuple[Tensor, ...]:
-    """`values` as the operands of `op`, brought to one dtype where the op asks for it."""
+def as_operands(op: Op, values: Sequence[Any], location: Location | None) -> tuple[Tensor, ...]:
+    """`values` as the operands of `op`, called at `location`; brought to one dtype where it asks for it."""
     if not op.promotes:
-        return tuple(v if v.__class__ is Tensor else as_tensor(v) for v in values)
-    if len(values) == 2:  # a tensor and a number of the same or a lesser kind: by far the most frequent
-        x, y = values
-        if x.__class__ is Tensor and _takes(x, y):
-            return x, _scalar(y, x.dtype)
-        if y.__class__ is Tensor and _takes(y, x):
-            return _scalar(x, y.dtype), y
+        return tuple([v if v.__class__ is Tensor else as_tensor(v) for v in values])
+    if len(values) == 2:  # tensors of one dtype, or one and a number of no greater kind: by far the most
+        pair: list[Any] = [v.value() if v.__class__ is Variable else v for v in values]
+        values, (x, y) = pair, pair
+        if x.__class__ is Tensor:
+            if y.__class__ is Tensor:
+                if x.dtype is y.dtype:
+                    return x, y
+            elif _takes(x, y):
+                return x, _scalar(y, x.dtype, location)
+        elif y.__class__ is Tensor and _takes(y, x):
+            return _scalar(x, y.dtype, location), y
+    elif len(values) == 1 and values[0].__class__ is Tensor:
+        return tuple(values)
     if op.variadic or len(op.promotes) == len(values):
         return promoted(values)
     chosen = [i for i, name in enumerate(op.operands) if name in op.promotes]
@@ -233,10 +246,10 @@ def _takes(tensor: Tensor, number: Any) -> bool:
     return kind is int and dtype.is_integer and 0 <= number < 128
 
 
-def _scalar(number: float, dtype: DType) -> Tensor:
+def _scalar(number: float, dtype: DType, location: Location | None) -> Tensor:
     array = np.array(number, dtype.numpy)
     array.setflags(write=False)
-    return _constant(array, dtype)
+    return _constant(array, dtype, location)
 
 
 def promoted(values: Sequence[Any]) -> tuple[Tensor, ...]:

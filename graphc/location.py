@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from types import CodeType, FrameType
+from types import FrameType
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _ROOMS = tuple(os.path.join(_ROOT, room) + os.sep for room in ("graphc", "passes", "runtime"))
@@ -43,7 +43,9 @@ class Location:
 
 
 _on_behalf_of: ContextVar[Location | None] = ContextVar("on_behalf_of", default=None)
-_is_ours: dict[CodeType, bool] = {}
+_is_ours: dict[str, bool] = {}  # files
+_places: dict[tuple[str, int], Location] = {}  # lines that were asked for, which nodes share
+_MOST_PLACES = 4096
 
 
 def here() -> Location | None:
@@ -53,14 +55,21 @@ def here() -> Location | None:
         return borrowed
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        code = frame.f_code
-        ours = _is_ours.get(code)
+        file = frame.f_code.co_filename
+        ours = _is_ours.get(file)
         if ours is None:
-            ours = _is_ours[code] = code.co_filename.startswith(_OURS)
+            ours = _is_ours[file] = file.startswith(_OURS)
         if not ours:
-            return Location(code.co_filename, frame.f_lineno)
+            place = file, frame.f_lineno
+            return _places.get(place) or _placed(place)
         frame = frame.f_back
     return None
+
+
+def _placed(place: tuple[str, int]) -> Location:
+    if len(_places) >= _MOST_PLACES:
+        _places.clear()
+    return _places.setdefault(place, Location(*place))
 
 
 @contextlib.contextmanager

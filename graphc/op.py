@@ -20,6 +20,7 @@ import inspect
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from types import MappingProxyType
 from typing import Any
 
@@ -124,15 +125,13 @@ class Op:
 
         Operands may be tensors, variables, arrays, lists or numbers; `name` names the result.
         """
-        from graphc.conversion import as_operands  # conversion makes nodes, so it knows Op
-        from graphc.graph import enter
-
         if name is not None and "name" in self.defaults:  # a source, whose name is an attribute
             kwargs["name"], name = name, None
         values, attrs = self._bind(args, kwargs)
         location = here()
+        as_operands, enter = _makers()
         try:
-            inputs = as_operands(self, values)
+            inputs = as_operands(self, values, location)
             return enter(self, inputs, attrs, name, location)
         except GraphError as error:
             explain(error, self, values, location)
@@ -184,10 +183,14 @@ class Op:
         There the rule is tried on every rank (of up to three operands: on every choice of ranks; of more:
         on equal ones), and what all the ranks that it accepts agree on is known.
         """
-        if self.family == "elementwise" or all(
-            i.type.__class__ is TupleType or i.type.shape is not None for i in inputs
-        ):
+        if self.family == "elementwise":
             return self.rule(*inputs, **attrs)
+        for operand in inputs:
+            if operand.type.__class__ is not TupleType and operand.type.shape is None:
+                return self._infer_unranked(inputs, attrs)
+        return self.rule(*inputs, **attrs)
+
+    def _infer_unranked(self, inputs: Sequence[Any], attrs: Mapping[str, Any]) -> Type:
         results, failure = [], None
         unranked = {id(i) for i in inputs if i.type.__class__ is TensorType and i.type.shape is None}
         free = len(unranked) if len(unranked) <= 3 else 1
@@ -245,6 +248,14 @@ class Op:
     ) -> None:
         """Declares a tested call; operands are types such as ``"f64[3,4]"``, or arrays."""
         self.examples.append(Example(operands, attrs, domain, smooth))
+
+
+@cache
+def _makers() -> tuple[Callable[..., tuple[Tensor, ...]], Callable[..., Tensor]]:
+    from graphc.conversion import as_operands  # conversion makes nodes, so it knows Op
+    from graphc.graph import enter
+
+    return as_operands, enter
 
 
 def op(

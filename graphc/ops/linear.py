@@ -33,10 +33,12 @@ def matmul(x: Tensor, y: Tensor) -> TensorType:
         raise ShapeError(f"an operand has no axes, use * for it: {x.type} @ {y.type}")
     if sizes.meet(a[-1], b[-2] if len(b) > 1 else b[0]) is None:
         raise ShapeError(f"inner sizes differ: {x.type} @ {y.type}")
-    try:
-        batch = broadcast(TensorType(x.dtype, a[:-2]), TensorType(x.dtype, b[:-2]))
-    except ShapeError:
-        raise ShapeError(f"batch axes do not broadcast: {x.type} @ {y.type}") from None
+    batch: tuple[sizes.Size, ...] | None = ()
+    if len(a) > 2 or len(b) > 2:
+        try:
+            batch = broadcast(TensorType(x.dtype, a[:-2]), TensorType(x.dtype, b[:-2]))
+        except ShapeError:
+            raise ShapeError(f"batch axes do not broadcast: {x.type} @ {y.type}") from None
     assert batch is not None
     return TensorType(x.dtype, batch + a[-2:-1] + (b[-1:] if len(b) > 1 else ()))
 
