@@ -62,7 +62,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# Loaded when first used: what builds no graph, and the rooms above this one.
+# Loaded when first used: what itself imports this module's names, and the rooms above this one.
 _LATER = {
     **dict.fromkeys(("initializers", "losses", "nn", "random", "train"), ""),
     **dict.fromkeys(("load_graph", "save_graph"), "graphc.files"),
@@ -91,3 +91,18 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *_LATER})
+
+
+def _make_ready() -> None:
+    """Loads what sessions need, where this process is about to run graphs, as far as an import can know.
+
+    A room above that is on its way already is what imports this one: it loads what it needs, and cannot be
+    imported before it is whole. So do the commands of ``python -m graphc``.
+    """
+    import sys
+
+    if not {"passes", "runtime"} & sys.modules.keys() and getattr(sys, "argv", [])[:1] != ["-m"]:
+        import runtime.readiness
+
+
+_make_ready()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 from collections.abc import Callable
 from typing import BinaryIO
 
@@ -24,7 +23,7 @@ def write_atomically(
     """
     target = os.path.realpath(os.fspath(path))
     folder = os.path.dirname(target)
-    temporary = os.path.join(folder, f".{secrets.token_hex(8)}.tmp")
+    temporary = os.path.join(folder, f".{os.urandom(8).hex()}.tmp")
     try:
         handle = os.open(temporary, _EXCLUSIVE, 0o666)
     except OSError as error:  # which would name a file that nobody knows

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -37,7 +37,7 @@ class Graph:
         self.root: Graph = self if parent is None else parent.root
         self.is_seeded: bool = seed is not None or (parent is not None and parent.is_seeded)
         if seed is None:
-            seed = secrets.randbits(63) if parent is None else parent.seed
+            seed = int.from_bytes(os.urandom(8), "little") >> 1 if parent is None else parent.seed
         self.seed: int = seed
         self.variables: dict[str, Variable] = {}
         self.effects: list[Tensor] = []  # in order of definition; a body runs all of its own

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
-from string import ascii_letters
 
 from graphc import ops
 from graphc.function import Function, rebuild, topological, with_inputs
 from graphc.graph import graph_frame
 from graphc.location import on_behalf_of
 from graphc.ops.contraction import _einsum as einsum
-from graphc.ops.equation import split
+from graphc.ops.equation import LETTERS, split
 from graphc.ops.loop import Parts, loop
 from graphc.ops.state import pick
 from graphc.tensor import Tensor
@@ -155,7 +154,7 @@ def _total(share: _Share, factors: list[Tensor], varying: set[Tensor]) -> Tensor
         kept = share.node.attrs["keepdims"]
         summed = ops.sum(factors[0], axis=axes, keepdims=kept) if axes else factors[0]
         return ops.sum(summed, axis=0)
-    step = next(x for x in ascii_letters if x not in share.equation)
+    step = next(x for x in LETTERS if x not in share.equation)
     terms, output = split(share.equation)
     pairs = zip(terms, share.node.inputs, strict=True)
     spelled = ",".join(step + term if x in varying else term for term, x in pairs)

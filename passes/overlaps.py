@@ -18,13 +18,12 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import gcd
-from string import ascii_letters
 from typing import Any
 
 from graphc import ops
 from graphc.conversion import as_tensor
 from graphc.function import Function
-from graphc.ops.equation import ELLIPSIS, split
+from graphc.ops.equation import ELLIPSIS, LETTERS, split
 from graphc.sizes import Size, product
 from graphc.tensor import Tensor
 from graphc.types import BFLOAT16, BOOL, FLOAT32, FLOAT64
@@ -152,9 +151,9 @@ def overlap_of_cells(match: Match) -> Tensor | None:
     axes, last = list(attrs["axes"]), max(attrs["axes"]) + 1
     places = [last + i for i in range(len(axes))]
     phases = _all_phases(attrs, [x.result.sizes[place] for place in places])
-    if phases is None or not _is_number(x) or len(x.result.sizes) > len(ascii_letters):
+    if phases is None or not _is_number(x) or len(x.result.sizes) > len(LETTERS):
         return None
-    letters = ascii_letters[: len(x.result.sizes)]
+    letters = LETTERS[: len(x.result.sizes)]
     order = sorted(range(len(axes)), key=axes.__getitem__)
     twice = letters[:last] + "".join(letters[places[k]] for k in order) + letters[last:]
     result = letters[:last] + letters[last + len(axes) :]

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from string import ascii_letters
 
 from graphc import ops
 from graphc.errors import GraphError
-from graphc.ops.equation import Label, label, measure, order, split
+from graphc.ops.equation import LETTERS, Label, label, measure, order, split
 from graphc.sizes import Size
 from graphc.tensor import Tensor
 from graphc.types import TensorType
@@ -68,7 +67,7 @@ def _equation(node: Tensor) -> str:
 
 def _names(extents: Sequence[Label] | dict[Label, Size]) -> dict[Label, str] | None:
     """A letter for each label: letters keep theirs, those under the ellipsis take the first that are free."""
-    free = iter([letter for letter in ascii_letters if letter not in extents])
+    free = iter([letter for letter in LETTERS if letter not in extents])
     names = {at: at if isinstance(at, str) else next(free, "") for at in extents}
     return names if all(names.values()) else None
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,6 @@ from passes.optimization import as_request
 from passes.target import Target
 
 Pathlike = str | os.PathLike[str]
-_serial = itertools.count()
 
 _FOR_GRAPHS = (".gir", ".dot", ".svg")
 _FOR_RECORDS = (".json", ".html", ".trace.json")
@@ -163,26 +161,3 @@ def _graph_of(fetches: Any, suffix: str) -> Function:
     if isinstance(fetches, Mapping) and "stages" in fetches and "format" in fetches:
         raise ArgumentError(f"dump: a record is written as {', '.join(_FOR_RECORDS)}, not as {suffix}")
     return as_function(fetches)
-
-
-def dumper() -> Callable[[str, Function], None] | None:
-    """What writes ``<process>-<executable>-<number>-<pass>.gir`` files; None where nothing is asked for."""
-    folder = os.environ.get("GRAPHC_DUMP")
-    if not folder:
-        return None
-    os.makedirs(folder, exist_ok=True)
-    begin = f"{os.getpid()}-{next(_serial):03d}"
-    numbers = itertools.count()
-    last: list[Function] = []
-
-    def dump(name: str, function: Function) -> None:
-        from graphc.text import show  # only needed where texts are asked for
-
-        if last and last[0] is function:
-            return
-        last[:] = [function]
-        path = os.path.join(folder, f"{begin}-{next(numbers):02d}-{name}.gir")
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(show(function))
-
-    return dump

@@ -24,11 +24,11 @@ from passes.program import Check, Program, plan
 from passes.stages import is_heard, listening, stage
 from passes.target import Target
 from runtime.backend import Array, Backend, Whole
-from runtime.dumping import dumper
 from runtime.execution import BoundProgram, BoundStep, bind, programs_of, spell
 from runtime.failure import operand_names
 from runtime.feeds import label, misfit
 from runtime.footprint import held_bytes, known_sizes
+from runtime.pass_files import dumper
 from runtime.regions import Run
 
 Sizes = dict[Symbol, int]

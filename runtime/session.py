@@ -19,7 +19,6 @@ from graphc.variable import Variable
 from passes.running import Pass, choose_pipeline, choose_verify
 from passes.target import PLAIN, Target
 from runtime.backend import BACKENDS, Array, choose_backend, choose_threads
-from runtime.checkpoint import Checkpoint, choose_variables, read_checkpoint, write_checkpoint
 from runtime.committed import EMPTY, State
 from runtime.counting import Counter
 from runtime.direct import ShortWay, give_away, run_whole, short_way, take, way_key
@@ -93,14 +92,12 @@ class Session:
             memory_budget=memory_budget,
         )
         self._compilation = choose_compilation(machine, target, bool(check_numerics), tiered)
-        self._budget = memory_budget
         self._seed, self._seed_is_given = (seed or 0) & _SEED_MASK, seed is not None
-        self._state = EMPTY
+        self._state, self._budget = EMPTY, memory_budget
         self._light_runs = 0  # those that changed no variable
         self._native_runs = Counter()  # of these, those that went the shortest way
         self._ways: dict[Hashable, ShortWay] = {}  # the shortest ways of `run`
-        self._closed = False
-        self._entered = threading.local()
+        self._closed, self._entered = False, threading.local()
         self._reads = Reads(self.graph)
         self._renew_locks()
         _sessions.add(self)
@@ -196,9 +193,8 @@ class Session:
         wanted = resolve_fetches(self.graph, fetches, self._reads)
         if isinstance(feeds, Mapping):
             fed = resolve_feeds(self.graph, feeds)
-            arrays = convert_all(fed)
             variables, _ = override(self._state.variables, fed)
-            return self._compilation.find(wanted.tensors, fed.tensors, arrays, variables)[0]
+            return self._compilation.find(wanted.tensors, fed.tensors, convert_all(fed), variables)[0]
         tensors = tuple(t for t in feedables(self.graph, feeds) if isinstance(t, Tensor))
         return self._compilation.general(wanted.tensors, tensors)
 
@@ -324,6 +320,8 @@ class Session:
 
         Raises: ArgumentError for another suffix; OSError.
         """
+        from runtime.checkpoint import Checkpoint, write_checkpoint  # with zipfile: loaded by those who save
+
         self._refuse_closed()
         state = self._state
         types = {name: self.graph.variables[name].dtype for name in state.variables}
@@ -342,6 +340,8 @@ class Session:
         Raises: FormatError for a damaged or foreign file, missing names, other shapes or dtypes;
         ArgumentError, UnknownNameError, OSError.
         """
+        from runtime.checkpoint import choose_variables, read_checkpoint  # as above
+
         self._refuse_closed()
         chosen = choose_variables(self.graph, variables)
         found = read_checkpoint(path, {v.name: v.type for v in chosen})

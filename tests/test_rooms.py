@@ -94,7 +94,7 @@ def test_building_a_graph_loads_neither_llvmlite_nor_networkx():
 
     code = (
         "import sys, graphc as gc; gc.exp(gc.placeholder('float32', (2,)));"
-        "print([m for m in ('llvmlite', 'networkx', 'runtime', 'passes') if m in sys.modules])"
+        "print([m for m in ('llvmlite', 'networkx') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "[]"

@@ -12,6 +12,7 @@ from graphc.types import TensorType
 # An axis bears a letter, or, under the ellipsis, its number from the right: -1, -2, ...
 Label = str | int
 ELLIPSIS = "..."
+LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 def parse_equation(equation: object, count: int) -> tuple[list[str], str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import platform
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -104,7 +103,7 @@ def _level(name: str) -> Machine:
     width, registers = _LEVELS[name]
     l1, l2, l3 = _CACHES
     return Machine(
-        architecture=_architecture(),
+        architecture=architecture(),
         level=name,
         identity=_identify(name),
         vector_bytes=width,
@@ -130,10 +129,10 @@ def as_probed() -> Machine:
 
 def as_told(path: str = "/proc/cpuinfo") -> Machine | None:
     """This machine as its system describes it; None where it does not, or is not known to be right."""
-    if not sys.platform.startswith("linux") or _architecture() != "x86_64":
+    if not sys.platform.startswith("linux") or architecture() != "x86_64":
         return None
     try:
-        with open(path, encoding="ascii", errors="replace") as file:
+        with open(path, encoding="utf-8", errors="replace") as file:
             lines = dict(_first_processor(iter(file.readline, "")))
         family, model = int(lines["cpu family"]), int(lines["model"])
         flags = lines["flags"].split()
@@ -158,12 +157,12 @@ def _machine(cpu: str, features: Mapping[str, bool], identity: str) -> Machine:
     def has(name: str) -> bool:
         return bool(features.get(name))
 
-    architecture = _architecture()
-    arm = architecture == "aarch64"
+    kind = architecture()
+    arm = kind == "aarch64"
     width = VECTOR_BYTES.get(cpu) or next((width for name, width in _WIDEST if has(name)), 16)
     l1, l2, l3 = cache_sizes()
     return Machine(
-        architecture=architecture,
+        architecture=kind,
         level="",
         identity=identity,
         vector_bytes=width,
@@ -181,9 +180,15 @@ def _machine(cpu: str, features: Mapping[str, bool], identity: str) -> Machine:
     )
 
 
-def _architecture() -> str:
-    name = os.uname().machine if hasattr(os, "uname") else platform.machine()
-    return {"amd64": "x86_64", "arm64": "aarch64"}.get(name.lower(), name.lower())
+def architecture() -> str:
+    """The kind of CPU that this system is for: ``"x86_64"``, ``"aarch64"``."""
+    if hasattr(os, "uname"):
+        name = os.uname().machine.lower()
+    else:
+        import platform  # on Windows only: it takes a millisecond
+
+        name = platform.machine().lower()
+    return {"amd64": "x86_64", "arm64": "aarch64"}.get(name, name)
 
 
 def _identify(*parts: str) -> str:
@@ -195,7 +200,7 @@ def _identify(*parts: str) -> str:
     core = getattr(np, "_core", None)
     seen = getattr(getattr(core, "_multiarray_umath", None), "__cpu_features__", {})
     can = sorted(name for name in seen if seen[name])
-    text = "\n".join((sys.platform, _architecture(), llvm.version(), *parts, "", *can))
+    text = "\n".join((sys.platform, architecture(), llvm.version(), *parts, "", *can))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -245,7 +250,7 @@ def _sysfs_caches() -> dict[int, int]:
 
 
 def _first_line(path: str) -> str:
-    with open(path, encoding="ascii") as file:
+    with open(path, encoding="utf-8") as file:
         return file.readline().strip()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-import platform
 import struct
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -12,6 +11,7 @@ from functools import cache
 from typing import Any
 
 from runtime.llvm_backend.engine.linking import PAGE, Code, UnlinkableError
+from runtime.llvm_backend.engine.machine import architecture
 
 _WORD = struct.Struct("<Q")
 
@@ -19,7 +19,7 @@ _WORD = struct.Struct("<Q")
 @cache
 def can_map() -> bool:
     """Whether objects of this system are of the kind that is linked here: ELF for x86-64."""
-    words = platform.machine() == "x86_64" and ctypes.sizeof(ctypes.c_void_p) == 8
+    words = architecture() == "x86_64" and ctypes.sizeof(ctypes.c_void_p) == 8
     return words and sys.platform.startswith("linux") and mmap.PAGESIZE == PAGE
 
 

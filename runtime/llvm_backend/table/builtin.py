@@ -7,9 +7,7 @@ executable has a builtin of its own, which is that code with other tables.
 from __future__ import annotations
 
 import ctypes
-import platform
 import sys
-import sysconfig
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -50,9 +48,9 @@ def find_trouble() -> str:
 
     The layout of ndarrays is not promised to anybody, so it is looked at before it is relied on.
     """
-    if platform.python_implementation() != "CPython":
+    if sys.implementation.name != "cpython":
         return "the interpreter is not CPython"
-    if sysconfig.get_config_var("Py_GIL_DISABLED"):
+    if "free-threading" in sys.version:
         return "the interpreter has no GIL"
     if ctypes.sizeof(ctypes.c_void_p) != 8 or sys.byteorder != "little":
         return "the machine does not have little-endian words of 8 bytes"

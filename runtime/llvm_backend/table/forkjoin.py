@@ -17,12 +17,11 @@ A caller that finds the pool at work, perhaps its own, runs its chunks alone.
 from __future__ import annotations
 
 import ctypes
-import platform
 import sys
 from collections.abc import Mapping
 from typing import Any
 
-from runtime.llvm_backend.engine.machine import host
+from runtime.llvm_backend.engine.machine import architecture, host
 from runtime.llvm_backend.engine.objects import Module
 from runtime.llvm_backend.table.polling import address_of, clock_imports, due_text
 
@@ -42,7 +41,7 @@ _WAIT, _WAKE = 128, 129  # FUTEX_WAIT and FUTEX_WAKE, private to the process: li
 
 def workers_can_be() -> bool:
     """Whether this system has what workers sleep on; where it has not, all runs on the calling thread."""
-    return sys.platform.startswith("linux") and platform.machine() in _FUTEX
+    return sys.platform.startswith("linux") and architecture() in _FUTEX
 
 
 _ALONE = """
@@ -280,7 +279,7 @@ def fork_module() -> Module:
         "WORKERS": WORKERS,
         "SPIN": SPIN,
         "pause": pause,
-        "futex": _FUTEX[platform.machine()],
+        "futex": _FUTEX[architecture()],
         "wait": _WAIT,
         "wake": _WAKE,
         "most": MOST_CHUNKS,

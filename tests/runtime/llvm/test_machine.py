@@ -27,7 +27,7 @@ AVX512 = "avx512f avx512bw avx512vl avx512_vnni"
 @pytest.fixture
 def told(tmp_path, monkeypatch):
     """The machine that a description is of, on Linux on x86-64 wherever this runs."""
-    monkeypatch.setattr("runtime.llvm_backend.engine.machine._architecture", lambda: "x86_64")
+    monkeypatch.setattr("runtime.llvm_backend.engine.machine.architecture", lambda: "x86_64")
     monkeypatch.setattr(sys, "platform", "linux")
 
     def read(text):

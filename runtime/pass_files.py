@@ -1,0 +1,34 @@
+"""Pass files: what each pass made of a function, as text in the folder that GRAPHC_DUMP names."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable
+
+from graphc.function import Function
+
+_serial = itertools.count()
+
+
+def dumper() -> Callable[[str, Function], None] | None:
+    """What writes ``<process>-<executable>-<number>-<pass>.gir`` files; None where nothing is asked for."""
+    folder = os.environ.get("GRAPHC_DUMP")
+    if not folder:
+        return None
+    os.makedirs(folder, exist_ok=True)
+    begin = f"{os.getpid()}-{next(_serial):03d}"
+    numbers = itertools.count()
+    last: list[Function] = []
+
+    def dump(name: str, function: Function) -> None:
+        from graphc.text import show  # only needed where texts are asked for
+
+        if last and last[0] is function:
+            return
+        last[:] = [function]
+        path = os.path.join(folder, f"{begin}-{next(numbers):02d}-{name}.gir")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(show(function))
+
+    return dump

@@ -1,0 +1,15 @@
+"""Readiness: loads what sessions on the default backend and their graphs need, all but LLVM's library.
+
+To load it takes as long as to compile a small graph. It is loaded with graphc, so that no first run waits
+for it (docs/decisions/0012).
+"""
+
+from __future__ import annotations
+
+import graphc.initializers
+import graphc.losses
+import graphc.nn
+import graphc.train  # noqa: F401  all of them for their effect
+import runtime.llvm_backend.backend
+import runtime.llvm_backend.native.program
+import runtime.session  # noqa: F401  as above
