@@ -1,7 +1,7 @@
 """Fusion: elementwise ops, and reductions of rows among them, that one kernel can compute together.
 
 What is fused shares its *rows*: all axes but the last are walked once, and within a row run loops over
-the last axis with reductions between them. So a softmax, a layer normalisation or a chain of
+the last axis with reductions between them. So a softmax, a layer normalisation, a cross-entropy or a chain of
 elementwise ops is one node each. Before that, contractions take what `epilogues` says.
 
 A node that is not fused with an operand has a typed reason in the record: ``op`` (the backend has no
@@ -30,9 +30,12 @@ from passes.rewrite import map_bodies
 from passes.target import PLAIN, Target
 
 MOST_NODES = 48  # of one kernel: beyond, values no longer fit the registers and compiling slows down
-REDUCTIONS = frozenset(OPS[name] for name in ("sum", "max", "min", "mean", "prod", "any", "all"))
+REDUCTIONS = frozenset(OPS[name] for name in ("sum", "max", "min", "mean", "prod", "any", "all", "logsumexp"))
+PICK, PUT = OPS["pick_class"], OPS["put_class"]  # one element of each row, by a label
 _VIEWS = frozenset(OPS[name] for name in ("reshape", "broadcast_to", "expand_dims", "squeeze"))
+_BROADCAST = OPS["broadcast_to"]
 _PART = OPS["strided_slice"]
+_SHORT = 8  # elements of a row that are no more work than a number or two that it needs
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,7 @@ def fuse(function: Function, target: Target = PLAIN) -> Function:
 def _rows(nodes: Sequence[Tensor], function: Function, target: Target) -> dict[Tensor, Rows]:
     """What each node that can be fused walks."""
     rows: dict[Tensor, Rows] = {}
+    loose: set[Tensor] = set()  # those that nothing yet ties to the rows they walk
     given = set(function.inputs)
     for node in nodes:
         if node in given or node.op.name not in target.fusible or not isinstance(node.type, TensorType):
@@ -76,6 +80,9 @@ def _rows(nodes: Sequence[Tensor], function: Function, target: Target) -> dict[T
         found = _rows_of(node, rows)
         if found is not None:
             rows[node] = found
+        if _is_loose(node, rows, loose):
+            loose.add(node)
+    _follow_users(nodes, rows, loose)
     return rows
 
 
@@ -83,11 +90,13 @@ def _rows_of(node: Tensor, rows: dict[Tensor, Rows]) -> Rows | None:
     shape = node.result.shape
     if shape is None:
         return None
-    if node.op in REDUCTIONS:
+    if node.op in REDUCTIONS or node.op is PICK:
         reduced = node.inputs[0].result.sizes
-        if node.attrs["axis"] != (len(reduced) - 1,) or not reduced:
+        if not reduced or node.attrs.get("axis", (len(reduced) - 1,)) != (len(reduced) - 1,):
             return None
         return Rows(reduced[:-1], reduced[-1])
+    if node.op is PUT:
+        return _own(shape)
     if node.op is _PART:
         return _own(shape) if takes_part(node) else None
     for operand in node.inputs:  # one value a row, where an operand is
@@ -97,8 +106,43 @@ def _rows_of(node: Tensor, rows: dict[Tensor, Rows]) -> Rows | None:
                 return None  # a row of one element is no number: loops come after numbers
             return walked
     if node.op in _VIEWS:
-        return None if node.op is not OPS["broadcast_to"] or not shape else _own(shape)
+        return None if node.op is not _BROADCAST or not shape else _own(shape)
     return _own(shape)
+
+
+def _is_loose(node: Tensor, rows: dict[Tensor, Rows], loose: set[Tensor]) -> bool:
+    if node.op not in _VIEWS and node.op.family != "elementwise":
+        return False
+    return all(x in loose or x not in rows or rows[x] != rows.get(node) for x in node.inputs)
+
+
+def _follow_users(nodes: Sequence[Tensor], rows: dict[Tensor, Rows], loose: set[Tensor]) -> None:
+    """Loose nodes that give one number a row to what all walks the same rows are computed in those.
+
+    So are the slopes that come in backwards, and labels. Views come along with what they show.
+    """
+    wanted: dict[Tensor, Rows | None] = {}
+    moved: list[Tensor] = []
+    for node in reversed(nodes):
+        walked = wanted.get(node)
+        if walked is not None and node in loose and rows.get(node) != walked:
+            rows[node] = walked
+            moved.append(node)
+        walked = rows.get(node)
+        for operand in node.inputs:
+            own = walked if walked is not None and _is_number(operand, node, walked) else None
+            wanted[operand] = own if wanted.get(operand, own) == own else None
+    for node in reversed(moved):
+        if node.op in _VIEWS and node.op is not _BROADCAST and rows.get(node.inputs[0]) != rows[node]:
+            del rows[node]  # of something that is there before
+
+
+def _is_number(operand: Tensor, node: Tensor, rows: Rows) -> bool:
+    """Whether `operand` is one number for each of many `rows`, long enough to compute it on the way."""
+    if all(size == 1 for size in rows.outer) or (isinstance(rows.inner, int) and rows.inner < _SHORT):
+        return False
+    of_rows = operand.result.shape in ((*rows.outer, 1), rows.outer)
+    return of_rows and _lines_up(operand, node, rows)
 
 
 def takes_part(node: Tensor) -> bool:
@@ -186,17 +230,20 @@ def _refuse_across(group: Sequence[Tensor]) -> None:
 
 
 def _is_joined(operand: Tensor, node: Tensor, rows: dict[Tensor, Rows]) -> bool:
-    """Whether both walk the same rows, and a value a row of `operand` meets its own row in `node`.
+    """Whether both walk the same rows, and a value a row of `operand` meets its own row in `node`."""
+    walked = rows.get(operand)
+    return walked is not None and walked == rows.get(node) and _lines_up(operand, node, walked)
+
+
+def _lines_up(operand: Tensor, node: Tensor, rows: Rows) -> bool:
+    """Whether a value a row of `operand`, if it is one, meets its own row in `node`.
 
     A value of shape `outer` lines up with the last axes of a whole row's, as broadcasting does: with
-    other rows than its own, unless a view gave it a last axis of one element.
+    other rows than its own, unless a view gave it a last axis of one element. Labels have their own rows.
     """
-    walked = rows.get(operand)
-    if walked is None or walked != rows.get(node):
-        return False
-    shape = operand.result.shape
-    lines_up = shape != walked.outer or not walked.outer or walked.inner == 1
-    return lines_up or node.result.shape in (walked.outer, (*walked.outer, 1))
+    if node.op is PUT or operand.result.shape != rows.outer or not rows.outer or rows.inner == 1:
+        return True
+    return node.result.shape in (rows.outer, (*rows.outer, 1))
 
 
 def _stages(nodes: Sequence[Tensor], function: Function, rows: dict[Tensor, Rows]) -> dict[Tensor, int]:

@@ -51,7 +51,7 @@ from graphc.ops.gamma import digamma, lgamma, polygamma
 from graphc.ops.gathering import boolean_mask, gather, gather_nd, take, take_along_axis
 from graphc.ops.indexing import index
 from graphc.ops.joining import concat, roll, split, stack, tile, unstack
-from graphc.ops.label import pick_class
+from graphc.ops.label import pick_class, put_class
 from graphc.ops.linear import matmul, orthogonal_factor, tensordot
 from graphc.ops.marker import gradient_request, gradients, stop_gradient
 from graphc.ops.movement import (

@@ -171,7 +171,7 @@ class LlvmBackend:
         key = structure_key(node.attrs["body"]), rows, given
         found = _kernels.get(key)
         if found is None:
-            plan = plan_rows(node)
+            plan = plan_rows(node, whole=self._looks)
             text = None if plan is None else _written(key, plan)
             if plan is None or text is None:
                 return None

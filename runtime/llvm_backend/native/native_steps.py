@@ -50,7 +50,6 @@ from runtime.llvm_backend.native.places import Place
 from runtime.llvm_backend.native.python_steps import PythonStep, Turn
 from runtime.llvm_backend.rows.column_steps import columns_of
 from runtime.llvm_backend.rows.numerics import PART, find_checks, write_check
-from runtime.llvm_backend.rows.row_steps import reduces
 from runtime.llvm_backend.rows.row_streams import find_read
 from runtime.llvm_backend.table.blocks import block_function
 from runtime.llvm_backend.table.polling import c_library
@@ -153,7 +152,7 @@ class StepWriter:
     def _draft(self, step: Step, bound: BoundStep) -> Draft:
         node, kernel = step.node, bound.kernel
         if isinstance(kernel, RowKernel):
-            if reduces(kernel.plan) and kernel.plan.inner == 0:
+            if kernel.plan.has_choices and kernel.plan.inner == 0:
                 return Draft(PYTHON)
             return self._drafted(self._module(kernel.text, kernel.functions, kernel), kernel)
         number = fill_of(node)

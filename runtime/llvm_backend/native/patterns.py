@@ -15,7 +15,7 @@ from runtime.llvm_backend.backend import RowKernel
 from runtime.llvm_backend.contractions.kernel import Kernel
 from runtime.llvm_backend.loops.loop_kernel import LoopKernel
 from runtime.llvm_backend.rows.row_kernel import share_word
-from runtime.llvm_backend.rows.row_steps import cut_rows, reduces
+from runtime.llvm_backend.rows.row_steps import cut_rows
 from runtime.llvm_backend.rows.row_streams import share_streamed, streamed_results
 
 Addresses = Mapping[str, int]  # of a module's functions
@@ -82,7 +82,7 @@ def rows_pattern(kernel: RowKernel, addresses: Addresses, in_loop: bool) -> Patt
     made.results += [(5 + inputs + part, part) for part in range(results)]
     for i, size in enumerate(plan.outer if len(plan.outer) > 1 else ()):
         made.fill(5 + inputs + results + i, size)
-    if reduces(plan):
+    if plan.has_choices:
         made.positive = (plan.inner,)
     first, *rest = (addresses[name] for name in kernel.functions)
     made.runs = [(first, made.count(cut.chunks)), *((finish, -1) for finish in rest)]

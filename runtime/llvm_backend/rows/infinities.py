@@ -22,6 +22,7 @@ _MOVES = frozenset(("reshape", "transpose", "expand_dims", "squeeze", "broadcast
 _MOVES |= frozenset(
     ("identity", "strided_slice", "gather", "after", "cast", "max", "min", "maximum", "minimum")
 )
+_MOVES |= frozenset(("pick_class", "put_class"))
 _NO_LOW = frozenset(("exp", "expm1", "softplus", "relu"))  # finite where the operand is -inf
 _BOUNDED = frozenset(("tanh", "sigmoid", "erf", "erfc", "atan", "sign"))
 

@@ -40,7 +40,9 @@ _HARMLESS |= frozenset(("where", "maximum", "minimum", "clip", "relu", "max", "m
 _HARMLESS |= frozenset(("erf", "erfc", "pick", "after", "group", "assign", "check", "print", "iota"))
 _HARMLESS |= frozenset(("strided_slice", "embed", "filled_like", "ensure_shape", "gather", "gather_nd"))
 _HARMLESS |= frozenset(("take_along_axis", "pick_class", "windows", "run_state", "random_uniform", "sort"))
-_HARMLESS |= frozenset(("scatter_update", "scatter_along_axis", "top_k", "constant", "variable", "extent"))
+_HARMLESS |= frozenset(
+    ("put_class", "scatter_update", "scatter_along_axis", "top_k", "constant", "variable", "extent")
+)
 
 _WITH_BODIES = ("fused", "cond", "loop")  # they are looked into
 

@@ -28,6 +28,7 @@ from passes.fusion import REDUCTIONS
 from runtime.llvm_backend.ir.scalars import has_code
 from runtime.llvm_backend.ir.text import Module, Target
 from runtime.llvm_backend.rows.numerics import Looks
+from runtime.llvm_backend.rows.row_labels import BY_LABELS
 from runtime.llvm_backend.rows.row_parts import PartWriter
 from runtime.llvm_backend.rows.row_plan import VIEWS, RowPlan
 from runtime.llvm_backend.rows.row_streams import streamed_results, write_choice
@@ -39,7 +40,7 @@ def fusible_ops() -> frozenset[str]:
     from graphc.op import OPS  # asked once, when a session is made
 
     code = frozenset(name for name, op in OPS.items() if op.family == "elementwise" and has_code(name))
-    return code | VIEWS | {op.name for op in REDUCTIONS}
+    return code | VIEWS | BY_LABELS | {op.name for op in REDUCTIONS}
 
 
 def write_rows(plan: RowPlan, target: Target, looks: Looks = MappingProxyType({})) -> str | None:
@@ -70,4 +71,4 @@ def share_word(plan: RowPlan) -> int:
 
 
 def _has_code(node: Tensor) -> bool:
-    return node.op in REDUCTIONS or has_code(node.op.name)
+    return node.op in REDUCTIONS or node.op.name in BY_LABELS or has_code(node.op.name)

@@ -3,7 +3,8 @@
 A kernel walks rows along the outer sizes, and each row in *phases*: loops over the inner size, with
 reductions at their ends. A value of a whole row belongs to the phase after the last reduction that it
 depends on; one that a later phase reads again is kept in scratch memory, one row of it at a time. A
-value of one number a row is computed between the loops.
+value of one number a row is computed between the loops. The element of a row that a label picks is such a
+number: it is computed by itself, so what is only picked from is in no loop.
 """
 
 from __future__ import annotations
@@ -16,12 +17,15 @@ from graphc.function import Function
 from graphc.sizes import Size
 from graphc.tensor import Tensor
 from graphc.types import TupleType
-from passes.fusion import REDUCTIONS, takes_part
+from passes.failure import may_fail
+from passes.fusion import PICK, PUT, REDUCTIONS, takes_part
+from runtime.llvm_backend.rows.row_bodies import open_reductions
 
 VIEWS = frozenset(("reshape", "broadcast_to", "expand_dims", "squeeze", "strided_slice"))
 CHEAP = frozenset(  # an instruction or two
     ("add", "sub", "mul", "neg", "abs", "square", "maximum", "minimum", "relu", "where", "cast", "identity")
 )
+CHEAP |= {PUT.name}
 PART = 1 << 16  # elements of a part of a row that is split
 
 
@@ -62,7 +66,7 @@ class RowPlan:
     """What a kernel reads, computes and writes.
 
     Attributes:
-        body: the fused body.
+        body: the fused body, its reductions opened.
         outer: the sizes that rows run along, neighbours merged where all accesses allow it.
         groups: which of the node's first sizes each of `outer` is the product of.
         inner: the length of a row.
@@ -71,6 +75,7 @@ class RowPlan:
         writes: how each output lies.
         kept: values of a row that a later phase reads again, other than outputs.
         source: what each view in the body shows, but for those that are results: they are copied.
+        picked_from: values of a row of which only elements are computed, those that labels pick.
     """
 
     body: Function
@@ -82,6 +87,7 @@ class RowPlan:
     writes: tuple[Access, ...]
     kept: tuple[Tensor, ...]
     source: Mapping[Tensor, Tensor]
+    picked_from: frozenset[Tensor] = frozenset()
 
     @property
     def is_flat(self) -> bool:
@@ -104,13 +110,32 @@ class RowPlan:
         return not isinstance(self.inner, int) or self.inner > 2 * PART
 
     def is_row(self, node: Tensor) -> bool:
-        """Whether `node` of the body holds a number for every element of a row."""
+        """Whether a loop computes a number of `node` for every element of a row."""
         return any(node in phase.vectors for phase in self.phases)
 
+    def spans(self, node: Tensor) -> bool:
+        """Whether `node` stands for a number for every element of a row, computed or not."""
+        return node in self.picked_from or self.is_row(node)
 
-def plan_rows(node: Tensor) -> RowPlan | None:
-    """The plan of a `fused` node, or None where an operand lies across its rows."""
-    body: Function = node.attrs["body"]
+    @property
+    def has_loops(self) -> bool:
+        """Whether any row is walked."""
+        return any(phase.vectors or phase.reductions for phase in self.phases)
+
+    @property
+    def has_choices(self) -> bool:
+        """Whether a row without elements is a case of its own."""
+        return any(
+            phase.reductions or any(node.op is PICK for node in phase.numbers) for phase in self.phases
+        )
+
+
+def plan_rows(node: Tensor, whole: bool = False) -> RowPlan | None:
+    """The plan of a `fused` node, or None where an operand lies across its rows.
+
+    With `whole`, all elements are computed of what is only picked from.
+    """
+    body = open_reductions(node.attrs["body"])
     *outer, inner = node.attrs["rows"]
     frame = _Frame(tuple(outer), inner)
     given = set(body.inputs)
@@ -129,7 +154,7 @@ def plan_rows(node: Tensor) -> RowPlan | None:
             source[each] = source.get(below, below)
         for i, operand in enumerate(each.inputs):
             if operand in given:
-                access = frame.access(operand, operand if each.op in REDUCTIONS else each)
+                access = frame.access_by(each, i)
                 if access is None:
                     return None
                 reads[each, i] = access
@@ -138,11 +163,12 @@ def plan_rows(node: Tensor) -> RowPlan | None:
         return None
     if any(frame.is_row(view) != frame.is_row(source[view]) for view in source if source[view] not in given):
         return None  # rows of one element, seen without that axis
-    phases = _phases(inside, given, frame)
+    left_out = frozenset() if whole else _only_picked(inside, results, frame)
+    phases = _phases(inside, given, frame, left_out)
     kept = _kept(phases, source)
-    whole = tuple(access for access in writes if access is not None)
+    known = tuple(access for access in writes if access is not None)
     groups = tuple((i,) for i in range(len(outer)))
-    return _merged(RowPlan(body, tuple(outer), groups, inner, phases, reads, whole, kept, source))
+    return _merged(RowPlan(body, tuple(outer), groups, inner, phases, reads, known, kept, source, left_out))
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +181,23 @@ class _Frame:
         return node.result.sizes == (*self.outer, self.inner) and (
             node.op not in REDUCTIONS or node.result.sizes != (*self.outer, 1)
         )
+
+    def access_by(self, user: Tensor, i: int) -> Access | None:
+        """How operand number i of `user`, an input of the body, lies."""
+        operand = user.inputs[i]
+        if user.op is PUT or (user.op is PICK and i == 1):
+            return self._number
+        if user.op in REDUCTIONS or user.op is PICK:
+            return self.access(operand, operand)
+        numbers = (self.outer, (*self.outer, 1))
+        if user.op.name in VIEWS and operand.result.sizes in numbers and user.result.sizes in numbers:
+            return self._number
+        return self.access(operand, user)
+
+    @property
+    def _number(self) -> Access:
+        """One number a row."""
+        return Access(tuple(size != 1 for size in self.outer), False)
 
     def access(self, operand: Tensor, user: Tensor) -> Access | None:
         """How `operand` lies in the rows of `user`, to whose last axes its own line up."""
@@ -184,7 +227,9 @@ def _without_ones(sizes: tuple[Size, ...]) -> tuple[Size, ...]:
     return tuple(size for size in sizes if size != 1)
 
 
-def _phases(inside: Sequence[Tensor], given: set[Tensor], frame: _Frame) -> tuple[Phase, ...]:
+def _phases(
+    inside: Sequence[Tensor], given: set[Tensor], frame: _Frame, left_out: frozenset[Tensor]
+) -> tuple[Phase, ...]:
     """The nodes by how many reductions they come after."""
     depth: dict[Tensor, int] = dict.fromkeys(given, 0)
     vectors: dict[int, list[Tensor]] = {}
@@ -197,7 +242,8 @@ def _phases(inside: Sequence[Tensor], given: set[Tensor], frame: _Frame) -> tupl
             reductions.setdefault(below, []).append(node)
         elif frame.is_row(node):
             depth[node] = below
-            vectors.setdefault(below, []).append(node)
+            if node not in left_out:
+                vectors.setdefault(below, []).append(node)
         else:
             depth[node] = below
             numbers.setdefault(below - 1, []).append(node)
@@ -207,6 +253,18 @@ def _phases(inside: Sequence[Tensor], given: set[Tensor], frame: _Frame) -> tupl
         Phase(*(tuple(table.get(p, ())) for table in (vectors, reductions, numbers)))
         for p in range(first, last + 1)
     )
+
+
+def _only_picked(inside: Sequence[Tensor], results: set[Tensor], frame: _Frame) -> frozenset[Tensor]:
+    """Rows of which nothing is needed but the elements that labels pick."""
+    found: set[Tensor] = set()
+    wanted = set(results)
+    for node in reversed(inside):
+        if node not in wanted and frame.is_row(node) and not may_fail(node):
+            found.add(node)
+        else:
+            wanted.update(node.inputs[1:] if node.op is PICK else node.inputs)
+    return frozenset(found)
 
 
 def _kept(phases: Sequence[Phase], source: Mapping[Tensor, Tensor]) -> tuple[Tensor, ...]:

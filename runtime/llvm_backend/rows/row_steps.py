@@ -37,7 +37,7 @@ def cut_rows(plan: RowPlan, kept: int) -> Chunking:
         rows = rows * plan.inner
         per: Size = elements
     else:
-        per = sizes.maximum(elements // sizes.maximum(plan.inner, 1), 1)
+        per = sizes.maximum(elements // (sizes.maximum(plan.inner, 1) if plan.has_loops else 1), 1)
     if kept:
         per = sizes.maximum(per, (rows + (_MOST_WITH_SCRATCH - 1)) // _MOST_WITH_SCRATCH)
     chunks = (rows + per - 1) // per
@@ -53,8 +53,3 @@ def _work(plan: RowPlan) -> int:
             total += 1 if node.op.name in CHEAP else 6
         total += 2 * (node.op in REDUCTIONS)
     return max(total, 1)
-
-
-def reduces(plan: RowPlan) -> bool:
-    """Whether a row without elements is a case of its own."""
-    return any(phase.reductions for phase in plan.phases)

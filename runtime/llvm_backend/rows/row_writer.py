@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from graphc.tensor import Tensor
 from graphc.types import DType
+from passes.fusion import PICK, PUT
 from runtime.llvm_backend.ir.scalars import emit_op
 from runtime.llvm_backend.ir.text import Emitter, Module
 from runtime.llvm_backend.ir.values import (
@@ -19,6 +20,7 @@ from runtime.llvm_backend.ir.values import (
     stream,
 )
 from runtime.llvm_backend.rows.numerics import Looks, left_out, see
+from runtime.llvm_backend.rows.row_labels import as_index, checked_index, needed_for, put_at
 from runtime.llvm_backend.rows.row_loop import RowLoop
 from runtime.llvm_backend.rows.row_offsets import row_offsets
 from runtime.llvm_backend.rows.row_plan import CHEAP, VIEWS, Access, Phase, RowPlan
@@ -53,7 +55,7 @@ class RowWriter:
     ) -> None:
         self.plan, self.looks, self.streams = plan, looks, streams
         self.module, target = module, module.target
-        bytes_a_lane = max(register_bytes(node.dtype) for node in nodes)
+        bytes_a_lane = max(map(register_bytes, _dtypes_of_rows(plan)), default=8)
         self.width = max(target.vector_bits // 8 // bytes_a_lane, 1)
         self.one = Emitter(self.module, 1, prefix="s")
         self.wide = Emitter(self.module, self.width, prefix="v") if self.width > 1 else self.one
@@ -65,6 +67,7 @@ class RowWriter:
         self.slots = {node: i for i, node in enumerate(own)}
         self.numbers: dict[Tensor, str] = {}  # one a row, in a register
         self.spread: dict[object, str] = {}  # numbers in all lanes
+        self.labels: dict[Tensor, str] = {}  # of what is by labels, one a row
         self.offsets: dict[Access, str] = {}  # where the row begins, in elements
 
     # The functions.
@@ -174,12 +177,30 @@ class RowWriter:
         for node in phase.numbers:
             if node in self.plan.source:
                 continue
-            operands = [self.number(node, i) for i in range(len(node.inputs))]
-            dtypes = [operand.dtype for operand in node.inputs]
-            self.numbers[node] = emit_op(self.one, code_of(node), operands, dtypes, node.dtype, node.attrs)
+            self.numbers[node] = self.picked(node) if node.op is PICK else self.computed(node)
             self.one.raise_faults(self.flag)
             self.wide.label = self.one.label
             self.write_number(node)
+
+    def computed(self, node: Tensor) -> str:
+        """What one number a row comes to."""
+        operands = [self.number(node, i) for i in range(len(node.inputs))]
+        dtypes = [operand.dtype for operand in node.inputs]
+        return emit_op(self.one, code_of(node), operands, dtypes, node.dtype, node.attrs)
+
+    def picked(self, node: Tensor) -> str:
+        """The element of a row that a label numbers: all that it is made of is computed for it alone."""
+        index = checked_index(self.one, self.index(node), self.inner)
+        row = _Row(self, self.one, index, None, {})
+        for each in needed_for(self.plan, node.inputs[0]):
+            row.compute(each)
+        return row.operand(node, 0)
+
+    def index(self, node: Tensor) -> str:
+        """The label of `node`, which is one number a row."""
+        if node not in self.labels:
+            self.labels[node] = as_index(self.one, self.number(node, 1), node.inputs[1].dtype)
+        return self.labels[node]
 
     def write_number(self, node: Tensor) -> None:
         """Looks at a number and stores it, where it is to be."""
@@ -216,6 +237,9 @@ class RowWriter:
         seen = [node for node in phase.vectors if node in self.looks]
         totals += [look_of(self.one, node.dtype) for node in seen]
         spread = self.spread_numbers(phase)
+        for node in phase.vectors:
+            if node.op is PUT:
+                self.index(node)  # once before the loop
 
         def elements(em: Emitter, j: str, mask: str | None) -> list[str]:
             return self.elements(em, phase, j, mask, spread)
@@ -252,7 +276,7 @@ class RowWriter:
             return {}
         found: dict[object, str] = {}
         for user in (*phase.vectors, *phase.reductions):
-            for i, operand in enumerate(user.inputs):
+            for i, operand in enumerate(user.inputs[:1] if user.op is PUT else user.inputs):
                 below = self.plan.source.get(operand, operand)
                 key = self.number_key(user, i)
                 if key is None or key in found:
@@ -279,41 +303,18 @@ class RowWriter:
         spread: Mapping[object, str],
     ) -> list[str]:
         """Writes the phase at the elements from `j` on; gives what its reductions gather."""
-        values: dict[object, str] = {}
-
-        def operand_value(user: Tensor, i: int) -> str:
-            operand = user.inputs[i]
-            below = self.plan.source.get(operand, operand)
-            key = self.number_key(user, i)
-            if key is not None:
-                return spread[key] if em.width > 1 else self.number(user, i)
-            if below in self.inputs:
-                access = self.access(user, i)
-                if (below, access) not in values:
-                    at = em.let(f"add i64 {self.offsets[access]}, {j}")
-                    array = self.arrays[self.inputs[below]]
-                    values[below, access] = load(em, memory_dtype(below.dtype), array, at, mask)
-                    if self.plan.is_split and mask is None:
-                        ahead(em, memory_dtype(below.dtype), array, at)
-                return values[below, access]
-            if below not in values:  # of an earlier phase
-                values[below] = self.load_kept(em, below, j, mask)
-            return values[below]
-
+        row = _Row(self, em, j, mask, spread)
         for node in phase.vectors:
-            if node in self.plan.source:
-                continue
-            operands = [operand_value(node, i) for i in range(len(node.inputs))]
-            dtypes = [operand.dtype for operand in node.inputs]
-            values[node] = emit_op(em, code_of(node), operands, dtypes, node.dtype, node.attrs)
+            if node not in self.plan.source:
+                row.compute(node)
         stored = [node for node in phase.vectors if node in self.written or node in self.slots]
         for node in stored:
-            self.store_row(em, node, values[node], j, mask)
-        found = [operand_value(node, 0) for node in phase.reductions]
+            self.store_row(em, node, row.values[node], j, mask)
+        found = [row.operand(node, 0) for node in phase.reductions]
         for node in phase.vectors:
             if node in self.looks:
-                parts = [(operand_value(node, i), node.inputs[i].dtype) for i in self.looks[node]]
-                found.append(left_out(em, values[node], node.dtype, parts))
+                parts = [(row.operand(node, i), node.inputs[i].dtype) for i in self.looks[node]]
+                found.append(left_out(em, row.values[node], node.dtype, parts))
         em.raise_faults(self.flag)
         self.one.label = self.wide.label = em.label
         return found
@@ -337,3 +338,55 @@ class RowWriter:
             at = em.let(f"add i64 {self.offsets[self.plan.writes[place]]}, {j}")
             return load(em, memory_dtype(node.dtype), self.results[place], at, mask)
         return load(em, memory_dtype(node.dtype), self.kept[self.slots[node]], j, mask)
+
+
+class _Row:
+    """Values of a row at the elements from `j` on, as many as `em` is wide."""
+
+    def __init__(
+        self, writer: RowWriter, em: Emitter, j: str, mask: str | None, spread: Mapping[object, str]
+    ) -> None:
+        self.writer, self.em, self.j, self.mask, self.spread = writer, em, j, mask, spread
+        self.values: dict[object, str] = {}
+
+    def compute(self, node: Tensor) -> None:
+        """Computes `node`, whose operands are known."""
+        if node.op is PUT:
+            value, writer = self.operand(node, 0), self.writer
+            self.values[node] = put_at(self.em, writer.one, node.dtype, value, writer.index(node), self.j)
+            return
+        operands = [self.operand(node, i) for i in range(len(node.inputs))]
+        dtypes = [operand.dtype for operand in node.inputs]
+        self.values[node] = emit_op(self.em, code_of(node), operands, dtypes, node.dtype, node.attrs)
+
+    def operand(self, user: Tensor, i: int) -> str:
+        """Operand number i of `user`."""
+        writer, em, values = self.writer, self.em, self.values
+        operand = user.inputs[i]
+        below = writer.plan.source.get(operand, operand)
+        key = writer.number_key(user, i)
+        if key is not None:
+            return self.spread[key] if em.width > 1 else writer.number(user, i)
+        if below in writer.inputs:
+            access = writer.access(user, i)
+            if (below, access) not in values:
+                at = em.let(f"add i64 {writer.offsets[access]}, {self.j}")
+                array = writer.arrays[writer.inputs[below]]
+                values[below, access] = load(em, memory_dtype(below.dtype), array, at, self.mask)
+                if writer.plan.is_split and self.mask is None:
+                    ahead(em, memory_dtype(below.dtype), array, at)
+            return values[below, access]
+        if below not in values:  # of an earlier phase
+            values[below] = writer.load_kept(em, below, self.j, self.mask)
+        return values[below]
+
+
+def _dtypes_of_rows(plan: RowPlan) -> list[DType]:
+    """Of what loops hold in vectors."""
+    found: list[DType] = []
+    for phase in plan.phases:
+        for node in (*phase.vectors, *phase.reductions):
+            found += [x.dtype for x in (node.inputs[:1] if node.op is PUT else node.inputs)]
+        found += [node.dtype for node in phase.vectors]
+        found += [node.dtype for node in phase.reductions if not node.inputs[0].dtype.is_floating]
+    return found
