@@ -73,6 +73,21 @@ def fuse_to_blocks(function, target):
     return fuse(function, Target("llvm", fusible=frozenset(names), contracts=contracts))
 
 
+def fuse_rows(function, target):
+    """Fusion, for a backend whose rows hold elementwise ops, views, reductions and labels."""
+    from graphc.op import OPS
+    from passes.fusion import PICK, PUT, REDUCTIONS, fuse
+
+    names = {name for name, op in OPS.items() if op.family == "elementwise"}
+    names |= {op.name for op in (*REDUCTIONS, PICK, PUT)} | {
+        "reshape",
+        "broadcast_to",
+        "expand_dims",
+        "squeeze",
+    }
+    return fuse(function, Target("llvm", fusible=frozenset(names)))
+
+
 def open_overlaps(function, target):
     """Overlaps, for a backend that contracts."""
     from passes.overlaps import open_overlaps
@@ -91,6 +106,7 @@ PASSES = {
     "deduplication": "passes.deduplication:deduplicate",
     "differentiation": "passes.differentiation:differentiate",
     "epilogues": take_epilogues,
+    "fusion": fuse_rows,
     "overlaps": open_overlaps,
     "layout": "passes.layout:lay_out",
     "lifting": "passes.lifting:lift_assignments",

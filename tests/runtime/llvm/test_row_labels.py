@@ -1,0 +1,228 @@
+"""Rows by labels: what named forms become, one element of a row, and rows with one element."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import graphc as gc
+from runtime.llvm_backend.rows import row_labels, row_writer
+
+FORMS: dict[str, Callable[[Any, Any], Any]] = {
+    "softmax": lambda x, _: gc.nn.softmax(x),
+    "log_softmax": lambda x, _: gc.nn.log_softmax(x),
+    "layer_norm": lambda x, _: gc.nn.layer_norm(x, 2.0, 1.0),
+    "logsumexp": lambda x, _: gc.logsumexp(x, -1),
+    "logsumexp_of_a_product": lambda x, y: gc.logsumexp(x * 2.0 + y, -1) * 3.0,
+    "dense_cross_entropy": lambda x, y: gc.losses.softmax_cross_entropy(labels=y, logits=x),
+    "sparse_cross_entropy": lambda x, y: gc.losses.sparse_softmax_cross_entropy(
+        labels=gc.cast(y[:, 0], "int64"), logits=x
+    ),
+    "variance": lambda x, _: gc.var(x, -1),
+    "deviation": lambda x, _: gc.std(x, -1),
+    "norm": lambda x, _: gc.norm(x, axis=-1),
+    "root_mean_square": lambda x, _: x * gc.rsqrt(gc.mean(x * x, -1, keepdims=True) + 1e-6),
+    "cosine": lambda x, y: gc.losses.cosine_distance(labels=y, predictions=x),
+}
+SIZES = [(6, 40), (1, 33), (5, 17)]
+
+
+def _steps(executable: Any) -> list[str]:
+    return [step["op"] for step in executable.record["steps"] if step["kernel"] != "view"]
+
+
+def _compare(
+    make: Callable[..., Any], arrays: list[Any], shapes: list[Any] | None = None, **options: Any
+) -> Any:
+    """What the compiled graph gives, which is what its meaning gives; and what it runs."""
+    found = []
+    for backend in ("numpy", "llvm"):
+        with gc.Graph().as_default() as graph:
+            feeds = [
+                gc.placeholder(str(a.dtype), a.shape if shapes is None else shapes[i])
+                for i, a in enumerate(arrays)
+            ]
+            fetched = make(*feeds)
+            with gc.Session(graph=graph, backend=backend, **options) as session:
+                values = session.run(fetched, dict(zip(feeds, arrays, strict=True)))
+                found.append(values)
+                executable = session.compile(fetched, feeds)
+    for a, b in zip(*found, strict=True):
+        assert a.dtype == b.dtype
+        near = {"float16": 4e-3, "float32": 4e-6}.get(str(a.dtype), 1e-12)
+        np.testing.assert_allclose(b, a, rtol=near, atol=near)
+    return found[1], _steps(executable)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("what", ["forward", "backward", "both"])
+def test_named_forms_are_one_node(form: str, known: bool, what: str) -> None:
+    x, y = np.random.default_rng(3).uniform(0.0, 1.0, (2, 6, 40)).astype(np.float32)
+    g = np.random.default_rng(4).standard_normal((6, 40)).astype(np.float32)
+    with gc.Graph().as_default():
+        rank = FORMS[form](gc.constant(x), gc.constant(y)).ndim
+    slope = g if rank == 2 else g[:, 0]
+
+    def make(x: Any, y: Any, g: Any) -> Any:
+        result = FORMS[form](x, y)
+        back = gc.gradients(result, [x], g)[0]
+        return {"forward": [result], "backward": [back], "both": [result, back]}[what]
+
+    shapes = None if known else [("n", 40), ("n", 40), ("n", 40)[:rank]]
+    _, steps = _compare(make, [x, y, slope], shapes)
+    cut = form == "sparse_cross_entropy"  # its labels are cut out of an array before
+    assert [op for op in steps if not (cut and op in ("strided_slice", "copy"))] == ["fused"]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("labels", ["uint8", "int16", "int32", "int64", "uint64"])
+def test_cross_entropy_of_every_dtype(dtype: str, labels: str) -> None:
+    for rows, classes in ((3, 5), (4, 1), (1, 7), (0, 3), (6, 100), (2, 1000), (7, 33)):
+        random = np.random.default_rng(classes)
+        arrays = [
+            (random.standard_normal((rows, classes)) * 5).astype(dtype),
+            random.integers(0, min(classes, 256), rows).astype(labels),
+            random.standard_normal(rows).astype(dtype),
+        ]
+
+        def make(x: Any, label: Any, g: Any) -> Any:
+            loss = gc.losses.sparse_softmax_cross_entropy(labels=label, logits=x)
+            return [loss, gc.gradients(loss, [x], g)[0]]
+
+        for shapes in (None, [("n", "c"), ("n",), ("n",)]):
+            for check in (False, True):
+                _compare(make, arrays, shapes, check_numerics=check)
+
+
+def test_an_element_is_not_touched_by_its_neighbours() -> None:
+    x = np.array(
+        [[np.nan, 1, 2], [-np.inf, 0, 1], [np.inf, 0, 1], [-np.inf] * 3, [1e30, -1e30, 0], [0, -20, -0.0]],
+        np.float32,
+    )
+
+    def make(x: Any, label: Any) -> Any:
+        away = x * 2.0
+        return [gc.ops.pick_class(away, label), gc.logsumexp(x, -1), gc.nn.log_softmax(x)]
+
+    for label in range(3):
+        found, _ = _compare(make, [x, np.full(6, label, np.int32)])
+        np.testing.assert_array_equal(found[0], x[:, label] * 2)
+    assert np.signbit(found[0][5])  # of a -0.0, which no sum would give back
+
+
+def test_what_is_put_is_there_alone() -> None:
+    for classes in (1, 3, 15, 16, 17, 33, 100):
+        labels = np.arange(-2, classes + 2)
+        shape = len(labels), classes
+        x = np.full(len(labels), np.nan, np.float32)
+        x[::2] = -0.0
+
+        def make(x: Any, label: Any, shape: Any = shape) -> Any:
+            made = gc.ops.put_class(x, label, shape=shape)
+            return [made, gc.abs(made) * 2.0]
+
+        (found, _), steps = _compare(make, [x, labels])
+        assert steps == ["fused"]
+        wanted = np.zeros(shape, np.float32)
+        inside = (labels >= 0) & (labels < classes)
+        wanted[inside, labels[inside]] = x[inside]
+        np.testing.assert_array_equal(found, wanted)
+        np.testing.assert_array_equal(np.signbit(found), np.signbit(wanted))
+
+
+@pytest.mark.parametrize("bad", [5, -1, 2**31 - 1, -(2**31)])
+@pytest.mark.parametrize("known", [True, False])
+def test_a_label_of_no_class_is_named_before_anything_is_assigned(bad: int, known: bool) -> None:
+    with gc.Graph().as_default() as graph:
+        logits = gc.placeholder("float32", (3, 5) if known else ("n", "c"))
+        labels = gc.placeholder("int32", (3,) if known else ("n",))
+        total = gc.Variable(np.zeros((), np.float32), name="total")
+        loss = gc.losses.sparse_softmax_cross_entropy(labels=labels, logits=logits)
+        step = total.assign_add(gc.sum(loss) + 1.0)
+        with gc.Session(graph=graph, backend="llvm") as session:
+            session.run(gc.global_variables_initializer())
+            feeds = {logits: np.zeros((3, 5), np.float32), labels: np.array([0, bad, 4], np.int32)}
+            with pytest.raises(
+                gc.IndexOutOfRangeError, match=f"label {bad} is none of the 5 classes"
+            ) as error:
+                session.run(step, feeds)
+            assert "test_row_labels.py" in str(error.value)
+            assert session.run(total) == 0.0
+            session.run(step, {**feeds, labels: np.array([0, 1, 4], np.int32)})
+            assert session.run(total) != 0.0
+
+
+def test_rows_without_classes() -> None:
+    with gc.Graph().as_default() as graph:
+        x = gc.placeholder("float32", ("n", "c"))
+        labels = gc.placeholder("int32", ("n",))
+        picked = gc.ops.pick_class(gc.exp(x), labels) * 2.0
+        with gc.Session(graph=graph, backend="llvm") as session:
+            assert session.run(picked, {x: np.zeros((0, 0)), labels: np.zeros(0, np.int32)}).shape == (0,)
+            with pytest.raises(gc.IndexOutOfRangeError):
+                session.run(picked, {x: np.zeros((2, 0)), labels: np.zeros(2, np.int32)})
+
+
+def test_what_is_only_picked_from_is_in_no_loop() -> None:
+    x = np.random.default_rng(0).standard_normal((4, 50)).astype(np.float32)
+    label = np.array([0, 7, 49, 3])
+
+    def make(x: Any, label: Any) -> Any:
+        return [gc.losses.sparse_softmax_cross_entropy(labels=label, logits=x)]
+
+    with gc.Graph().as_default() as graph:
+        feeds = [gc.placeholder(str(a.dtype), a.shape) for a in (x, label)]
+        with gc.Session(graph=graph, backend="llvm") as session:
+            kernels = session.compile(make(*feeds), feeds).kernels
+    (plan,) = (kernel.plan for kernel in kernels if kernel is not None)
+    assert [node.op.name for node in plan.picked_from] == ["sub"]
+    assert len([phase for phase in plan.phases if phase.vectors or phase.reductions]) == 2
+    assert not plan.kept
+
+
+def test_numbers_of_short_rows_stay_vectors() -> None:
+    """A row of a few elements is no more work than what is one number a row."""
+    for inner, count in ((4, 2), (40, 1)):
+        y, x = np.full(5, 0.5, np.float32), np.ones((5, inner), np.float32)
+        _, steps = _compare(lambda y, x: [x * gc.expand_dims(gc.tanh(y), -1)], [y, x])
+        assert steps == ["fused"] * count
+
+
+@pytest.mark.parametrize("shape", [(1, 9), (2, 1), (1, 1), (3, 2, 20), (3, 1, 20), (20,)])
+def test_labels_of_other_ranks(shape: tuple[int, ...]) -> None:
+    x = np.random.default_rng(1).standard_normal(shape).astype(np.float64)
+    label = np.random.default_rng(2).integers(0, shape[-1], shape[:-1])
+
+    def make(x: Any, label: Any) -> Any:
+        picked = gc.ops.pick_class(gc.exp(x) / gc.sum(gc.exp(x), -1, keepdims=True), label)
+        return [picked, gc.gradients(gc.log(picked), [x])[0]]
+
+    _compare(make, [x, label])
+
+
+def _off_by_one(*given: Any) -> str:
+    em, one, dtype, value, index, j = given
+    return str(row_labels.put_at(em, one, dtype, value, one.let(f"add i64 {index}, 1"), j))
+
+
+def _the_next(one: Any, index: str, classes: str) -> str:
+    return str(one.let(f"urem i64 {one.let(f'add i64 {index}, 1')}, {classes}"))
+
+
+@pytest.mark.parametrize(("name", "wrong"), [("put_at", _off_by_one), ("checked_index", _the_next)])
+def test_a_wrong_kernel_is_named(monkeypatch: pytest.MonkeyPatch, name: str, wrong: Any) -> None:
+    monkeypatch.setattr(row_writer, name, wrong)
+    with gc.Graph().as_default():
+        x = gc.placeholder("float32", (3, 21 if name == "put_at" else 22), name="x")
+        labels = gc.placeholder("int32", (3,), name="labels")
+        loss = gc.losses.sparse_softmax_cross_entropy(labels=labels, logits=x)
+        fetched = gc.gradients(loss, [x])[0] if name == "put_at" else loss
+        feeds = {x: np.arange(3.0 * x.shape[1]).reshape(x.shape), labels: np.array([0, 3, 9], np.int32)}
+        report = gc.check_passes(fetched, feeds, backend="llvm")
+    assert not report.ok
+    assert report.finding.name == "llvm"
+    assert "fused" in report.finding.before
