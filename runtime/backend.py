@@ -51,6 +51,15 @@ class Backend(Protocol):
         `clocked`: what can also time the steps, and is slower for it.
         """
 
+    def recall(self, digest: str, symbols: Sequence[Symbol], arrays: Sequence[Array]) -> Template | None:
+        """What another process remembered of a request with that `digest`; None where none did.
+
+        `symbols` and `arrays` are those of the request's fingerprint.
+        """
+
+    def remember(self, digest: str, whole: Any, symbols: Sequence[Symbol], arrays: Sequence[Array]) -> None:
+        """Lets other processes recall `whole`, which runs such a request, as far as that can be."""
+
 
 class Whole(Protocol):
     """A program that runs in one call.

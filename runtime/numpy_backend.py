@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from graphc.sizes import Symbol
 from graphc.tensor import Tensor
 from passes.program import Program, Step
-from runtime.backend import Kernel
+from runtime.backend import Array, Kernel
 
 
 class NumpyBackend:
@@ -26,3 +28,9 @@ class NumpyBackend:
     def whole(self, program: Program, bound: Any, clocked: bool = False) -> str:
         """Nothing but step after step."""
         return "NumPy runs step after step"
+
+    def recall(self, digest: str, symbols: Sequence[Symbol], arrays: Sequence[Array]) -> None:
+        """None: there is nothing that is kept."""
+
+    def remember(self, digest: str, whole: Any, symbols: Sequence[Symbol], arrays: Sequence[Array]) -> None:
+        """Keeps nothing."""

@@ -1,13 +1,15 @@
-"""Recognition: a request that was compiled before in this process runs on what was lowered then.
+"""Recognition: a request that was compiled before, here or by another process, runs on what was lowered then.
 
 What is kept of an executable is its template (`Whole.template`): step table, machine code, constants, sizes;
 no node, and so no graph. The least used go first. An executable made of one has lines, steps and a record of
 its own, made by the passes when they are first looked at: errors name the lines of its own program.
-See docs/decisions/0010-equal-requests-compile-once.md.
+The backend keeps templates on the disk too, where it can (`Backend.remember`). See
+docs/decisions/0010-equal-requests-compile-once.md.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 import weakref
@@ -26,6 +28,7 @@ from runtime.executable import Executable, Within
 
 MOST = 64
 MOST_BYTES = 32 << 20
+on_disk = True  # whether other processes' templates are looked for, and ours kept for them
 _NODE_BYTES = 2000  # of steps, words and machine code, for each node of the request
 
 
@@ -57,9 +60,18 @@ def compile_request(
     key = found.digest, backend.name, getattr(backend, "threads", 1), check_numerics, target
     kept = _find(key)
     if kept is None:
-        made = make()
-        _keep(key, found, None if made.native is None else made.native.template())
-        return made
+        name = hashlib.sha256(repr((*key[:-1], target.fast_math)).encode()).hexdigest()
+        recalled = backend.recall(name, found.symbols, found.arrays) if on_disk else None
+        if recalled is None:
+            made = make()
+            template = None if made.native is None else made.native.template()
+            if template is not None:
+                _keep(key, found, template)
+                if on_disk:
+                    backend.remember(name, made.native, found.symbols, found.arrays)
+            return made
+        count("requests recalled from disk", 1)
+        kept = _keep(key, found, recalled)
     count("requests recognised", 1)
     template = kept.template
     pairs = zip(found.symbols, kept.symbols, strict=True)
@@ -96,12 +108,14 @@ def _find(key: Hashable) -> _Kept | None:
         return kept
 
 
-def _keep(key: Hashable, found: Fingerprint, template: Template | None) -> None:
+def _keep(key: Hashable, found: Fingerprint, template: Template) -> _Kept:
     size = found.constant_bytes + _NODE_BYTES * found.nodes
-    if template is None or size > MOST_BYTES:
-        return
+    kept = _Kept(template, found.symbols, size)
+    if size > MOST_BYTES:
+        return kept
     dropped = []  # what they hold is freed without the lock
     with _lock:
-        _kept[key] = _Kept(template, found.symbols, size)
+        _kept[key] = kept
         while len(_kept) > MOST or sum(kept.bytes for kept in _kept.values()) > MOST_BYTES:
             dropped.append(_kept.popitem(last=False))
+    return kept

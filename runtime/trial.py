@@ -38,12 +38,8 @@ class Outcome:
     error: Exception | None = None
 
 
-class _Witness:
+class _Witness(NumpyBackend):
     """A backend that has no kernels, and writes down what the effects are given instead of printing it."""
-
-    name = "numpy"
-    fusible: frozenset[str] = frozenset()
-    contracts = staticmethod(PLAIN.contracts)
 
     def __init__(self) -> None:
         self.seen: list[tuple[str, tuple[Array, ...]]] = []

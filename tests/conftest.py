@@ -48,8 +48,9 @@ def calls_of():
 
 
 @pytest.fixture(autouse=True)
-def forgetful():
+def forgetful(monkeypatch):
     """No test runs on what another has compiled: many change an op, a pass or the machine."""
+    monkeypatch.setattr(recognition, "on_disk", False)
     recognition.forget()
     yield
     recognition.forget()

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import ctypes
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 from weakref import WeakValueDictionary
 
 import numpy as np
 
-from graphc.sizes import Size
+from graphc.sizes import Size, Symbol
 from graphc.tensor import Tensor
 from graphc.types import DType
 from passes.deduplication import Structure, structure_key
 from passes.program import Program, Step
 from passes.stages import stage
-from runtime.backend import Array, Whole
+from runtime.backend import Array, Template, Whole
 from runtime.llvm_backend.contractions.block_steps import is_kernel_of_sums
 from runtime.llvm_backend.contractions.fused_contraction import find_root, is_nested
 from runtime.llvm_backend.engine.library import Library, Module, load
@@ -187,3 +187,15 @@ class LlvmBackend:
 
         self._infinities = Infinities()  # which holds all nodes that it was asked for
         return compile_native(program, bound, self.threads, self._looks, clocked)
+
+    def recall(self, digest: str, symbols: Sequence[Symbol], arrays: Sequence[Array]) -> Template | None:
+        """What makes native programs of a request that another process remembered."""
+        from runtime.llvm_backend.native.shelf import recall  # it builds on these kernels
+
+        return recall(digest, symbols, arrays, self.threads)
+
+    def remember(self, digest: str, whole: Any, symbols: Sequence[Symbol], arrays: Sequence[Array]) -> None:
+        """Lets other processes recall what runs a request."""
+        from runtime.llvm_backend.native.shelf import remember  # likewise
+
+        remember(digest, whole, symbols, arrays)

@@ -12,7 +12,7 @@ import ctypes
 import os
 import threading
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from graphc.errors import VerificationError
@@ -32,12 +32,12 @@ if hasattr(os, "register_at_fork"):  # not on Windows
 class Library:
     """The functions of modules, by address; valid as long as the library lives."""
 
-    def __init__(self, images: Mapping[str, tuple[_Image, str]]) -> None:
+    def __init__(self, images: Mapping[str, tuple[_Image, _Identity]]) -> None:
         self._images = dict(images)
 
     def address(self, name: str, function: str = ENTRY) -> int:
         """Where `function` of the module called `name` begins. Raises: KeyError."""
-        image, key = self._images[name]
+        image, (key, _, _) = self._images[name]
         return image.code[symbol_of(function, key)]
 
     def code(self) -> Code | None:
@@ -46,11 +46,19 @@ class Library:
         if len(images) == 1:
             (code,) = images.values()
             return code.code() if isinstance(code, MappedCode) else None
-        kept = [objects.objects().get(key) for key in dict.fromkeys(key for _, key in self._images.values())]
+        keys = dict.fromkeys(key for _, (key, _, _) in self._images.values())
+        kept = [objects.objects().get(key) for key in keys]
         try:
             return link([image for image in kept if image is not None]) if all(kept) else None
         except UnlinkableError:
             return None
+
+    def functions(self) -> Iterator[tuple[str, int]]:
+        """Each function by its name in `code`, and where it begins."""
+        for image, (key, functions, _) in self._images.values():
+            for function in functions:
+                symbol = symbol_of(function, key)
+                yield symbol, image.code[symbol]
 
     def __contains__(self, name: object) -> bool:
         return name in self._images
@@ -74,30 +82,30 @@ def load(modules: Iterable[Module]) -> Library:
     for module in modules:
         if known.setdefault(module.name, module) != module:
             raise VerificationError(f"two kernels are called {module.name}")
-    keys = {name: module.key() for name, module in known.items()}
+    identities = {name: _identify(module) for name, module in known.items()}
     with _lock, stage("load"):
-        images: dict[str, tuple[_Image, str]] = {}
+        images: dict[str, tuple[_Image, _Identity]] = {}
         missing: dict[_Identity, Module] = {}
         for name, module in known.items():
-            identity = _identify(module, keys[name])
+            identity = identities[name]
             image = _loaded.get(identity)
             if image is None:
                 missing[identity] = module
             else:
-                images[name] = image, keys[name]
+                images[name] = image, identity
         for group in _compatible(missing):
             image = _link(group)
             for identity in group:
                 _loaded[identity] = image
-        for name, module in known.items():
+        for name, identity in identities.items():
             if name not in images:
-                images[name] = _loaded[_identify(module, keys[name])], keys[name]
+                images[name] = _loaded[identity], identity
         return Library(images)
 
 
 def expect(modules: Iterable[Module]) -> None:
     """Has the code of `modules` made, where it is not there, while the caller does other things."""
-    missing = [module for module in modules if _identify(module, module.key()) not in _loaded]
+    missing = [module for module in modules if _identify(module) not in _loaded]
     objects.expect(missing)
 
 
@@ -105,8 +113,8 @@ _Identity = tuple[str, tuple[str, ...], tuple[tuple[str, int], ...]]  # key, fun
 _loaded: weakref.WeakValueDictionary[_Identity, _Image] = weakref.WeakValueDictionary()
 
 
-def _identify(module: Module, key: str) -> _Identity:
-    return key, module.functions, tuple(sorted(module.imports.items()))
+def _identify(module: Module) -> _Identity:
+    return module.key(), module.functions, tuple(sorted(module.imports.items()))
 
 
 def _compatible(missing: Mapping[_Identity, Module]) -> list[dict[_Identity, Module]]:

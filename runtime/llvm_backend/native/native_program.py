@@ -48,6 +48,7 @@ class NativeProgram:
         describe: the same lowered anew, where `lowered` is `bare`: whoever looks at its steps asks for it.
 
     Attributes:
+        lowered: the program.
         call: ``call(*inputs, *variables, state?)``: the outputs of the program, then what is assigned,
             in a list (the one itself where there is only one); NotImplemented where it must run another
             way. Inputs are C-contiguous arrays of exactly their dtypes.
@@ -68,7 +69,7 @@ class NativeProgram:
     ) -> None:
         self.variables, self.takes_state = lowered.variables, lowered.takes_state
         self.fetches, self.assigned = lowered.fetches, lowered.assigned
-        self._lowered, self._translation, self._describe = lowered, symbols, describe
+        self.lowered, self._translation, self._describe = lowered, symbols, describe
         outputs = [not output.sizes for output in lowered.signature.outputs]
         self._late = lowered.late
         for number in self._late:  # they have axes
@@ -89,7 +90,7 @@ class NativeProgram:
 
     @cached_property
     def _described(self) -> Lowered:
-        return self._lowered if self._describe is None else self._describe()._lowered
+        return self.lowered if self._describe is None else self._describe().lowered
 
     @property
     def kinds(self) -> Mapping[BoundStep, str]:
@@ -123,7 +124,7 @@ class NativeProgram:
 
     def template(self) -> Template | None:
         """What makes this of programs of the same form; None where steps in Python know this one's lines."""
-        lowered = self._lowered
+        lowered = self.lowered
         if lowered.python or lowered.late or lowered.obstacles or lowered.clocks is not None:
             return None
         return partial(NativeProgram, bare(lowered), self._threads)

@@ -11,6 +11,8 @@ from functools import cache
 from runtime.llvm_backend.engine.library import Module, load
 from runtime.llvm_backend.table.polling import c_library
 
+FUNCTIONS = ("copy", "clear")
+
 _TEXT = """
 declare ptr @memcpy(ptr, ptr, i64)
 declare ptr @memset(ptr, i32, i64)
@@ -37,7 +39,7 @@ define void @clear(ptr %block) {
 
 def blocks_module() -> Module:
     """The module of `copy` and `clear`."""
-    return Module("blocks", _TEXT, ("copy", "clear"), c_library("memcpy", "memset"))
+    return Module("blocks", _TEXT, FUNCTIONS, c_library("memcpy", "memset"))
 
 
 @cache
