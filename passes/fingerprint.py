@@ -31,15 +31,16 @@ _MOST_DEPTH = 50  # bodies within bodies
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """The hash, what it is of, and the unknown sizes in the order in which they occur.
+    """The hash, what it is of, and the unknown sizes and the constants in the order in which they occur.
 
-    Of two requests of one hash, the unknown sizes correspond in that order.
+    Of two requests of one hash, the unknown sizes correspond in that order, and so do the constants.
     """
 
     digest: str
     symbols: tuple[Symbol, ...]
     nodes: int
     constant_bytes: int
+    arrays: tuple[np.ndarray[Any, Any], ...]
 
 
 class _UnknownError(Exception):
@@ -57,7 +58,7 @@ def fingerprint(request: Request) -> Fingerprint | None:
     # The order of terms and factors follows that of the serial numbers.
     order = sorted(range(len(symbols)), key=lambda i: symbols[i].serial)
     digest = hashlib.sha256(f"{order}\n{text}".encode()).hexdigest()
-    return Fingerprint(digest, symbols, speller.nodes, speller.bytes)
+    return Fingerprint(digest, symbols, speller.nodes, speller.bytes, tuple(speller.arrays))
 
 
 class _Speller:
@@ -66,6 +67,7 @@ class _Speller:
     def __init__(self) -> None:
         self.symbols: dict[Symbol, int] = {}  # the unknown ones, numbered as they occur
         self.nodes = self.bytes = self._depth = 0
+        self.arrays: list[np.ndarray[Any, Any]] = []
         self._ops: dict[Op, str] = {}
         self._types: dict[int, str] = {}  # by identity, which the nodes keep
         self._bodies: dict[Function, int] = {}
@@ -127,6 +129,7 @@ class _Speller:
         self.bytes += value.nbytes
         if value.dtype.hasobject or self.bytes > MOST_BYTES:
             raise _UnknownError
+        self.arrays.append(value)
         content = hashlib.sha256(np.ascontiguousarray(value).data).hexdigest()
         return f"a{value.dtype.str}{value.shape}{content}"
 

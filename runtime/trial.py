@@ -18,10 +18,11 @@ from passes.differentiation import differentiate
 from passes.lifting import lift_assignments
 from passes.pipeline import DEFINED, Prepared, Request, define
 from passes.program import Check, Program, Step, size_guards
-from passes.target import PLAIN, Target
+from passes.target import Target
 from runtime.backend import Array, Kernel
 from runtime.compilation import broadcasting
 from runtime.executable import Executable, Mismatch
+from runtime.numpy_backend import NumpyBackend
 
 TRUSTED = tuple(step for step in DEFINED if step in (lift_assignments, differentiate))
 _MOST = 0.1  # however few the bits of a float are

@@ -99,9 +99,7 @@ def _unpack(data: bytes, symbols: Sequence[Symbol], arrays: Sequence[Array]) -> 
     ends = np.cumsum([8 * len(lengths), *lengths]).tolist()
     if min(lengths) < 0 or ends[-1] != len(data):
         raise UnreadableError("it is cut off")
-    text, steps, words, pointers, kept, content = (
-        data[begin:end] for begin, end in pairwise(ends)
-    )
+    text, steps, words, pointers, kept, content = (data[begin:end] for begin, end in pairwise(ends))
     head = json.loads(text)
     fixed, places, imports = head["code"]
     code = MappedCode(Code(content, fixed, places, imports), (), c_library(*imports))
@@ -124,7 +122,9 @@ def _unpack(data: bytes, symbols: Sequence[Symbol], arrays: Sequence[Array]) -> 
     feeds = (Feed(np.dtype(d), _axes(s), tuple(p)) for d, s, p in head["feeds"])
     outputs = (Output(np.dtype(d), _axes(s), tuple(p)) for d, s, p in head["outputs"])
     slots = (Slot(tuple(map(sizes.read, s)), tuple(below), phase) for s, below, phase in head["slots"])
-    pairs = tuple((word, target) for word, target in np.frombuffer(pointers, np.int64).reshape(-1, 2).tolist())
+    pairs = tuple(
+        (word, target) for word, target in np.frombuffer(pointers, np.int64).reshape(-1, 2).tolist()
+    )
     return Lowered(
         table=StepTable(table_steps, template, pairs, head["marks"], tuple(alive)),
         signature=Signature(tuple(feeds), tuple(outputs), hold, form, prelude, main),
