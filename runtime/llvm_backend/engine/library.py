@@ -13,11 +13,11 @@ import os
 import threading
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
 
 from graphc.errors import VerificationError
 from passes.stages import count, stage
 from runtime.llvm_backend.engine import objects
+from runtime.llvm_backend.engine.jitlink import LinkedCode
 from runtime.llvm_backend.engine.linking import Code, UnlinkableError, link
 from runtime.llvm_backend.engine.mapping import MappedCode, can_map
 from runtime.llvm_backend.engine.objects import ENTRY, Module, make_objects, symbol_of
@@ -146,7 +146,7 @@ _kept: list[object] = []  # on PyPy, which frees nothing when it ends
 class _Image:
     """What one link put into memory; it is unmapped with its last library."""
 
-    def __init__(self, code: MappedCode | Any) -> None:
+    def __init__(self, code: MappedCode | LinkedCode) -> None:
         self.code = code
 
 
@@ -161,8 +161,6 @@ def _link(group: Mapping[_Identity, Module]) -> _Image:
         except (UnlinkableError, OSError) as error:
             reason = str(error)
     count(f"modules linked by LLVM: {reason}", len(group))
-    from runtime.llvm_backend.engine.jitlink import LinkedCode  # LLVM takes 20 ms to load
-
     try:
         return _Image(LinkedCode(images, wanted, addresses))
     except RuntimeError as error:

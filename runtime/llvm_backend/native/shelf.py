@@ -60,5 +60,5 @@ def _key(digest: str) -> str | None:
     if ours is None:
         return None
     libraries = np.__version__, platform.python_version()
-    whole = (_FORMAT, ours, *libraries, *map(str, astuple(host())), host().describe(), digest)
+    whole = (_FORMAT, ours, *libraries, *map(str, astuple(host())), digest)
     return hashlib.sha256("\n".join(whole).encode()).hexdigest()[:40]

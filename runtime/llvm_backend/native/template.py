@@ -122,11 +122,9 @@ def _unpack(data: bytes, symbols: Sequence[Symbol], arrays: Sequence[Array]) -> 
     feeds = (Feed(np.dtype(d), _axes(s), tuple(p)) for d, s, p in head["feeds"])
     outputs = (Output(np.dtype(d), _axes(s), tuple(p)) for d, s, p in head["outputs"])
     slots = (Slot(tuple(map(sizes.read, s)), tuple(below), phase) for s, below, phase in head["slots"])
-    pairs = tuple(
-        (word, target) for word, target in np.frombuffer(pointers, np.int64).reshape(-1, 2).tolist()
-    )
+    pairs = np.frombuffer(pointers, np.int64).reshape(-1, 2).tolist()
     return Lowered(
-        table=StepTable(table_steps, template, pairs, head["marks"], tuple(alive)),
+        table=StepTable(table_steps, template, tuple((x, y) for x, y in pairs), head["marks"], tuple(alive)),
         signature=Signature(tuple(feeds), tuple(outputs), hold, form, prelude, main),
         arena=Arena(
             MemoryPlan(tuple(slots), {}, {}, frozenset(), {}),
