@@ -119,10 +119,10 @@ class Whole(Protocol):
     def arena_bytes(self, known: dict[Symbol, int]) -> int:
         """The bytes that a run's arena takes, scratch included."""
 
-    def run_again(self, arrays: Sequence[Any], known: dict[Symbol, int]) -> Any:
+    def run_again(self, arrays: Sequence[Any]) -> Any:
         """As `call` after it gave NotImplemented, with more memory, if that was the reason."""
 
-    def run_clocked(self, arrays: Sequence[Any], known: dict[Symbol, int]) -> tuple[Any, Mapping[Any, float]]:
+    def run_clocked(self, arrays: Sequence[Any]) -> tuple[Any, Mapping[Any, float]]:
         """As `run_again`, and the seconds of each bound step; of one that was made with clocks."""
 
 

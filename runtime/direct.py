@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from graphc.errors import GraphError
 from graphc.tensor import Tensor
 from graphc.types import BFLOAT16
 from runtime.backend import Array
 from runtime.counting import Counter
-from runtime.executable import Executable, Mismatch
+from runtime.executable import Executable
 from runtime.feeds import Feeds, convert
 from runtime.fetches import Fetches
 
@@ -110,12 +109,8 @@ def run_whole(
         if any(a is not v for a, v in zip(arrays, values, strict=True)):
             outputs = native.call(*arrays, *rest)
         if outputs is NotImplemented:
-            try:
-                known = executable.sizes_of(arrays, variables)
-            except (GraphError, Mismatch):  # the walk says why, or finds another executable
-                return None
-            outputs = native.run_again((*arrays, *rest), known)
-            if outputs is NotImplemented:
+            outputs = native.run_again((*arrays, *rest))
+            if outputs is NotImplemented:  # the walk says why, or finds another executable
                 return None
     if native.is_single:
         outputs = (outputs,)

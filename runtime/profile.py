@@ -160,15 +160,15 @@ def _natively(
 ) -> _Ways | None:
     """A native run, and one with clocks; None where it refuses what is fed."""
     timed = executable.machine.whole(executable.program, executable.bound, clocked=True)
-    if isinstance(timed, str) or timed.run_clocked(fed, known)[0] is NotImplemented:
+    if isinstance(timed, str) or timed.run_clocked(fed)[0] is NotImplemented:
         return None
 
     def once() -> None:
         if native.call(*fed) is NotImplemented:
-            native.run_again(fed, known)
+            native.run_again(fed)
 
     def clocked() -> _Times:
-        results, times = timed.run_clocked(fed, known)
+        results, times = timed.run_clocked(fed)
         if results is NotImplemented:
             raise GraphError("a run that went well before is refused")
         return dict(times)

@@ -94,7 +94,8 @@ def make_objects(modules: Iterable[Module]) -> dict[str, bytes]:
     count("modules from cache", len(found))
     for key, module in missing.items():
         jobs[key] = _begin(module, key, kept, len(missing) == 1)
-    found.update(zip(jobs, finish(tuple(jobs.values())), strict=True))
+    if jobs:
+        found.update(zip(jobs, finish(tuple(jobs.values())), strict=True))
     count("object bytes", sum(map(len, found.values())))
     return found
 

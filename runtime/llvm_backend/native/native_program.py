@@ -178,33 +178,25 @@ class NativeProgram:
             return known
         return {theirs: known[own] for own, theirs in self._translation.items() if own in known} | known
 
-    def run_again(self, arrays: Sequence[Array], known: dict[Symbol, int]) -> Any:
+    def run_again(self, arrays: Sequence[Array]) -> Any:
         """As `call`, after it refused: with an arena that is large enough, on words claimed for it.
 
-        NotImplemented where it still refuses: then sizes, or a kernel that fails, are why. `known` are
-        the sizes of this run.
+        NotImplemented where it still refuses: then sizes, or a kernel that fails, are why.
         """
-        return self._run_claimed(arrays, known, lambda state: None)
+        return self._run_claimed(arrays, lambda state: None)
 
-    def run_clocked(
-        self, arrays: Sequence[Array], known: dict[Symbol, int]
-    ) -> tuple[Any, dict[BoundStep, float]]:
+    def run_clocked(self, arrays: Sequence[Array]) -> tuple[Any, dict[BoundStep, float]]:
         """As `run_again`; and the seconds that each step took, where it was compiled with clocks."""
         reading = Reading(self._clocks)
-        return self._run_claimed(arrays, known, reading), reading.seconds
+        return self._run_claimed(arrays, reading), reading.seconds
 
-    def _run_claimed(
-        self, arrays: Sequence[Array], known: dict[Symbol, int], look: Callable[[RunWords], None]
-    ) -> Any:
+    def _run_claimed(self, arrays: Sequence[Array], look: Callable[[RunWords], None]) -> Any:
         state = self._claim()
         if state is None:
             return NotImplemented
         try:
-            needed = self._arena.needed(self._translated(known))
-            if state.words[self._arena.capacity] < needed:
-                self._give(state, needed)
             look(state)
-            results = self._again.run(state, arrays)
+            results = self._again.run(state, arrays, self._grow)
             look(state)
         finally:
             state.release()
@@ -213,6 +205,15 @@ class NativeProgram:
         if self._late:
             results = self._joined(results)
         return results[0] if self.is_single else results
+
+    def _grow(self, state: RunWords) -> bool:
+        """Gives `state` the arena that its sizes need; whether it had a smaller one."""
+        words = state.words
+        needed = self._arena.needed({symbol: int(words[word]) for symbol, word in self._symbols.items()})
+        if words[self._arena.capacity] >= needed:
+            return False
+        self._give(state, needed)
+        return True
 
     def _claim(self) -> RunWords | None:
         """Words for one run: new ones where all are in use, and where there are enough, the next to be free.

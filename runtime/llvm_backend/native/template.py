@@ -102,7 +102,9 @@ def _unpack(data: bytes, symbols: Sequence[Symbol], arrays: Sequence[Array]) -> 
     text, steps, words, pointers, kept, content = (data[begin:end] for begin, end in pairwise(ends))
     head = json.loads(text)
     fixed, places, imports = head["code"]
-    code = MappedCode(Code(content, fixed, places, imports), (), c_library(*imports))
+    code: MappedCode | dict[str, int] = {}  # of a program that only copies
+    if content:
+        code = MappedCode(Code(content, fixed, places, imports), (), c_library(*imports))
     table_steps = np.frombuffer(steps, np.int64).reshape(-1, 8).copy()
     for name, numbers in head["calls"].items():
         address = block_function(name) if name in FUNCTIONS else code[name]

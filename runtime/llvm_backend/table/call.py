@@ -212,8 +212,13 @@ class PortableFunction:
                 return results[0] if form == "single" else results if form == "list" else tuple(results)
         return NotImplemented if call.slow is None else call.slow(*arrays)
 
-    def run(self, state: RunWords, arrays: Sequence[Any]) -> list[Array] | None:
-        """The outputs, on words that the caller has claimed; None where the call goes the slow way."""
+    def run(
+        self, state: RunWords, arrays: Sequence[Any], grow: Callable[[RunWords], bool] | None = None
+    ) -> list[Array] | None:
+        """The outputs, on words that the caller has claimed; None where the call goes the slow way.
+
+        ``grow(state)`` is asked where the prelude refuses: whether to try it again.
+        """
         call, words = self._call, state.words
         for array, feed in zip(arrays, self._feeds, strict=True):
             if not _fits(array, feed, words):
@@ -221,7 +226,11 @@ class PortableFunction:
         if call.prelude >= 0:
             state.begin(call.prelude)
             if call.table.run(state) != DONE:
-                return None
+                if grow is None or not grow(state):
+                    return None
+                state.begin(call.prelude)
+                if call.table.run(state) != DONE:
+                    return None
         results = []
         for dtype, sizes, pointers in self._outputs:
             results.append(np.empty([s if isinstance(s, int) else words[s[0]] for s in sizes], dtype))
