@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 
 from runtime.llvm_backend.engine.objects import Module, expect, make_objects
 from runtime.llvm_backend.table.blocks import blocks_module
@@ -20,8 +21,12 @@ def prepare(modules: Iterable[Module]) -> None:
     make_objects([*modules, *_own(2)])
 
 
+@cache
 def begin(threads: int) -> None:
-    """Has the engine's objects made that the cache lacks, for `threads` threads, while the caller goes on."""
+    """Has the engine's objects made that the cache lacks, for `threads` threads, while the caller goes on.
+
+    Once: what was loaded stays loaded.
+    """
     expect(_own(threads))
 
 
