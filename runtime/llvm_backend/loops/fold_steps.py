@@ -19,7 +19,6 @@ from runtime.llvm_backend.ir.writer import Value
 from runtime.llvm_backend.loops.folds import (
     Axis,
     Combine,
-    Extreme,
     Fold,
     SumOfExponentials,
     half_or_single,
@@ -238,21 +237,6 @@ def _mean(node: Tensor) -> list[LoopKernel]:
     return [reduction.kernel(write)]
 
 
-def _argument(largest: bool) -> Callable[[Tensor], list[LoopKernel]]:
-    def make(node: Tensor) -> list[LoopKernel]:
-        axis = node.attrs["axis"]
-        rank = len(node.inputs[0].result.sizes)
-        reduction = _Reduction(node, range(rank) if axis is None else (axis,))
-
-        def write(width: int) -> None:
-            _, index = reduction.fold(Extreme(held(reduction.given), largest), width)
-            reduction.store(lambda em: index, width)
-
-        return [reduction.kernel(write, [reduction.reduced])]
-
-    return make
-
-
 def _logsumexp(node: Tensor) -> list[LoopKernel]:
     reduction = _Reduction(node, node.attrs["axis"])
     given, wide = held(reduction.given), half_or_single(reduction.given)
@@ -360,7 +344,5 @@ LOOPS: dict[str, Callable[[Tensor], Sequence[LoopKernel]]] = {
     "segment_count": _segment_count,
     "any": _truth("logical_or", 0),
     "all": _truth("logical_and", 1),
-    "argmax": _argument(largest=True),
-    "argmin": _argument(largest=False),
     "logsumexp": _logsumexp,
 }

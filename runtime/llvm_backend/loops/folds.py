@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf
 from typing import Protocol
 
-import numpy as np
-
-from graphc.types import BOOL, FLOAT32, FLOAT64, INT64, DType
+from graphc.types import FLOAT32, FLOAT64, DType
 from runtime.llvm_backend.ir.casts import cast
 from runtime.llvm_backend.ir.scalars import emit_op
 from runtime.llvm_backend.ir.text import Emitter
@@ -94,57 +91,6 @@ class SumOfExponentials:
     def join(self, em: Emitter, x: Values, y: Values) -> list[str]:
         """The sum of both."""
         return [em.binary("fadd", "double", x[0], y[0])]
-
-
-@dataclass(frozen=True, slots=True)
-class Extreme:
-    """The largest (or smallest) element and its index: the first on ties, the first NaN before all."""
-
-    given: DType
-    largest: bool
-
-    @property
-    def kept(self) -> tuple[DType, ...]:
-        """The element and its index."""
-        return self.given, INT64
-
-    def first(self, em: Emitter) -> list[str]:
-        """What loses against, or ties with, everything."""
-        scalar = register_scalar(self.given)
-        if self.given.is_floating:
-            worst = em.number(scalar, -inf if self.largest else inf)
-        elif self.given is BOOL:
-            worst = em.integer(scalar, 0 if self.largest else 1)
-        else:
-            limits = np.iinfo(self.given.numpy)
-            worst = em.integer(scalar, int(limits.min if self.largest else limits.max))
-        return [worst, em.integer("i64", 0)]
-
-    def take(self, em: Emitter, values: Values, x: str, index: str) -> list[str]:
-        """An element behind all others."""
-        better = self._better(em, x, values[0])
-        return self._chosen(em, better, [x, index], values)
-
-    def join(self, em: Emitter, x: Values, y: Values) -> list[str]:
-        """The better one; of equal ones that of the lower index."""
-        worse = self._better(em, x[0], y[0])
-        tied = em.opposite(em.either(worse, self._better(em, y[0], x[0])))
-        earlier = em.compare("slt", "i64", x[1], y[1])
-        return self._chosen(em, em.either(worse, em.both(tied, earlier)), x, y)
-
-    def _better(self, em: Emitter, x: str, y: str) -> str:
-        scalar = register_scalar(self.given)
-        if not self.given.is_floating:
-            sign = "s" if self.given.kind == "i" else "u"
-            return em.compare(f"{sign}{'gt' if self.largest else 'lt'}", scalar, x, y)
-        beyond = em.compare("ogt" if self.largest else "olt", scalar, x, y)
-        nan = em.both(em.compare("uno", scalar, x, x), em.compare("ord", scalar, y, y))
-        return em.either(beyond, nan)
-
-    def _chosen(self, em: Emitter, mask: str, x: Values, y: Values) -> list[str]:
-        return [
-            em.select(mask, register_scalar(dtype), a, b) for dtype, a, b in zip(self.kept, x, y, strict=True)
-        ]
 
 
 @dataclass(frozen=True, slots=True)

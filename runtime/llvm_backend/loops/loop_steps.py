@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from graphc.tensor import Tensor
 from passes.weight import parts_of
 from runtime.llvm_backend.loops import (
+    extreme_steps,
     fold_steps,
     index_steps,
     movement_steps,
@@ -21,6 +22,7 @@ from runtime.llvm_backend.loops.loop_kernel import LoopKernel
 Front = Callable[[Tensor], Sequence[LoopKernel]]  # nothing: the op runs by its meaning
 
 LOOPS: dict[str, Front] = {
+    **extreme_steps.LOOPS,
     **fold_steps.LOOPS,
     **index_steps.LOOPS,
     **movement_steps.LOOPS,

@@ -1,4 +1,4 @@
-"""Sorts and selections give the bits of their meaning, zeros and NaN among them, whatever way sizes take."""
+"""Sorts, selections, argmax give the bits of their meaning, of zeros and NaN too, whatever way sizes take."""
 
 import os
 import subprocess
@@ -110,6 +110,39 @@ def test_the_largest(dtype, k):
             session.run(fetches, {x: drawn((2, k - 1), dtype)})
 
 
+def places_of_extremes(x, rank):
+    """Of the largest and the smallest elements, along each axis and of all."""
+    return [f(x, axis=axis) for f in (gc.argmax, gc.argmin) for axis in (*range(rank), None)]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_places_of_extremes(dtype):
+    x, y = gc.placeholder(dtype, (None, "n")), gc.placeholder(dtype, (2, "n", 5))
+    fetches, others = places_of_extremes(x, 2), places_of_extremes(y, 3)
+    for n in LENGTHS[1:]:
+        agree(fetches, {x: drawn((3 if n < 5000 else 1, n), dtype, n)})
+        agree(others, {y: drawn((2, n, 5), dtype, n)})
+    agree(fetches, {x: drawn((200_000, 2), dtype)})
+    agree(fetches, {x: drawn((600, 270), dtype)[::2, ::-3]})
+    for n in (1, 7, 8, 16, 100):
+        known = gc.placeholder(dtype, (3, n))
+        agree(places_of_extremes(known, 2), {known: drawn((3, n), dtype, n)})
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_the_first_of_equal_ones_and_of_nan(dtype):
+    x = gc.placeholder(dtype, (None, "n"))
+    fetches = places_of_extremes(x, 2)
+    special = (0.0, -0.0, np.inf, -np.inf, 1.0, np.nan)
+    for n in (3, 40, 1000, 70_001):
+        places = (0, n // 2, n - 1)
+        values = np.zeros((len(special), len(places), len(special), n), dtype)
+        values += np.reshape(special, (-1, 1, 1, 1)).astype(dtype)
+        for i, place in enumerate(places):
+            values[:, i, :, place] = special
+        agree(fetches, {x: values.reshape(-1, n)})
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
 def test_lines_that_are_hard_to_select_from(dtype):
     n, k = 150_000, 50
@@ -130,7 +163,7 @@ def test_lines_that_are_hard_to_select_from(dtype):
 def test_long_lines_have_the_same_bits_for_all_threads():
     x = gc.placeholder("float32", (None, None))
     values = drawn((2, 300_000), "float32")
-    fetches = [*orders(x, 1), *gc.top_k(x, 20), *gc.top_k(x, 5000)]
+    fetches = [*orders(x, 1), *gc.top_k(x, 20), *gc.top_k(x, 5000), *places_of_extremes(x, 2)]
     bits = set()
     for threads in (1, 2, 4):
         with gc.Session(threads=threads) as session:
@@ -160,7 +193,7 @@ def check_all():
     """Everything that is emitted by width."""
     for dtype in ("float32", "float64"):
         x = gc.placeholder(dtype, (None, None))
-        fetches = [*orders(x, 0), *orders(x, 1), *gc.top_k(x, 9)]
+        fetches = [*orders(x, 0), *orders(x, 1), *gc.top_k(x, 9), *places_of_extremes(x, 2)]
         for shape in ((9, 50), (10, 9000), (2, 70_000)):
             agree(fetches, {x: drawn(shape, dtype)})
 
