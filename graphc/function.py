@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from operator import attrgetter
 from threading import local
 from typing import TYPE_CHECKING, TypeVar
 
@@ -13,7 +12,6 @@ if TYPE_CHECKING:
     from graphc.graph import Graph
     from graphc.tensor import Tensor
 
-_operands: Callable[[Tensor], Sequence[Tensor]] = attrgetter("inputs")
 Item = TypeVar("Item", bound=Hashable)
 
 
@@ -74,9 +72,23 @@ def topological(
     `first` are listed first, reached or not, and nothing beyond them is visited; nor beyond a node
     for which `stop` holds.
     """
-    if stop is None:
-        return in_order(roots, _operands, first)
-    return in_order(roots, lambda node: () if stop(node) else node.inputs, first)
+    if stop is not None:
+        return in_order(roots, lambda node: () if stop(node) else node.inputs, first)
+    done: dict[Tensor, None] = dict.fromkeys(first)  # as `in_order`, but each node is looked at once
+    stack: list[Tensor | None] = [*roots][::-1]
+    pop, push = stack.pop, stack.append
+    while stack:
+        node = pop()
+        if node is None:  # what the next one needs is done
+            done[pop()] = None  # type: ignore[index]  # None stands on a node only
+        elif node not in done:
+            if node.inputs:
+                push(node)
+                push(None)
+                stack += node.inputs[::-1]
+            else:
+                done[node] = None
+    return list(done)
 
 
 def in_order(
@@ -133,9 +145,12 @@ def rebuild(
     new: dict[Tensor, Tensor] = {node: node for node in function.inputs}
     new.update(start or {})
     order = topological(function.outputs + function.effects, first=new) if start else function.nodes()
+    changed = start is not None  # up to the first change operands are what they were
     for node in order:
         if node not in new:
-            new[node] = make(node, tuple([new[i] for i in node.inputs]))
+            inputs = tuple([new[i] for i in node.inputs]) if changed else node.inputs
+            made = new[node] = make(node, inputs)
+            changed = changed or made is not node
     if _thread.pairs is not None:
         _thread.pairs.extend((node, heir) for node, heir in new.items() if heir is not node)
     inputs = tuple(new[node] for node in function.inputs)

@@ -66,7 +66,7 @@ def _phases(cells: int, stride: int, dilation: int) -> list[_Phase | None]:
     return found
 
 
-@rule(ops.overlap_add)
+@rule(ops.overlap_add, of=(reshape,))
 def overlap_of_reshape(match: Match) -> Tensor | None:
     """``overlap_add(reshape(x)) -> reshape(overlap_add(x))`` for axes behind the cells."""
     (made,), attrs = match.inputs, match.attrs
@@ -104,7 +104,7 @@ def overlap_of_apart(match: Match) -> Tensor | None:
     return alike(match, _among_zeros(flat, attrs["shape"], (0,) * len(attrs["shape"])))
 
 
-@rule(ops.overlap_add)
+@rule(ops.overlap_add, of=(einsum,))
 def overlap_of_product(match: Match) -> Tensor | None:
     """``overlap_add(einsum('nha,iac->nhic', x, w)) -> einsum('nhia,iac->nhc', windows(x), flip(w))``."""
     (made,), attrs = match.inputs, match.attrs
@@ -166,7 +166,7 @@ def overlap_of_cells(match: Match) -> Tensor | None:
     return alike(match, _joined(match, phases, one))
 
 
-@rule(ops.strided_slice)
+@rule(ops.strided_slice, of=(einsum,))
 def slice_of_product(match: Match) -> Tensor | None:
     """``slice(einsum('nha,ac->nhc', x, w)) -> einsum('nha,ac->nhc', slice(x), w)``: less is computed."""
     (made,), attrs = match.inputs, match.attrs

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import chain
+from operator import attrgetter
 from threading import local
 
 from graphc.errors import VerificationError
@@ -28,41 +31,79 @@ _MOST_SWEEPS = 8  # over one function: the later ones see what the earlier ones 
 class Rule:
     """An equation between nodes: `apply` gives the right-hand side, or None where it does not hold.
 
-    `ops` are the ops that its left-hand side can begin with. `equation` is its docstring.
+    `ops` are the ops that its left-hand side can begin with. `equation` is its docstring. Nodes whose
+    operands cannot be those of the left-hand side are not given to `apply`: where `of` or `repeated` is
+    said, some operand is of an op in `of`, or (if `repeated`) the same as another.
     """
 
     name: str
     equation: str
     ops: tuple[Op, ...]
     apply: Apply
+    of: frozenset[Op] = frozenset()
+    repeated: bool = False
+
+    def may_hold(self, operands: Sequence[Tensor]) -> bool:
+        """Whether a node on `operands` may be its left-hand side."""
+        if not (self.of or self.repeated):
+            return True
+        return any(x.op in self.of for x in operands) or (self.repeated and _repeats(operands))
 
 
-def rule(*ops: Op) -> Callable[[Apply], Rule]:
+def _repeats(operands: Sequence[Tensor]) -> bool:
+    return len(set(operands)) < len(operands)
+
+
+def rule(*ops: Op, of: Iterable[Op] = (), repeated: bool = False) -> Callable[[Apply], Rule]:
     """Makes a `Rule` of a function whose docstring is its equation.
 
     Raises: TypeError for a public function that only calls an op: no node would ever match.
     """
-    for given in ops:
+    under = frozenset(of)
+    for given in (*ops, *under):
         if not isinstance(given, Op):
             raise TypeError(f"a rule begins with ops, and {given!r} is none")
 
     def declare(apply: Apply) -> Rule:
         name = getattr(apply, "__name__", "rule")
-        return Rule(name, (apply.__doc__ or "").strip().splitlines()[0], ops, apply)
+        return Rule(name, (apply.__doc__ or "").strip().splitlines()[0], ops, apply, under, repeated)
 
     return declare
 
 
-Index = Mapping[Op, Sequence[Rule]]
+class Index:
+    """Rules by the nodes that they may hold for, in order. What it has once found it remembers."""
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        self._by_op: dict[Op, list[Rule]] = {}
+        self._known: dict[Hashable, tuple[Rule, ...]] = {}
+        for each in rules:
+            for op in each.ops:
+                self._by_op.setdefault(op, []).append(each)
+
+    def rules_for(self, node: Tensor) -> tuple[Rule, ...]:
+        """The rules that may hold for `node`, by its op and those of its operands."""
+        op, operands = node.op, node.inputs
+        if op not in self._by_op:
+            return ()
+        key: Hashable
+        if len(operands) == 1:
+            key = (op, operands[0].op)
+        elif len(operands) == 2:
+            x, y = operands
+            key = (op, x.op, y.op, x is y)
+        else:
+            key = (op, frozenset([x.op for x in operands]), _repeats(operands))
+        found = self._known.get(key)
+        if found is None:
+            found = tuple([each for each in self._by_op[op] if each.may_hold(operands)])
+            self._known[key] = found
+        return found
 
 
 def index(rules: Iterable[Rule]) -> Index:
-    """`rules` by the ops that they begin with, in order."""
-    table: dict[Op, list[Rule]] = {}
-    for each in rules:
-        for op in each.ops:
-            table.setdefault(op, []).append(each)
-    return table
+    """`rules` by the nodes that they may hold for, in order."""
+    return Index(rules)
 
 
 class _Thread(local):
@@ -107,7 +148,7 @@ def rewrite(function: Function, rules: Index) -> Function:
         with graph_frame(function.owner):
             sweep = _Sweep(function, rules, inert)
             result = sweep.run()
-        if result is function or not sweep.around.refused:
+        if result is function or not sweep.was_refused:
             return result
         function = result  # nodes that had other users may have lost them
     return function
@@ -116,25 +157,47 @@ def rewrite(function: Function, rules: Index) -> Function:
 class _Sweep:
     def __init__(self, function: Function, rules: Index, inert: set[Tensor]) -> None:
         self.function, self.rules, self.inert = function, rules, inert
-        nodes = function.nodes()
-        uses: Counter[Tensor] = Counter(operand for node in nodes for operand in node.inputs)
-        uses.update((*function.outputs, *function.effects))
-        self.around = Surroundings(uses)
-        self.seen = set(nodes)
+        self.nodes = function.nodes()
         self.done: dict[Tensor, Tensor] = {node: node for node in function.inputs}
         self.becomes: dict[Tensor, Tensor] = {}  # a node on the stack waits for what a rule made of it
         self.steps: Counter[Tensor] = Counter()
-        counters().nodes_visited += len(nodes)
+        counters().nodes_visited += len(self.nodes)
+
+    @cached_property
+    def around(self) -> Surroundings:
+        """What is known of users; first asked for before anything has changed."""
+        uses = Counter(chain.from_iterable(map(attrgetter("inputs"), self.nodes)))
+        uses.update((*self.function.outputs, *self.function.effects))
+        return Surroundings(uses)
+
+    @cached_property
+    def seen(self) -> set[Tensor]:
+        """The nodes of the function, and what rules have made."""
+        return set(self.nodes)
+
+    @property
+    def was_refused(self) -> bool:
+        """Whether some rule was told that a node has other users."""
+        return "around" in self.__dict__ and self.around.refused
 
     def run(self) -> Function:
-        outputs = tuple(self.settle(node) for node in self.function.outputs)
-        effects = tuple(self.settle(node) for node in self.function.effects)
-        if (outputs, effects) == (self.function.outputs, self.function.effects):
-            return self.function
-        return Function(self.function.inputs, outputs, effects)
+        function = self.function
+        if self.inert.issuperset(self.nodes):
+            return function
+        done = self.done
+        for node in self.nodes:
+            if node not in done:
+                self.step(node)
+                if node not in done:
+                    self.settle(node)
+        outputs = tuple([done[node] for node in function.outputs])
+        effects = tuple([done[node] for node in function.effects])
+        if (outputs, effects) == (function.outputs, function.effects):
+            return function
+        return Function(function.inputs, outputs, effects)
 
-    def settle(self, root: Tensor) -> Tensor:
-        """What `root` becomes, everything below it settled first; without recursion."""
+    def settle(self, root: Tensor) -> None:
+        """Finds what `root` becomes, everything below it settled first; without recursion."""
         stack, done = [root], self.done
         while stack:
             node = stack[-1]
@@ -151,7 +214,6 @@ class _Sweep:
                 stack.extend(reversed(waiting))
             else:
                 self.step(node)
-        return done[root]
 
     def hand_on(self, node: Tensor, heir: Tensor) -> None:
         """Makes the users of `node` users of `heir`."""
@@ -176,8 +238,10 @@ class _Sweep:
             ready = self.with_bodies(ready)
         made = self.attempt(ready)
         if made is None:
-            self.done[node] = self.done[ready] = ready
-            self.hand_on(node, ready)
+            self.done[node] = ready
+            if ready is not node:
+                self.done[ready] = ready
+                self.hand_on(node, ready)
             return
         self.count(made)
         self.steps[made] = self.steps[node] + 1
@@ -198,8 +262,12 @@ class _Sweep:
 
     def attempt(self, node: Tensor) -> Tensor | None:
         """What the first rule that applies makes of `node`."""
-        rules = self.rules.get(node.op)
-        if not rules or node in self.inert or not _have_ranks(node):
+        if node in self.inert:
+            return None
+        rules = self.rules.rules_for(node)
+        if not rules or not _have_ranks(node):
+            if not node.op.has_bodies:
+                self.inert.add(node)
             return None
         tally, around = counters(), self.around
         refused, around.refused = around.refused, False
@@ -217,7 +285,7 @@ class _Sweep:
                     found = Decision("rewrite", each.name, True, each.equation, node.loc)
                     around.refused |= refused
                     return self.accept(node, made, each) if decide(found, node, made) else None
-        if not around.refused:  # what a node has below it never changes
+        if not around.refused and not node.op.has_bodies:  # what a node has below it never changes
             self.inert.add(node)
         around.refused |= refused
         return None

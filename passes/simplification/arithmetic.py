@@ -8,6 +8,7 @@ from graphc import ops
 from graphc.tensor import Tensor
 from passes.rewrite import Match, Rule, rule
 from passes.simplification.matching import (
+    NUMBERS,
     alike,
     constant_operand,
     everywhere,
@@ -27,7 +28,7 @@ _COMMUTE = (
 )
 
 
-@rule(*_COMMUTE)
+@rule(*_COMMUTE, of=NUMBERS)
 def constants_right(match: Match) -> Tensor | None:
     """``c + x -> x + c``, and so for every op whose operands may change places."""
     x, y = match.inputs
@@ -39,42 +40,42 @@ def constants_right(match: Match) -> Tensor | None:
     return alike(match, match.node.op(y, x))
 
 
-@rule(ops.add)
+@rule(ops.add, of=NUMBERS)
 def add_nothing(match: Match) -> Tensor | None:
     """``x + 0 -> x``; of floats ``x + (-0.0) -> x``, since ``-0.0 + 0.0`` is 0.0."""
     x, zero = match.inputs
     return instead(match, x, zero) if is_number(zero, neutral_zero(x.dtype)) else None
 
 
-@rule(ops.sub)
+@rule(ops.sub, of=NUMBERS)
 def subtract_nothing(match: Match) -> Tensor | None:
     """``x - 0 -> x``."""
     x, zero = match.inputs
     return instead(match, x, zero) if is_number(zero, 0) else None
 
 
-@rule(ops.sub)
+@rule(ops.sub, of=NUMBERS)
 def subtract_from_nothing(match: Match) -> Tensor | None:
     """``0 - x -> -x``; of floats ``-0.0 - x -> -x``, since ``0.0 - 0.0`` is 0.0."""
     zero, x = match.inputs
     return alike(match, ops.neg(x)) if is_number(zero, neutral_zero(x.dtype)) else None
 
 
-@rule(ops.mul)
+@rule(ops.mul, of=NUMBERS)
 def multiply_by_one(match: Match) -> Tensor | None:
     """``x * 1 -> x``."""
     x, one = match.inputs
     return instead(match, x, one) if is_number(one, 1) else None
 
 
-@rule(ops.div)
+@rule(ops.div, of=NUMBERS)
 def divide_by_one(match: Match) -> Tensor | None:
     """``x / 1 -> x``, of floats."""
     x, one = match.inputs
     return instead(match, x, one) if is_number(one, 1) else None
 
 
-@rule(ops.mul, ops.div)
+@rule(ops.mul, ops.div, of=NUMBERS)
 def multiply_by_minus_one(match: Match) -> Tensor | None:
     """``x * -1 -> -x``, and ``x / -1 -> -x``."""
     x, one = match.inputs
@@ -83,13 +84,13 @@ def multiply_by_minus_one(match: Match) -> Tensor | None:
     return None
 
 
-@rule(ops.neg)
+@rule(ops.neg, of=(ops.neg,))
 def negate_twice(match: Match) -> Tensor | None:
     """``-(-x) -> x``."""
     return operand_of(match.inputs[0], ops.neg)
 
 
-@rule(ops.add)
+@rule(ops.add, of=(ops.neg,))
 def add_negative(match: Match) -> Tensor | None:
     """``x + (-y) -> x - y``, and ``(-x) + y -> y - x``."""
     x, y = match.inputs
@@ -98,14 +99,14 @@ def add_negative(match: Match) -> Tensor | None:
     return alike(match, ops.sub(y, x.inputs[0])) if x.op is ops.neg else None
 
 
-@rule(ops.sub)
+@rule(ops.sub, of=(ops.neg,))
 def subtract_negative(match: Match) -> Tensor | None:
     """``x - (-y) -> x + y``."""
     x, y = match.inputs
     return ops.add(x, y.inputs[0]) if y.op is ops.neg else None
 
 
-@rule(ops.mul, ops.div)
+@rule(ops.mul, ops.div, of=(ops.neg,))
 def negatives_cancel(match: Match) -> Tensor | None:
     """``(-x) * (-y) -> x * y``, and ``(-x) / (-y) -> x / y`` of floats."""
     x, y = match.inputs
@@ -116,7 +117,7 @@ def negatives_cancel(match: Match) -> Tensor | None:
     return match.node.op(x.inputs[0], y.inputs[0])
 
 
-@rule(ops.mul)
+@rule(ops.mul, of=(ops.neg,))
 def negative_into_constant(match: Match) -> Tensor | None:
     """``(-x) * c -> x * (-c)``."""
     x, factor = match.inputs
@@ -126,7 +127,7 @@ def negative_into_constant(match: Match) -> Tensor | None:
     return alike(match, ops.mul(x.inputs[0], scalar(-value, x.dtype)))
 
 
-@rule(ops.neg)
+@rule(ops.neg, of=(ops.mul,))
 def negate_product(match: Match) -> Tensor | None:
     """``-(x * c) -> x * (-c)``."""
     (made,) = match.inputs
@@ -136,7 +137,7 @@ def negate_product(match: Match) -> Tensor | None:
     return None if value is None else alike(match, ops.mul(made.inputs[0], scalar(-value, made.dtype)))
 
 
-@rule(ops.neg)
+@rule(ops.neg, of=(ops.mul, ops.div))
 def negate_negative_factor(match: Match) -> Tensor | None:
     """``-(x * (-y)) -> x * y``, and so for the other factor, and for quotients of floats."""
     (made,) = match.inputs
@@ -150,7 +151,7 @@ def negate_negative_factor(match: Match) -> Tensor | None:
     return made.op(x.inputs[0], y) if x.op is ops.neg else None
 
 
-@rule(ops.neg)
+@rule(ops.neg, of=(ops.mul,))
 def negate_factor_of_constant(match: Match) -> Tensor | None:
     """``-(x * (y * c)) -> x * (y * (-c))``, and so for the other factor."""
     (made,) = match.inputs
@@ -167,7 +168,7 @@ def negate_factor_of_constant(match: Match) -> Tensor | None:
     return None
 
 
-@rule(ops.div)
+@rule(ops.div, of=NUMBERS)
 def divide_by_power_of_two(match: Match) -> Tensor | None:
     """``x / c -> x * (1 / c)`` where c is a power of two, whose inverse is exact."""
     x, divisor = match.inputs
@@ -178,7 +179,7 @@ def divide_by_power_of_two(match: Match) -> Tensor | None:
     return None if inverse is None else alike(match, ops.mul(x, scalar(inverse, x.dtype)))
 
 
-@rule(ops.div)
+@rule(ops.div, of=NUMBERS)
 def divide_one(match: Match) -> Tensor | None:
     """``1 / x -> reciprocal(x)``, of floats."""
     one, x = match.inputs
@@ -187,21 +188,21 @@ def divide_one(match: Match) -> Tensor | None:
     return None
 
 
-@rule(ops.mul)
+@rule(ops.mul, repeated=True)
 def multiply_by_itself(match: Match) -> Tensor | None:
     """``x * x -> square(x)``."""
     x, y = match.inputs
     return ops.square(x) if x is y and x.dtype.kind != "b" else None
 
 
-@rule(ops.square)
+@rule(ops.square, of=(ops.neg, ops.abs))
 def square_of_negative(match: Match) -> Tensor | None:
     """``square(-x) -> square(x)``, and so of ``abs(x)``."""
     (x,) = match.inputs
     return ops.square(x.inputs[0]) if x.op in (ops.neg, ops.abs) else None
 
 
-@rule(ops.guarded_multiply)
+@rule(ops.guarded_multiply, of=(*NUMBERS, ops.cast))
 def guard_of_finite_slope(match: Match) -> Tensor | None:
     """``guarded_multiply(x, c) -> x * c`` where c is finite, so that nothing needs a guard."""
     x, slope = match.inputs
@@ -212,7 +213,7 @@ def guard_of_finite_slope(match: Match) -> Tensor | None:
     return None
 
 
-@rule(ops.guarded_multiply)
+@rule(ops.guarded_multiply, of=NUMBERS)
 def guard_of_nonzero(match: Match) -> Tensor | None:
     """``guarded_multiply(c, y) -> y * c`` where c is not 0, the only value that is guarded."""
     x, slope = match.inputs
@@ -223,7 +224,7 @@ def guard_of_nonzero(match: Match) -> Tensor | None:
 # Not exact: these round differently.
 
 
-@rule(ops.neg)
+@rule(ops.neg, of=(ops.sub,))
 def negate_difference(match: Match) -> Tensor | None:
     """``-(x - y) -> y - x``, which differs in the sign of 0."""
     (made,) = match.inputs
@@ -232,14 +233,14 @@ def negate_difference(match: Match) -> Tensor | None:
     return alike(match, ops.sub(made.inputs[1], made.inputs[0]))
 
 
-@rule(ops.add, ops.sub)
+@rule(ops.add, ops.sub, of=NUMBERS)
 def add_nothing_fast(match: Match) -> Tensor | None:
     """``x + 0.0 -> x``, which differs for -0.0."""
     x, zero = match.inputs
     return instead(match, x, zero) if number(zero) == 0 else None
 
 
-@rule(ops.mul)
+@rule(ops.mul, of=NUMBERS)
 def multiply_by_zero_fast(match: Match) -> Tensor | None:
     """``x * 0.0 -> 0.0``, which differs for -0.0, infinity and NaN."""
     x, zero = match.inputs
@@ -248,7 +249,7 @@ def multiply_by_zero_fast(match: Match) -> Tensor | None:
     return everywhere(match, 0.0)
 
 
-@rule(ops.mul)
+@rule(ops.mul, of=(ops.mul,))
 def scale_twice_fast(match: Match) -> Tensor | None:
     """``(x * a) * b -> x * (a * b)``."""
     made = match.inputs[0]
@@ -260,7 +261,7 @@ def scale_twice_fast(match: Match) -> Tensor | None:
     return alike(match, ops.mul(made.inputs[0], scalar(a * b, made.dtype)))
 
 
-@rule(ops.mul)
+@rule(ops.mul, of=(ops.reciprocal,))
 def multiply_by_reciprocal_fast(match: Match) -> Tensor | None:
     """``x * reciprocal(y) -> x / y``."""
     x, inverse = match.inputs
@@ -269,13 +270,13 @@ def multiply_by_reciprocal_fast(match: Match) -> Tensor | None:
     return ops.div(x, inverse.inputs[0])
 
 
-@rule(ops.reciprocal)
+@rule(ops.reciprocal, of=(ops.reciprocal,))
 def reciprocal_twice_fast(match: Match) -> Tensor | None:
     """``reciprocal(reciprocal(x)) -> x``."""
     return operand_of(match.inputs[0], ops.reciprocal)
 
 
-@rule(ops.sub)
+@rule(ops.sub, repeated=True)
 def subtract_itself_fast(match: Match) -> Tensor | None:
     """``x - x -> 0.0``, which differs for infinity and NaN."""
     x, y = match.inputs

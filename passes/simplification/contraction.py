@@ -20,7 +20,7 @@ def _is_matrix(x: Tensor) -> bool:
     return len(x.result.sizes) >= 2
 
 
-@rule(ops.matmul)
+@rule(ops.matmul, of=(ops.transpose,))
 def matmul_of_transposed(match: Match) -> Tensor | None:
     """``matmul(transpose(x), y) -> einsum('ki,kj->ij', x, y)``, and so on the right."""
     x, y = match.inputs
@@ -34,7 +34,7 @@ def matmul_of_transposed(match: Match) -> Tensor | None:
     return alike(match, einsum(a, b, equation=f"{first},{second}->{lead}ik"))
 
 
-@rule(ops.transpose)
+@rule(ops.transpose, of=(ops.matmul,))
 def transpose_of_matmul(match: Match) -> Tensor | None:
     """``transpose(matmul(x, y)) -> einsum('ij,jk->ki', x, y)``."""
     (made,) = match.inputs
@@ -47,7 +47,7 @@ def transpose_of_matmul(match: Match) -> Tensor | None:
     return alike(match, einsum(x, y, equation=f"{lead}ij,{lead}jk->{lead}ki"))
 
 
-@rule(einsum)
+@rule(einsum, of=(ops.transpose,))
 def einsum_of_transposed(match: Match) -> Tensor | None:
     """``einsum('ij,...', transpose(x), ...) -> einsum('ji,...', x, ...)``."""
     terms, output = split(match.attrs["equation"])
@@ -77,7 +77,7 @@ def _respelled(term: str, x: Tensor) -> str | None:
     return text[: len(before)] + dots + text[len(before) :] if dots else text
 
 
-@rule(ops.transpose)
+@rule(ops.transpose, of=(einsum,))
 def transpose_of_einsum(match: Match) -> Tensor | None:
     """``transpose(einsum('...->ij', ...)) -> einsum('...->ji', ...)``."""
     (made,) = match.inputs
@@ -138,7 +138,7 @@ def _placed(x: Tensor, term: str, output: str) -> Tensor:
     return reshape(x, shape=tuple(next(sizes) if letter in term else 1 for letter in output))
 
 
-@rule(ops.matmul, einsum)
+@rule(ops.matmul, einsum, of=(ops.neg,))
 def product_of_negatives(match: Match) -> Tensor | None:
     """``matmul(-x, -y) -> matmul(x, y)``, and so for an Einstein sum of two."""
     if len(match.inputs) != 2 or any(x.op is not ops.neg for x in match.inputs):
@@ -167,19 +167,19 @@ def _by_identity(match: Match) -> Tensor | None:
     return None
 
 
-@rule(ops.matmul)
+@rule(ops.matmul, of=(ops.cast, ops.equal))
 def multiply_by_identity_matrix(match: Match) -> Tensor | None:
     """``matmul(x, eye(n)) -> x``, and so on the left, of integers."""
     return None if match.node.dtype.is_floating else _by_identity(match)
 
 
-@rule(ops.matmul)
+@rule(ops.matmul, of=(ops.cast, ops.equal))
 def multiply_by_identity_matrix_fast(match: Match) -> Tensor | None:
     """``matmul(x, eye(n)) -> x`` and so on the left, which differs for -0.0, infinity and NaN."""
     return _by_identity(match)
 
 
-@rule(ops.matmul)
+@rule(ops.matmul, of=(ops.mul,))
 def scales_of_matmul_fast(match: Match) -> Tensor | None:
     """``matmul(x * a, y * b) -> matmul(x, y) * (a * b)``."""
     x, y = match.inputs
@@ -191,7 +191,7 @@ def scales_of_matmul_fast(match: Match) -> Tensor | None:
     return alike(match, ops.mul(ops.matmul(x.inputs[0], y.inputs[0]), scalar(a * b, x.dtype)))
 
 
-@rule(ops.sum)
+@rule(ops.sum, of=(ops.mul,))
 def sum_of_product_fast(match: Match) -> Tensor | None:
     """``sum(x * y) -> einsum('ik,kj->ij', x, y)`` where both are smaller than their product."""
     (made,) = match.inputs

@@ -9,7 +9,7 @@ import numpy as np
 from graphc import ops
 from graphc.tensor import Tensor
 from passes.rewrite import Match, Rule, rule
-from passes.simplification.matching import alike, is_number, number, vector
+from passes.simplification.matching import NUMBERS, alike, is_number, number, vector
 from passes.simplification.vocabulary import (
     broadcast_to,
     constant,
@@ -52,7 +52,7 @@ def _sliced(x: Tensor, axis: int, start: int, count: int, step: int) -> Tensor:
     )
 
 
-@rule(gather)
+@rule(gather, of=(ops.iota, ops.cast))
 def gather_all(match: Match) -> Tensor | None:
     """``gather(x, iota(n)) -> x`` where n is the size."""
     x, indices = match.inputs
@@ -61,7 +61,7 @@ def gather_all(match: Match) -> Tensor | None:
     return x
 
 
-@rule(gather)
+@rule(gather, of=(constant,))
 def gather_regular(match: Match) -> Tensor | None:
     """``gather(x, (a, a + s, ...)) -> x[a::s]``, of constants that are within the axis."""
     x, indices = match.inputs
@@ -77,7 +77,7 @@ def gather_regular(match: Match) -> Tensor | None:
     return made if places.ndim else reshape(made, shape=match.node.result.sizes)
 
 
-@rule(gather)
+@rule(gather, of=(gather,))
 def gather_twice(match: Match) -> Tensor | None:
     """``gather(gather(x, i), j) -> gather(x, i[j])``, of constants that are within the axes."""
     inner, indices = match.inputs
@@ -92,7 +92,7 @@ def gather_twice(match: Match) -> Tensor | None:
     return gather(x, vector(first[then]), axis=axis)
 
 
-@rule(gather)
+@rule(gather, of=(broadcast_to,))
 def gather_of_repeated(match: Match) -> Tensor | None:
     """``gather(broadcast_to(x, s), i) -> broadcast_to(x, t)`` along an axis that repeats."""
     inner, indices = match.inputs
@@ -110,7 +110,7 @@ def gather_of_repeated(match: Match) -> Tensor | None:
     return broadcast_to(x, shape=match.node.result.sizes)
 
 
-@rule(gather)
+@rule(gather, of=(ops.iota,))
 def gather_of_counter(match: Match) -> Tensor | None:
     """``gather(iota(n), i) -> i``, of constants that are within the axis."""
     counter, indices = match.inputs
@@ -129,7 +129,7 @@ def gather_rows(match: Match) -> Tensor | None:
     return alike(match, gather(x, reshape(indices, shape=indices.result.sizes[:-1]), axis=0))
 
 
-@rule(scatter_update)
+@rule(scatter_update, of=(ops.iota, ops.cast))
 def scatter_everything(match: Match) -> Tensor | None:
     """``scatter_update(x, iota(n), y) -> y`` where n is the size."""
     x, indices, updates = match.inputs
@@ -138,13 +138,13 @@ def scatter_everything(match: Match) -> Tensor | None:
     return updates if match.is_droppable(x) and match.is_droppable(indices) else None
 
 
-@rule(scatter_add)
+@rule(scatter_add, of=(ops.iota, ops.cast))
 def add_everywhere(match: Match) -> Tensor | None:
     """``scatter_add(x, iota(n), y) -> x + y`` where n is the size, of integers and bools."""
     return None if match.node.dtype.is_floating else _added(match)
 
 
-@rule(scatter_add)
+@rule(scatter_add, of=(ops.iota, ops.cast))
 def add_everywhere_fast(match: Match) -> Tensor | None:
     """``scatter_add(x, iota(n), y) -> x + y`` where n is the size; a scatter makes 0.0 of two -0.0."""
     return _added(match)
@@ -157,7 +157,7 @@ def _added(match: Match) -> Tensor | None:
     return alike(match, ops.add(x, updates))
 
 
-@rule(scatter_add)
+@rule(scatter_add, of=NUMBERS)
 def add_zeros(match: Match) -> Tensor | None:
     """``scatter_add(x, i, 0) -> x``, of integers and indices within the axis."""
     x, indices, updates = match.inputs
@@ -166,7 +166,7 @@ def add_zeros(match: Match) -> Tensor | None:
     return None if _known(indices, x.result.sizes[match.attrs["axis"]]) is None else x
 
 
-@rule(sort)
+@rule(sort, of=(sort,))
 def sort_twice(match: Match) -> Tensor | None:
     """``sort(sort(x)) -> sort(x)``, in one direction along one axis."""
     (inner,) = match.inputs

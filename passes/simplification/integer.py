@@ -6,6 +6,7 @@ from graphc import ops
 from graphc.tensor import Tensor
 from passes.rewrite import Match, Rule, rule
 from passes.simplification.matching import (
+    NUMBERS,
     alike,
     constant_operand,
     everywhere,
@@ -34,21 +35,21 @@ def _whole_constant(node: Tensor) -> int | None:
     return int(value) if value is not None and _is_whole(node) else None
 
 
-@rule(ops.mul)
+@rule(ops.mul, of=NUMBERS)
 def multiply_by_zero(match: Match) -> Tensor | None:
     """``x * 0 -> 0``, of integers and bools."""
     x, zero = match.inputs
     return everywhere(match, 0) if not x.dtype.is_floating and is_number(zero, 0) else None
 
 
-@rule(ops.sub, ops.bitwise_xor, ops.logical_xor)
+@rule(ops.sub, ops.bitwise_xor, ops.logical_xor, repeated=True)
 def subtract_itself(match: Match) -> Tensor | None:
     """``x - x -> 0`` and ``x ^ x -> 0``, of integers and bools."""
     x, y = match.inputs
     return everywhere(match, 0) if x is y and not x.dtype.is_floating else None
 
 
-@rule(ops.add, ops.sub)
+@rule(ops.add, ops.sub, of=(ops.add, ops.sub))
 def shift_in_turn(match: Match) -> Tensor | None:
     """``(x + a) + b -> x + (a + b)``, and so with differences, of integers."""
     inner = match.inputs[0]
@@ -62,7 +63,7 @@ def shift_in_turn(match: Match) -> Tensor | None:
     return alike(match, ops.add(inner.inputs[0], scalar(total, inner.dtype)))
 
 
-@rule(ops.mul)
+@rule(ops.mul, of=(ops.mul,))
 def scale_in_turn(match: Match) -> Tensor | None:
     """``(x * a) * b -> x * (a * b)``, of integers."""
     inner = match.inputs[0]
@@ -73,7 +74,7 @@ def scale_in_turn(match: Match) -> Tensor | None:
     return None if a is None else alike(match, ops.mul(inner.inputs[0], scalar(a * b, inner.dtype)))
 
 
-@rule(ops.sub)
+@rule(ops.sub, of=(ops.add,))
 def subtract_what_was_added(match: Match) -> Tensor | None:
     """``(x + y) - y -> x`` and ``(x + y) - x -> y``, of integers."""
     made, gone = match.inputs
@@ -85,7 +86,7 @@ def subtract_what_was_added(match: Match) -> Tensor | None:
     return instead(match, y, x) if x is gone else None
 
 
-@rule(ops.add)
+@rule(ops.add, of=(ops.sub,))
 def add_what_was_subtracted(match: Match) -> Tensor | None:
     """``(x - y) + y -> x`` and ``y + (x - y) -> x``, of integers."""
     for made, gone in (match.inputs, match.inputs[::-1]):
@@ -94,7 +95,7 @@ def add_what_was_subtracted(match: Match) -> Tensor | None:
     return None
 
 
-@rule(ops.add)
+@rule(ops.add, of=(ops.mul,))
 def factor_out(match: Match) -> Tensor | None:
     """``x * y + x * z -> x * (y + z)``, of integers."""
     left, right = match.inputs
@@ -110,20 +111,20 @@ def factor_out(match: Match) -> Tensor | None:
     return None
 
 
-@rule(ops.floor_divide)
+@rule(ops.floor_divide, of=NUMBERS)
 def floor_divide_by_one(match: Match) -> Tensor | None:
     """``x // 1 -> x``, of integers."""
     x, one = match.inputs
     return instead(match, x, one) if _whole_constant(match.node) == 1 else None
 
 
-@rule(ops.remainder)
+@rule(ops.remainder, of=NUMBERS)
 def remainder_by_one(match: Match) -> Tensor | None:
     """``x % 1 -> 0``, of integers."""
     return everywhere(match, 0) if _whole_constant(match.node) == 1 else None
 
 
-@rule(ops.floor_divide)
+@rule(ops.floor_divide, of=NUMBERS)
 def floor_divide_by_power_of_two(match: Match) -> Tensor | None:
     """``x // 2 ** k -> x >> k``, of integers; both round down."""
     x = match.inputs[0]
@@ -133,7 +134,7 @@ def floor_divide_by_power_of_two(match: Match) -> Tensor | None:
     return alike(match, ops.right_shift(x, scalar(value.bit_length() - 1, x.dtype)))
 
 
-@rule(ops.remainder)
+@rule(ops.remainder, of=NUMBERS)
 def remainder_by_power_of_two(match: Match) -> Tensor | None:
     """``x % 2 ** k -> x & (2 ** k - 1)``, of integers; neither is negative."""
     x = match.inputs[0]
@@ -143,7 +144,7 @@ def remainder_by_power_of_two(match: Match) -> Tensor | None:
     return alike(match, ops.bitwise_and(x, scalar(value - 1, x.dtype)))
 
 
-@rule(ops.bitwise_and, ops.bitwise_or, ops.bitwise_xor, ops.left_shift, ops.right_shift)
+@rule(ops.bitwise_and, ops.bitwise_or, ops.bitwise_xor, ops.left_shift, ops.right_shift, of=NUMBERS)
 def neutral_bits(match: Match) -> Tensor | None:
     """``x & 1...1 -> x``, and ``x | 0``, ``x ^ 0``, ``x << 0``, ``x >> 0 -> x``."""
     x, y = match.inputs
@@ -151,7 +152,7 @@ def neutral_bits(match: Match) -> Tensor | None:
     return instead(match, x, y) if is_number(y, neutral) else None
 
 
-@rule(ops.bitwise_and, ops.bitwise_or)
+@rule(ops.bitwise_and, ops.bitwise_or, of=NUMBERS)
 def absorbing_bits(match: Match) -> Tensor | None:
     """``x & 0 -> 0``, and ``x | 1...1 -> 1...1``."""
     x, y = match.inputs
@@ -159,7 +160,7 @@ def absorbing_bits(match: Match) -> Tensor | None:
     return everywhere(match, absorbing) if is_number(y, absorbing) else None
 
 
-@rule(ops.bitwise_not, ops.logical_not)
+@rule(ops.bitwise_not, ops.logical_not, of=(ops.bitwise_not, ops.logical_not))
 def invert_twice(match: Match) -> Tensor | None:
     """``~~x -> x``, and ``!!x -> x``."""
     return operand_of(match.inputs[0], match.node.op)

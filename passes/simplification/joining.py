@@ -35,7 +35,7 @@ def join_nothing(match: Match) -> Tensor | None:
     return concat(*kept, axis=axis)
 
 
-@rule(concat)
+@rule(concat, of=(concat,))
 def join_in_turn(match: Match) -> Tensor | None:
     """``concat(concat(x, y), z) -> concat(x, y, z)`` along one axis."""
     axis = match.attrs["axis"]
@@ -51,7 +51,7 @@ def join_in_turn(match: Match) -> Tensor | None:
     return concat(*flat, axis=axis)
 
 
-@rule(concat)
+@rule(concat, of=(ops.strided_slice,))
 def join_neighbours(match: Match) -> Tensor | None:
     """``concat(x[a:b], x[b:c]) -> x[a:c]``, and so for neighbours among more."""
     axis, parts = match.attrs["axis"], list(match.inputs[:1])
@@ -84,7 +84,7 @@ def _joined(x: Tensor, y: Tensor, axis: int) -> Tensor | None:
     return ops.strided_slice(x.inputs[0], starts=first["starts"], sizes=counts, steps=first["steps"])
 
 
-@rule(stack)
+@rule(stack, of=(ops.strided_slice, squeeze, reshape))
 def stack_of_parts(match: Match) -> Tensor | None:
     """``stack(unstack(x)) -> x``."""
     axis, parts = match.attrs["axis"], match.inputs
@@ -103,7 +103,7 @@ def stack_of_parts(match: Match) -> Tensor | None:
     return whole
 
 
-@rule(concat)
+@rule(concat, repeated=True)
 def join_of_repeated(match: Match) -> Tensor | None:
     """``concat(x, x, ...) -> broadcast_to(x, s)`` where x has size 1 along the axis."""
     x, axis = match.inputs[0], match.attrs["axis"]
@@ -112,7 +112,7 @@ def join_of_repeated(match: Match) -> Tensor | None:
     return broadcast_to(x, shape=match.node.result.sizes)
 
 
-@rule(stack)
+@rule(stack, repeated=True)
 def stack_of_repeated(match: Match) -> Tensor | None:
     """``stack(x, x, ...) -> broadcast_to(expand_dims(x), s)``."""
     x, axis = match.inputs[0], match.attrs["axis"]
@@ -121,7 +121,7 @@ def stack_of_repeated(match: Match) -> Tensor | None:
     return broadcast_to(ops.expand_dims(x, axis), shape=match.node.result.sizes)
 
 
-@rule(ops.add)
+@rule(ops.add, of=(ops.embed, ops.add))
 def join_embedded(match: Match) -> Tensor | None:
     """``embed(x, s, 0) + embed(y, s, a) -> concat(x, y)``, each + 0.0 if of floats, which makes -0.0 0.0."""
     node, pending = match.node, list(match.inputs)

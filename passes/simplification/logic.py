@@ -7,6 +7,7 @@ from graphc.tensor import Tensor
 from graphc.types import BFLOAT16, BOOL
 from passes.rewrite import Match, Rule, rule
 from passes.simplification.matching import (
+    NUMBERS,
     alike,
     everywhere,
     fits,
@@ -32,7 +33,7 @@ _MIRRORED = {
 }
 
 
-@rule(*_MIRRORED)
+@rule(*_MIRRORED, of=NUMBERS)
 def compared_constants_right(match: Match) -> Tensor | None:
     """``c < x -> x > c``, and so for every ordered comparison."""
     x, y = match.inputs
@@ -41,28 +42,31 @@ def compared_constants_right(match: Match) -> Tensor | None:
     return alike(match, _MIRRORED[match.node.op](y, x))
 
 
-@rule(ops.logical_and, ops.logical_or, ops.logical_xor)
+@rule(ops.logical_and, ops.logical_or, ops.logical_xor, of=NUMBERS)
 def neutral_truth(match: Match) -> Tensor | None:
     """``x and True -> x``, ``x or False -> x``, ``x xor False -> x``."""
     x, y = match.inputs
     return instead(match, x, y) if is_number(y, match.node.op is ops.logical_and) else None
 
 
-@rule(ops.logical_and, ops.logical_or)
+@rule(ops.logical_and, ops.logical_or, of=NUMBERS)
 def absorbing_truth(match: Match) -> Tensor | None:
     """``x and False -> False``, and ``x or True -> True``."""
     absorbing = match.node.op is ops.logical_or
     return everywhere(match, absorbing) if is_number(match.inputs[1], absorbing) else None
 
 
-@rule(*(ops.logical_and, ops.logical_or, ops.bitwise_and, ops.bitwise_or, ops.maximum, ops.minimum))
+@rule(
+    *(ops.logical_and, ops.logical_or, ops.bitwise_and, ops.bitwise_or, ops.maximum, ops.minimum),
+    repeated=True,
+)
 def same_twice(match: Match) -> Tensor | None:
     """``x and x -> x``, and so for `or`, ``&``, ``|``, `maximum` and `minimum`."""
     x, y = match.inputs
     return x if x is y else None
 
 
-@rule(ops.logical_xor, ops.not_equal)
+@rule(ops.logical_xor, ops.not_equal, of=NUMBERS)
 def differs_from_true(match: Match) -> Tensor | None:
     """``x xor True -> !x``, and ``x != True -> !x``."""
     x, y = match.inputs
@@ -71,7 +75,7 @@ def differs_from_true(match: Match) -> Tensor | None:
     return None
 
 
-@rule(ops.equal, ops.not_equal)
+@rule(ops.equal, ops.not_equal, of=NUMBERS)
 def compare_truth(match: Match) -> Tensor | None:
     """``x == True -> x``, ``x != False -> x``, ``x == False -> !x``, of bools."""
     x, y = match.inputs
@@ -81,7 +85,7 @@ def compare_truth(match: Match) -> Tensor | None:
     return x if same else ops.logical_not(x)
 
 
-@rule(ops.logical_and, ops.logical_or)
+@rule(ops.logical_and, ops.logical_or, of=(ops.logical_not,))
 def de_morgan(match: Match) -> Tensor | None:
     """``!x and !y -> !(x or y)``, and with `and` and `or` exchanged."""
     x, y = match.inputs
@@ -93,7 +97,7 @@ def de_morgan(match: Match) -> Tensor | None:
     return ops.logical_not(other(x.inputs[0], y.inputs[0]))
 
 
-@rule(ops.logical_and, ops.logical_or)
+@rule(ops.logical_and, ops.logical_or, of=(ops.logical_not,))
 def contradiction(match: Match) -> Tensor | None:
     """``x and !x -> False``, and ``x or !x -> True``."""
     x, y = match.inputs
@@ -102,7 +106,7 @@ def contradiction(match: Match) -> Tensor | None:
     return None
 
 
-@rule(ops.logical_not)
+@rule(ops.logical_not, of=(*_OPPOSITES, *_OPPOSITES_OF_ORDERED))
 def not_equal_instead(match: Match) -> Tensor | None:
     """``!(x == y) -> x != y`` and back; of integers also ``!(x < y) -> x >= y`` and its kind."""
     (made,) = match.inputs
@@ -112,14 +116,14 @@ def not_equal_instead(match: Match) -> Tensor | None:
     return None if opposite is None else opposite(*made.inputs)
 
 
-@rule(ops.not_equal)
+@rule(ops.not_equal, repeated=True)
 def differs_from_itself(match: Match) -> Tensor | None:
     """``x != x -> isnan(x)``."""
     x, y = match.inputs
     return ops.isnan(x) if x is y else None
 
 
-@rule(ops.equal, ops.less, ops.less_equal, ops.greater, ops.greater_equal)
+@rule(ops.equal, ops.less, ops.less_equal, ops.greater, ops.greater_equal, repeated=True)
 def compare_with_itself(match: Match) -> Tensor | None:
     """``x == x``, ``x <= x``, ``x >= x -> True`` of integers, and ``x < x``, ``x > x -> False`` of all."""
     x, y = match.inputs
@@ -137,14 +141,14 @@ def integers_are_finite(match: Match) -> Tensor | None:
     return everywhere(match, match.node.op is ops.isfinite)
 
 
-@rule(ops.isnan, ops.isinf, ops.isfinite)
+@rule(ops.isnan, ops.isinf, ops.isfinite, of=(ops.neg, ops.abs))
 def signs_are_finite(match: Match) -> Tensor | None:
     """``isnan(-x) -> isnan(x)``, and so for `abs` and for the other tests."""
     (x,) = match.inputs
     return match.node.op(x.inputs[0]) if x.op in (ops.neg, ops.abs) else None
 
 
-@rule(ops.greater_equal, ops.less)
+@rule(ops.greater_equal, ops.less, of=NUMBERS)
 def unsigned_below_zero(match: Match) -> Tensor | None:
     """``x >= 0 -> True`` and ``x < 0 -> False``, of unsigned integers and bools."""
     x, y = match.inputs
@@ -153,7 +157,7 @@ def unsigned_below_zero(match: Match) -> Tensor | None:
     return everywhere(match, match.node.op is ops.greater_equal)
 
 
-@rule(ops.not_equal)
+@rule(ops.not_equal, of=(ops.cast,))
 def truth_of_cast_truth(match: Match) -> Tensor | None:
     """``cast(x) != 0 -> x``, of a bool."""
     made, y = match.inputs
@@ -165,7 +169,7 @@ def truth_of_cast_truth(match: Match) -> Tensor | None:
 # Choices.
 
 
-@rule(ops.where)
+@rule(ops.where, of=NUMBERS)
 def where_of_constant(match: Match) -> Tensor | None:
     """``where(True, x, y) -> x``, and ``where(False, x, y) -> y``."""
     condition, x, y = match.inputs
@@ -175,14 +179,14 @@ def where_of_constant(match: Match) -> Tensor | None:
     return instead(match, x, condition, y) if value else instead(match, y, condition, x)
 
 
-@rule(ops.where)
+@rule(ops.where, repeated=True)
 def where_equal_arms(match: Match) -> Tensor | None:
     """``where(c, x, x) -> x``."""
     condition, x, y = match.inputs
     return instead(match, x, condition) if x is y else None
 
 
-@rule(ops.where)
+@rule(ops.where, of=(ops.logical_not,))
 def where_not(match: Match) -> Tensor | None:
     """``where(!c, x, y) -> where(c, y, x)``."""
     condition, x, y = match.inputs
@@ -190,7 +194,7 @@ def where_not(match: Match) -> Tensor | None:
     return None if inner is None else alike(match, ops.where(inner, y, x))
 
 
-@rule(ops.where)
+@rule(ops.where, of=(ops.where,))
 def where_of_where(match: Match) -> Tensor | None:
     """``where(c, where(c, a, b), y) -> where(c, a, y)``, and so on the other side."""
     condition, x, y = match.inputs
@@ -204,7 +208,7 @@ def where_of_where(match: Match) -> Tensor | None:
     return None
 
 
-@rule(ops.where)
+@rule(ops.where, of=NUMBERS)
 def where_true_or_false(match: Match) -> Tensor | None:
     """``where(c, True, False) -> c``; with numbers, ``where(c, 1, 0) -> cast(c)``."""
     condition, x, y = match.inputs
@@ -214,7 +218,7 @@ def where_true_or_false(match: Match) -> Tensor | None:
     return alike(match, spread(kept, match.node)) if fits(kept, match.node) else None
 
 
-@rule(ops.where)
+@rule(ops.where, of=NUMBERS)
 def where_false_or_true(match: Match) -> Tensor | None:
     """``where(c, False, True) -> !c``."""
     condition, x, y = match.inputs
@@ -240,7 +244,7 @@ def where_of_alike(match: Match) -> Tensor | None:
     return alike(match, x.op(ops.where(condition, x.inputs[0], y.inputs[0]), **x.attrs))
 
 
-@rule(ops.greater, ops.greater_equal, ops.less, ops.less_equal)
+@rule(ops.greater, ops.greater_equal, ops.less, ops.less_equal, of=(ops.neg,))
 def compare_negatives(match: Match) -> Tensor | None:
     """``-x < -y -> y < x``, and so for every ordered comparison of floats."""
     x, y = match.inputs

@@ -17,6 +17,7 @@ from passes.simplification.vocabulary import broadcast_to, constant, expand_dims
 
 Number = float | int | bool
 RESHAPES = frozenset((reshape, expand_dims, squeeze))  # the same elements in the same order
+NUMBERS = (constant, broadcast_to, *RESHAPES)  # what `number` looks at and through
 
 
 def number(node: Tensor) -> Number | None:

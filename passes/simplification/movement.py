@@ -30,7 +30,7 @@ def moved_to_own_shape(match: Match) -> Tensor | None:
     return x if x.type == match.node.type else None
 
 
-@rule(reshape, expand_dims, squeeze)
+@rule(reshape, expand_dims, squeeze, of=tuple(RESHAPES))
 def reshape_twice(match: Match) -> Tensor | None:
     """``reshape(reshape(x, s), t) -> reshape(x, t)``, and so for `expand_dims` and `squeeze`."""
     (inner,) = match.inputs
@@ -48,7 +48,7 @@ def transpose_nothing(match: Match) -> Tensor | None:
     return x if axes == tuple(range(len(axes))) else None
 
 
-@rule(ops.transpose)
+@rule(ops.transpose, of=(ops.transpose,))
 def transpose_twice(match: Match) -> Tensor | None:
     """``transpose(transpose(x, p), q) -> transpose(x, p[q])``."""
     (inner,) = match.inputs
@@ -67,7 +67,7 @@ def transpose_as_reshape(match: Match) -> Tensor | None:
     return reshape(x, shape=match.node.result.sizes)
 
 
-@rule(broadcast_to)
+@rule(broadcast_to, of=(broadcast_to,))
 def broadcast_twice(match: Match) -> Tensor | None:
     """``broadcast_to(broadcast_to(x, s), t) -> broadcast_to(x, t)``."""
     (inner,) = match.inputs
@@ -76,7 +76,7 @@ def broadcast_twice(match: Match) -> Tensor | None:
     return broadcast_to(inner.inputs[0], shape=match.node.result.sizes)
 
 
-@rule(broadcast_to)
+@rule(broadcast_to, of=tuple(RESHAPES))
 def broadcast_of_new_axes(match: Match) -> Tensor | None:
     """``broadcast_to(reshape(x, (1, ..., s)), t) -> broadcast_to(x, t)`` where s is the shape of x."""
     (inner,) = match.inputs
@@ -101,7 +101,7 @@ def broadcast_as_reshape(match: Match) -> Tensor | None:
     return reshape(x, shape=made)
 
 
-@rule(reshape, expand_dims, squeeze)
+@rule(reshape, expand_dims, squeeze, of=(broadcast_to,))
 def reshape_of_one_number(match: Match) -> Tensor | None:
     """``reshape(broadcast_to(x, s), t) -> broadcast_to(x, t)`` where x has no axes."""
     (inner,) = match.inputs
@@ -110,7 +110,7 @@ def reshape_of_one_number(match: Match) -> Tensor | None:
     return broadcast_to(inner.inputs[0], shape=match.node.result.sizes)
 
 
-@rule(ops.transpose)
+@rule(ops.transpose, of=(broadcast_to,))
 def transpose_of_broadcast(match: Match) -> Tensor | None:
     """``transpose(broadcast_to(x, s), p) -> broadcast_to(transpose(x, p), s[p])``."""
     (inner,) = match.inputs
@@ -167,7 +167,7 @@ def after_nothing(match: Match) -> Tensor | None:
     return ops.after(x, *kept) if kept else x
 
 
-@rule(ops.after)
+@rule(ops.after, of=(ops.after,))
 def after_twice(match: Match) -> Tensor | None:
     """``after(after(x, y), z) -> after(x, y, z)``."""
     inner, *dependencies = match.inputs

@@ -11,6 +11,7 @@ from graphc.tensor import Tensor
 from graphc.types import BFLOAT16, DType
 from passes.rewrite import Match, Rule, rule
 from passes.simplification.matching import (
+    NUMBERS,
     alike,
     constant_operand,
     everywhere,
@@ -28,7 +29,7 @@ _ODD = (ops.sin, ops.tan, ops.sinh, ops.tanh, ops.asinh, ops.asin, ops.atan, ops
 _NEVER_NEGATIVE = (ops.abs, ops.square, ops.exp, ops.sigmoid, ops.cosh)
 
 
-@rule(*_EVEN)
+@rule(*_EVEN, of=(ops.neg, ops.abs))
 def even_of_negative(match: Match) -> Tensor | None:
     """``abs(-x) -> abs(x)``, and so for `cos` and `cosh`, also of ``abs(x)``."""
     (x,) = match.inputs
@@ -37,7 +38,7 @@ def even_of_negative(match: Match) -> Tensor | None:
     return match.node.op(x.inputs[0])
 
 
-@rule(ops.neg)
+@rule(ops.neg, of=_ODD)
 def odd_of_negative(match: Match) -> Tensor | None:
     """``-sin(-x) -> sin(x)``, and so for every odd function, of floats."""
     (made,) = match.inputs
@@ -47,21 +48,21 @@ def odd_of_negative(match: Match) -> Tensor | None:
     return made.op(x) if x.dtype.is_floating and match.used_once(made) else None
 
 
-@rule(ops.abs, ops.relu)
+@rule(ops.abs, ops.relu, of=_NEVER_NEGATIVE)
 def magnitude_of_positive(match: Match) -> Tensor | None:
     """``abs(y) -> y`` and ``relu(y) -> y`` where y is an exponential, a square, a magnitude, of floats."""
     (y,) = match.inputs
     return y if y.op in _NEVER_NEGATIVE and y.dtype.is_floating else None
 
 
-@rule(ops.relu, ops.sign)
+@rule(ops.relu, ops.sign, of=(ops.relu, ops.sign))
 def same_function_twice(match: Match) -> Tensor | None:
     """``relu(relu(x)) -> relu(x)``, and so for `sign`."""
     (y,) = match.inputs
     return y if y.op is match.node.op else None
 
 
-@rule(*_ROUNDINGS)
+@rule(*_ROUNDINGS, of=(*_ROUNDINGS, ops.cast))
 def round_a_whole(match: Match) -> Tensor | None:
     """``floor(ceil(x)) -> ceil(x)``, and so for every rounding of a rounded or cast integer."""
     (y,) = match.inputs
@@ -69,7 +70,7 @@ def round_a_whole(match: Match) -> Tensor | None:
     return y if y.op in _ROUNDINGS or is_cast else None
 
 
-@rule(ops.maximum)
+@rule(ops.maximum, of=NUMBERS)
 def maximum_with_zero(match: Match) -> Tensor | None:
     """``maximum(x, 0) -> relu(x)``."""
     x, zero = match.inputs
@@ -78,7 +79,7 @@ def maximum_with_zero(match: Match) -> Tensor | None:
     return ops.relu(x)
 
 
-@rule(ops.maximum, ops.minimum)
+@rule(ops.maximum, ops.minimum, of=NUMBERS)
 def bound_beyond_all(match: Match) -> Tensor | None:
     """``maximum(x, -inf) -> x`` and ``minimum(x, inf) -> x``; of integers, the lowest and the highest."""
     x, bound = match.inputs
@@ -96,7 +97,7 @@ def _limits(dtype: DType) -> tuple[float, float]:
     return int(limits.min), int(limits.max)
 
 
-@rule(ops.maximum, ops.minimum)
+@rule(ops.maximum, ops.minimum, of=(ops.maximum, ops.minimum))
 def nested_bounds(match: Match) -> Tensor | None:
     """``maximum(maximum(x, a), b) -> maximum(x, max(a, b))``, and so for `minimum`; a and b differ."""
     inner, last = match.inputs
@@ -111,7 +112,7 @@ def nested_bounds(match: Match) -> Tensor | None:
     return alike(match, match.node.op(x, last))
 
 
-@rule(ops.minimum)
+@rule(ops.minimum, of=(ops.maximum,))
 def bounds_as_clip(match: Match) -> Tensor | None:
     """``minimum(maximum(x, a), b) -> clip(x, a, b)``."""
     inner, high = match.inputs
@@ -121,7 +122,7 @@ def bounds_as_clip(match: Match) -> Tensor | None:
     return alike(match, clip(x, low, high)) if number(low) is not None else None
 
 
-@rule(clip)
+@rule(clip, of=(clip,))
 def clip_twice(match: Match) -> Tensor | None:
     """``clip(clip(x, a, b), a, b) -> clip(x, a, b)``."""
     inner, low, high = match.inputs
@@ -141,7 +142,7 @@ def cast_to_own(match: Match) -> Tensor | None:
     return x if x.dtype is match.node.dtype else None
 
 
-@rule(ops.cast)
+@rule(ops.cast, of=(ops.cast,))
 def cast_twice(match: Match) -> Tensor | None:
     """``cast(cast(x, wide), dtype) -> cast(x, dtype)`` where every x has its place in `wide`."""
     (inner,) = match.inputs
@@ -183,20 +184,20 @@ def _reach(dtype: DType) -> int:
 # Powers.
 
 
-@rule(ops.power)
+@rule(ops.power, of=NUMBERS)
 def power_of_one(match: Match) -> Tensor | None:
     """``x ** 1 -> x``."""
     x, one = match.inputs
     return instead(match, x, one) if is_number(one, 1) else None
 
 
-@rule(ops.power)
+@rule(ops.power, of=NUMBERS)
 def power_of_zero(match: Match) -> Tensor | None:
     """``x ** 0 -> 1``, of NaN too."""
     return everywhere(match, 1) if number(match.inputs[1]) == 0 else None
 
 
-@rule(ops.power)
+@rule(ops.power, of=NUMBERS)
 def power_of_two(match: Match) -> Tensor | None:
     """``x ** 2 -> square(x)``."""
     x, two = match.inputs
@@ -205,7 +206,7 @@ def power_of_two(match: Match) -> Tensor | None:
     return None
 
 
-@rule(ops.reciprocal)
+@rule(ops.reciprocal, of=(ops.sqrt,))
 def reciprocal_of_root(match: Match) -> Tensor | None:
     """``reciprocal(sqrt(x)) -> rsqrt(x)``."""
     (root,) = match.inputs

@@ -30,14 +30,14 @@ def _without_broadcasts(match: Match) -> Tensor | None:
     return node.op(*sources, **node.attrs)
 
 
-@rule(*_ELEMENTWISE)
+@rule(*_ELEMENTWISE, of=(broadcast_to,))
 def broadcast_is_implied(match: Match) -> Tensor | None:
     """``f(broadcast_to(x, s), y) -> f(x, y)`` where f is elementwise and y has the shape s."""
     made = _without_broadcasts(match)
     return made if made is not None and made.type == match.node.type else None
 
 
-@rule(*_ELEMENTWISE)
+@rule(*_ELEMENTWISE, of=(broadcast_to,))
 def broadcast_later(match: Match) -> Tensor | None:
     """``f(broadcast_to(x, s)) -> broadcast_to(f(x), s)`` where f is elementwise and never fails."""
     if not any(x.op is broadcast_to for x in match.inputs) or not is_certain(match.node):

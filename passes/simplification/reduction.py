@@ -42,7 +42,7 @@ def reduce_ones(match: Match) -> Tensor | None:
     return None if match.node.op is ops.sum and match.node.dtype.is_floating else _over_ones(match)
 
 
-@rule(*_CHOICES, ops.sum)
+@rule(*_CHOICES, ops.sum, of=(*_CHOICES, ops.sum))
 def reduce_twice(match: Match) -> Tensor | None:
     """``max(max(x, i), j) -> max(x, i + j)``, and so for `min`, `any`, `all`, `sum` of integers."""
     return None if match.node.op is ops.sum and match.node.dtype.is_floating else _merged(match)
@@ -59,7 +59,7 @@ def _merged(match: Match) -> Tensor | None:
     return _shaped(match.node.op(x, axis=axes), match.node)
 
 
-@rule(*_CHOICES, *_SUMS)
+@rule(*_CHOICES, *_SUMS, of=(ops.transpose,))
 def reduce_transposed(match: Match) -> Tensor | None:
     """``sum(transpose(x, p), i) -> transpose(sum(x, p[i]), q)``, and so for every reduction."""
     (inner,) = match.inputs
@@ -90,14 +90,14 @@ def _repeated(match: Match) -> tuple[Tensor, int] | None:
     return _shaped(broadcast_to(x, shape=_kept_shape(node)), node), count
 
 
-@rule(*_CHOICES)
+@rule(*_CHOICES, of=(broadcast_to,))
 def choose_among_repeated(match: Match) -> Tensor | None:
     """``max(broadcast_to(x, s)) -> x`` over axes that repeat, and so for `min`, `any`, `all`."""
     found = _repeated(match)
     return None if found is None else found[0]
 
 
-@rule(ops.sum)
+@rule(ops.sum, of=(broadcast_to,))
 def sum_repeated(match: Match) -> Tensor | None:
     """``sum(broadcast_to(x, s)) -> x * n`` over axes that repeat n times, of integers."""
     if match.node.dtype.is_floating:
@@ -110,7 +110,7 @@ def sum_repeated(match: Match) -> Tensor | None:
     return ops.mul(wide, scalar(count, wide.dtype))
 
 
-@rule(ops.sum)
+@rule(ops.sum, of=(ops.neg,))
 def sum_of_negatives(match: Match) -> Tensor | None:
     """``sum(-x) -> -sum(x)``, of integers that a sum does not widen."""
     (made,) = match.inputs
@@ -119,7 +119,7 @@ def sum_of_negatives(match: Match) -> Tensor | None:
     return ops.neg(ops.sum(made.inputs[0], **match.attrs)) if match.used_once(made) else None
 
 
-@rule(ops.sum)
+@rule(ops.sum, of=(ops.mul,))
 def sum_of_scaled(match: Match) -> Tensor | None:
     """``sum(x * c) -> sum(x) * c``, of integers that a sum does not widen."""
     made = match.inputs[0]
@@ -136,7 +136,7 @@ def _scaled(match: Match) -> Tensor | None:
     return ops.mul(ops.sum(made.inputs[0], **match.attrs), scalar(value, made.dtype))
 
 
-@rule(ops.sum)
+@rule(ops.sum, of=(ops.embed,))
 def sum_of_embedded(match: Match) -> Tensor | None:
     """``sum(embed(x, s)) -> sum(x)`` over all axes, of integers."""
     (made,) = match.inputs
@@ -147,7 +147,7 @@ def sum_of_embedded(match: Match) -> Tensor | None:
     return ops.sum(made.inputs[0], **match.attrs)
 
 
-@rule(ops.any, ops.all)
+@rule(ops.any, ops.all, of=(ops.logical_not,))
 def negation_outside(match: Match) -> Tensor | None:
     """``any(!x) -> !all(x)``, and ``all(!x) -> !any(x)``."""
     (made,) = match.inputs
@@ -157,7 +157,7 @@ def negation_outside(match: Match) -> Tensor | None:
     return ops.logical_not(other(made.inputs[0], **match.attrs))
 
 
-@rule(reshape, squeeze, expand_dims)
+@rule(reshape, squeeze, expand_dims, of=(*_CHOICES, *_SUMS, ops.logsumexp))
 def keep_axes_at_once(match: Match) -> Tensor | None:
     """``reshape(sum(x)) -> sum(x, keepdims=True)`` where that is the shape, and back."""
     (made,) = match.inputs
@@ -176,7 +176,7 @@ def index_of_one(match: Match) -> Tensor | None:
     return like(match.node, 0)
 
 
-@rule(ops.argmax, ops.argmin)
+@rule(ops.argmax, ops.argmin, of=(ops.neg,))
 def index_of_negatives(match: Match) -> Tensor | None:
     """``argmax(-x) -> argmin(x)`` and back, of floats."""
     (made,) = match.inputs
@@ -195,13 +195,13 @@ def sum_ones_fast(match: Match) -> Tensor | None:
     return _over_ones(match)
 
 
-@rule(ops.sum)
+@rule(ops.sum, of=(ops.sum,))
 def sum_twice_fast(match: Match) -> Tensor | None:
     """``sum(sum(x, i), j) -> sum(x, i + j)``."""
     return _merged(match)
 
 
-@rule(*_SUMS)
+@rule(*_SUMS, of=(broadcast_to,))
 def sum_repeated_fast(match: Match) -> Tensor | None:
     """``sum(broadcast_to(x, s)) -> x * n`` and ``mean(broadcast_to(x, s)) -> x`` over axes that repeat."""
     found = _repeated(match)
@@ -211,7 +211,7 @@ def sum_repeated_fast(match: Match) -> Tensor | None:
     return x if match.node.op is ops.mean else ops.mul(x, scalar(count, x.dtype))
 
 
-@rule(*_SUMS)
+@rule(*_SUMS, of=(ops.neg,))
 def sum_of_negatives_fast(match: Match) -> Tensor | None:
     """``sum(-x) -> -sum(x)``, and so for `mean`."""
     (made,) = match.inputs
@@ -220,13 +220,13 @@ def sum_of_negatives_fast(match: Match) -> Tensor | None:
     return ops.neg(match.node.op(made.inputs[0], **match.attrs))
 
 
-@rule(ops.sum)
+@rule(ops.sum, of=(ops.mul,))
 def sum_of_scaled_fast(match: Match) -> Tensor | None:
     """``sum(x * c) -> sum(x) * c``."""
     return _scaled(match) if match.node.dtype.is_floating else None
 
 
-@rule(ops.mul, ops.div)
+@rule(ops.mul, ops.div, of=(ops.sum,))
 def mean_fast(match: Match) -> Tensor | None:
     """``sum(x) / n -> mean(x)`` where n elements are added, also as ``sum(x) * (1 / n)``."""
     total, factor = match.inputs

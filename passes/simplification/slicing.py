@@ -7,7 +7,7 @@ from graphc.sizes import Size, maximum, product
 from graphc.tensor import Tensor
 from passes.match import is_certain
 from passes.rewrite import Match, Rule, rule
-from passes.simplification.matching import is_at_least, is_number, like, scalar
+from passes.simplification.matching import NUMBERS, is_at_least, is_number, like, scalar
 from passes.simplification.vocabulary import (
     broadcast_to,
     concat,
@@ -74,14 +74,14 @@ def embed_in_own_shape(match: Match) -> Tensor | None:
     return x if all(step == 1 for step in attrs["steps"]) else None
 
 
-@rule(ops.embed)
+@rule(ops.embed, of=NUMBERS)
 def embed_of_zeros(match: Match) -> Tensor | None:
     """``embed(0, s) -> 0`` in the shape s."""
     (x,) = match.inputs
     return like(match.node, 0) if is_number(x, 0) and _stays_inside(match.node) else None
 
 
-@rule(ops.strided_slice)
+@rule(ops.strided_slice, of=(ops.strided_slice,))
 def slice_twice(match: Match) -> Tensor | None:
     """``x[a::s][b::t] -> x[a + b * s::s * t]``."""
     (inner,) = match.inputs
@@ -97,7 +97,7 @@ def slice_twice(match: Match) -> Tensor | None:
     )
 
 
-@rule(ops.strided_slice)
+@rule(ops.strided_slice, of=(broadcast_to,))
 def slice_of_broadcast(match: Match) -> Tensor | None:
     """``broadcast_to(x, s)[a:b] -> broadcast_to(x[a:b], t)``, whole along the axes that repeat."""
     (inner,) = match.inputs
@@ -118,7 +118,7 @@ def slice_of_broadcast(match: Match) -> Tensor | None:
     return broadcast_to(part, shape=match.node.result.sizes)
 
 
-@rule(ops.strided_slice)
+@rule(ops.strided_slice, of=(concat,))
 def slice_of_joined(match: Match) -> Tensor | None:
     """``concat(x, y)[a:b] -> x[a:b]`` where that lies inside of x, and so for every part."""
     (joined,) = match.inputs
@@ -139,7 +139,7 @@ def slice_of_joined(match: Match) -> Tensor | None:
     return None
 
 
-@rule(ops.strided_slice)
+@rule(ops.strided_slice, of=(ops.embed,))
 def slice_of_embedded(match: Match) -> Tensor | None:
     """``embed(x, s, a)[a:b] -> x``: what was placed there."""
     (whole,) = match.inputs
@@ -149,7 +149,7 @@ def slice_of_embedded(match: Match) -> Tensor | None:
     return whole.inputs[0] if same else None
 
 
-@rule(ops.strided_slice)
+@rule(ops.strided_slice, of=(ops.transpose,))
 def slice_of_transpose(match: Match) -> Tensor | None:
     """``transpose(x, p)[a:b] -> transpose(x[a:b], p)``: slices go towards the inputs."""
     (inner,) = match.inputs
@@ -184,7 +184,7 @@ def slice_of_elementwise(match: Match) -> Tensor | None:
     return made.op(*parts, **made.attrs)
 
 
-@rule(ops.strided_slice)
+@rule(ops.strided_slice, of=(ops.iota,))
 def slice_of_counter(match: Match) -> Tensor | None:
     """``iota(n)[a:a + m] -> iota(m) + a``."""
     (counter,) = match.inputs

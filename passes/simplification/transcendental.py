@@ -6,12 +6,12 @@ from graphc import ops
 from graphc.op import Op
 from graphc.tensor import Tensor
 from passes.rewrite import Match, Rule, rule
-from passes.simplification.matching import alike, fits, is_number, number
+from passes.simplification.matching import NUMBERS, alike, fits, is_number, number
 
 _INVERSES: dict[Op, Op] = {ops.exp: ops.log, ops.log: ops.exp, ops.expm1: ops.log1p, ops.log1p: ops.expm1}
 
 
-@rule(*_INVERSES)
+@rule(*_INVERSES, of=tuple(_INVERSES))
 def inverse_functions(match: Match) -> Tensor | None:
     """``exp(log(x)) -> x`` and ``log(exp(x)) -> x``, likewise `expm1` and `log1p`."""
     (made,) = match.inputs
@@ -20,14 +20,14 @@ def inverse_functions(match: Match) -> Tensor | None:
     return made.inputs[0]
 
 
-@rule(ops.sqrt)
+@rule(ops.sqrt, of=(ops.square,))
 def root_of_square(match: Match) -> Tensor | None:
     """``sqrt(square(x)) -> abs(x)``."""
     (made,) = match.inputs
     return ops.abs(made.inputs[0]) if made.op is ops.square and made.dtype.is_floating else None
 
 
-@rule(ops.square)
+@rule(ops.square, of=(ops.sqrt,))
 def square_of_root(match: Match) -> Tensor | None:
     """``square(sqrt(x)) -> x``."""
     (made,) = match.inputs
@@ -36,7 +36,7 @@ def square_of_root(match: Match) -> Tensor | None:
     return made.inputs[0]
 
 
-@rule(ops.power)
+@rule(ops.power, of=NUMBERS)
 def power_of_few(match: Match) -> Tensor | None:
     """``x ** 3 -> x * x * x``, ``x ** 4 -> square(square(x))``, ``x ** -1 -> 1 / x``, of floats."""
     x, exponent = match.inputs
@@ -48,7 +48,7 @@ def power_of_few(match: Match) -> Tensor | None:
     return ops.mul(ops.square(x), x) if value == 3 else ops.square(ops.square(x))
 
 
-@rule(ops.power)
+@rule(ops.power, of=NUMBERS)
 def power_of_half(match: Match) -> Tensor | None:
     """``x ** 0.5 -> sqrt(x)``, and ``x ** -0.5 -> rsqrt(x)``."""
     x, exponent = match.inputs
@@ -58,7 +58,7 @@ def power_of_half(match: Match) -> Tensor | None:
     return ops.sqrt(x) if value == 0.5 else ops.rsqrt(x)
 
 
-@rule(ops.div)
+@rule(ops.div, of=(ops.sqrt,))
 def divide_by_root(match: Match) -> Tensor | None:
     """``x / sqrt(y) -> x * rsqrt(y)``."""
     x, root = match.inputs
@@ -67,7 +67,7 @@ def divide_by_root(match: Match) -> Tensor | None:
     return ops.mul(x, ops.rsqrt(root.inputs[0]))
 
 
-@rule(ops.sub)
+@rule(ops.sub, of=(ops.exp,))
 def exponential_less_one(match: Match) -> Tensor | None:
     """``exp(x) - 1 -> expm1(x)``."""
     made, one = match.inputs
@@ -76,7 +76,7 @@ def exponential_less_one(match: Match) -> Tensor | None:
     return ops.expm1(made.inputs[0]) if match.used_once(made) else None
 
 
-@rule(ops.log)
+@rule(ops.log, of=(ops.add,))
 def logarithm_of_one_more(match: Match) -> Tensor | None:
     """``log(x + 1) -> log1p(x)``."""
     (made,) = match.inputs
@@ -85,14 +85,14 @@ def logarithm_of_one_more(match: Match) -> Tensor | None:
     return alike(match, ops.log1p(made.inputs[0]))
 
 
-@rule(ops.log1p)
+@rule(ops.log1p, of=(ops.exp,))
 def logarithm_as_softplus(match: Match) -> Tensor | None:
     """``log1p(exp(x)) -> softplus(x)``."""
     (made,) = match.inputs
     return ops.softplus(made.inputs[0]) if made.op is ops.exp and match.used_once(made) else None
 
 
-@rule(ops.reciprocal)
+@rule(ops.reciprocal, of=(ops.add,))
 def reciprocal_as_sigmoid(match: Match) -> Tensor | None:
     """``1 / (exp(-x) + 1) -> sigmoid(x)``."""
     (total,) = match.inputs
@@ -104,7 +104,7 @@ def reciprocal_as_sigmoid(match: Match) -> Tensor | None:
     return alike(match, ops.sigmoid(made.inputs[0].inputs[0]))
 
 
-@rule(ops.mul)
+@rule(ops.mul, of=(ops.exp,))
 def product_of_exponentials(match: Match) -> Tensor | None:
     """``exp(x) * exp(y) -> exp(x + y)``."""
     x, y = match.inputs
@@ -115,7 +115,7 @@ def product_of_exponentials(match: Match) -> Tensor | None:
     return alike(match, ops.exp(ops.add(x.inputs[0], y.inputs[0])))
 
 
-@rule(ops.log)
+@rule(ops.log, of=(ops.div,))
 def logarithm_of_softmax(match: Match) -> Tensor | None:
     """``log(exp(x) / t) -> x - log(t)``: of a softmax, its logarithm without underflow."""
     (made,) = match.inputs
@@ -127,7 +127,7 @@ def logarithm_of_softmax(match: Match) -> Tensor | None:
     return alike(match, ops.sub(x, ops.log(total)))
 
 
-@rule(ops.log)
+@rule(ops.log, of=(ops.sum,))
 def logarithm_of_summed(match: Match) -> Tensor | None:
     """``log(sum(exp(x))) -> logsumexp(x)``."""
     (total,) = match.inputs
