@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from operator import attrgetter
 from threading import local
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from graphc.graph import Graph
     from graphc.tensor import Tensor
 
+_operands: Callable[[Tensor], Sequence[Tensor]] = attrgetter("inputs")
+_has_bodies: Callable[[Tensor], bool] = attrgetter("op.has_bodies")
 Item = TypeVar("Item", bound=Hashable)
+_BEHIND = object()  # stands on an item whose needs lie above
 
 
 @dataclass(frozen=True, eq=False, repr=False, slots=True, weakref_slot=True)
@@ -27,6 +31,7 @@ class Function:
     outputs: tuple[Tensor, ...]
     effects: tuple[Tensor, ...] = ()
     _order: tuple[Tensor, ...] | None = field(default=None, init=False)  # what `nodes` found
+    _regions: bool | None = field(default=None, init=False)  # what `has_regions` found
 
     def nodes(self) -> tuple[Tensor, ...]:
         """Every node that outputs and effects reach, operands before users; inputs come first."""
@@ -35,6 +40,12 @@ class Function:
             object.__setattr__(self, "_order", order)
             return order
         return self._order
+
+    def has_regions(self) -> bool:
+        """Whether a node of it has bodies."""
+        if self._regions is None:
+            object.__setattr__(self, "_regions", any(map(_has_bodies, self.nodes())))
+        return bool(self._regions)
 
     @property
     def owner(self) -> Graph | None:
@@ -74,21 +85,7 @@ def topological(
     """
     if stop is not None:
         return in_order(roots, lambda node: () if stop(node) else node.inputs, first)
-    done: dict[Tensor, None] = dict.fromkeys(first)  # as `in_order`, but each node is looked at once
-    stack: list[Tensor | None] = [*roots][::-1]
-    pop, push = stack.pop, stack.append
-    while stack:
-        node = pop()
-        if node is None:  # what the next one needs is done
-            done[pop()] = None  # type: ignore[index]  # None stands on a node only
-        elif node not in done:
-            if node.inputs:
-                push(node)
-                push(None)
-                stack += node.inputs[::-1]
-            else:
-                done[node] = None
-    return list(done)
+    return in_order(roots, _operands, first)
 
 
 def in_order(
@@ -96,23 +93,25 @@ def in_order(
 ) -> list[Item]:
     """What `roots` reach, each item after what it needs, depth first and without recursion.
 
-    `first` are listed first, and nothing beyond them is visited.
+    `first` are listed first, and nothing beyond them is visited. Where no item needs itself, each is asked
+    once what it needs.
     """
-    order = list(dict.fromkeys(first))
-    done = set(order)
-    stack = [*roots][::-1]
+    done: dict[Item, None] = dict.fromkeys(first)
+    stack: list[Any] = [*roots][::-1]
+    pop, push = stack.pop, stack.append
     while stack:
-        item = stack[-1]
-        if item not in done:
-            waiting = [i for i in needs(item) if i not in done]
-            if waiting:
-                waiting.reverse()
-                stack += waiting
-                continue
-            done.add(item)
-            order.append(item)
-        stack.pop()
-    return order
+        item = pop()
+        if item is _BEHIND:
+            done[pop()] = None
+        elif item not in done:
+            needed = needs(item)
+            if needed:
+                push(item)
+                push(_BEHIND)
+                stack += [*needed][::-1]
+            else:
+                done[item] = None
+    return list(done)
 
 
 def bodies(node: Tensor) -> Iterator[tuple[str, Function]]:

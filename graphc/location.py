@@ -6,7 +6,6 @@ import contextlib
 import linecache
 import os
 import sys
-from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from types import FrameType
@@ -72,14 +71,24 @@ def _placed(place: tuple[str, int]) -> Location:
     return _places.setdefault(place, Location(*place))
 
 
-@contextlib.contextmanager
-def on_behalf_of(location: Location | None) -> Iterator[None]:
+class _Borrowed:
+    """Sets who is at work, and back. A class, since passes enter it for each node that they look at."""
+
+    __slots__ = ("_location", "_token")
+
+    def __init__(self, location: Location | None) -> None:
+        self._location = location
+
+    def __enter__(self) -> None:
+        self._token = _on_behalf_of.set(self._location)
+
+    def __exit__(self, *_: object) -> None:
+        _on_behalf_of.reset(self._token)
+
+
+def on_behalf_of(location: Location | None) -> contextlib.AbstractContextManager[None]:
     """Nodes made inside belong to `location`: how a pass hands the user's line on."""
-    token = _on_behalf_of.set(location)
-    try:
-        yield
-    finally:
-        _on_behalf_of.reset(token)
+    return _Borrowed(location)
 
 
 def backward_of(location: Location | None) -> Location | None:

@@ -8,14 +8,12 @@ its rows (``op``).
 
 from __future__ import annotations
 
-from collections import Counter
-
 from graphc.function import Function
 from graphc.ops.region import fused
 from graphc.ops.state import pick
 from graphc.sizes import Size
 from graphc.tensor import Tensor
-from passes.grouping import enclose, fuse_alone
+from passes.grouping import count_users, enclose, fuse_alone
 from passes.record import Decision, decide
 from passes.target import Target
 from passes.weight import parts_of
@@ -30,8 +28,7 @@ def fuse_blocks(function: Function, target: Target) -> Function:
             picks.setdefault(node.inputs[0], []).append(node)
     if not picks:
         return function  # nothing is made of rows
-    users = Counter(operand for node in nodes for operand in set(node.inputs))
-    users.update({*function.outputs, *function.effects})
+    users = count_users(function)
     contracts = _Contractions(target)
     groups: list[list[Tensor]] = []
     walked: list[tuple[Size, ...]] = []

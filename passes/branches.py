@@ -24,7 +24,7 @@ def resolve_branches(function: Function, target: Target = PLAIN) -> Function:
     The same object comes back where there is none. A result whose type the other branch widened
     keeps its cond.
     """
-    if not any(node.op.has_bodies for node in function.nodes()):
+    if not function.has_regions():
         return function
     function = map_bodies(function, lambda body: resolve_branches(body, target))
     taken: dict[Tensor, tuple[Tensor, ...]] = {}

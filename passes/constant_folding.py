@@ -36,14 +36,18 @@ def fold_constants(function: Function, target: Target = PLAIN) -> Function:
     nodes that bind sizes are no constants.
     """
     nodes = function.nodes()
-    if any(node.op.has_bodies for node in nodes):
-        function = map_bodies(function, lambda body: fold_constants(body, target))
     counters().nodes_visited += len(nodes)
+    if function.has_regions():
+        function = map_bodies(function, lambda body: fold_constants(body, target))
+    if not any(node.inputs and node.inputs[0].op is constant for node in function.nodes()):
+        return function
     deadline = time.perf_counter() + TIME_BUDGET
 
     def make(node: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
         made = with_inputs(node, inputs)
-        if not inputs or any(i.op is not constant for i in inputs) or not _is_foldable(made):
+        if not inputs or inputs[0].op is not constant or any(i.op is not constant for i in inputs[1:]):
+            return made
+        if not _is_foldable(made):
             return made
         return _folded(made, deadline)
 

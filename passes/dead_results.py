@@ -34,7 +34,7 @@ def drop_dead_results(function: Function, target: Target = PLAIN) -> Function:
 
 def _forward(function: Function) -> Function:
     """`function` with the operands of loops in place of results that they are themselves."""
-    if not any(node.op is loop for node in function.nodes()):
+    if not function.has_regions() or not any(node.op is loop for node in function.nodes()):
         return function
 
     def make(node: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
@@ -67,7 +67,7 @@ def _given(node: Tensor, index: int) -> Tensor | None:
 
 def _drop_once(function: Function) -> Function:
     nodes = function.nodes()
-    if not any(node.op.has_bodies for node in nodes):
+    if not function.has_regions():
         return function
     used: dict[Tensor, set[int]] = {}
     for node in nodes:

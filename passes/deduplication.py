@@ -25,18 +25,16 @@ def deduplicate(function: Function, target: Target = PLAIN) -> Function:
     """
     nodes = function.nodes()
     counters().nodes_visited += len(nodes)
-    if any(node.op.has_bodies for node in nodes):
+    if function.has_regions():
         function = map_bodies(function, lambda body: deduplicate(body, target))
     first: dict[Hashable, Tensor] = {}
+    if all(first.setdefault(_key(node, node.inputs), node) is node for node in function.nodes()):
+        return function
+    first = {}
 
     def make(node: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
         made = with_inputs(node, inputs)
-        op = node.op
-        if op is placeholder or op.effect or (op.has_bodies and has_effects(node)):
-            return made
-        # Numbers for objects, which `rebuild` keeps alive: the garbage collector need not walk the keys.
-        key = (id(op), *map(id, inputs), attributes_key(node.attrs))
-        found = first.setdefault(key, made)
+        found = first.setdefault(_key(node, inputs), made)
         if found is not made and is_watched():
             merged = Decision("merge", node.op.name, True, "an equal call", node.loc)
             return found if decide(merged, made, found) else made
@@ -48,6 +46,14 @@ def deduplicate(function: Function, target: Target = PLAIN) -> Function:
 def call_key(node: Tensor) -> Hashable:
     """What nodes share that compute the same of operands of the same types."""
     return id(node.op), tuple([x.type for x in node.inputs]), attributes_key(node.attrs)
+
+
+def _key(node: Tensor, inputs: tuple[Tensor, ...]) -> Hashable:
+    """What `node` on `inputs` shares with every call that is equal; itself where none may be."""
+    op = node.op
+    if op is placeholder or op.effect or (op.has_bodies and has_effects(node)):
+        return node
+    return (op, inputs, attributes_key(node.attrs)) if node.attrs else (op, inputs)
 
 
 def attributes_key(attrs: Mapping[str, Any]) -> Hashable:

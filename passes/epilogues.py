@@ -24,7 +24,7 @@ from graphc.sizes import Size
 from graphc.tensor import Tensor
 from graphc.types import BFLOAT16, TensorType
 from passes.failure import may_fail
-from passes.grouping import enclose
+from passes.grouping import count_users, enclose
 from passes.record import Decision, decide
 from passes.target import Target
 
@@ -50,9 +50,7 @@ class _Epilogues:
     ) -> None:
         self._function, self._nodes, self._target, self._contractions = function, nodes, target, contractions
         self._place = {node: i for i, node in enumerate(nodes)}
-        users = Counter(operand for node in nodes for operand in set(node.inputs))
-        users.update({*function.outputs, *function.effects})
-        self._users = users
+        self._users = count_users(function)
         self._given = set(function.inputs)
         self._groups: list[list[Tensor]] = []
         self._group_of: dict[Tensor, int] = {}
@@ -60,14 +58,15 @@ class _Epilogues:
 
     def function(self) -> Function:
         """The function with its groups enclosed."""
+        group_of = self._group_of
         for node in self._nodes:
             if node in self._contractions:
                 self._group_of[node] = len(self._groups)
                 self._groups.append([node])
                 continue
-            near = dict.fromkeys(
-                self._group_of[operand] for operand in node.inputs if operand in self._group_of
-            )
+            near = {group_of[operand] for operand in node.inputs if operand in group_of}
+            if not near:
+                continue
             reasons: dict[int, str] = {}
             for group in sorted(near, reverse=True):  # the later one: what it reads is there
                 reasons[group] = self._join(node, group)

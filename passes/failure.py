@@ -13,13 +13,14 @@ _BY_SIZE = frozenset(("strided_slice", "embed", "max", "min", "argmax", "argmin"
 
 def may_fail(node: Tensor) -> bool:
     """Whether running `node` can raise an error, as far as its op and its types tell."""
-    if any(may_fail(inner) for _, body in bodies(node) for inner in body.nodes()):
+    op = node.op
+    if op.has_bodies and any(may_fail(inner) for _, body in bodies(node) for inner in body.nodes()):
         return True
-    if not node.op.fallible:
+    if not op.fallible:
         return False
-    if node.op.family == "elementwise":  # division and power fail on integers only
+    if op.family == "elementwise":  # division and power fail on integers only
         return not (isinstance(node.type, TensorType) and node.type.dtype.is_floating)
-    return node.op.name not in _BY_SIZE or not all(_is_known(t) for t in (*node.inputs, node))
+    return op.name not in _BY_SIZE or not all(_is_known(t) for t in (*node.inputs, node))
 
 
 def is_movable(node: Tensor) -> bool:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from itertools import chain
 
 from graphc.errors import VerificationError
-from graphc.function import Function, in_order, rebuild, with_inputs
+from graphc.function import Function, follow, in_order, with_inputs
 from graphc.ops.region import fused
+from graphc.ops.source import _placeholder as placeholder
 from graphc.ops.state import pick
 from graphc.sizes import Size
 from graphc.tensor import Tensor
-from graphc.tracing import parameter
 from graphc.types import TupleType
 
 
@@ -31,45 +31,57 @@ def enclose(
     group_of = {node: i for i, group in enumerate(groups) for node in group}
     wanted = {*function.outputs, *function.effects}
     for node in nodes:
+        own = group_of.get(node)
         for operand in node.inputs:
-            if group_of.get(operand, -1) != group_of.get(node, -2):
+            number = group_of.get(operand)
+            if number is not None and number != own:
                 wanted.add(operand)
     outputs = [[node for node in group if node in wanted] for group in groups]
-    place = {node: (i, k) for i, out in enumerate(outputs) for k, node in enumerate(out)}
     operands = [_operands(group) for group in groups]
-    bodies = [_body(group, given, out) for group, given, out in zip(groups, operands, outputs, strict=True)]
-    made: dict[int, Tensor] = {}
     new: dict[Tensor, Tensor] = {node: node for node in function.inputs}
-    order = _order(function, group_of, operands)
-    for item in order:
+    for item in _order(function, group_of, operands):
         if isinstance(item, int):
-            group = groups[item]
-            inputs = tuple(new[operand] for operand in operands[item])
-            types = TupleType(tuple(node.result for node in outputs[item]))
+            group, out = groups[item], outputs[item]
             lead = leads[item] if leads else _lead(group)
-            made[item] = Tensor(
-                fused, inputs, {"body": bodies[item], "rows": walked[item]}, types, lead.loc, None, lead.owner
-            )
-            for node in outputs[item]:
-                index = place[node][1]
-                new[node] = Tensor(
-                    pick, (made[item],), {"index": index}, node.type, node.loc, node.name, node.owner
-                )
+            inputs = tuple([new[operand] for operand in operands[item]])
+            made = _fused(group, operands[item], inputs, out, walked[item], lead)
+            for index, node in enumerate(out):
+                attrs = {"index": index}
+                new[node] = Tensor(pick, (made,), attrs, node.type, node.loc, node.name, node.owner)
         elif item not in new:
-            new[item] = with_inputs(item, tuple(new[operand] for operand in item.inputs))
+            new[item] = with_inputs(item, tuple([new[operand] for operand in item.inputs]))
     return Function(
         function.inputs,
-        tuple(new[node] for node in function.outputs),
-        tuple(new[node] for node in function.effects),
+        tuple([new[node] for node in function.outputs]),
+        tuple([new[node] for node in function.effects]),
     )
 
 
 def fuse_alone(group: Sequence[Tensor], outputs: Sequence[Tensor], walked: tuple[Size, ...]) -> Tensor:
     """The `fused` node that `group` would become."""
-    operands, lead = _operands(group), _lead(group)
+    operands = _operands(group)
+    return _fused(group, operands, tuple(operands), outputs, walked, _lead(group))
+
+
+def count_users(function: Function) -> Counter[Tensor]:
+    """How many nodes and results of `function` need each value."""
+    needed = [x.inputs if len(x.inputs) < 2 else {*x.inputs} for x in function.nodes()]
+    users = Counter(chain.from_iterable(needed))
+    users.update({*function.outputs, *function.effects})
+    return users
+
+
+def _fused(
+    group: Sequence[Tensor],
+    operands: Sequence[Tensor],
+    inputs: tuple[Tensor, ...],
+    outputs: Sequence[Tensor],
+    walked: tuple[Size, ...],
+    lead: Tensor,
+) -> Tensor:
     attrs = {"body": _body(group, operands, outputs), "rows": walked}
-    types = TupleType(tuple(node.result for node in outputs))
-    return Tensor(fused, tuple(operands), attrs, types, lead.loc, None, lead.owner)
+    types = TupleType(tuple([node.result for node in outputs]))
+    return Tensor(fused, inputs, attrs, types, lead.loc, None, lead.owner)
 
 
 def _lead(group: Sequence[Tensor]) -> Tensor:
@@ -82,12 +94,16 @@ def _operands(group: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _body(group: Sequence[Tensor], operands: Sequence[Tensor], outputs: Sequence[Tensor]) -> Function:
-    formals = {
-        operand: replace(parameter(f"x{i}", operand.result, operand.owner), loc=operand.loc)
-        for i, operand in enumerate(operands)
-    }
-    body, _ = rebuild(Function(tuple(operands), tuple(outputs)), with_inputs, formals)
-    return replace(body, inputs=tuple(formals.values()))
+    new: dict[Tensor, Tensor] = {}
+    for i, operand in enumerate(operands):
+        type = operand.result
+        attrs = {"name": f"x{i}", "dtype": type.dtype, "shape": type.shape}
+        new[operand] = Tensor(placeholder, (), attrs, type, operand.loc, None, operand.owner)
+        follow(operand, new[operand])
+    inputs = tuple(new.values())
+    for node in group:
+        new[node] = with_inputs(node, tuple([new[x] for x in node.inputs]))
+    return Function(inputs, tuple([new[node] for node in outputs]))
 
 
 def _order(
@@ -97,17 +113,15 @@ def _order(
 
     Raises: VerificationError where a group needs itself by way of others, so that nothing can come first.
     """
-    asked: Counter[int] = Counter()
+    asked: set[int] = set()
 
-    def item_of(node: Tensor) -> Tensor | int:
-        return group_of.get(node, node)
-
-    def needs(item: Tensor | int) -> Iterator[Tensor | int]:
+    def needs(item: Tensor | int) -> list[Tensor | int]:
         if not isinstance(item, int):
-            return map(item_of, item.inputs)
-        asked[item] += 1
-        if asked[item] > 2:  # before what it needs, and behind it: a third time only in a cycle
+            return [group_of.get(x, x) for x in item.inputs]
+        if item in asked:
             raise VerificationError("what is fused together needs itself by way of what is not")
-        return map(item_of, operands[item])
+        asked.add(item)
+        return [group_of.get(x, x) for x in operands[item]]
 
-    return in_order(map(item_of, (*function.outputs, *function.effects)), needs, function.inputs)
+    roots = [group_of.get(x, x) for x in (*function.outputs, *function.effects)]
+    return in_order(roots, needs, function.inputs)

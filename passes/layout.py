@@ -50,7 +50,7 @@ def lay_out(function: Function, target: Target = PLAIN) -> Function:
 
 def _round(function: Function, target: Target) -> Function:
     nodes = function.nodes()
-    if any(node.op.has_bodies for node in nodes):
+    if function.has_regions():
         function = map_bodies(function, lambda body: lay_out(body, target))
         nodes = function.nodes()
     if not any(node.op is ops.transpose or cells_stand_last(node) for node in nodes):

@@ -36,7 +36,7 @@ def _lifted(function: Function, named: set[str], reads: Mapping[Tensor, str]) ->
 
     `named` are the variables that are assigned anywhere, `reads` the inputs that are variables.
     """
-    if not any(node.op.has_bodies for node in function.nodes()):
+    if not function.has_regions():
         return function
     effects: list[Tensor] = []
     moved: dict[Tensor, tuple[int, int]] = {}  # of lifted loops: results from where on moved, how far

@@ -28,7 +28,7 @@ def hoist_invariants(function: Function, target: Target = PLAIN) -> Function:
     ops and products with a matrix that depend on the slices alone are done for all slices at once.
     What may fail, draws, binds sizes or has effects stays. The same object comes back where nothing moves.
     """
-    if not any(node.op.has_bodies for node in function.nodes()):
+    if not function.has_regions():
         return function
     function = map_bodies(function, lambda body: hoist_invariants(body, target))
 

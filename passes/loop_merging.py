@@ -25,7 +25,7 @@ def merge_loops(function: Function, target: Target = PLAIN) -> Function:
 
     Runs right after differentiation, whose loops share the very nodes of their bodies.
     """
-    if not any(node.op.has_bodies for node in function.nodes()):
+    if not function.has_regions():
         return function
     function = map_bodies(function, lambda body: merge_loops(body, target))
     if same := _same_counts(_groups(function)):

@@ -215,10 +215,14 @@ def size_guards(function: Function) -> tuple[Check, ...]:
     pending = [function]
     while pending:
         current = pending.pop()
-        for node in current.nodes():
-            for x, y in meetings_of(node):
-                found.setdefault((x, y), Check(x, y, node, current is not function))
-            pending.extend(body for _, body in bodies(node))
+        nodes = current.nodes()
+        symbolic = {node for node in nodes if _is_symbolic(node)}
+        for node in nodes:
+            if node.attrs or not symbolic.isdisjoint(node.inputs):  # else all sizes there are numbers
+                for x, y in meetings_of(node):
+                    found.setdefault((x, y), Check(x, y, node, current is not function))
+            if node.op.has_bodies:
+                pending.extend(body for _, body in bodies(node))
     return tuple(found.values())
 
 
@@ -241,7 +245,11 @@ def _alike(operands: tuple[Tensor, ...]) -> bool:
 
 def _is_symbolic(node: Tensor) -> bool:
     types = node.type.elements if isinstance(node.type, TupleType) else (node.type,)
-    return any(isinstance(size, SizeExpr) for type in types for size in type.shape or ())
+    for type in types:
+        for size in type.shape or ():
+            if size.__class__ is SizeExpr:
+                return True
+    return False
 
 
 def _bindings(type: TensorType | TupleType, bound: set[Symbol]) -> Iterator[Binding]:

@@ -12,12 +12,12 @@ from operator import attrgetter
 from threading import local
 
 from graphc.errors import VerificationError
-from graphc.function import Function, bodies, follow, topological, with_inputs
+from graphc.function import Function, bodies, follow, rebuild, topological, with_inputs
 from graphc.graph import graph_frame
 from graphc.location import on_behalf_of
 from graphc.op import Op
 from graphc.tensor import Tensor
-from graphc.types import TensorType
+from graphc.types import TupleType
 from passes.match import Match as Match
 from passes.match import Surroundings
 from passes.record import Decision, counters, decide
@@ -319,14 +319,15 @@ def _have_ranks(node: Tensor) -> bool:
     """Whether the ranks of `node` and its operands are known."""
     for given in (node, *node.inputs):
         type = given.type
-        if isinstance(type, TensorType) and type.shape is None:
+        if type.__class__ is not TupleType and type.shape is None:  # type: ignore[union-attr]  # the other one
             return False
     return True
 
 
 def map_bodies(function: Function, transform: Callable[[Function], Function]) -> Function:
     """`function` with every body of its regions transformed; the same object where none changed."""
-    from graphc.function import rebuild
+    if not function.has_regions():
+        return function
 
     def make(node: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
         made = with_inputs(node, inputs)

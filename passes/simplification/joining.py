@@ -128,11 +128,13 @@ def join_embedded(match: Match) -> Tensor | None:
     parts: list[Tensor] = []
     while pending:
         part = pending.pop()
+        if part.op is not ops.add and part.op is not ops.embed:
+            return None
         if part.type != node.type or not match.used_once(part) or len(parts) == _MOST_PARTS:
             return None
         if part.op is ops.add:
             pending.extend(part.inputs)
-        elif part.op is ops.embed and all(step == 1 for step in part.attrs["steps"]):
+        elif all(step == 1 for step in part.attrs["steps"]):
             parts.append(part)
         else:
             return None

@@ -22,8 +22,9 @@ from graphc.conversion import round_to_bfloat16
 from graphc.function import Function
 from graphc.types import BFLOAT16
 from passes import simplification
+from passes.match import Surroundings
 from passes.record import recording
-from passes.rewrite import index, rewrite, rule
+from passes.rewrite import Match, index, rewrite, rule
 from passes.simplification import FAST_RULES, RULES, simplify
 from passes.target import Target
 
@@ -58,6 +59,7 @@ def read(path):
     return head, cases
 
 
+INDEX = index(RULES)
 CASES = [case for path in FILES for case in read(path)[1]]
 
 
@@ -85,6 +87,55 @@ def test_case(case):
         after = gc.parse(case.after).function
         assert plain(gc.show(after)) == case.after
         compare(before, after, case)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.stem}: {case.title}")
+def test_a_rule_that_is_left_out_does_not_hold(case):
+    """What a rule says of the operands that it may hold for is true: elsewhere it gives None."""
+    function = gc.parse(case.before).function
+    match = match_in(function)
+    for node in function.nodes():
+        for each in (*RULES, *FAST_RULES):
+            if node.op in each.ops and not each.may_hold(node.inputs):
+                assert each.apply(match(node)) is None, each.name
+
+
+def match_in(function):
+    """What makes matches of the nodes of `function`, whose rules are told that all is used once."""
+    around = Surroundings(Counter())
+    return lambda node: Match(node, around)
+
+
+def test_an_index_gives_the_rules_that_may_hold_in_order():
+    for case in CASES:
+        for node in gc.parse(case.before).function.nodes():
+            wanted = [each for each in RULES if node.op in each.ops and each.may_hold(node.inputs)]
+            assert list(INDEX.rules_for(node)) == wanted
+
+
+def test_a_rule_says_which_operands_it_may_hold_for():
+    x = gc.placeholder("float32", (3,))
+    y = gc.placeholder("float32", (3,))
+    made = ops.neg(x)
+
+    def none(match):
+        """``f(x) -> x``."""
+
+    wide, narrow = rule(ops.add)(none), rule(ops.add, of=(ops.neg,))(none)
+    twice, either = rule(ops.add, repeated=True)(none), rule(ops.add, of=(ops.neg,), repeated=True)(none)
+    held = {
+        operands: [each.may_hold(operands) for each in (wide, narrow, twice, either)]
+        for operands in ((x, y), (x, made), (made, x), (x, x), (made, made))
+    }
+    assert list(held.values()) == [
+        [True, False, False, False],
+        [True, True, False, True],
+        [True, True, False, True],
+        [True, False, True, True],
+        [True, True, True, True],
+    ]
+    with pytest.raises(TypeError, match="a rule begins with ops"):
+        rule(ops.add, of=(gc.reshape,))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
