@@ -33,7 +33,7 @@ from passes.running import AfterEach, Pass, Repeated, walk
 from passes.simplification import simplify
 from passes.sizing import bind_sizes
 from passes.specialisation import specialise
-from passes.stages import stage
+from passes.stages import count, stage
 from passes.state import thread_state
 from passes.target import PLAIN, Target
 
@@ -110,6 +110,7 @@ def prepare(request: Request, target: Target = PLAIN, after_each: AfterEach | No
     with stage("define"):
         function = define(request, target, tell)
         guards = size_guards(function)
+    count("nodes", len(function.nodes()))
     passes = REQUIRED + (PIPELINE if target.pipeline is None else target.pipeline)
     return Prepared(run(passes, function, target, tell), guards)
 

@@ -12,7 +12,7 @@ from runtime.benchmark.charts import Points, bars, lines
 from runtime.benchmark.crown import Verdict
 from runtime.benchmark.fitting import fit_stages
 from runtime.benchmark.measuring import FORM, Report
-from runtime.benchmark.stages import least, stages_of
+from runtime.benchmark.stages import LEAST_COST, cost_of_nodes, least, stages_of
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1b1b1f; --paper: #fdfdfb; --line: #d9d9d4; }
@@ -57,6 +57,7 @@ def render(report: Report, verdicts: Sequence[Verdict], history: Sequence[Mappin
     parts += _figures("Stages of graphc's largest graphs (seconds)", _stage_charts(report))
     parts += ["<h2>All numbers</h2>", _numbers(report)]
     parts += ["<h2>Growth, processor time ~ n^b</h2>", _fits(report)]
+    parts += ["<h2>Passes, microseconds of processors for each node that was defined</h2>", _costs(report)]
     if report.counts:
         parts += ["<h2>Counters</h2>", _counts(report)]
     past = [*history, report.as_dict()]
@@ -156,6 +157,17 @@ def _fits(report: Report) -> str:
         for name, found in fit_stages(report, family).items()
     ]
     return _table(("family", "stage", "b, 95 %", "points"), rows)
+
+
+def _costs(report: Report) -> str:
+    rows = [
+        (row["family"], f"{row['size']:,}", name, f"{cost:.2f}")
+        for row in report.rows
+        if row["peer"] == "graphc"
+        for name, cost in cost_of_nodes(row).items()
+        if cost >= LEAST_COST
+    ]
+    return _table(("family", "n", "pass", "us a node"), rows)
 
 
 def _counts(report: Report) -> str:

@@ -17,6 +17,7 @@ LAST = (
     "load",
     "first run",
 )  # passes in between
+LEAST_COST = 0.01  # microseconds a node, below which a pass is not shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,22 @@ def stages_of(row: Mapping[str, Any], part: str = "cold") -> dict[str, Times]:
     middle = [name for name in names if name not in FIRST and name not in LAST]
     order = [name for name in (*FIRST, *middle, *LAST) if name in names]
     return {name: Times(*min(found[name] for found in told if name in found)) for name in order}
+
+
+def cost_of_nodes(row: Mapping[str, Any]) -> dict[str, float]:
+    """Microseconds of processors for each node that was defined: of each pass, of order and plan, of all.
+
+    ``"passes"`` is the sum of them; {} where the nodes were not counted.
+    """
+    nodes = max((found.get("counts", {}).get("nodes", 0) for found in row["cold"]), default=0)
+    if not nodes:
+        return {}
+    counted = {
+        name: times.cpu / nodes * 1e6
+        for name, times in stages_of(row).items()
+        if name in ("define", "schedule", "plan") or name not in (*FIRST, *LAST, "recognise")
+    }
+    return {**counted, "passes": sum(counted.values())}
 
 
 def _rounds(row: Mapping[str, Any], part: str) -> list[Mapping[str, Any]]:

@@ -12,7 +12,7 @@ from runtime.benchmark.comparing import Difference
 from runtime.benchmark.crown import Verdict
 from runtime.benchmark.fitting import fit_stages
 from runtime.benchmark.measuring import Report
-from runtime.benchmark.stages import break_even, stages_of
+from runtime.benchmark.stages import LEAST_COST, break_even, cost_of_nodes, stages_of
 
 
 def spell_seconds(seconds: float | None) -> str:
@@ -27,7 +27,7 @@ def spell_seconds(seconds: float | None) -> str:
 
 def print_report(report: Report, console: Console) -> None:
     """All tables of a report."""
-    for table in (totals(report), waterfall(report), counters(report), growth(report)):
+    for table in (totals(report), waterfall(report), counters(report), growth(report), cost(report)):
         if table.row_count:
             console.print(table)
     for row in report.rows:
@@ -110,6 +110,19 @@ def growth(report: Report) -> Table:
         table.add_column(family, justify="right")
     for name in dict.fromkeys(name for found in fits.values() for name in found):
         table.add_row(name, *(str(found.get(name, "")) for found in fits.values()))
+    return table
+
+
+def cost(report: Report) -> Table:
+    """What the passes take for each node of the largest graphs."""
+    table = _table("Passes: microseconds of processors for each node that was defined", ("pass",))
+    largest = {row["family"]: row for row in report.rows if row["peer"] == "graphc" and row["cold"]}
+    costs = {family: found for family, row in largest.items() if (found := cost_of_nodes(row))}
+    for family in costs:
+        table.add_column(f"{family} {largest[family]['size']:,}", justify="right")
+    for name in dict.fromkeys(name for found in costs.values() for name in found):
+        if any(found.get(name, 0.0) >= LEAST_COST for found in costs.values()):
+            table.add_row(name, *(f"{found[name]:.2f}" if name in found else "" for found in costs.values()))
     return table
 
 

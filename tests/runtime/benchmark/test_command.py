@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -87,8 +88,10 @@ def test_all_parts_are_measured(written):
             assert row["disk"]["counts"].get("modules compiled", 0) == 0
             assert row["disk"]["counts"]["modules from cache"] > 0
             assert row["memory"]["bytes"] > 0
+            assert row["cold"][0]["counts"]["nodes"] > 0
     assert "codegen" in shown
     assert "fibonacci" in shown
+    assert re.search(r"passes +│ +\d+\.\d\d +│ +\d+\.\d\d", shown)  # microseconds a node
 
 
 def test_the_history_grows_and_the_page_shows_it(written, capsys):

@@ -9,7 +9,7 @@ from runtime.benchmark.comparing import compare, compare_counts, ratios_of
 from runtime.benchmark.crown import BARS, GRAPHS, Bar, judge
 from runtime.benchmark.fitting import fit, fit_stages
 from runtime.benchmark.measuring import Report, check_agreement, graphs_of
-from runtime.benchmark.stages import break_even, least, stages_of
+from runtime.benchmark.stages import break_even, cost_of_nodes, least, stages_of
 
 
 def cold(seconds, stages=None, digest=(1, 0.5, 0.5)):
@@ -83,6 +83,21 @@ def test_stages_come_in_the_order_of_a_graphs_way():
         "build", "define", "simplify", "codegen", "first run",
     ]  # fmt: skip
     assert stages_of(row("f", 1, "jax")) == {}
+
+
+def test_what_a_node_costs_is_counted_by_pass():
+    told = {
+        "build": [9, 9, 1],
+        "define": [9, 1e-3, 1],
+        "fuse": [9, 4e-3, 1],
+        "plan": [9, 2e-3, 1],
+        "load": [9, 9, 1],
+    }
+    slow = {name: [wall, 2 * cpu, n] for name, (wall, cpu, n) in told.items()}
+    counted = {"counts": {"nodes": 100}}
+    found = cost_of_nodes(row("f", 1, "graphc", cold(1, slow) | counted, cold(1, told) | counted))
+    assert found == pytest.approx({"define": 10, "fuse": 40, "plan": 20, "passes": 70})
+    assert cost_of_nodes(row("f", 1, "graphc", cold(1, told))) == {}
 
 
 def test_the_least_of_the_rounds():
