@@ -64,10 +64,14 @@ def load(em: Emitter, dtype: DType, array: str, index: str, mask: str | None = N
 
 def ahead(em: Emitter, dtype: DType, array: str, index: str) -> None:
     """Asks the memory for what a long walk loads a page later: the hardware stops at the page's end."""
+    ask(em, dtype, array, em.let(f"add i64 {index}, {_PAGE // dtype.itemsize}"))
+
+
+def ask(em: Emitter, dtype: DType, array: str, index: str) -> None:
+    """Asks the memory for the elements of `array` from `index` on, which may lie outside it."""
     at = em.let(f"getelementptr {memory_scalar(dtype)}, ptr {array}, i64 {index}")
-    far = em.let(f"getelementptr i8, ptr {at}, i64 {_PAGE}")
     em.module.declare("@llvm.prefetch.p0", "declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
-    em.do(f"call void @llvm.prefetch.p0(ptr {far}, i32 0, i32 3, i32 1)")
+    em.do(f"call void @llvm.prefetch.p0(ptr {at}, i32 0, i32 3, i32 1)")
 
 
 def load_single(em: Emitter, dtype: DType, array: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from graphc.tensor import Tensor
 from graphc.types import DType
@@ -10,7 +10,7 @@ from passes.fusion import PICK, PUT
 from runtime.llvm_backend.ir.scalars import emit_op
 from runtime.llvm_backend.ir.text import Emitter, Module
 from runtime.llvm_backend.ir.values import (
-    ahead,
+    ask,
     load,
     load_single,
     memory_dtype,
@@ -19,20 +19,18 @@ from runtime.llvm_backend.ir.values import (
     store,
     stream,
 )
+from runtime.llvm_backend.rows.nan_spread import forgetful
 from runtime.llvm_backend.rows.numerics import Looks, left_out, see
-from runtime.llvm_backend.rows.row_labels import as_index, checked_index, needed_for, put_at
+from runtime.llvm_backend.rows.row_elements import RowElements, code_of
+from runtime.llvm_backend.rows.row_labels import as_index, checked_index, needed_for
 from runtime.llvm_backend.rows.row_loop import RowLoop
 from runtime.llvm_backend.rows.row_offsets import row_offsets
+from runtime.llvm_backend.rows.row_order import asked_rows, split_phases, write_staggered
 from runtime.llvm_backend.rows.row_plan import CHEAP, VIEWS, Access, Phase, RowPlan
 from runtime.llvm_backend.rows.totals import finish, look_of, total_of
 
 ROWS, PER, INNER, FLAG, SCRATCH, ARRAYS = range(6)
 SCRATCH_BYTES = 8  # an element of a kept row, whatever its dtype
-
-
-def code_of(node: Tensor) -> str:
-    """The op that `emit_op` is to write."""
-    return "identity" if node.op.name in VIEWS else node.op.name
 
 
 def copies_of(phase: Phase, looks: int) -> int:
@@ -64,9 +62,10 @@ class RowWriter:
         self.inputs = {node: i for i, node in enumerate(plan.body.inputs)}
         self.written = {node: i for i, node in enumerate(plan.body.outputs)}
         own = (node for node in plan.kept if node not in self.written)
+        self.forgetful = forgetful(plan)
+        self.asking, self.asked = asked_rows(plan)
         self.slots = {node: i for i, node in enumerate(own)}
         self.numbers: dict[Tensor, str] = {}  # one a row, in a register
-        self.spread: dict[object, str] = {}  # numbers in all lanes
         self.labels: dict[Tensor, str] = {}  # of what is by labels, one a row
         self.offsets: dict[Access, str] = {}  # where the row begins, in elements
 
@@ -139,31 +138,47 @@ class RowWriter:
 
     def each_row(self, first: str, end: str) -> None:
         """The loop over rows."""
-        one = self.one
-        row, after = one.name(), one.name()
-        head, done = one.fresh_label("row"), one.fresh_label("rows.done")
-        some = one.let(f"icmp slt i64 {first}, {end}")
-        before = one.label
-        one.do(f"br i1 {some}, label %{head}, label %{done}")
-        self.loops.begin(head)
-        latch = one.fresh_label("row.next")
-        one.do(f"{row} = phi i64 [{first}, %{before}], [{after}, %{latch}]")
-        accesses = dict.fromkeys((*self.plan.reads.values(), *self.plan.writes))
-        self.offsets = row_offsets(one, accesses, row, self.inner, self.sizes)
-        fixed = dict(self.spread)
-        for phase in self.plan.phases:
-            self.run_phase(phase, row)
-        self.spread = fixed
-        one.do(f"br label %{latch}")
-        self.loops.begin(latch)
-        one.do(f"{after} = add i64 {row}, 1")
-        more = one.let(f"icmp slt i64 {after}, {end}")
-        one.do(f"br i1 {more}, label %{head}, label %{done}")
-        self.loops.begin(done)
+        plan = self.plan
+        early, last = split_phases(plan)
+        if not early:
+
+            def whole(row: str, _: Sequence[str]) -> list[str]:
+                self.run_phases(plan.phases, row)
+                return []
+
+            self.loops.walk(first, end, 1, (), whole)
+            return
+        parts = plan.phases[:early], plan.phases[early:last], plan.phases[last:]
+        made = [self.made_by(part) for part in parts]
+        types = [[register_scalar(node.dtype) for node in nodes] for nodes in made]
+
+        def part(number: int) -> Callable[[str, Sequence[str]], list[str]]:
+            def write(row: str, given: Sequence[str]) -> list[str]:
+                before = [node for nodes in made[:number] for node in nodes]
+                self.numbers.update(zip(before, given, strict=True))
+                self.run_phases(parts[number], row)
+                return [self.numbers[node] for node in made[number]]
+
+            return write
+
+        write_staggered(self.one, self.loops, (first, end), (types[0], types[1]), (part(0), part(1), part(2)))
+
+    def made_by(self, phases: Sequence[Phase]) -> list[Tensor]:
+        """What is one number a row after `phases`."""
+        found = (node for phase in phases for node in (*phase.reductions, *phase.numbers))
+        return [node for node in found if node not in self.plan.source]
 
     # One phase.
 
-    def run_phase(self, phase: Phase, row: str) -> None:
+    def run_phases(self, phases: Sequence[Phase], row: str) -> None:
+        """The loops of phases over a row, each with its numbers."""
+        accesses = dict.fromkeys((*self.plan.reads.values(), *self.plan.writes))
+        self.offsets = row_offsets(self.one, accesses, row, self.inner, self.sizes)
+        self.labels = {}
+        for phase in phases:
+            self.run_phase(phase)
+
+    def run_phase(self, phase: Phase) -> None:
         """The loop of a phase over a row, then its numbers."""
         if phase.vectors or phase.reductions:
             totals = self.loop(phase, "0", self.inner)
@@ -191,7 +206,7 @@ class RowWriter:
     def picked(self, node: Tensor) -> str:
         """The element of a row that a label numbers: all that it is made of is computed for it alone."""
         index = checked_index(self.one, self.index(node), self.inner)
-        row = _Row(self, self.one, index, None, {})
+        row = RowElements(self, self.one, index, None, {})
         for each in needed_for(self.plan, node.inputs[0]):
             row.compute(each)
         return row.operand(node, 0)
@@ -233,15 +248,19 @@ class RowWriter:
 
     def loop(self, phase: Phase, begin: str, end: str) -> list[str]:
         """The elements of a row from `begin` on; gives the totals of the reductions, each a number."""
-        totals = [total_of(self.one, node) for node in phase.reductions]
+        totals = [total_of(self.one, node, node not in self.forgetful) for node in phase.reductions]
         seen = [node for node in phase.vectors if node in self.looks]
         totals += [look_of(self.one, node.dtype) for node in seen]
         spread = self.spread_numbers(phase)
+        asked = self.asked if phase is self.asking else {}
         for node in phase.vectors:
             if node.op is PUT:
                 self.index(node)  # once before the loop
 
         def elements(em: Emitter, j: str, mask: str | None) -> list[str]:
+            if mask is None and em.width > 1:
+                for (operand, access), rows in asked.items():
+                    self.ask(em, operand, access, rows, j)
             return self.elements(em, phase, j, mask, spread)
 
         found = self.loops.write(totals, begin, end, copies_of(phase, len(seen)), elements)
@@ -303,7 +322,7 @@ class RowWriter:
         spread: Mapping[object, str],
     ) -> list[str]:
         """Writes the phase at the elements from `j` on; gives what its reductions gather."""
-        row = _Row(self, em, j, mask, spread)
+        row = RowElements(self, em, j, mask, spread)
         for node in phase.vectors:
             if node not in self.plan.source:
                 row.compute(node)
@@ -318,6 +337,13 @@ class RowWriter:
         em.raise_faults(self.flag)
         self.one.label = self.wide.label = em.label
         return found
+
+    def ask(self, em: Emitter, operand: Tensor, access: Access, rows: int, j: str) -> None:
+        """Asks the memory for an operand's elements from `j` on, `rows` rows later."""
+        assert isinstance(self.plan.inner, int)
+        far = rows * (access.pitch or self.plan.inner)
+        at = em.let(f"add i64 {self.offsets[access]}, {em.let(f'add i64 {j}, {far}')}")
+        ask(em, memory_dtype(operand.dtype), self.arrays[self.inputs[operand]], at)
 
     def store_row(self, em: Emitter, node: Tensor, value: str, j: str, mask: str | None) -> None:
         """Stores a row's values from `j` on: in the result, or in scratch for a later phase."""
@@ -338,47 +364,6 @@ class RowWriter:
             at = em.let(f"add i64 {self.offsets[self.plan.writes[place]]}, {j}")
             return load(em, memory_dtype(node.dtype), self.results[place], at, mask)
         return load(em, memory_dtype(node.dtype), self.kept[self.slots[node]], j, mask)
-
-
-class _Row:
-    """Values of a row at the elements from `j` on, as many as `em` is wide."""
-
-    def __init__(
-        self, writer: RowWriter, em: Emitter, j: str, mask: str | None, spread: Mapping[object, str]
-    ) -> None:
-        self.writer, self.em, self.j, self.mask, self.spread = writer, em, j, mask, spread
-        self.values: dict[object, str] = {}
-
-    def compute(self, node: Tensor) -> None:
-        """Computes `node`, whose operands are known."""
-        if node.op is PUT:
-            value, writer = self.operand(node, 0), self.writer
-            self.values[node] = put_at(self.em, writer.one, node.dtype, value, writer.index(node), self.j)
-            return
-        operands = [self.operand(node, i) for i in range(len(node.inputs))]
-        dtypes = [operand.dtype for operand in node.inputs]
-        self.values[node] = emit_op(self.em, code_of(node), operands, dtypes, node.dtype, node.attrs)
-
-    def operand(self, user: Tensor, i: int) -> str:
-        """Operand number i of `user`."""
-        writer, em, values = self.writer, self.em, self.values
-        operand = user.inputs[i]
-        below = writer.plan.source.get(operand, operand)
-        key = writer.number_key(user, i)
-        if key is not None:
-            return self.spread[key] if em.width > 1 else writer.number(user, i)
-        if below in writer.inputs:
-            access = writer.access(user, i)
-            if (below, access) not in values:
-                at = em.let(f"add i64 {writer.offsets[access]}, {self.j}")
-                array = writer.arrays[writer.inputs[below]]
-                values[below, access] = load(em, memory_dtype(below.dtype), array, at, self.mask)
-                if writer.plan.is_split and self.mask is None:
-                    ahead(em, memory_dtype(below.dtype), array, at)
-            return values[below, access]
-        if below not in values:  # of an earlier phase
-            values[below] = writer.load_kept(em, below, self.j, self.mask)
-        return values[below]
 
 
 def _dtypes_of_rows(plan: RowPlan) -> list[DType]:

@@ -30,6 +30,7 @@ class Total:
         lanes: of what lanes gather in; where that is another, blocks of it are added up in `dtype`.
         starts: what the registers hold first.
         meet: the op by which two meet.
+        is_extremum: whether it is a maximum or minimum of floats; a second register remembers NaN.
     """
 
     given: DType
@@ -37,6 +38,7 @@ class Total:
     lanes: DType
     starts: tuple[str, ...]
     meet: str
+    is_extremum: bool = False
 
     @property
     def is_blocked(self) -> bool:
@@ -54,8 +56,8 @@ class Total:
         return register_scalar(self.lanes)
 
     @property
-    def is_extremum(self) -> bool:
-        """Whether it is a maximum or minimum of floats, where NaN wins."""
+    def remembers(self) -> bool:
+        """Whether NaN wins."""
         return len(self.starts) > 1
 
     def types(self, em: Emitter) -> tuple[str, ...]:
@@ -74,8 +76,10 @@ class Total:
             if register_scalar(self.given) != self.scalar:
                 value = emit_op(em, "cast", [value], [self.given], self.lanes, {"dtype": self.lanes})
             return [self.join(em, state[0], value, self.lanes)]
-        odd = em.compare("uno", self.scalar, value, value)
-        return [self.better(em, state[0], value), em.either(state[1], odd)]
+        best = self.better(em, state[0], value)
+        if not self.remembers:
+            return [best]
+        return [best, em.either(state[1], em.compare("uno", self.scalar, value, value))]
 
     def better(self, em: Emitter, x: str, y: str) -> str:
         """The larger of two, or the smaller; of NaN it says nothing."""
@@ -98,7 +102,7 @@ class Total:
 
     def _met(self, em: Emitter, x: Sequence[str], y: Sequence[str]) -> State:
         if self.is_extremum:
-            return [self.better(em, x[0], y[0]), em.either(x[1], y[1])]
+            return [self.better(em, x[0], y[0]), *map(em.either, x[1:], y[1:])]
         return [self.join(em, x[0], y[0], self.lanes)]
 
     def join(self, em: Emitter, x: str, y: str, dtype: DType) -> str:
@@ -116,7 +120,7 @@ class Total:
     def number(self, one: Emitter, wide: Emitter, state: Sequence[str]) -> str:
         """What all lanes of a state, in `dtype`, are together."""
         best = across(one, wide.width, self, state[0])
-        if not self.is_extremum:
+        if not self.remembers:
             return best
         return one.let(f"select i1 {wide.any(state[1])}, {self.scalar} {_NAN}, {self.scalar} {best}")
 
@@ -130,8 +134,8 @@ LOOK = "look"  # in place of an op
 _NAN = "0x7FF8000000000000"
 
 
-def total_of(em: Emitter, node: Tensor) -> Total:
-    """The total of a reduction."""
+def total_of(em: Emitter, node: Tensor, remembers: bool = True) -> Total:
+    """The total of a reduction; an extremum of floats `remembers` NaN, or may forget it."""
     dtype = node.inputs[0].dtype
     scalar = register_scalar(dtype)
     if dtype is BOOL and node.op.name in _TRUTH:
@@ -150,7 +154,8 @@ def total_of(em: Emitter, node: Tensor) -> Total:
     meet = "maximum" if largest else "minimum"
     if dtype.is_floating:
         worst = float("-inf") if largest else float("inf")
-        return Total(dtype, dtype, dtype, (em.number(scalar, worst), "false"), meet)
+        starts = (em.number(scalar, worst), "false")[: 1 + remembers]
+        return Total(dtype, dtype, dtype, starts, meet, is_extremum=True)
     bits = 8 * dtype.itemsize
     low, high = (0, 2**bits - 1) if dtype.kind == "u" else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
     return Total(dtype, dtype, dtype, (str(low if largest else high),), meet)

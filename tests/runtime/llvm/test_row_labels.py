@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from runtime.llvm_backend.rows import row_labels, row_writer
+from runtime.llvm_backend.rows import row_elements, row_labels, row_writer
 
 FORMS: dict[str, Callable[[Any, Any], Any]] = {
     "softmax": lambda x, _: gc.nn.softmax(x),
@@ -215,7 +215,7 @@ def _the_next(one: Any, index: str, classes: str) -> str:
 
 @pytest.mark.parametrize(("name", "wrong"), [("put_at", _off_by_one), ("checked_index", _the_next)])
 def test_a_wrong_kernel_is_named(monkeypatch: pytest.MonkeyPatch, name: str, wrong: Any) -> None:
-    monkeypatch.setattr(row_writer, name, wrong)
+    monkeypatch.setattr(row_elements if name == "put_at" else row_writer, name, wrong)
     with gc.Graph().as_default():
         x = gc.placeholder("float32", (3, 21 if name == "put_at" else 22), name="x")
         labels = gc.placeholder("int32", (3,), name="labels")

@@ -1,0 +1,63 @@
+"""Row elements: what a row kernel computes of some neighbouring elements of a row, in registers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from graphc.tensor import Tensor
+from passes.fusion import PUT
+from runtime.llvm_backend.ir.scalars import emit_op
+from runtime.llvm_backend.ir.text import Emitter
+from runtime.llvm_backend.ir.values import ahead, load, memory_dtype
+from runtime.llvm_backend.rows.row_labels import put_at
+from runtime.llvm_backend.rows.row_plan import VIEWS
+
+if TYPE_CHECKING:
+    from runtime.llvm_backend.rows.row_writer import RowWriter
+
+
+def code_of(node: Tensor) -> str:
+    """The op that `emit_op` is to write."""
+    return "identity" if node.op.name in VIEWS else node.op.name
+
+
+class RowElements:
+    """Values of a row at the elements from `j` on, as many as `em` is wide."""
+
+    def __init__(
+        self, writer: RowWriter, em: Emitter, j: str, mask: str | None, spread: Mapping[object, str]
+    ) -> None:
+        self.writer, self.em, self.j, self.mask, self.spread = writer, em, j, mask, spread
+        self.values: dict[object, str] = {}
+
+    def compute(self, node: Tensor) -> None:
+        """Computes `node`, whose operands are known."""
+        if node.op is PUT:
+            value, writer = self.operand(node, 0), self.writer
+            self.values[node] = put_at(self.em, writer.one, node.dtype, value, writer.index(node), self.j)
+            return
+        operands = [self.operand(node, i) for i in range(len(node.inputs))]
+        dtypes = [operand.dtype for operand in node.inputs]
+        self.values[node] = emit_op(self.em, code_of(node), operands, dtypes, node.dtype, node.attrs)
+
+    def operand(self, user: Tensor, i: int) -> str:
+        """Operand number i of `user`."""
+        writer, em, values = self.writer, self.em, self.values
+        operand = user.inputs[i]
+        below = writer.plan.source.get(operand, operand)
+        key = writer.number_key(user, i)
+        if key is not None:
+            return self.spread[key] if em.width > 1 else writer.number(user, i)
+        if below in writer.inputs:
+            access = writer.access(user, i)
+            if (below, access) not in values:
+                at = em.let(f"add i64 {writer.offsets[access]}, {self.j}")
+                array = writer.arrays[writer.inputs[below]]
+                values[below, access] = load(em, memory_dtype(below.dtype), array, at, self.mask)
+                if writer.plan.is_split and self.mask is None:
+                    ahead(em, memory_dtype(below.dtype), array, at)
+            return values[below, access]
+        if below not in values:  # of an earlier phase
+            values[below] = writer.load_kept(em, below, self.j, self.mask)
+        return values[below]

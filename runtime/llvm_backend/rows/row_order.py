@@ -1,0 +1,140 @@
+"""Row order: how the loops over the rows of a chunk follow one another.
+
+What all lanes of a row come to is known only some 50 cycles after its loop: they meet in five steps, each of
+which waits for the one before. Nothing else of that row can begin meanwhile, but the next row can:
+
+    for each row: its loops but the first and the last; the first loop of the next row; its last loop
+
+So a sum comes together while the next row is read, and the next row's maximum while this one is written. A
+row is computed as ever: no result depends on the order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from graphc.tensor import Tensor
+from runtime.llvm_backend.engine.machine import host
+from runtime.llvm_backend.ir.text import Emitter
+from runtime.llvm_backend.ir.values import memory_dtype
+from runtime.llvm_backend.rows.row_loop import RowLoop
+from runtime.llvm_backend.rows.row_plan import CHEAP, VIEWS, Access, Phase, RowPlan
+
+Written = Callable[[str, Sequence[str]], Sequence[str]]  # of a row and the numbers at hand: those it leaves
+_SHORTEST = 1 << 8  # elements of a row that is asked for ahead of time
+
+
+def split_phases(plan: RowPlan) -> tuple[int, int]:
+    """How many phases of the next row come early, and the first of the phases that they come before.
+
+    Both are 0 where rows are walked one after the other: with one loop, where the first loop leaves in
+    scratch what the next row's would write over, and where two rows at once are much for the cache.
+    """
+    loops = [i for i, phase in enumerate(plan.phases) if phase.vectors or phase.reductions]
+    if len(loops) < 2 or not _is_short(plan):
+        return 0, 0
+    kept = set(plan.kept).difference(plan.body.outputs)
+    early = loops[0] + 1
+    if any(node in kept for phase in plan.phases[:early] for node in phase.vectors):
+        return 0, 0
+    return early, loops[-1]
+
+
+def asked_rows(plan: RowPlan) -> tuple[Phase | None, dict[tuple[Tensor, Access], int]]:
+    """The phase that asks the memory for later rows, and for each operand that it asks for, how much later.
+
+    It is the one that computes most, and so waits least for the memory itself.
+    """
+    early, last = split_phases(plan)
+    long = isinstance(plan.inner, int) and plan.inner >= _SHORTEST
+    if not early or not long:
+        return None, {}
+    busiest = max(range(early, len(plan.phases)), key=lambda i: _work(plan.phases[i]))
+    rows = 2 if busiest >= last else 1
+    given = set(plan.body.inputs)
+    asked = {}
+    for (user, i), access in plan.reads.items():
+        below = plan.source.get(user.inputs[i], user.inputs[i])
+        if below in given and access.inner and all(access.outer):
+            asked[below, access] = rows
+    return plan.phases[busiest], asked
+
+
+def _work(phase: Phase) -> int:
+    return sum(1 if node.op.name in CHEAP | VIEWS else 16 for node in phase.vectors)
+
+
+def _is_short(plan: RowPlan) -> bool:
+    if not isinstance(plan.inner, int):
+        return True
+    widest = max(memory_dtype(node.dtype).itemsize for node in plan.body.nodes())
+    return plan.inner * widest <= host().l2 // 16
+
+
+def write_staggered(
+    one: Emitter,
+    loops: RowLoop,
+    span: tuple[str, str],
+    types: tuple[Sequence[str], Sequence[str]],
+    phases: tuple[Written, Written, Written],
+) -> None:
+    """The loop over the rows of `span`, with its three `phases`: early ones, those between, the last.
+
+    `types` are those of the numbers that early ones leave for the others, and those between for the last.
+    """
+    (first, end), (of_early, of_middle), (early, middle, last) = span, types, phases
+    labels = ("row", "between", "row.ahead", "early", "rest", "last", "row.next", "rows.done")
+    head, between, ahead, lead, rest, ending, latch, done = (one.fresh_label(x) for x in labels)
+
+    def goto(label: str) -> str:
+        """Ends a block; gives it."""
+        here = one.label
+        one.do(f"br label %{label}")
+        return here
+
+    def meet(types: Sequence[str], x: Sequence[str], x_from: str, y: Sequence[str], y_from: str) -> list[str]:
+        return [
+            one.let(f"phi {type} [{a}, %{x_from}], [{b}, %{y_from}]")
+            for type, a, b in zip(types, x, y, strict=True)
+        ]
+
+    start = one.let(f"sub i64 {first}, 1")
+    some = one.let(f"icmp slt i64 {first}, {end}")
+    before = one.label
+    one.do(f"br i1 {some}, label %{head}, label %{done}")
+    loops.begin(head)
+    row, after = one.name(), one.name()
+    one.do(f"{row} = phi i64 [{start}, %{before}], [{after}, %{latch}]")
+    own = [one.name() for _ in of_early]
+    here = len(one.lines)  # where the phis of `own` go
+    one.do(f"{after} = add i64 {row}, 1")
+    there_is, there_are_more = (
+        one.let(f"icmp sge i64 {row}, {first}"),
+        one.let(f"icmp slt i64 {after}, {end}"),
+    )
+    one.do(f"br i1 {there_is}, label %{between}, label %{ahead}")
+
+    loops.begin(between)
+    left = middle(row, own)
+    middle_end = goto(ahead)
+    loops.begin(ahead)
+    left = meet(of_middle, ["poison"] * len(left), head, left, middle_end)
+    one.do(f"br i1 {there_are_more}, label %{lead}, label %{rest}")
+
+    loops.begin(lead)
+    found = early(after, ())
+    lead_end = goto(rest)
+    loops.begin(rest)
+    next_own = meet(of_early, own, ahead, found, lead_end)
+    one.do(f"br i1 {there_is}, label %{ending}, label %{latch}")
+
+    loops.begin(ending)
+    last(row, [*own, *left])
+    goto(latch)
+    loops.begin(latch)
+    one.lines[here:here] = [
+        f"  {name} = phi {type} [poison, %{before}], [{x}, %{latch}]"
+        for name, type, x in zip(own, of_early, next_own, strict=True)
+    ]
+    one.do(f"br i1 {there_are_more}, label %{head}, label %{done}")
+    loops.begin(done)
