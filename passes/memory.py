@@ -145,8 +145,8 @@ def _packed(program: Program, cells: list[Life], stacks: bool) -> Packing:
     for order in ORDERS if len(cells) <= MANY else ():
         if total <= least + least // _SPARE:  # no plan is much better
             break
-        packed = pack(sorted(cells, key=order))
-        if guessed_total(packed[0]) < total:
+        packed = pack(sorted(cells, key=order), total)
+        if packed is not None:
             total, (slots, slot_of) = guessed_total(packed[0]), packed
     best: list[Life] = []
     if len(cells) <= _FEW and (stacks or all(isinstance(life.size, int) for life in cells)):

@@ -12,6 +12,7 @@ from bisect import bisect_left, insort
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
+from itertools import chain
 
 from graphc.sizes import Size, maximum
 from passes.weight import guess_bytes
@@ -113,34 +114,41 @@ ORDERS: tuple[Callable[[Life], tuple[int, ...]], ...] = (
 )
 
 
-def pack(order: Sequence[Life]) -> Packing:
-    """Cells in turn, each in the free slot that wastes least."""
+def pack(order: Sequence[Life], limit: int | None = None) -> Packing | None:
+    """Cells in turn, each in the free slot that wastes least; None once that takes `limit` bytes, guessed."""
     slot_of: dict[Cell, int] = {}
     busy: list[int] = []  # of each slot, a bit for each step
     sizes: list[dict[Size, None]] = []
     by_guess: list[tuple[int, int]] = []  # the slots, by guessed size
+    total = 0
     for life in order:
         guess, alive = life.guess, life.steps
         enough = bisect_left(by_guess, (guess, -1))
-        for at in (
-            *range(enough, len(by_guess)),
-            *range(enough - 1, -1, -1),
-        ):  # what wastes least comes first
-            if not busy[by_guess[at][1]] & alive:
-                slot = by_guess[at][1]
+        # What wastes least comes first.
+        for at in chain(range(enough, len(by_guess)), range(enough - 1, -1, -1)):
+            held, slot = by_guess[at]
+            if not busy[slot] & alive:
                 if at < enough:
                     del by_guess[at]
                     insort(by_guess, (guess, slot))
+                    total += _whole_lines(guess) - _whole_lines(held)
                 break
         else:
             slot = len(busy)
             busy.append(0)
             sizes.append({})
             insort(by_guess, (guess, slot))
+            total += _whole_lines(guess)
+        if limit is not None and total >= limit:
+            return None
         busy[slot] |= alive
         sizes[slot][life.size] = None
         slot_of[life.cell] = slot
     return in_a_row(sizes), slot_of
+
+
+def _whole_lines(bytes: int) -> int:
+    return -(-bytes // ALIGNMENT) * ALIGNMENT
 
 
 def guessed_peak(cells: Sequence[Life]) -> int:
