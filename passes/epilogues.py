@@ -25,6 +25,7 @@ from graphc.tensor import Tensor
 from graphc.types import BFLOAT16, TensorType
 from passes.failure import may_fail
 from passes.grouping import count_users, enclose
+from passes.prologues import find_prologues
 from passes.record import Decision, decide
 from passes.target import Target
 
@@ -75,10 +76,20 @@ class _Epilogues:
             self._report(node, reasons)
         groups = [sorted(group, key=self._place.__getitem__) for group in self._groups if len(group) > 1]
         accepted = [group for group in groups if self._is_light(group) and _accept(group)]
+        before = self._prologues(accepted)
+        with_epilogue = {self._root(group) for group in accepted}
+        accepted += [[root] for root in before if root not in with_epilogue]
         if not accepted:
             return self._function
         walked = [self._rows(group) for group in accepted]
-        return enclose(self._function, self._nodes, accepted, walked, list(map(self._root, accepted)))
+        roots = list(map(self._root, accepted))
+        own = [before.get(root, ()) for root in roots]
+        return enclose(self._function, self._nodes, accepted, walked, roots, own)
+
+    def _prologues(self, accepted: Sequence[Sequence[Tensor]]) -> dict[Tensor, list[Tensor]]:
+        taken = {node for group in accepted for node in group}
+        results = (*self._function.outputs, *self._function.effects)
+        return find_prologues(self._nodes, self._contractions, taken, self._given, results, self._target)
 
     def _root(self, group: Sequence[Tensor]) -> Tensor:
         return next(node for node in group if node in self._contractions)

@@ -22,11 +22,13 @@ def enclose(
     groups: Sequence[Sequence[Tensor]],
     walked: Sequence[tuple[Size, ...]],
     leads: Sequence[Tensor] | None = None,
+    before: Sequence[Sequence[Tensor]] | None = None,
 ) -> Function:
     """`function` with each of `groups` in one `fused` node that walks what is `walked`.
 
     Groups are convex, and list their nodes in the order of `nodes`. Each bears the line of the node that
-    leads it, by default of its last one that is not of a gradient.
+    leads it, by default of its last one that is not of a gradient. It computes for itself what `before`
+    lists for it, in the same order: nobody but such groups may need that.
     """
     group_of = {node: i for i, group in enumerate(groups) for node in group}
     wanted = {*function.outputs, *function.effects}
@@ -37,14 +39,15 @@ def enclose(
             if number is not None and number != own:
                 wanted.add(operand)
     outputs = [[node for node in group if node in wanted] for group in groups]
-    operands = [_operands(group) for group in groups]
+    wholes = [(*own, *group) for own, group in zip(before or [()] * len(groups), groups, strict=True)]
+    operands = [_operands(whole) for whole in wholes]
     new: dict[Tensor, Tensor] = {node: node for node in function.inputs}
     for item in _order(function, group_of, operands):
         if isinstance(item, int):
-            group, out = groups[item], outputs[item]
-            lead = leads[item] if leads else _lead(group)
+            out = outputs[item]
+            lead = leads[item] if leads else _lead(groups[item])
             inputs = tuple([new[operand] for operand in operands[item]])
-            made = _fused(group, operands[item], inputs, out, walked[item], lead)
+            made = _fused(wholes[item], operands[item], inputs, out, walked[item], lead)
             for index, node in enumerate(out):
                 attrs = {"index": index}
                 new[node] = Tensor(pick, (made,), attrs, node.type, node.loc, node.name, node.owner)

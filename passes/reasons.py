@@ -11,10 +11,15 @@ REASONS: Mapping[str, Mapping[str, str]] = {
         "rows": "they walk other rows: no one loop passes over both",
         "order": "something that is not fused stands between them, and needs the one before the other",
         "shape": "it is of another shape than what the contraction gives",
-        "dtype": "it is of bfloat16, which is rounded step by step",
+        "dtype": "it is of bfloat16, which is rounded step by step, or of bytes, whose products have "
+        "instructions of their own",
         "traffic": "the kernel of the contraction would read and write more arrays besides than pays",
         "view": "neither computes anything: what reads them does so through strides",
         "size": "the kernel would hold more nodes than fit the registers",
+        "used": "others need its result too, so it is made anyway",
+        "packed": "the kernel of the contraction reads this operand one element at a time",
+        "repeats": "the contraction packs the operand too often to compute it each time",
+        "registers": "computing it where it is read would take the registers of the sums",
         "result": "what stands between is a result that others need too, so it is made anyway",
     },
     "fold": {

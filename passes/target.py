@@ -16,6 +16,18 @@ def _none(node: Tensor) -> bool:
     return False
 
 
+def _never(node: Tensor, number: int) -> None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a kernel reads an operand: how often each element, and whether to pack it, else in vectors."""
+
+    times: int
+    packed: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """What the runtime tells the passes; a part of every cache key.
@@ -25,6 +37,8 @@ class Target:
         fast_math: whether rewrites may change the last bits of floats.
         fusible: the names of the ops that the backend can put into one kernel with others.
         contracts: whether the backend makes a node a contraction, whose kernel takes what follows with it.
+        reads: how the kernel of a `fused` node with a contraction reads operand `number` of that, which the
+            body makes of others; None where it has no code for it, or reads one element at a time.
         pipeline: the passes to run in place of `passes.pipeline.PIPELINE`; None for those.
         verify: whether the result of every pass is verified.
         memory_budget: how many bytes may be alive at once in a run; None for no limit.
@@ -35,6 +49,7 @@ class Target:
     fast_math: bool = False
     fusible: frozenset[str] = frozenset()
     contracts: Callable[[Tensor], bool] = _none
+    reads: Callable[[Tensor, int], Reading | None] = _never
     pipeline: tuple[Callable[[Function, Target], Function], ...] | None = None
     verify: bool = False
     memory_budget: int | None = None

@@ -14,6 +14,7 @@ from graphc.tensor import Tensor
 from passes.memory import MemoryPlan
 from passes.program import Program, Step
 from passes.stages import stage
+from passes.target import Reading
 from runtime.counting import Counter
 
 Array = np.ndarray[Any, Any]
@@ -41,6 +42,10 @@ class Backend(Protocol):
     @property
     def contracts(self) -> Callable[[Tensor], bool]:
         """Which nodes are contractions, whose kernels take along elementwise ops on their results."""
+
+    @property
+    def reads(self) -> Callable[[Tensor, int], Reading | None]:
+        """How the kernel of a contraction reads an operand, by number, that it makes of others."""
 
     def kernel(self, step: Step) -> Kernel | None:
         """What runs `step`: ``kernel(*operands) -> result``. None: the op's NumPy meaning does."""

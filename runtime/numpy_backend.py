@@ -21,6 +21,9 @@ class NumpyBackend:
         """No op: each runs by its meaning."""
         return False
 
+    def reads(self, node: Tensor, number: int) -> None:
+        """It has no kernels."""
+
     def kernel(self, step: Step) -> Kernel | None:
         """None: the meaning runs."""
         return None

@@ -86,7 +86,7 @@ class Session:
             bool(fast_math),
             machine.fusible,
             # Where numbers are checked a contraction's own result is looked at.
-            PLAIN.contracts if check_numerics else machine.contracts,
+            *((PLAIN.contracts, PLAIN.reads) if check_numerics else (machine.contracts, machine.reads)),
             pipeline=choose_pipeline(pipeline),
             verify=choose_verify(verify),
             memory_budget=memory_budget,

@@ -56,6 +56,24 @@ def take_epilogues(function, target):
     )
 
 
+def take_prologues(function, target):
+    """As epilogues, where the second operand of a product is packed once."""
+    from graphc.op import OPS
+    from passes.epilogues import fuse_epilogues
+    from passes.target import Reading
+
+    names = {name for name, op in OPS.items() if op.family == "elementwise"} | {"sum"}
+    return fuse_epilogues(
+        function,
+        Target(
+            "llvm",
+            fusible=frozenset(names),
+            contracts=lambda node: node.op.name == "matmul",
+            reads=lambda node, number: Reading(1, True) if number == 1 else None,
+        ),
+    )
+
+
 def fuse_to_blocks(function, target):
     """Fusion, for a backend whose contractions are products, and two of them with the rows in between."""
     from graphc.op import OPS
@@ -112,6 +130,7 @@ PASSES = {
     "lifting": "passes.lifting:lift_assignments",
     "loop_invariants": "passes.loop_invariants:hoist_invariants",
     "loop_operands": "passes.loop_operands:turn_operands",
+    "prologues": take_prologues,
     "rematerialisation": "passes.rematerialisation:rematerialise",
     "simplification": "passes.simplification:simplify",
     "sizing": size,

@@ -25,7 +25,7 @@ def target_of(backend):
     if backend == "numpy":
         return PLAIN
     machine = BACKENDS[backend]()
-    return Target(backend, False, machine.fusible, machine.contracts)
+    return Target(backend, False, machine.fusible, machine.contracts, machine.reads)
 
 
 def defined(name, size):

@@ -23,6 +23,7 @@ from passes import (
 from passes.pipeline import PIPELINE
 from passes.rewrite import rule
 from passes.simplification import simplifying
+from runtime.llvm_backend.contractions import fused_contraction
 from runtime.llvm_backend.ir import scalars
 from runtime.llvm_backend.native import cells
 
@@ -397,6 +398,19 @@ def test_a_kernel_is_wrong(monkeypatch):
     found = caught(gc.exp(x - gc.tanh(x)) @ x, {x: SQUARE}, backend="llvm")
     assert found.name == "llvm"
     assert "fused" in found.before
+
+
+def test_a_prologue_reads_another_column(monkeypatch):
+    def shifted(self, number, base, x):
+        access = along(self, number, base, x)
+        return replace(access, strides={name: 2 * stride for name, stride in access.strides.items()})
+
+    along = fused_contraction._Fused._along
+    monkeypatch.setattr(fused_contraction._Fused, "_along", shifted)
+    x, w = gc.placeholder("float32", (3, 3), name="x"), gc.placeholder("int8", (3, 3), name="w")
+    found = caught(x @ gc.cast(w, "float32"), {x: SQUARE, w: np.eye(3, dtype=np.int8)}, backend="llvm")
+    assert found.name == "llvm"
+    assert "cast" in found.before
 
 
 def test_a_pass_that_raises_is_named():

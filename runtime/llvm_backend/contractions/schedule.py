@@ -199,7 +199,8 @@ def _plan_outer(
     pack = b is not None and not lanes_in_a and steps > 0
     widened = b is not None and b.dtype == FLOAT16
     prepared = len(contract.ins) == 2 and bool(contract.input_expression(1 - a).steps)
-    pack = pack and (apart or widened or prepared or (heavy and reuse >= 8 and not whole))
+    alone = isinstance(product(loop.size for loop in rows), int) and reuse <= 1  # one tile has all rows
+    pack = pack and (apart or widened or (prepared and not alone) or (heavy and reuse >= 8 and not whole))
     transposed = pack and apart and any(loop.strides[B] == 1 for loop in reduction[outer:])
     unknown = any(not isinstance(loop.size, int) for loop in rows)
     adaptive = pack and not (apart or widened or prepared) and b is not None and unknown

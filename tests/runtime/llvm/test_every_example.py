@@ -41,7 +41,7 @@ def built(path):
 
 def native():
     machine = BACKENDS["llvm"](2, False)
-    return Target("llvm", False, machine.fusible, machine.contracts)
+    return Target("llvm", False, machine.fusible, machine.contracts, machine.reads)
 
 
 @pytest.fixture(params=EXAMPLES, ids=lambda path: path.stem)

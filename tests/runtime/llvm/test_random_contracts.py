@@ -45,6 +45,9 @@ def random_contract(random):
             for i in range(random.choice((0, 0, 9)))
         ]
         epilogue = Expression((read,), (first, *rest))
+    prologue = ()
+    if operands == 2 and dtype is not BFLOAT16 and random.random() < 0.5:
+        prologue = tuple(random_prologue(random, access, f"p{i}") for i, access in enumerate(accesses))
     known = {name for name in names if random.random() < 0.8}
     dims = tuple(Dim(name, size if name in known else named(name)) for name, size in sizes.items())
     also = tuple(
@@ -54,8 +57,19 @@ def random_contract(random):
         )
         for i in range(random.choice((0, 1, 2)) if epilogue.steps else 0)
     )
-    contract = Contract(dims, tuple(accesses), Access("out", 0, strides, dtype), combine, (), epilogue, also)
+    out = Access("out", 0, strides, dtype)
+    contract = Contract(dims, tuple(accesses), out, combine, prologue, epilogue, also)
     return contract, {Symbol(name): size for name, size in sizes.items() if name not in known}
+
+
+def random_prologue(random, access, name):
+    """Nothing, or a scale along some of the dims that the operand moves along, with or without a bound."""
+    if random.random() < 0.3:
+        return Expression()
+    moving = {dim: random.choice((0, 1, 7)) for dim in access.strides}
+    read = Access(name, 0, {dim: stride for dim, stride in moving.items() if stride}, access.dtype)
+    steps = (Step(random.choice(("mul", "sub")), (0, 1), access.dtype), Step("relu", (2,), access.dtype))
+    return Expression((read,), steps[: random.choice((1, 2))])
 
 
 def run_random_contracts(seed, many):

@@ -1,0 +1,156 @@
+"""Prologues: what the kernels of contractions compute on their operands, what they leave and why."""
+
+import networkx
+import numpy as np
+import pytest
+
+import graphc as gc
+from graphc.op import OPS
+from passes.epilogues import fuse_epilogues
+from passes.fusion import fuse
+from passes.prologues import MOST_NODES, MOST_REPEATED
+from passes.reasons import REASONS
+from passes.record import recording, rewrite_limit
+from passes.target import Reading, Target
+from tests.passes.test_fusion import TARGET, kernels, numbers, prepared
+
+ELEMENTWISE = frozenset(name for name, op in OPS.items() if op.family == "elementwise")
+
+
+ONCE = Reading(1, True)
+
+
+def target(reading=ONCE, number=1):
+    """Whose products read that operand so, and the other one element at a time."""
+    return Target(
+        "llvm",
+        fusible=ELEMENTWISE | TARGET.fusible,
+        contracts=lambda node: node.op.name in ("matmul", "einsum"),
+        reads=lambda node, which: reading if which == number else None,
+    )
+
+
+def fused(fetches, feeds, arrays=None, to=None):
+    """The bodies of the kernels, as names of ops, and the reasons why others were not taken."""
+    before = prepared(fetches, feeds)
+    with recording() as log:
+        after = fuse_epilogues(before, to or target())
+    gc.verify(after)
+    if arrays is not None:
+        for a, b in zip(numbers(before, arrays), numbers(after, arrays), strict=True):
+            np.testing.assert_array_equal(a, b)
+    names = [[n.op.name for n in k.attrs["body"].nodes() if n.inputs] for k in kernels(after)]
+    return names, {d.reason for d in log.decisions if not d.accepted}
+
+
+def square(name="x", dtype="float64"):
+    return gc.placeholder(dtype, (4, 4), name=name)
+
+
+def chain(w, many):
+    for i in range(many):
+        w = gc.tanh(w) if i % 2 else gc.square(w)
+    return w
+
+
+@pytest.mark.parametrize(
+    ("build", "reason", "to"),
+    [
+        (lambda x, w: (x * 2.0) @ w, "packed", target()),
+        (lambda x, w: [x @ (w * 2.0), gc.exp(w * 2.0)], "used", target()),
+        (lambda x, w: [x @ (w * 2.0), (w * 2.0) @ x], "packed", target()),  # one takes it, one does not
+        (lambda x, w: x @ chain(w, MOST_NODES + 1), "size", target()),
+        (lambda x, w: x @ (w * 2.0), "repeats", target(Reading(MOST_REPEATED + 2, True))),
+        (lambda x, w: x @ gc.tanh(w), "repeats", target(Reading(4, True))),
+        (lambda x, w: x @ gc.tanh(w), "registers", target(Reading(1, False))),
+        (lambda x, w: x @ (w * x), "registers", target(Reading(1, False))),
+        (lambda x, w: x @ (w * x + gc.transpose(x)), "traffic", target(Reading(3, True))),
+        (lambda x, w: x @ (w / gc.sum(w, axis=1, keepdims=True)), None, target()),
+        (lambda x, w: x @ (gc.exp(w) / gc.sum(gc.exp(w), axis=1, keepdims=True)), "rows", target()),
+        (lambda x, w: gc.cast(x, "bfloat16") @ (gc.cast(w, "bfloat16") * 2.0), "dtype", target()),
+        (lambda x, w: gc.cast(x, "int8") @ gc.cast(w, "int8"), "dtype", target()),
+    ],
+)
+def test_what_is_left_out_has_a_reason(build, reason, to):
+    x, w = square(), square("w")
+    built = build(x, w)
+    fetches = built if isinstance(built, list) else [built]
+    values = np.random.default_rng(0).random((4, 4))
+    names, reasons = fused(fetches, [x, w], [values, values], to)
+    if reason is None:
+        assert len(names) == 1
+    else:
+        assert reason in reasons
+        assert reason in REASONS["fuse"]
+
+
+def test_what_is_refused_is_as_it_was():
+    x, w = square(), square("w")
+    before = prepared([x @ (w * 2.0)], [x, w])
+    assert fuse_epilogues(before, target(None)) is before
+
+
+def test_what_several_contractions_use_each_computes_for_itself():
+    x, w = square(), square("w", "float16")
+    wide = gc.cast(w, "float64")
+    arrays = [np.eye(4) * 3, np.arange(16).reshape(4, 4).astype(np.float16)]
+    names, reasons = fused([x @ wide, (x + 1.0) @ wide, x @ gc.transpose(wide)], [x, w], arrays)
+    assert len(names) == 3
+    assert all("cast" in each for each in names)
+    assert reasons == {"packed"}  # what is added to x
+
+
+def test_an_epilogue_and_a_prologue_are_one_node():
+    x, w, b = square(dtype="float32"), square("w", "float16"), gc.placeholder("float32", (4,), name="b")
+    arrays = [np.ones((4, 4), np.float32), np.eye(4, dtype=np.float16), np.arange(4, dtype=np.float32)]
+    names, _ = fused([gc.nn.relu(x @ gc.cast(w, "float32") + b)], [x, w, b], arrays)
+    assert names == [["cast", "matmul", "add", "relu"]]
+
+
+def test_what_an_epilogue_has_is_no_prologue():
+    x, w = square(), square("w")
+    names, _ = fused([w @ ((x @ w) * 2.0)], [x, w], [np.ones((4, 4)), np.eye(4)])
+    assert names == [["matmul", "mul"]]
+
+
+def test_bfloat16_is_read_to_be_cast():
+    x, w = square(dtype="float32"), square("w", "bfloat16")
+    arrays = [np.ones((4, 4), np.float32), np.eye(4, dtype=np.float32)]
+    names, _ = fused([x @ gc.cast(w, "float32")], [x, w], arrays)
+    assert names == [["cast", "matmul"]]
+
+
+def test_a_limit_leaves_the_rest_apart():
+    x, w = square(), square("w")
+    before = prepared([x @ (w * 2.0)], [x, w])
+    with rewrite_limit(0):
+        assert fuse_epilogues(before, target()) is before
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_random_graphs_stay_acyclic_and_mean_the_same(seed):
+    rng = np.random.default_rng(seed)
+    x = gc.placeholder("float64", (3, 3), name="x")
+    values = [x]
+    for _ in range(40):
+        a, b = (values[i] for i in rng.integers(max(0, len(values) - 8), len(values), 2))
+        kind = rng.integers(0, 6)
+        if kind == 0:
+            values.append(gc.matmul(a, b * 0.5) * 0.01)
+        elif kind == 1:
+            values.append(a - gc.mean(b, axis=-1, keepdims=True))
+        elif kind == 2:
+            values.append(gc.matmul(gc.transpose(a), gc.transpose(gc.maximum(b, 0.1))))
+        elif kind == 3:
+            values.append(gc.where(gc.greater(a, 0.3), b, gc.sum(a, axis=0)))
+        else:
+            values.append(gc.tanh(a) * b)
+    before = prepared([values[-1], values[-5]], [x])
+    after = fuse(before, target())
+    gc.verify(after)
+    assert fuse(after, target()) is after
+    quotient = networkx.DiGraph((i, node) for node in after.nodes() for i in node.inputs)
+    assert networkx.is_directed_acyclic_graph(quotient)
+    array = rng.random((3, 3))
+    for a, b in zip(numbers(before, [array]), numbers(after, [array]), strict=True):
+        np.testing.assert_array_equal(a, b)
