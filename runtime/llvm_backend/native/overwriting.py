@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from graphc.tensor import Tensor
+from passes.fusion import PICK
+from runtime.llvm_backend.rows.row_labels import needed_for
 from runtime.llvm_backend.rows.row_plan import Access, RowPlan
 
 
@@ -39,7 +41,8 @@ def _uses(plan: RowPlan) -> Iterator[tuple[Tensor, Access, float]]:
     """Each use of an operand, how it lies there, and when: in a phase, or at its end."""
     given = set(plan.body.inputs)
     for number, phase in enumerate(plan.phases):
-        ends = (*phase.reductions, *phase.numbers)
+        picked = [each for n in phase.numbers if n.op is PICK for each in needed_for(plan, n.inputs[0])]
+        ends = (*phase.reductions, *phase.numbers, *picked)
         for time, nodes in ((number, phase.vectors), (number + 0.5, ends)):
             for user in nodes:
                 for i, operand in enumerate(user.inputs):
