@@ -11,7 +11,7 @@ code for it), ``rows`` (it walks other rows), ``order`` (something that is not f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from graphc.function import Function
@@ -176,31 +176,17 @@ def _groups(nodes: Sequence[Tensor], function: Function, rows: dict[Tensor, Rows
     The stage of a node is how many times the longest way from it to a result leaves a group: along an
     edge it never grows, and it falls where the edge is not fused. So no way leaves a group and comes back.
     """
-    stage = _stages(nodes, function, rows)
-    leader: dict[Tensor, Tensor] = {node: node for node in rows}
-
-    def find(node: Tensor) -> Tensor:
-        while leader[node] is not node:
-            leader[node] = leader[leader[node]]
-            node = leader[node]
-        return node
-
+    groups = _Groups(nodes, function, rows)
     watched, given = is_watched(), set(function.inputs)
-    for node in nodes:
+    for node in nodes if watched else ():
         for operand in dict.fromkeys(node.inputs):
             if _is_joined(operand, node, rows):
-                if stage[operand] == stage[node]:
-                    leader[find(operand)] = find(node)
-                else:
-                    _refuse(node, operand, "order")
-            elif watched and operand.inputs and node.op is not pick and node not in given:
+                if groups.leader(operand) is not groups.leader(node):
+                    _refuse(node, operand, groups.reason(node))
+            elif operand.inputs and node.op is not pick and node not in given:
                 _refuse(node, operand, "rows" if operand in rows and node in rows else "op")
-    members: dict[Tensor, list[Tensor]] = {}
-    for node in nodes:
-        if node in rows:
-            members.setdefault(find(node), []).append(node)
     chunks = []
-    for group in members.values():
+    for group in groups.members():
         for begin in range(0, len(group), MOST_NODES):
             chunk = group[begin : begin + MOST_NODES]
             if any(node.op not in _VIEWS and node.op is not _PART for node in chunk):
@@ -210,6 +196,94 @@ def _groups(nodes: Sequence[Tensor], function: Function, rows: dict[Tensor, Rows
         if watched:
             _refuse_across(group)
     return chunks
+
+
+class _Groups:
+    """Which nodes go together: those of one stage, then groups that may come earlier, with their operands."""
+
+    def __init__(self, nodes: Sequence[Tensor], function: Function, rows: dict[Tensor, Rows]) -> None:
+        self._nodes, self._rows = nodes, rows
+        self._leader = {node: node for node in rows}
+        self._large: set[Tensor] = set()  # groups that only their size keeps from others
+        self._sizes: dict[Tensor, int] = {}
+        self._stage = _stages(nodes, function, rows)
+        apart: list[Tensor] = []
+        for node in nodes:
+            for operand in node.inputs:
+                if not _is_joined(operand, node, rows):
+                    continue
+                if self._stage[operand] == self._stage[node]:
+                    self._leader[self.leader(operand)] = self.leader(node)
+                else:
+                    apart.append(operand)
+        self._read = set(map(self.leader, apart))  # groups that others could be joined with
+        self._advance(set(function.inputs))
+
+    def leader(self, node: Tensor) -> Tensor:
+        """The node that stands for the group of `node`."""
+        leader = self._leader
+        while leader[node] is not node:
+            leader[node] = leader[leader[node]]
+            node = leader[node]
+        return node
+
+    def members(self) -> list[list[Tensor]]:
+        """All groups, each in the order of the nodes."""
+        found: dict[Tensor, list[Tensor]] = {}
+        for node in self._nodes:
+            if node in self._rows:
+                found.setdefault(self.leader(node), []).append(node)
+        return list(found.values())
+
+    def reason(self, node: Tensor) -> str:
+        """Why the group of `node` is apart from one that it reads."""
+        return "size" if node in self._large else "order"
+
+    def _advance(self, given: set[Tensor]) -> None:
+        """Joins groups that can be as early as those they read with them: a loss with what is made of it.
+
+        Stages are raised, those of the earliest groups first, as far as all that a group reads allows.
+        """
+        most = len(self._nodes) + 1
+        early = dict.fromkeys(given, most)  # how early a node can be: the stage that it can be raised to
+        waiting: list[list[list[Tensor]]] = [[] for _ in range(1 + max(self._stage.values(), default=0))]
+        for node in self._nodes:
+            if node not in self._rows and node not in given:
+                waiting[self._stage[node]].append([node])
+        for group in self.members():
+            waiting[self._stage[group[0]]].append(group)
+            self._sizes[self.leader(group[0])] = len(group)
+        for stage in reversed(range(len(waiting))):
+            for group in waiting[stage]:
+                if group[0] in self._rows:
+                    found = self._raised(group, stage, early)
+                else:
+                    found = min((early[x] - 1 for x in group[0].inputs), default=most)
+                early.update(dict.fromkeys(group, found))
+
+    def _raised(self, group: Sequence[Tensor], stage: int, early: Mapping[Tensor, int]) -> int:
+        """The stage of `group`, which is joined with those before it where it can be raised to theirs."""
+        own = self.leader(group[0])
+        limit, near = len(self._nodes) + 1, dict[Tensor, int]()
+        for node in group:
+            for operand in node.inputs:
+                if operand in self._rows and self.leader(operand) is own:
+                    continue
+                joined = _is_joined(operand, node, self._rows)
+                limit = min(limit, early[operand] - (not joined))
+                if joined:
+                    near[self.leader(operand)] = early[operand]
+        hosts = [host for host, at in near.items() if at == limit > stage]
+        size = sum(self._sizes[host] for host in (own, *hosts))
+        if size > MOST_NODES:
+            self._large.update(group if hosts else ())
+            return stage
+        if not hosts:
+            return stage if own in self._read else limit
+        for host in hosts:
+            self._leader[host] = own
+        self._sizes[own] = size
+        return limit
 
 
 def _refuse_inside(chunk: Sequence[Tensor]) -> None:

@@ -15,6 +15,7 @@ from passes import (
     constant_folding,
     dead_results,
     deduplication,
+    fusion,
     loop_invariants,
     loop_merging,
     memory,
@@ -356,6 +357,23 @@ def test_a_merged_loop_gives_its_neighbours_result(monkeypatch):
     loss = gc.sum(total) + gc.sum(steps)
     found = caught([loss, *gc.gradients(loss, [x])], {x: SQUARE + 1})
     assert (found.name, found.decision.subject) == ("merge_loops", "loop")
+
+
+def test_a_group_is_joined_past_what_stands_between(monkeypatch):
+    def heedless(self, group, stage, early):
+        own = self.leader(group[0])
+        for node in group:
+            for operand in node.inputs:
+                if fusion._is_joined(operand, node, self._rows):
+                    self._leader[self.leader(operand)] = own
+        return stage
+
+    monkeypatch.setattr(fusion._Groups, "_raised", heedless)
+    x = gc.placeholder("float64", (3, 3), name="x")
+    y = gc.exp(x)
+    found = caught(y * gc.sum(y @ y), {x: SQUARE}, backend="llvm")
+    assert found.name == "fuse"
+    assert "needs itself" in found.what
 
 
 # What is compiled: the finding names the plan of memory, or the node whose code is wrong.
