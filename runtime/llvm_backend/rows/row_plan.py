@@ -201,7 +201,7 @@ class _Frame:
 
     def access(self, operand: Tensor, user: Tensor) -> Access | None:
         """How `operand` lies in the rows of `user`, to whose last axes its own line up."""
-        if user.op.name == "strided_slice":
+        if user.op.name == "strided_slice" and operand is not user:
             if not takes_part(user) or user.result.sizes != (*self.outer, self.inner):
                 return None
             pitch = operand.result.sizes[-1]

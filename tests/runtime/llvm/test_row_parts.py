@@ -57,6 +57,16 @@ def test_parts_that_others_read_too():
     agree(fetches, {z: array(4, 10)})
 
 
+def test_a_part_is_a_result_of_the_kernel_that_reads_it():
+    z = gc.placeholder("float64", (4, 10), name="z")
+    part = z[:, 2:7]
+    fetches = [part * 2.0, part, gc.sum(gc.exp(part), axis=-1)]
+    agree(fetches, {z: array(4, 10)})
+    with gc.Session(backend="llvm") as session:
+        steps = session.compile(fetches, [z]).record["steps"]
+    assert [s["op"] for s in steps if s["kernel"] == "llvm"] == ["fused"]
+
+
 def test_slices_that_are_no_parts():
     z = gc.placeholder("float64", (6, 10), name="z")
     slices = [z[1:5], z[:, ::2], z[::-1], z[:, 3:4], z[2:4, 1:5], z[:, ::-1]]
