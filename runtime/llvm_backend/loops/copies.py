@@ -67,7 +67,7 @@ def copied(
     """
     axes = merged(shape, source[1], to[1])
     w, type = LoopWriter(), bits_type(node.dtype)
-    x = w.address(w.operand(operand), w.size("x", source[0]), type)
+    x = w.address(w.operand(operand, "source"), w.size("x", source[0]), type)
     y = w.address(w.result(), w.size("y", to[0]), type)
     way, chunks = _way(_Copy(w, type, item_bytes(node.dtype), axes, x, y))
     return w.kernel(f"{node.op.name} of {type}, {way}", chunks, natural=natural)

@@ -80,9 +80,9 @@ class LoopWriter(Writer):
 
     # Words.
 
-    def operand(self, number: int) -> str:
-        """Where operand `number` lies."""
-        return self._slot(f"x{number}", Word("operand", number))
+    def operand(self, number: int, name: str = "") -> str:
+        """Where operand `number` lies; texts that name it alike are alike for all operands."""
+        return self._slot(name or f"x{number}", Word("operand", number))
 
     def result(self, number: int = 0) -> str:
         """Where result `number` lies."""

@@ -14,65 +14,32 @@ from runtime.llvm_backend.loops.loop_kernel import (
     OTHER,
     LoopKernel,
     LoopWriter,
-    bits_type,
     dense_strides,
     item_bytes,
 )
-from runtime.llvm_backend.loops.loop_kernel import split_evenly as split
 
 
-def _concat(node: Tensor) -> Sequence[LoopKernel]:
-    axis = node.attrs["axis"]
-    return _joined(node, [x.result.sizes[axis] for x in node.inputs], node.result.sizes[:axis], axis + 1)
-
-
-def _stack(node: Tensor) -> Sequence[LoopKernel]:
-    axis = node.attrs["axis"]
-    return _joined(node, [1] * len(node.inputs), node.result.sizes[:axis], axis + 1)
-
-
-def _joined(node: Tensor, counts: Sequence[Size], outer: Sequence[Size], behind: int) -> list[LoopKernel]:
-    """Each operand is `counts` slices of what lies `behind`, in each of the `outer` rows."""
-    rows, inner = product(outer), product(node.result.sizes[behind:])
+def _concat(node: Tensor, look: Look = see_dense) -> Sequence[LoopKernel]:
+    axis, to = node.attrs["axis"], dense_strides(node)
     kernels: list[LoopKernel] = []
     start: Size = 0
-    whole = sum(counts[1:], counts[0])
-    for number, count in enumerate(counts):
-        if count != 0:
-            join = _join_elements if count * inner == 1 else _join_slices
-            kernels.append(join(node, number, rows, count * inner, start * inner, whole * inner))
-        start = start + count
+    for number, x in enumerate(node.inputs):
+        if x.result.sizes[axis] != 0:
+            kernels.append(_joined(node, number, look, (start * to[axis], to)))
+        start = start + x.result.sizes[axis]
     return kernels
 
 
-def _join_elements(
-    node: Tensor, number: int, rows: Size, length: Size, start: Size, whole: Size
-) -> LoopKernel:
-    w, type = LoopWriter(), bits_type(node.dtype)
-    per, chunks = split(rows, item_bytes(node.dtype))
-    source, to = w.operand(number), w.address(w.result(), w.size("start", start), type)
-    stride = w.size("whole", whole)
-    w.own(
-        w.size("rows", rows),
-        w.size("per", per),
-        lambda row: w.store(type, w.load(type, source, row), to, w.mul(row, stride)),
-    )
-    return w.kernel(f"{node.op.name} of elements", chunks)
+def _stack(node: Tensor, look: Look = see_dense) -> Sequence[LoopKernel]:
+    axis, to = node.attrs["axis"], dense_strides(node)
+    along = (*to[:axis], *to[axis + 1 :])
+    return [_joined(node, i, look, (i * to[axis], along)) for i in range(len(node.inputs))]
 
 
-def _join_slices(node: Tensor, number: int, rows: Size, length: Size, start: Size, whole: Size) -> LoopKernel:
-    w, item = LoopWriter(), item_bytes(node.dtype)
-    source, to = w.operand(number), w.address(w.result(), w.size("start", start * item), "i8")
-    size, stride = w.size("bytes", length * item), w.size("whole", whole * item)
-
-    def move(row: Value, begin: Value, count: Value) -> None:
-        w.copy(
-            w.address(to, w.add(w.mul(row, stride), begin), "i8"),
-            w.address(source, w.add(w.mul(row, size), begin), "i8"),
-            count,
-        )
-
-    return w.kernel(f"{node.op.name} of slices", in_parts(w, rows, length * item, 1, move))
+def _joined(node: Tensor, number: int, look: Look, to: Lie) -> LoopKernel:
+    x = node.inputs[number]
+    seen = look(x)
+    return copied(node, x.result.sizes, (seen.offset, seen.strides), to, operand=number)
 
 
 def _slice(node: Tensor) -> Sequence[LoopKernel]:
@@ -211,6 +178,10 @@ def _check(node: Tensor) -> Sequence[LoopKernel]:
     return (w.kernel("check", (count + (SEGMENT - 1)) // SEGMENT),)
 
 
+# Their kernels read operands as they are seen.
+JOINS: dict[str, Callable[[Tensor, Look], Sequence[LoopKernel]]] = {"concat": _concat, "stack": _stack}
+
+
 def copies_of(node: Tensor, look: Look) -> Sequence[LoopKernel]:
     """The kernels of a node that only moves elements of what is seen as `look` says.
 
@@ -221,6 +192,8 @@ def copies_of(node: Tensor, look: Look) -> Sequence[LoopKernel]:
         known = is_inside(attrs["shape"], attrs["starts"], x.result.sizes, attrs["steps"])
         framed = known and look(x) == see_dense(x) and all(step == 1 for step in attrs["steps"])
         return _embed(node) if framed and x.result.sizes else ()
+    if node.op.name in JOINS:
+        return JOINS[node.op.name](node, look)
     if node.op.name not in ("transpose", "strided_slice") or not is_strided(node):
         return ()
     shape, seen, to = node.result.sizes, see(node, look(node.inputs[0])), dense_strides(node)

@@ -13,6 +13,7 @@ from passes.weight import parts_of
 from runtime.llvm_backend.contractions.block_steps import block_of
 from runtime.llvm_backend.contractions.fused_contraction import contract_of
 from runtime.llvm_backend.contractions.strided import is_strided
+from runtime.llvm_backend.loops.movement_steps import JOINS
 
 # Their result is the memory of their first operand.
 VIEWS = frozenset(
@@ -21,7 +22,7 @@ VIEWS = frozenset(
 
 
 def find_unmade(program: Program) -> frozenset[Tensor]:
-    """The strided values that only contractions use, directly or through others such: none is made."""
+    """Strided values that only contractions and joins use, directly or through others such: none is made."""
     kept = {program.nodes[b] for b in (*program.outputs, *(b for _, b in program.assignments))}
     strided = {
         step.node
@@ -38,7 +39,8 @@ def find_unmade(program: Program) -> frozenset[Tensor]:
         elif not strided.isdisjoint(node.inputs):
             key = call_key(node)
             if key not in reads_strided:
-                reads_strided[key] = contract_of(node) is not None or block_of(node) is not None
+                kernels = contract_of(node) is not None or block_of(node) is not None
+                reads_strided[key] = kernels or node.op.name in JOINS
             if not reads_strided[key]:
                 used.update(node.inputs)
     return frozenset(unmade)

@@ -108,3 +108,40 @@ def test_threads_do_not_meet():
     results = [moved(gc.transpose, x, threads=threads)[0] for threads in (1, 2, 4)]
     for result in results:
         np.testing.assert_array_equal(result, x.T)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("inner", [1, 3, 40])
+def test_operands_are_joined_by_one_kernel(axis, inner):
+    x = array("float32", 5, 7, inner)
+
+    def joined(fed):
+        parts = [fed, fed[2:3], fed[:0]] if axis == 0 else [fed, fed]
+        return [gc.concat(parts, axis), gc.stack([fed] * 3, axis)]
+
+    fed = gc.placeholder("float32", x.shape)
+    for make, wanted in zip(
+        joined(fed),
+        [
+            np.concatenate([x, x[2:3], x[:0]] if axis == 0 else [x, x], axis),
+            np.stack([x] * 3, axis),
+        ],
+        strict=True,
+    ):
+        with gc.Session(backend="llvm") as session:
+            assert len(session.compile([make], [fed]).kernels) == 1
+            np.testing.assert_array_equal(session.run(make, {fed: x}), wanted)
+
+
+def test_what_is_rolled_is_read_where_it_lies():
+    x = array("float64", 30, 50)
+    result, names = moved(lambda fed: gc.roll(fed, (3, -7), (0, 1)), x)
+    assert set(names) == {"concat of i64, rows"}
+    np.testing.assert_array_equal(result, np.roll(x, (3, -7), (0, 1)))
+
+
+def test_transposes_are_joined_where_they_lie():
+    x = array("float32", 40, 30)
+    result, names = moved(lambda fed: gc.concat([gc.transpose(fed), gc.transpose(fed[::2, :])], 1), x)
+    np.testing.assert_array_equal(result, np.concatenate([x.T, x[::2].T], 1))
+    assert all(name.startswith("concat") for name in names)
