@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -13,7 +12,7 @@ from runtime.backend import Array
 class State:
     """What a session has committed. Replaced as a whole, so that a reader sees all of a run or none."""
 
-    variables: Mapping[str, Array]
+    variables: MappingProxyType[str, Array]
     run_count: int
 
 

@@ -26,7 +26,7 @@ def take(way: ShortWay, variables: Mapping[str, Array], values: Iterable[Any]) -
     call, names, finish = way
     if names:
         try:
-            rest = [variables[name] for name in names]
+            rest = map(variables.__getitem__, names)
         except KeyError:  # the walk says which one has no value
             return NotImplemented
         result = call(*values, *rest)
@@ -96,7 +96,7 @@ def run_whole(
     native = executable.native
     assert native is not None
     try:
-        rest = [variables[name] for name in native.variables]
+        rest = list(map(variables.__getitem__, native.variables))
     except KeyError:  # the walk says which one has no value
         return None
     if native.takes_state:
@@ -118,7 +118,7 @@ def run_whole(
     if native.assigned:
         stored = dict(zip(native.assigned, outputs[-len(native.assigned) :], strict=True))
         for array in stored.values():
-            array.flags.writeable = False
+            array.setflags(False)
     return [None if place is None else outputs[place] for place in native.fetches], stored
 
 

@@ -304,7 +304,7 @@ class Session:
                 self._light_runs += 1
                 return
             now = self._state
-            self._state = State(MappingProxyType({**now.variables, **stored}), now.run_count + 1)
+            self._state = State(MappingProxyType(now.variables | stored), now.run_count + 1)
 
     def _run_count(self, state: State) -> int:
         """How many runs went well before."""
