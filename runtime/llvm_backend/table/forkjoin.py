@@ -3,12 +3,15 @@
     i64 fork(ptr pool, ptr fn, ptr ctx, i64 begin, i64 end, ptr words)
 
 calls ``fn(ctx, chunk)`` for each chunk from `begin` to below `end`, on the calling thread and on what
-workers are awake, and returns `end`; or the first chunk that nobody began, where the clock of
-`words` (`polling`; null: none) ran out. Chunks are claimed one by one from a ticket, a single word:
+workers are awake, and returns `end`. Where the clock of `words` (`polling`; null: none) ran out before, it
+returns the first chunk that nobody began, plus 2**32 times the number of chunks at the end that are done.
+Chunks are claimed one by one from a ticket, a single word:
 
-    generation : 32 | chunks : 16 | next : 16
+    generation : 32 | above : 16 | next : 16
 
-so a caller finishes alone where no worker gets to run: on one core, on a busy one, after a fork. A
+The caller takes chunk `next`, and workers the one below `above`, each from its own end: what a thread took of
+some weights in one call it takes in the next, and finds in its cache. Of a job of several tickets all take
+`next`. A caller finishes alone where no worker gets to run: on one core, on a busy one, after a fork. A
 worker claims by compare-and-swap of the ticket it has seen, and what it read of the job before is of the same
 generation if that succeeds. Workers wait in `worker(pool)`: some pauses, then asleep on the generation.
 A caller that finds the pool at work, perhaps its own, runs its chunks alone.
@@ -26,10 +29,11 @@ from runtime.llvm_backend.engine.objects import Module
 from runtime.llvm_backend.table.polling import address_of, clock_imports, due_text
 
 # A pool's state, in bytes; what different threads write stands on different cache lines.
-TICKET, FUNCTION, CONTEXT, BASE, FINISHED, SLEEPERS, STOP, BUSY, WORKERS, SPIN = (
-    *(0, 64, 72, 80, 128, 192, 196, 256, 320, 328),
+TICKET, FUNCTION, CONTEXT, BASE, DOWN, FINISHED, SLEEPERS, STOP, BUSY, WORKERS, SPIN = (
+    *(0, 64, 72, 80, 88, 128, 192, 196, 256, 320, 328),
 )
 STATE_BYTES = 384
+HALF = 32  # bits of each half of what `fork` gives
 MOST_CHUNKS = 1 << 15  # of one ticket; longer jobs take several
 _FUTEX = {"x86_64": 202, "aarch64": 98, "riscv64": 98}  # number of the system call, by uname
 _PAUSE = {
@@ -80,6 +84,7 @@ entry:
   %fn.at = getelementptr i8, ptr %pool, i64 {FUNCTION}
   %ctx.at = getelementptr i8, ptr %pool, i64 {CONTEXT}
   %base.at = getelementptr i8, ptr %pool, i64 {BASE}
+  %down.at = getelementptr i8, ptr %pool, i64 {DOWN}
   %finished.at = getelementptr i8, ptr %pool, i64 {FINISHED}
   %sleepers.at = getelementptr i8, ptr %pool, i64 {SLEEPERS}
   %stop.at = getelementptr i8, ptr %pool, i64 {STOP}
@@ -90,19 +95,25 @@ top:
   %ticket = load atomic i64, ptr %pool acquire, align 8
   %next = and i64 %ticket, 65535
   %upper = lshr i64 %ticket, 16
-  %chunks = and i64 %upper, 65535
-  %some = icmp ult i64 %next, %chunks
+  %above = and i64 %upper, 65535
+  %some = icmp ult i64 %next, %above
   br i1 %some, label %claim, label %wait
 claim:
   %fn = load atomic ptr, ptr %fn.at monotonic, align 8
   %ctx = load atomic ptr, ptr %ctx.at monotonic, align 8
   %base = load atomic i64, ptr %base.at monotonic, align 8
-  %taken = add i64 %ticket, 1
+  %down = load atomic i64, ptr %down.at monotonic, align 8
+  %downwards = icmp ne i64 %down, 0
+  %upper.taken = sub i64 %ticket, 65536
+  %lower.taken = add i64 %ticket, 1
+  %taken = select i1 %downwards, i64 %upper.taken, i64 %lower.taken
   %pair = cmpxchg ptr %pool, i64 %ticket, i64 %taken acq_rel monotonic
   %mine = extractvalue {{i64, i1}} %pair, 1
   br i1 %mine, label %work, label %top
 work:
-  %chunk = add i64 %base, %next
+  %highest = sub i64 %above, 1
+  %claimed = select i1 %downwards, i64 %highest, i64 %next
+  %chunk = add i64 %base, %claimed
   call void %fn(ptr %ctx, i64 %chunk)
   %before = atomicrmw add ptr %finished.at, i64 1 release
   br label %top
@@ -150,6 +161,7 @@ entry:
   %fn.at = getelementptr i8, ptr %pool, i64 {FUNCTION}
   %ctx.at = getelementptr i8, ptr %pool, i64 {CONTEXT}
   %base.at = getelementptr i8, ptr %pool, i64 {BASE}
+  %down.at = getelementptr i8, ptr %pool, i64 {DOWN}
   %finished.at = getelementptr i8, ptr %pool, i64 {FINISHED}
   %sleepers.at = getelementptr i8, ptr %pool, i64 {SLEEPERS}
   %busy.at = getelementptr i8, ptr %pool, i64 {BUSY}
@@ -179,6 +191,8 @@ open:
   store atomic ptr %fn, ptr %fn.at monotonic, align 8
   store atomic ptr %ctx, ptr %ctx.at monotonic, align 8
   store atomic i64 %base, ptr %base.at monotonic, align 8
+  %down = zext i1 %fits to i64
+  store atomic i64 %down, ptr %down.at monotonic, align 8
   store atomic i64 0, ptr %finished.at monotonic, align 8
   %old = load atomic i64, ptr %pool monotonic, align 8
   %g.old = lshr i64 %old, 32
@@ -198,7 +212,9 @@ wake:
 claims:
   %ticket = load atomic i64, ptr %pool acquire, align 8
   %next = and i64 %ticket, 65535
-  %some = icmp ult i64 %next, %chunks
+  %upper = lshr i64 %ticket, 16
+  %above = and i64 %upper, 65535
+  %some = icmp ult i64 %next, %above
   br i1 %some, label %claim, label %join
 claim:
   %taken = add i64 %ticket, 1
@@ -217,11 +233,17 @@ close:
   ; No chunk of this ticket can be claimed any more: it has another generation, and none to give.
   %g.closed = add i64 %g, 4294967296
   %closed = atomicrmw xchg ptr %pool, i64 %g.closed seq_cst
-  %claimed = and i64 %closed, 65535
+  %closed.low = and i64 %closed, 65535
+  %closed.upper = lshr i64 %closed, 16
+  %closed.above = and i64 %closed.upper, 65535
+  %closed.high = sub i64 %chunks, %closed.above
+  %claimed = add i64 %closed.low, %closed.high
   br label %join
 
 join:
   %goal = phi i64 [%chunks, %claims], [%claimed, %close]
+  %low = phi i64 [%chunks, %claims], [%closed.low, %close]
+  %high = phi i64 [0, %claims], [%closed.high, %close]
   %spin = load i64, ptr %spin.at
   br label %joining
 joining:
@@ -240,14 +262,18 @@ yield:
   %yielded = call i32 @sched_yield()
   br label %joining
 joined:
-  %base.next = add i64 %base, %goal
   %stays = icmp eq i64 %goal, %chunks
+  %below = select i1 %stays, i64 %chunks, i64 %low
+  %last = select i1 %stays, i64 0, i64 %high
+  %base.next = add i64 %base, %below
   %unfinished = icmp slt i64 %base.next, %end
   %goes_on = and i1 %stays, %unfinished
   br i1 %goes_on, label %open, label %unlock
 unlock:
   store atomic i64 0, ptr %busy.at release, align 8
-  ret i64 %base.next
+  %last.part = shl i64 %last, {HALF}
+  %both = or i64 %base.next, %last.part
+  ret i64 %both
 }}
 """
 
@@ -272,6 +298,8 @@ def fork_module() -> Module:
         "FUNCTION": FUNCTION,
         "CONTEXT": CONTEXT,
         "BASE": BASE,
+        "DOWN": DOWN,
+        "HALF": HALF,
         "FINISHED": FINISHED,
         "BUSY": BUSY,
         "SLEEPERS": SLEEPERS,

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from functools import cache
 
 from runtime.llvm_backend.engine.library import Library, Module, load
+from runtime.llvm_backend.table.forkjoin import HALF
 from runtime.llvm_backend.table.polling import clock_imports, due_text
 
 # The first words of a run.
@@ -80,8 +81,11 @@ kernel:
   br label %next
 
 parallel:
-  %chunks = load i64, ptr %b.word
-  %first = load i64, ptr %chunk.at
+  %all.chunks = load i64, ptr %b.word
+  %held = load i64, ptr %chunk.at
+  %first = and i64 %held, {low_half}
+  %done.last = lshr i64 %held, {half}
+  %chunks = sub i64 %all.chunks, %done.last
   %fork = load ptr, ptr %fork.at
   %alone = icmp eq ptr %fork, null
   br i1 %alone, label %serial, label %shared
@@ -102,13 +106,18 @@ more:
   br label %serial
 left:
   %reached = phi i64 [%joined, %shared], [%i, %serial], [%i.next, %one]
-  %rest = icmp slt i64 %reached, %chunks
+  %reached.low = and i64 %reached, {low_half}
+  %reached.last = lshr i64 %reached, {half}
+  %open.end = sub i64 %chunks, %reached.last
+  %rest = icmp slt i64 %reached.low, %open.end
   br i1 %rest, label %interrupted, label %all
 all:
   store i64 0, ptr %chunk.at
   br label %next
 interrupted:
-  store i64 %reached, ptr %chunk.at
+  %last.before = shl i64 %done.last, {half}
+  %held.next = add i64 %reached, %last.before
+  store i64 %held.next, ptr %chunk.at
   store i64 %here, ptr %position.at
   ret i64 {PAUSED}
 
@@ -249,6 +258,8 @@ def loop_module() -> Module:
     run = _RUN.format(
         position=POSITION,
         chunk=CHUNK,
+        half=HALF,
+        low_half=(1 << HALF) - 1,
         detail=DETAIL,
         fork=FORK,
         pool=POOL,

@@ -8,7 +8,7 @@ addresses of buffers, sizes, counters, scalar arguments. The first `HEADER` belo
     2 DETAIL     of a step that hands over to Python or refuses: its number or code
     3 BUSY       a run is using these words (`RunWords.claim`)
     4 POSITION   byte offset of the step to go on with
-    5 CHUNK      the chunk to go on with, in a parallel step that was interrupted
+    5 CHUNK      what is done of a parallel step that was interrupted: see `forkjoin.fork`
     6 FORK       how to fork (`Pool.fork`); 0: parallel steps run on the calling thread alone
     7 POOL       what `FORK` takes
     8, 9         the clock of `polling`

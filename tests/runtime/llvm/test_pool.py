@@ -150,17 +150,18 @@ def test_stop_and_start(count):
     assert many.workers == (4 if workers_can_be() else 0)
 
 
-def test_a_parallel_step_goes_on_after_pauses(count):
+@pytest.mark.parametrize(("many", "turns"), [(4000, 60_000), (MOST_CHUNKS + 3000, 8000), (5, 60_000_000)])
+def test_a_parallel_step_goes_on_after_pauses(count, many, turns):
     builder = TableBuilder()
-    chunks = builder.word(4000)
-    block = builder.block((0, 60_000))
+    chunks = builder.word(many)
+    block = builder.block((0, turns))
     builder.parallel(count[0], block, chunks)
     table = builder.build([count[1]])
     for threads in (1, 2):
         state = RunWords(table)
         shared = pool(threads)
         state.use_pool(shared.fork, shared.state)
-        counts = np.zeros(4000, np.int64)
+        counts = np.zeros(many, np.int64)
         state.words[block] = counts.ctypes.data
         state.begin()
         assert table.run(state) == 0
