@@ -19,7 +19,7 @@ from runtime.llvm_backend.ir.scalars import has_code
 from runtime.llvm_backend.ir.text import Target
 from tests.runtime.llvm.elementwise_kernels import Body, Input, Operation, elementwise_kernel, host_target
 
-WITHOUT_CODE = {"lgamma", "digamma", "polygamma"}
+WITHOUT_CODE = {"polygamma"}
 ELEMENTWISE = sorted(
     name for name, op in OPS.items() if op.family == "elementwise" and op.__module__.startswith("graphc.ops")
 )
@@ -30,6 +30,7 @@ ROUNDED = {
     **dict.fromkeys(["softplus", "erf"], 4),
     "erfc": 60,  # its NumPy meaning is off in the tail
 }
+NEAR_ROOTS = {"lgamma", "digamma"}  # where units say little: test_vecmath has their bounds
 SCALAR = Target(vector_bits=128)  # no masks, no fused multiply-add, no conversion of halves
 
 
@@ -158,6 +159,9 @@ def check(name, found, expected, dtype, note):
         np.testing.assert_array_equal(found[odd & ~beyond], expected[odd & ~beyond], note)
         worst = units(found[~odd], expected[~odd], dtype).max(initial=0)
         assert worst <= (1 if dtype.itemsize == 2 else ROUNDED[name]), (note, worst)
+    elif name in NEAR_ROOTS:
+        tolerance = {2: 1e-2, 4: 2e-2 if dtype is BFLOAT16 else 1e-6}.get(dtype.numpy.itemsize, 1e-9)
+        np.testing.assert_allclose(found, expected, tolerance, tolerance / 1000, err_msg=note)
     else:
         np.testing.assert_array_equal(found, expected, note)
 
