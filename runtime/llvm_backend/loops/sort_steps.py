@@ -128,7 +128,7 @@ class Sorting:
         return w.kernel(self.name, chunks, natural=natural)
 
     def _own_scratch(
-        self, w: LoopWriter, lines: Lines, used: Size, chunks: int, lanes: int
+        self, w: LoopWriter, lines: Lines, used: Size, chunks: Size, lanes: int
     ) -> tuple[str, str, Value]:
         """Two parts of scratch that are this chunk's, and the bytes of a plane of one."""
         records = lines.records
@@ -142,7 +142,7 @@ class Sorting:
     def _one_by_one(self, w: LoopWriter, lines: Lines, per_line: Size) -> list[str]:
         def short() -> list[str]:
             used = (1 - self.tall) * (1 - self.long)
-            x, y, plane = self._own_scratch(w, lines, used, _MOST_CHUNKS, 1)
+            x, y, plane = self._own_scratch(w, lines, used, minimum(self.lines, _MOST_CHUNKS), 1)
             sort = self._sort(w, lines)
             n = lines.n
 
