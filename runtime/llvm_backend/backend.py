@@ -25,8 +25,8 @@ from runtime.llvm_backend.contractions.reading import find_reading
 from runtime.llvm_backend.engine.library import Library, Module, load
 from runtime.llvm_backend.engine.machine import host
 from runtime.llvm_backend.ir.text import target_of
-from runtime.llvm_backend.rows.infinities import Infinities, Kinds
-from runtime.llvm_backend.rows.numerics import Looks, find_looks
+from runtime.llvm_backend.rows.infinities import Infinities
+from runtime.llvm_backend.rows.numerics import Given, Looks, find_looks, given_of
 from runtime.llvm_backend.rows.row_kernel import fusible_ops, write_rows
 from runtime.llvm_backend.rows.row_plan import PART, RowPlan, plan_rows
 from runtime.llvm_backend.rows.row_writer import SCRATCH_BYTES
@@ -125,7 +125,7 @@ def _places(sizes: tuple[Size, ...], rows: tuple[Size, ...]) -> tuple[int | None
     return tuple(k if size == rows[k] else None for k, size in enumerate(sizes))
 
 
-_Rows = tuple[Structure, tuple[Size, ...], tuple[Kinds, ...] | None]  # the last: where it is looked at
+_Rows = tuple[Structure, tuple[Size, ...], tuple[Given, ...] | None]  # the last: where it is looked at
 _kernels: WeakValueDictionary[_Rows, RowKernel] = WeakValueDictionary()  # those that executables have
 _texts: dict[_Rows, str | None] = {}  # what was written last, executables or none
 _MOST_TEXTS = 256
@@ -174,7 +174,7 @@ class LlvmBackend:
         if node.op.name != "fused" or is_nested(node) or find_root(node) is not None:
             return None
         rows = node.attrs["rows"]
-        given = tuple(map(self._infinities.of, node.inputs)) if self._looks else None
+        given = given_of(node, self._infinities) if self._looks else None
         key = structure_key(node.attrs["body"]), rows, given
         found = _kernels.get(key)
         if found is None:

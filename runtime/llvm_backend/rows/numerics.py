@@ -3,6 +3,7 @@
 Arithmetic hands them on: ``x + y`` of a NaN is NaN, so it is enough to look at its result. A value needs a
 look of its own only where it may be made of finite numbers and nothing hands it on: where it is a result,
 or where all that read it may *hide* it, as comparisons, selections, ``exp(-inf) = 0`` and ``1 / inf = 0`` do.
+What no operand can make infinite (`ranges`) needs none: then only NaN may be hidden, which few ops do.
 A look is one multiply-add for each vector: ``0 x`` added up is 0, or NaN.
 
 A run in which one is seen is walked again op by op, by the meanings: that walk says which op made it of
@@ -23,6 +24,14 @@ from passes.weight import parts_of
 from runtime.llvm_backend.ir.text import Emitter, Module, Target
 from runtime.llvm_backend.ir.values import lanes, load, memory_dtype, register_bytes, register_scalar
 from runtime.llvm_backend.rows.infinities import NONE, Infinities, Kinds, spread
+from runtime.llvm_backend.rows.ranges import (
+    ANY,
+    Range,
+    is_bounded,
+    is_share,
+    range_of_input,
+    spread_ranges,
+)
 from runtime.llvm_backend.rows.row_loop import RowLoop
 from runtime.llvm_backend.rows.totals import look_of
 
@@ -43,6 +52,14 @@ _HARMLESS |= frozenset(("take_along_axis", "pick_class", "windows", "run_state",
 _HARMLESS |= frozenset(
     ("put_class", "scatter_update", "scatter_along_axis", "top_k", "constant", "variable", "extent")
 )
+
+# What hands on a NaN among all operands.
+_NAN = _ALL | frozenset(
+    ("div", "maximum", "minimum", "max", "min", "relu", "exp", "expm1", "tanh", "sigmoid")
+)
+_NAN |= frozenset(("erf", "erfc", "atan", "sign", "rsqrt", "softplus"))
+# What is finite where its range is, of finite operands.
+_BY_RANGE = frozenset(("add", "sub", "mul", "div", "square", "exp", "log", "sqrt", "rsqrt", "cast"))
 
 _WITH_BODIES = ("fused", "cond", "loop")  # they are looked into
 
@@ -68,26 +85,45 @@ def _makes(node: Tensor) -> bool:
     return True
 
 
+Given = tuple[Kinds, Range]  # which infinities an input may rightly hold, and its range
+
+
+def given_of(node: Tensor, infinities: Infinities) -> tuple[Given, ...]:
+    """For each operand of a fused `node`."""
+    return tuple((infinities.of(x), range_of_input(x)) for x in node.inputs)
+
+
 Looks = Mapping[Tensor, tuple[int, ...]]  # what is looked at, but where one of these operands is not finite
 
 
-def find_looks(body: Function, given: Sequence[Kinds] = ()) -> tuple[Looks, frozenset[int]]:
-    """The values of a fused body that are looked at, and the inputs that show in those, by number.
-
-    `given` says which inputs may rightly be infinite.
-    """
+def find_looks(body: Function, given: Sequence[Given] = ()) -> tuple[Looks, frozenset[int]]:
+    """The values of a fused body that are looked at, and the inputs that show in those, by number."""
     own = set(body.inputs)
-    kinds = spread(body, given or [NONE] * len(own))
+    given = given or [(NONE, ANY)] * len(own)
+    kinds = spread(body, [kinds for kinds, _ in given])
+    ranges = spread_ranges(body, [range for _, range in given])
+
+    def makes(node: Tensor) -> bool:
+        if not _makes(node) or is_share(node, ranges):
+            return False
+        return node.op.name not in _BY_RANGE or not is_bounded(node, ranges[node])
+
+    def hands_on(node: Tensor, place: int) -> bool:
+        if _hands_on(node, place):
+            return True
+        x = node.inputs[place]
+        return _is_float(node) and node.op.name in _NAN and x not in own and is_bounded(x, ranges[x])
+
     shown: set[Tensor] = set()
     looks: dict[Tensor, tuple[int, ...]] = {}
     for node in reversed(body.nodes()):
         if node in own:
             continue
-        if node not in shown and _makes(node):
+        if node not in shown and makes(node):
             apart = node.op.family == "elementwise"
             looks[node] = tuple(i for i, x in enumerate(node.inputs) if apart and kinds[x])
         if _is_shown(node, looks, shown):
-            shown.update(x for i, x in enumerate(node.inputs) if _hands_on(node, i))
+            shown.update(x for i, x in enumerate(node.inputs) if hands_on(node, i))
     return looks, frozenset(i for i, x in enumerate(body.inputs) if x in shown)
 
 
@@ -117,7 +153,7 @@ def find_checks(program: Program) -> frozenset[int]:
 
 
 def _shown_in(node: Tensor, infinities: Infinities) -> frozenset[int]:
-    return find_looks(node.attrs["body"], tuple(map(infinities.of, node.inputs)))[1]
+    return find_looks(node.attrs["body"], given_of(node, infinities))[1]
 
 
 def find_unchecked(program: Program) -> str:
