@@ -57,9 +57,11 @@ _HARMLESS |= frozenset(
 _NAN = _ALL | frozenset(
     ("div", "maximum", "minimum", "max", "min", "relu", "exp", "expm1", "tanh", "sigmoid")
 )
-_NAN |= frozenset(("erf", "erfc", "atan", "sign", "rsqrt", "softplus"))
+_NAN |= frozenset(("erf", "erfc", "atan", "sign", "rsqrt", "reciprocal", "softplus"))
 # What is finite where its range is, of finite operands.
-_BY_RANGE = frozenset(("add", "sub", "mul", "div", "square", "exp", "log", "sqrt", "rsqrt", "cast"))
+_BY_RANGE = frozenset(
+    ("add", "sub", "mul", "div", "square", "exp", "log", "sqrt", "rsqrt", "reciprocal", "cast")
+)
 
 _WITH_BODIES = ("fused", "cond", "loop")  # they are looked into
 

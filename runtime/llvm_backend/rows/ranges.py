@@ -157,6 +157,7 @@ _RULES: Mapping[str, Callable[..., Range]] = {
     "relu": lambda x: (max(x[0], 0.0), max(x[1], 0.0)),
     "maximum": lambda x, y: (max(x[0], y[0]), max(x[1], y[1])),
     "minimum": lambda x, y: (min(x[0], y[0]), min(x[1], y[1])),
+    "reciprocal": lambda x: _quotient((1.0, 1.0), x),
     "exp": _rising(exp),
     "log": _rising(log, 0.0),
     "sqrt": _rising(sqrt, 0.0),
