@@ -1,26 +1,26 @@
 """Compiler: LLVM text to object code, several modules at once and before they are needed.
 
-llvmlite lets one thread at a time into LLVM. LLVM itself asks for no more than a context and a target machine
-for each thread, so where llvmlite's library can be reached past that lock, all cores compile: whoever
+LLVM asks for no more than a context and a target machine for each thread, so all cores compile: whoever
 knows a text hands it in (`begin`) and goes on, and helps with what is left once it needs the code
-(`finish`). The way past the lock is no public interface: where it is not as expected, one module is
-compiled after the other.
+(`finish`). LLVM itself is loaded by the first of these threads, while Python goes on too. The functions of
+llvmlite's library that are called for that (`llvm.calls`) are no public interface: where they are not as
+expected, llvmlite lets one thread at a time into LLVM, and one module is compiled after the other.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
-from typing import Any
 
 from graphc.errors import VerificationError
 from passes.stages import stage
 from runtime.llvm_backend.engine import llvm
-from runtime.llvm_backend.engine.machine import open_target_machine
+from runtime.llvm_backend.engine.machine import host, open_target_machine
 
 lock = threading.RLock()  # of the thread that is in LLVM beside the workers
 _books = threading.Lock()  # of the two that follow
@@ -28,11 +28,6 @@ _queue: deque[Job] = deque()
 _working: set[_Worker] = set()
 _workers: list[_Worker] = []
 
-_FUNCTIONS = (
-    *("ContextCreate", "ContextDispose", "ParseAssembly", "VerifyModule", "DisposeModule"),
-    *("TargetMachineEmitToMemory", "GetBufferStart", "GetBufferSize", "DisposeMemoryBuffer", "DisposeString"),
-)
-_LONG = frozenset(("ParseAssembly", "VerifyModule", "TargetMachineEmitToMemory", "DisposeModule"))
 _OBJECT_FILE = 1
 
 
@@ -69,8 +64,6 @@ def begin(
     ``after(job)`` is called, on any thread, when one has ended. `alone`: a single one waits for `finish`.
     """
     jobs = [Job(name, text, after) for name, text in texts]
-    if _functions() is None:
-        return jobs
     with _books:
         _queue.extend(jobs)
         wanted = min(_count_cores() - 1, len(_queue))
@@ -90,12 +83,12 @@ def finish(jobs: Sequence[Job]) -> list[bytes]:
             while not job.done.is_set():
                 with _books:
                     next_one = _queue.popleft() if _queue else None
-                if next_one is not None:
-                    next_one.settle(_compile_past_lock(_own_machine(), next_one.text))
-                elif _functions() is not None:
+                if next_one is None:
                     job.done.wait()
+                elif llvm.calls() is None:
+                    next_one.settle(_try(next_one))
                 else:
-                    job.settle(_compile(job.name, job.text))
+                    next_one.settle(_compile_past_lock(_own_machine(), next_one.text))
         return [_compile(job.name, job.text) if job.image is None else job.image for job in jobs]
 
 
@@ -111,7 +104,7 @@ class _Worker:
     """A thread that compiles what is in the queue, and ends when nothing is."""
 
     def __init__(self) -> None:
-        self.machine = open_target_machine()
+        self.machine = 0  # opened when it first works
         self.gate = threading.Lock()  # held while it is in LLVM
 
     def start(self) -> None:
@@ -122,7 +115,17 @@ class _Worker:
                 _working.discard(self)
 
     def _work(self) -> None:
-        while True:
+        able = False
+        try:
+            with self.gate:
+                able = llvm.calls() is not None
+                if able:
+                    self.machine = self.machine or llvm.open_machine(host().level)
+        finally:
+            if not able:
+                with _books:  # what is in the queue stays there for whoever needs it
+                    _working.discard(self)
+        while able:
             with _books:
                 if not _queue:
                     _working.discard(self)
@@ -175,6 +178,12 @@ if hasattr(os, "register_at_fork"):  # not on Windows
     os.register_at_fork(before=_stop_for_fork, after_in_parent=_go_on, after_in_child=_go_on_without_workers)
 
 
+def _try(job: Job) -> bytes | None:
+    with contextlib.suppress(VerificationError):  # raised when all are done, for the first of them
+        return _compile(job.name, job.text)
+    return None
+
+
 def _compile(name: str, text: str) -> bytes:
     binding = llvm.binding()
     context = binding.create_context()  # what a module made of constants and types goes with it
@@ -183,26 +192,26 @@ def _compile(name: str, text: str) -> bytes:
         module.verify()
     except RuntimeError as error:
         raise VerificationError(f"kernel {name}: its LLVM text is not valid: {error}") from None
-    image: bytes = _own_machine().emit_object(module)
+    image: bytes = open_target_machine().emit_object(module)
     module.close()
     return image
 
 
 @cache
-def _own_machine() -> Any:
+def _own_machine() -> int:
     """That of the thread which holds `lock`."""
-    return open_target_machine()
+    return llvm.open_machine(host().level)
 
 
-def _compile_past_lock(machine: Any, text: str) -> bytes | None:
-    call = _functions()
+def _compile_past_lock(machine: int, text: str) -> bytes | None:
+    call = llvm.calls()
     assert call is not None
     image, messages = None, [ctypes.c_char_p() for _ in range(3)]  # verifying may leave one when all is well
     context = call["ContextCreate"]()
     module = call["ParseAssembly"](context, text.encode(), ctypes.byref(messages[0]))
     if not messages[0] and not call["VerifyModule"](module, ctypes.byref(messages[1])):
         emit = call["TargetMachineEmitToMemory"]
-        buffer = emit(machine._ptr, module, _OBJECT_FILE, ctypes.byref(messages[2]))
+        buffer = emit(machine, module, _OBJECT_FILE, ctypes.byref(messages[2]))
         if buffer:
             image = ctypes.string_at(call["GetBufferStart"](buffer), call["GetBufferSize"](buffer))
             call["DisposeMemoryBuffer"](buffer)
@@ -213,19 +222,3 @@ def _compile_past_lock(machine: Any, text: str) -> bytes | None:
         call["DisposeModule"](module)
     call["ContextDispose"](context)
     return image
-
-
-@cache
-def _functions() -> dict[str, Any] | None:
-    """LLVM's functions without llvmlite's lock, with the types it gave them; None: not to be had."""
-    try:
-        handle = llvm.binding().ffi.lib._lib_handle
-        functions = {name: getattr(handle, f"LLVMPY_{name}") for name in _FUNCTIONS}
-        # Those that take no time keep the GIL: who gives it up may wait for it long.
-        brief = ctypes.PyDLL(handle._name, handle=handle._handle)
-        for name in set(_FUNCTIONS) - _LONG:
-            given, functions[name] = functions[name], getattr(brief, f"LLVMPY_{name}")
-            functions[name].argtypes, functions[name].restype = given.argtypes, given.restype
-    except AttributeError:
-        return None
-    return functions if functions["ParseAssembly"].argtypes is not None else None

@@ -1,16 +1,52 @@
-"""LLVM: llvmlite's binding, loaded when machine code is to be made and no earlier.
+"""LLVM: loaded when machine code is to be made and no earlier.
 
-To load it takes 20 ms and more of a process that may need it for nothing: code that was compiled before
-comes from the disk.
+Code that was compiled before comes from the disk, and then LLVM is not needed. To make code takes a dozen
+functions of the library that llvmlite brings. They are called as they are (`calls`): llvmlite's own modules
+take longer to import than the library takes to load, and they let one thread at a time into LLVM. Linking by
+LLVM, looking at assembly and telling what is wrong with a text go through llvmlite (`binding`).
 """
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
+import re
 from functools import cache
 from importlib.util import find_spec
+from threading import RLock
 from typing import Any
+
+OPTIONS = {
+    "opt": 3,
+    "reloc": "pic",
+    "codemodel": "small",
+}  # code that can be loaded anywhere, see `open_machine`
+_KNOWN = ("0.50",)  # versions of llvmlite whose functions are known to be as below
+_P, _S, _I = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int
+_TEXT = ctypes.POINTER(_S)
+_SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
+    "InitializeNativeTarget": (_I, ()),
+    "InitializeNativeAsmPrinter": (_I, ()),
+    "GetDefaultTargetTriple": (None, (_TEXT,)),
+    "GetHostCPUName": (None, (_TEXT,)),
+    "GetHostCPUFeatures": (_I, (_TEXT,)),
+    "GetTargetFromTriple": (_P, (_S, _TEXT)),
+    "CreateTargetMachine": (_P, (_P, _S, _S, _S, _I, _S, _S, _I, _I, _S)),
+    "ContextCreate": (_P, ()),
+    "ContextDispose": (None, (_P,)),
+    "ParseAssembly": (_P, (_P, _S, _TEXT)),
+    "VerifyModule": (ctypes.c_bool, (_P, _TEXT)),
+    "DisposeModule": (None, (_P,)),
+    "TargetMachineEmitToMemory": (_P, (_P, _P, _I, _TEXT)),
+    "GetBufferStart": (_P, (_P,)),
+    "GetBufferSize": (ctypes.c_size_t, (_P,)),
+    "DisposeMemoryBuffer": (None, (_P,)),
+    "DisposeString": (None, (_P,)),
+}
+# Those that take no time keep the GIL: who gives it up may wait for it long.
+_LONG = frozenset(("ParseAssembly", "VerifyModule", "TargetMachineEmitToMemory", "DisposeModule"))
+_loading = RLock()
 
 
 @cache
@@ -23,24 +59,118 @@ def binding() -> Any:
     return llvm
 
 
+def calls() -> dict[str, Any] | None:
+    """The functions of LLVM's C interface by name; None where this llvmlite has others."""
+    with _loading:
+        return _load()
+
+
+@cache
+def _load() -> dict[str, Any] | None:
+    library = _open_known() or _open_by_llvmlite()
+    if library is None:
+        return None
+    brief = ctypes.PyDLL(library._name, handle=library._handle)
+    found = {}
+    for name, (result, arguments) in _SIGNATURES.items():
+        function = getattr(library if name in _LONG else brief, f"LLVMPY_{name}")
+        function.restype, function.argtypes = result, arguments
+        found[name] = function
+    found["InitializeNativeTarget"]()
+    found["InitializeNativeAsmPrinter"]()
+    return found
+
+
+def _open_known() -> Any:
+    """The library of an llvmlite that is known; None for others."""
+    folder = _folder()
+    if folder is None:
+        return None
+    try:
+        with open(os.path.join(folder, "_version.py"), encoding="utf-8") as file:
+            version = re.search(r"version = '(\d+\.\d+)\.", file.read())
+        if version is None or version[1] not in _KNOWN:
+            return None
+        (path,) = (x for x in _libraries(folder) if x.endswith((".so", ".dylib")))
+        return ctypes.CDLL(path)
+    except (OSError, ValueError):
+        return None
+
+
+def _open_by_llvmlite() -> Any:
+    """The library as llvmlite opens it, if its functions take as many arguments as here; else None."""
+    try:
+        library = binding().ffi.lib
+        for name, (_, arguments) in _SIGNATURES.items():
+            given = getattr(library, f"LLVMPY_{name}").argtypes
+            if given is not None and len(given) != len(arguments):  # None: it says nothing of them
+                return None
+        return ctypes.CDLL(library._name, handle=library._handle)
+    except AttributeError:
+        return None
+
+
+def open_machine(level: str) -> int:
+    """What makes code for this CPU, or for the `level` of x86-64, with `calls`. It is never given back.
+
+    Position-independent code in the small model: other relocations to imported data end the process.
+    """
+    call = calls()
+    assert call is not None
+    triple = _told(call, "GetDefaultTargetTriple")
+    cpu = level.encode() or _told(call, "GetHostCPUName")
+    told = b"" if level else _told(call, "GetHostCPUFeatures")  # a level has its own
+    features = ",".join(sorted(told.decode().split(","), key=_name_of)).encode()
+    message = _S()
+    target = call["GetTargetFromTriple"](triple, ctypes.byref(message))
+    opt, reloc, model = OPTIONS["opt"], str(OPTIONS["reloc"]).encode(), str(OPTIONS["codemodel"]).encode()
+    machine = call["CreateTargetMachine"](target, triple, cpu, features, opt, reloc, model, 0, 1, b"")
+    assert machine, message
+    return int(machine)
+
+
+def _name_of(feature: str) -> str:
+    return feature[1:]  # behind its sign
+
+
+def _told(call: dict[str, Any], name: str) -> bytes:
+    """The text that the function `name` gives."""
+    text = _S()
+    call[name](ctypes.byref(text))
+    value = text.value or b""
+    if text:
+        call["DisposeString"](text)
+    return value
+
+
 @cache
 def version() -> str:
     """What tells this llvmlite and its LLVM from others, without loading it."""
-    spec = find_spec("llvmlite")
-    if spec is None or spec.origin is None:
+    folder = _folder()
+    if folder is None:
         return "none"
-    folder, digest = os.path.dirname(spec.origin), hashlib.sha256()
+    digest = hashlib.sha256()
     try:
         with open(os.path.join(folder, "_version.py"), "rb") as file:
             digest.update(file.read())
-        with os.scandir(os.path.join(folder, "binding")) as entries:
-            libraries = [x for x in entries if x.name.startswith("libllvmlite")]
-        for name, size in sorted((x.name, x.stat().st_size) for x in libraries):
-            digest.update(f"{name} {size}".encode())
+        for path in _libraries(folder):
+            digest.update(f"{os.path.basename(path)} {os.path.getsize(path)}".encode())
     except OSError:
         llvm = binding()
         return f"{llvm.__name__} {llvm.llvm_version_info}"
     return digest.hexdigest()
+
+
+@cache
+def _folder() -> str | None:
+    """Where llvmlite is installed."""
+    spec = find_spec("llvmlite")
+    return None if spec is None or spec.origin is None else os.path.dirname(spec.origin)
+
+
+def _libraries(folder: str) -> list[str]:
+    with os.scandir(os.path.join(folder, "binding")) as entries:
+        return sorted(x.path for x in entries if x.name.startswith(("libllvmlite", "llvmlite.")))
 
 
 def host_cpu() -> tuple[str, dict[str, bool]]:

@@ -205,19 +205,14 @@ def _identify(*parts: str) -> str:
 
 
 def open_target_machine() -> Any:
-    """A new llvmlite TargetMachine for the host, whose objects JITLink can load anywhere.
-
-    Position-independent code in the small model: other relocations to imported data end the process.
-    """
+    """A new llvmlite TargetMachine for the host, as `llvm.open_machine`."""
     binding, level = llvm.binding(), host().level
     features = "" if level else binding.get_host_cpu_features().flatten()  # a level has its own
     return binding.Target.from_triple(binding.get_default_triple()).create_target_machine(
         cpu=level or binding.get_host_cpu_name(),
         features=features,
-        opt=3,
-        reloc="pic",
-        codemodel="small",
         jit=True,
+        **llvm.OPTIONS,
     )
 
 

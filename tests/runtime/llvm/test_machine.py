@@ -1,5 +1,6 @@
 """What the system tells of its CPU is what LLVM finds, and it is told without LLVM."""
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -7,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.llvm_backend.engine import llvm
-from runtime.llvm_backend.engine.machine import as_probed, as_told
+from runtime.llvm_backend.engine import compiler, llvm
+from runtime.llvm_backend.engine.machine import as_probed, as_told, host, open_target_machine
 
 ROOT = Path(__file__).resolve().parents[3]
 INTEL = """processor\t: 0
@@ -76,6 +77,48 @@ def test_each_feature_counts(told):
 @pytest.mark.parametrize("text", ["", "processor : 0\n", INTEL.replace("flags", "Features")], ids=len)
 def test_what_is_not_described_is_asked_of_llvm(told, text):
     assert told(text) is None
+
+
+TEXT = "define i32 @kernel(i32 %x) {\n  %y = mul i32 %x, 8421\n  ret i32 %y\n}\n"
+
+
+@pytest.mark.parametrize("known", [llvm._KNOWN, ()], ids=["known", "unknown"])
+def test_code_is_the_same_whoever_opens_llvm(monkeypatch, known):
+    """An llvmlite of another version is asked itself, and its functions are looked at."""
+    binding = llvm.binding()
+    expected = open_target_machine().emit_object(binding.parse_assembly(TEXT, binding.create_context()))
+    monkeypatch.setattr(llvm, "_KNOWN", known)
+    llvm._load.cache_clear()
+    try:
+        assert llvm.calls() is not None
+        assert compiler._compile_past_lock(llvm.open_machine(host().level), TEXT) == expected
+    finally:
+        llvm._load.cache_clear()
+
+
+def test_functions_of_another_form_are_not_called(monkeypatch):
+    signature = (llvm._SIGNATURES["ParseAssembly"][0], ())
+    monkeypatch.setattr(llvm, "_KNOWN", ())
+    monkeypatch.setitem(llvm._SIGNATURES, "ParseAssembly", signature)
+    llvm._load.cache_clear()
+    try:
+        assert llvm.calls() is None
+    finally:
+        llvm._load.cache_clear()
+
+
+def test_to_compile_takes_none_of_the_modules_of_llvmlite(tmp_path):
+    code = (
+        "import sys, graphc as gc; from runtime.llvm_backend.engine import llvm\n"
+        "from runtime.llvm_backend.engine.mapping import can_map\n"
+        "gc.Session(threads=1).run(gc.exp(gc.constant([1.0, 2.0])) * gc.constant(3.0))\n"
+        "print(llvm._open_known() is None or not can_map() or 'llvmlite' not in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True,
+        env={**os.environ, "GRAPHC_CACHE": str(tmp_path)},
+    )  # fmt: skip
+    assert done.stdout.strip() == "True"
 
 
 def test_another_llvm_makes_other_code(monkeypatch, told):

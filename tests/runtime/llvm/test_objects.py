@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from graphc.errors import VerificationError
-from runtime.llvm_backend.engine import cache, compiler, library, objects
+from runtime.llvm_backend.engine import cache, library, llvm, objects
 from runtime.llvm_backend.engine.library import Module, load
 from runtime.llvm_backend.table.engine import prepare
 
@@ -156,7 +156,7 @@ def test_what_was_not_used_for_longest_is_removed(tmp_path):
 def test_many_are_compiled_at_once(monkeypatch, locked):
     monkeypatch.setenv("GRAPHC_CACHE", "")
     if locked:
-        monkeypatch.setattr(compiler, "_functions", lambda: None)
+        monkeypatch.setattr(llvm, "calls", lambda: None)
     start = 50_000 + 100 * locked
     made = load([adding(start + i) for i in range(40)])
     assert [call(made.address(f"adds {start + i}")) for i in range(40)] == [start + i for i in range(40)]
