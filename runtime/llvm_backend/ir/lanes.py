@@ -180,11 +180,18 @@ def merge(w: Writer, combine: Combine, total: str, x: str, dtype: DType, width: 
     type = vector_type(dtype, width)
     if combine in ("multiply_add", "add"):
         return w.value(f"{'fadd' if dtype.is_floating else 'add'} {type} {total}, {x}")
-    sign = "s" if dtype.kind == "i" else "u"
-    name = f"{combine}imum" if dtype.is_floating else f"{sign}{combine}"
-    full = f"@llvm.{name}.{suffix(dtype, width)}"
+    if dtype.is_floating:  # llvm.maximum tells 0 from -0 as well, at twice the instructions
+        best = _select(w, f"fcmp {'ogt' if combine == 'max' else 'olt'} {type} {x}, {total}", type, x, total)
+        return _select(w, f"fcmp uno {type} {x}, {x}", type, x, best)
+    full = f"@llvm.{'s' if dtype.kind == 'i' else 'u'}{combine}.{suffix(dtype, width)}"
     w.declare(f"{type} {full}({type}, {type})")
     return w.value(f"call {type} {full}({type} {total}, {type} {x})")
+
+
+def _select(w: Writer, test: str, type: str, x: str, y: str) -> str:
+    mask = w.value(test)
+    of = f"{type.partition(' x ')[0]} x i1>" if type.startswith("<") else "i1"
+    return w.value(f"select {of} {mask}, {type} {x}, {type} {y}")
 
 
 def reduce_lanes(w: Writer, combine: Combine, x: str, dtype: DType, width: int) -> str:

@@ -115,3 +115,24 @@ def test_a_maximum_that_is_seen_remembers_nan() -> None:
     x[2, 70] = np.nan
     given, fetched, session = _session(KINDS["span"], shapes)
     assert np.array_equal(np.isnan(session.run(fetched, {given: x})).all(-1), np.arange(6) == 2)
+
+
+@pytest.mark.parametrize("odd", [np.nan, -np.nan, np.inf, -np.inf])
+def test_extrema_across_rows_and_of_windows_keep_nan(odd: float) -> None:
+    def make(x: Any) -> list[Any]:
+        return [gc.nn.max_pool(x, 2), gc.max(x, axis=(1, 3)), gc.min(x, axis=(0, 2)), gc.max(x, axis=2)]
+
+    shape = (2, 8, 10, 40)
+    with gc.Graph().as_default() as graph:
+        given = gc.placeholder("float32", shape=shape)
+        fetched = make(given)
+        session = gc.Session(graph=graph, backend="llvm", threads=2)
+        meant = gc.Session(graph=graph, backend="numpy")
+    random = np.random.default_rng(3)
+    for _ in range(5):
+        x = random.standard_normal(shape).astype(np.float32)
+        x[tuple(random.integers(0, size) for size in shape)] = odd
+        for found, exact in zip(
+            session.run(fetched, {given: x}), meant.run(fetched, {given: x}), strict=True
+        ):
+            assert np.array_equal(found, exact, equal_nan=True)
