@@ -74,6 +74,7 @@ class LoopWriter(Writer):
         super().__init__(module=module or Module(target_of(host())))
         self.scratch_bytes: Size = 0
         self._slots: dict[str, Word] = {}
+        self._table: tuple[Word, ...] = ()
         self._imports: dict[str, None] = {}
         self._helpers: dict[str, str] = {}
         self.begin("void @kernel(ptr %block, i64 %chunk) nounwind")
@@ -83,6 +84,12 @@ class LoopWriter(Writer):
     def operand(self, number: int, name: str = "") -> str:
         """Where operand `number` lies; texts that name it alike are alike for all operands."""
         return self._slot(name or f"x{number}", Word("operand", number))
+
+    def operands(self, numbers: Sequence[int], sizes: Sequence[Size] = ()) -> str:
+        """A table behind the other words: where some operands lie, then some sizes. There is one."""
+        words = [Word("operand", number) for number in numbers]
+        self._table = (*words, *(Word("size", 0, size) for size in sizes))
+        return "%in.table"
 
     def result(self, number: int = 0) -> str:
         """Where result `number` lies."""
@@ -207,7 +214,7 @@ class LoopWriter(Writer):
         self.end()
         text = "\n".join([self.module.text, *self._helpers.values(), self.functions()])
         return LoopKernel(
-            name, text, tuple(self._slots.values()), chunks, self.scratch_bytes,
+            name, text, (*self._slots.values(), *self._table), chunks, self.scratch_bytes,
             tuple(positive), tuple(natural), tuple(self._imports),
         )  # fmt: skip
 
@@ -218,6 +225,8 @@ class LoopWriter(Writer):
             type = "i64" if word.kind == "size" else "ptr"
             loads.append(f"  %at.{name} = getelementptr inbounds i64, ptr %block, i64 {i}")
             loads.append(f"  %in.{name} = load {type}, ptr %at.{name}, align 8")
+        if self._table:
+            loads.append(f"  %in.table = getelementptr inbounds i64, ptr %block, i64 {len(self._slots)}")
         self._lines[:0] = loads
         super().end(result)
 

@@ -10,6 +10,7 @@ from graphc.tensor import Tensor
 from runtime.llvm_backend.contractions.strided import Look, is_inside, is_strided, see, see_dense
 from runtime.llvm_backend.ir.writer import Value
 from runtime.llvm_backend.loops.copies import SEGMENT, Lie, copied, in_parts, is_quick
+from runtime.llvm_backend.loops.joins import concat_loops, stack_loops
 from runtime.llvm_backend.loops.loop_kernel import (
     OTHER,
     LoopKernel,
@@ -17,29 +18,6 @@ from runtime.llvm_backend.loops.loop_kernel import (
     dense_strides,
     item_bytes,
 )
-
-
-def _concat(node: Tensor, look: Look = see_dense) -> Sequence[LoopKernel]:
-    axis, to = node.attrs["axis"], dense_strides(node)
-    kernels: list[LoopKernel] = []
-    start: Size = 0
-    for number, x in enumerate(node.inputs):
-        if x.result.sizes[axis] != 0:
-            kernels.append(_joined(node, number, look, (start * to[axis], to)))
-        start = start + x.result.sizes[axis]
-    return kernels
-
-
-def _stack(node: Tensor, look: Look = see_dense) -> Sequence[LoopKernel]:
-    axis, to = node.attrs["axis"], dense_strides(node)
-    along = (*to[:axis], *to[axis + 1 :])
-    return [_joined(node, i, look, (i * to[axis], along)) for i in range(len(node.inputs))]
-
-
-def _joined(node: Tensor, number: int, look: Look, to: Lie) -> LoopKernel:
-    x = node.inputs[number]
-    seen = look(x)
-    return copied(node, x.result.sizes, (seen.offset, seen.strides), to, operand=number)
 
 
 def _slice(node: Tensor) -> Sequence[LoopKernel]:
@@ -179,7 +157,10 @@ def _check(node: Tensor) -> Sequence[LoopKernel]:
 
 
 # Their kernels read operands as they are seen.
-JOINS: dict[str, Callable[[Tensor, Look], Sequence[LoopKernel]]] = {"concat": _concat, "stack": _stack}
+JOINS: dict[str, Callable[[Tensor, Look], Sequence[LoopKernel]]] = {
+    "concat": concat_loops,
+    "stack": stack_loops,
+}
 
 
 def copies_of(node: Tensor, look: Look) -> Sequence[LoopKernel]:
@@ -202,8 +183,8 @@ def copies_of(node: Tensor, look: Look) -> Sequence[LoopKernel]:
 
 
 LOOPS: dict[str, Callable[[Tensor], Sequence[LoopKernel]]] = {
-    "concat": _concat,
-    "stack": _stack,
+    "concat": concat_loops,
+    "stack": stack_loops,
     "strided_slice": _slice,
     "windows": _windows,
     "check": _check,
