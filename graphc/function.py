@@ -192,6 +192,11 @@ def following() -> Iterator[Pairs]:
         _thread.pairs = outer
 
 
+def is_followed() -> bool:
+    """Whether anyone listens who came of whom."""
+    return _thread.pairs is not None
+
+
 def follow(node: Tensor, heir: Tensor) -> None:
     """Says that `heir` came to stand for `node`, if anyone listens."""
     if _thread.pairs is not None:

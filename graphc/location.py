@@ -8,6 +8,7 @@ import os
 import sys
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from types import FrameType
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -95,4 +96,9 @@ def backward_of(location: Location | None) -> Location | None:
     """The same line, marked as the differentiation of it."""
     if location is None or location.backward:
         return location
+    return _reversed(location)
+
+
+@lru_cache(_MOST_PLACES)
+def _reversed(location: Location) -> Location:
     return replace(location, backward=True)

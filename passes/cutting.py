@@ -12,13 +12,15 @@ from graphc.tensor import Tensor, describe
 
 
 def cut_feeds(function: Function, feeds: Sequence[Tensor]) -> tuple[Function, dict[Tensor, Tensor]]:
-    """`function` on `feeds` as its inputs, and what became of each node.
+    """`function` on `feeds` as its inputs, and what became of each node that it rests on; of none, itself.
 
     Raises: FeedError for a placeholder that is still needed.
     """
     inputs = {node: _as_input(node, i) for i, node in enumerate(feeds)}
-    result, new = rebuild(replace(function, inputs=()), with_inputs, inputs)
-    result = Function(tuple(inputs.values()), result.outputs, result.effects)
+    new: dict[Tensor, Tensor] = {}
+    if any(made is not node for node, made in inputs.items()):
+        function, new = rebuild(replace(function, inputs=()), with_inputs, inputs)
+    result = Function(tuple(inputs.values()), function.outputs, function.effects)
     _refuse_unfed(result)
     return result, new
 
@@ -36,8 +38,9 @@ def _refuse_unfed(function: Function) -> None:
     for node in function.nodes():
         if node.op is placeholder and node not in given:
             raise _unfed(node)
-        for _, body in bodies(node):
-            _refuse_unfed(body)
+        if node.op.has_bodies:
+            for _, body in bodies(node):
+                _refuse_unfed(body)
 
 
 def refuse_unranked(function: Function, feeds: Sequence[Tensor], cause: Exception) -> None:

@@ -37,12 +37,15 @@ def _has_requests(function: Function) -> bool:
         for node in pending.pop().nodes():
             if node.op is gradient_request:
                 return True
-            pending.extend(body for _, body in bodies(node))
+            if node.op.has_bodies:
+                pending.extend(body for _, body in bodies(node))
     return False
 
 
 def _drop_overrides(function: Function) -> Function:
     """`function` with the values themselves where their gradients were the user's."""
+    if not function.has_regions():  # what overrides a gradient has a body
+        return function
 
     def make(node: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
         if node.op is pick and node.inputs[0].op is override_gradient:

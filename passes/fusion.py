@@ -12,7 +12,7 @@ code for it), ``rows`` (it walks other rows), ``order`` (something that is not f
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from graphc.function import Function
 from graphc.op import OPS
@@ -38,8 +38,7 @@ _PART = OPS["strided_slice"]
 _SHORT = 8  # elements of a row that are no more work than a number or two that it needs
 
 
-@dataclass(frozen=True, slots=True)
-class Rows:
+class Rows(NamedTuple):
     """What a fused node walks: rows along `outer`, each of `inner` elements; or one value a row."""
 
     outer: tuple[Size, ...]

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from itertools import chain
 
 from graphc.errors import VerificationError
-from graphc.function import Function, follow, in_order, with_inputs
+from graphc.function import Function, follow, in_order, is_followed, with_inputs
 from graphc.ops.region import fused
 from graphc.ops.source import _placeholder as placeholder
 from graphc.ops.state import pick
 from graphc.sizes import Size
 from graphc.tensor import Tensor
 from graphc.types import TupleType
+from passes.deduplication import attributes_key
 
 
 def enclose(
@@ -41,13 +42,15 @@ def enclose(
     outputs = [[node for node in group if node in wanted] for group in groups]
     wholes = [(*own, *group) for own, group in zip(before or [()] * len(groups), groups, strict=True)]
     operands = [_operands(whole) for whole in wholes]
+    bodies = _Bodies()
     new: dict[Tensor, Tensor] = {node: node for node in function.inputs}
     for item in _order(function, group_of, operands):
         if isinstance(item, int):
             out = outputs[item]
             lead = leads[item] if leads else _lead(groups[item])
             inputs = tuple([new[operand] for operand in operands[item]])
-            made = _fused(wholes[item], operands[item], inputs, out, walked[item], lead)
+            body = bodies.body(wholes[item], operands[item], out)
+            made = _fused(body, inputs, out, walked[item], lead)
             for index, node in enumerate(out):
                 attrs = {"index": index}
                 new[node] = Tensor(pick, (made,), attrs, node.type, node.loc, node.name, node.owner)
@@ -63,7 +66,7 @@ def enclose(
 def fuse_alone(group: Sequence[Tensor], outputs: Sequence[Tensor], walked: tuple[Size, ...]) -> Tensor:
     """The `fused` node that `group` would become."""
     operands = _operands(group)
-    return _fused(group, operands, tuple(operands), outputs, walked, _lead(group))
+    return _fused(_body(group, operands, outputs), tuple(operands), outputs, walked, _lead(group))
 
 
 def count_users(function: Function) -> Counter[Tensor]:
@@ -75,14 +78,13 @@ def count_users(function: Function) -> Counter[Tensor]:
 
 
 def _fused(
-    group: Sequence[Tensor],
-    operands: Sequence[Tensor],
+    body: Function,
     inputs: tuple[Tensor, ...],
     outputs: Sequence[Tensor],
     walked: tuple[Size, ...],
     lead: Tensor,
 ) -> Tensor:
-    attrs = {"body": _body(group, operands, outputs), "rows": walked}
+    attrs = {"body": body, "rows": walked}
     types = TupleType(tuple([node.result for node in outputs]))
     return Tensor(fused, inputs, attrs, types, lead.loc, None, lead.owner)
 
@@ -94,6 +96,34 @@ def _lead(group: Sequence[Tensor]) -> Tensor:
 def _operands(group: Sequence[Tensor]) -> list[Tensor]:
     inside = set(group)
     return list(dict.fromkeys(i for node in group for i in node.inputs if i not in inside))
+
+
+class _Bodies:
+    """Makes the bodies of groups. Those that are alike, in names and lines too, are one: cells of a loop
+    that Python unrolled, layers that one function defined.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[Hashable, Function] = {}
+        self._apart = is_followed()  # what came of each node is asked for, and would be one for many
+
+    def body(
+        self, group: Sequence[Tensor], operands: Sequence[Tensor], outputs: Sequence[Tensor]
+    ) -> Function:
+        """The body that computes `outputs` of `operands`."""
+        if self._apart:
+            return _body(group, operands, outputs)
+        place = {x: i for i, x in enumerate((*operands, *group))}
+        key = (
+            tuple([(x.dtype.name, x.result.shape, id(x.loc), id(x.owner)) for x in operands]),
+            tuple([(id(x.op), *[place[i] for i in x.inputs]) for x in group]),
+            tuple([(attributes_key(x.attrs), x.name, id(x.loc), id(x.owner)) for x in group]),
+            tuple([place[x] for x in outputs]),
+        )
+        found = self._known.get(key)
+        if found is None:
+            found = self._known[key] = _body(group, operands, outputs)
+        return found
 
 
 def _body(group: Sequence[Tensor], operands: Sequence[Tensor], outputs: Sequence[Tensor]) -> Function:

@@ -28,6 +28,8 @@ def lift_assignments(function: Function, target: Target = PLAIN) -> Function:
 
     Raises: StateError where two assignments in one body have no order, or a condition assigns.
     """
+    if not function.has_regions():
+        return function
     return _lifted(function, assigned_variables(function), {})
 
 
@@ -72,7 +74,8 @@ def assigned_variables(function: Function) -> set[str]:
         for node in pending.pop().nodes():
             if node.op is assign:
                 names.add(node.attrs["variable"])
-            pending.extend(body for _, body in bodies(node))
+            elif node.op.has_bodies:
+                pending.extend(body for _, body in bodies(node))
     return names
 
 

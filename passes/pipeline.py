@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from graphc.errors import ShapeError
-from graphc.function import Function, topological
+from graphc.function import Function
 from graphc.sizes import Symbol
 from graphc.tensor import Tensor
 from graphc.types import OPERATION, TensorType
@@ -118,8 +118,10 @@ def prepare(request: Request, target: Target = PLAIN, after_each: AfterEach | No
 def define(request: Request, target: Target, tell: AfterEach, passes: tuple[Pass, ...] = DEFINED) -> Function:
     """The function of `request` as defined: no requests for gradients are left, and feeds have cut it."""
     fetches, feeds = request.fetches, request.feeds
-    binders = tuple(node for node in topological((*fetches, *feeds)) if node.op.binds)
-    function = Function((), (*fetches, *feeds, *binders), effects_of(fetches))
+    function = Function((), (*fetches, *feeds), effects_of(fetches))
+    binders = [node for node in function.nodes() if node.op.binds]
+    if binders:
+        function = replace(function, outputs=(*function.outputs, *binders))
     tell("define", function)
     function, _ = specialise(function, request.types, request.sizes)
     tell("specialise", function)
@@ -141,7 +143,7 @@ def define(request: Request, target: Target, tell: AfterEach, passes: tuple[Pass
 
 def _keeping_effects(function: Function) -> Function:
     """`function` with all it assigns, prints and checks as effects: no rewrite of a value drops them."""
-    effects = dict.fromkeys((*function.effects, *(node for node in function.nodes() if node.op.effect)))
+    effects = dict.fromkeys((*function.effects, *[node for node in function.nodes() if node.op.effect]))
     return function if len(effects) == len(function.effects) else replace(function, effects=tuple(effects))
 
 

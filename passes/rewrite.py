@@ -161,7 +161,9 @@ class _Sweep:
         self.done: dict[Tensor, Tensor] = {node: node for node in function.inputs}
         self.becomes: dict[Tensor, Tensor] = {}  # a node on the stack waits for what a rule made of it
         self.steps: Counter[Tensor] = Counter()
-        counters().nodes_visited += len(self.nodes)
+        self.has_changed = False
+        self.tally = counters()
+        self.tally.nodes_visited += len(self.nodes)
 
     @cached_property
     def around(self) -> Surroundings:
@@ -184,9 +186,11 @@ class _Sweep:
         function = self.function
         if self.inert.issuperset(self.nodes):
             return function
-        done = self.done
+        done, inert = self.done, self.inert
         for node in self.nodes:
-            if node not in done:
+            if node in inert and not self.has_changed:
+                done[node] = node
+            elif node not in done:
                 self.step(node)
                 if node not in done:
                     self.settle(node)
@@ -233,16 +237,20 @@ class _Sweep:
     def step(self, node: Tensor) -> None:
         """One attempt on `node`, its operands settled."""
         done = self.done
-        ready = with_inputs(node, tuple([done[i] for i in node.inputs]))
+        ready = node
+        if self.has_changed:
+            ready = with_inputs(node, tuple([done[i] for i in node.inputs]))
         if ready.op.has_bodies:
             ready = self.with_bodies(ready)
         made = self.attempt(ready)
         if made is None:
             self.done[node] = ready
             if ready is not node:
+                self.has_changed = True
                 self.done[ready] = ready
                 self.hand_on(node, ready)
             return
+        self.has_changed = True
         self.count(made)
         self.steps[made] = self.steps[node] + 1
         if self.steps[made] > _MOST_STEPS:
@@ -258,7 +266,7 @@ class _Sweep:
             if node not in self.seen and node not in self.done:
                 self.seen.add(node)
                 self.around.uses.update(node.inputs)
-                counters().nodes_made += 1
+                self.tally.nodes_made += 1
 
     def attempt(self, node: Tensor) -> Tensor | None:
         """What the first rule that applies makes of `node`."""
@@ -269,7 +277,7 @@ class _Sweep:
             if not node.op.has_bodies:
                 self.inert.add(node)
             return None
-        tally, around = counters(), self.around
+        tally, around = self.tally, self.around
         refused, around.refused = around.refused, False
         with on_behalf_of(node.loc):
             match = Match(node, self.around)

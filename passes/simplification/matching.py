@@ -27,12 +27,14 @@ def number(node: Tensor) -> Number | None:
     if node.op is not constant:
         return None
     value = node.attrs["value"]
+    if value.size == 1:
+        return value.item()  # type: ignore[no-any-return]  # as a Python number
     if value.size == 0 or value.size > 16:
         return None
     first = value.flat[0]
-    if value.size > 1 and value.tobytes() != np.full_like(value, first).tobytes():
+    if value.tobytes() != np.full_like(value, first).tobytes():
         return None
-    return first.item()  # type: ignore[no-any-return]  # a NumPy scalar as a Python number
+    return first.item()  # type: ignore[no-any-return]  # as a Python number
 
 
 def is_number(node: Tensor, wanted: Number) -> bool:

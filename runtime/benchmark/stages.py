@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from passes.pipeline import DEFINED, PIPELINE, REQUIRED
+from passes.running import names_of
+
 FIRST = ("import", "build", "define")
 LAST = (
     "schedule",
@@ -17,6 +20,7 @@ LAST = (
     "load",
     "first run",
 )  # passes in between
+_PASSES = frozenset((*names_of((*DEFINED, *REQUIRED, *PIPELINE)), "define", "schedule", "plan"))
 LEAST_COST = 0.01  # microseconds a node, below which a pass is not shown
 
 
@@ -46,11 +50,7 @@ def cost_of_nodes(row: Mapping[str, Any]) -> dict[str, float]:
     nodes = max((found.get("counts", {}).get("nodes", 0) for found in row["cold"]), default=0)
     if not nodes:
         return {}
-    counted = {
-        name: times.cpu / nodes * 1e6
-        for name, times in stages_of(row).items()
-        if name in ("define", "schedule", "plan") or name not in (*FIRST, *LAST, "recognise")
-    }
+    counted = {name: times.cpu / nodes * 1e6 for name, times in stages_of(row).items() if name in _PASSES}
     return {**counted, "passes": sum(counted.values())}
 
 
