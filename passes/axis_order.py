@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from graphc.sizes import Size
@@ -23,6 +24,7 @@ class Orders:
     operands: tuple[Order, ...]
 
 
+@cache
 def identity(rank: int) -> Order:
     """The order in which the axes stand as they are."""
     return tuple(range(rank))
@@ -43,7 +45,7 @@ def chained(first: Order, second: Order) -> Order:
 
 def movement(order: Order, shape: Sequence[Size]) -> Order:
     """`order` without the axes of size 1, which move nothing: orders of equal movement are reshapes apart."""
-    return tuple(axis for axis in order if shape[axis] != 1)
+    return tuple([axis for axis in order if shape[axis] != 1])
 
 
 def permuted(items: Sequence[Any], order: Order) -> tuple[Any, ...]:

@@ -14,7 +14,6 @@ update of a variable is faster row by row).
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 from graphc.function import Function
@@ -26,7 +25,7 @@ from graphc.types import BFLOAT16, TensorType
 from passes.failure import may_fail
 from passes.grouping import count_users, enclose
 from passes.prologues import find_prologues
-from passes.record import Decision, decide
+from passes.record import Decision, decide, is_watched
 from passes.target import Target
 
 MOST_NODES = 32  # of one kernel, the contraction among them
@@ -55,11 +54,12 @@ class _Epilogues:
         self._given = set(function.inputs)
         self._groups: list[list[Tensor]] = []
         self._group_of: dict[Tensor, int] = {}
+        self._unfit: dict[Tensor, str] = {}
         self._late = len(nodes)  # before it no value needs another that comes after it
 
     def function(self) -> Function:
         """The function with its groups enclosed."""
-        group_of = self._group_of
+        group_of, watched = self._group_of, is_watched()
         for node in self._nodes:
             if node in self._contractions:
                 self._group_of[node] = len(self._groups)
@@ -73,7 +73,8 @@ class _Epilogues:
                 reasons[group] = self._join(node, group)
                 if not reasons[group]:
                     break
-            self._report(node, reasons)
+            if watched:
+                self._report(node, reasons)
         groups = [sorted(group, key=self._place.__getitem__) for group in self._groups if len(group) > 1]
         accepted = [group for group in groups if self._is_light(group) and _accept(group)]
         before = self._prologues(accepted)
@@ -96,12 +97,17 @@ class _Epilogues:
 
     def _is_light(self, group: Sequence[Tensor]) -> bool:
         """Whether few arrays of the shape of the result are read and written besides that."""
-        inside = set(group)
-        counted = Counter(operand for node in group for operand in set(node.inputs))
+        counted = dict.fromkeys(group, 0)  # how often each is read inside
+        read: set[Tensor] = set()
+        for node in group:
+            for x in {*node.inputs}:
+                if x in counted:
+                    counted[x] += 1
+                elif node not in self._contractions:
+                    read.add(x)
         shape = group[-1].result.shape
-        stored = sum(self._users[node] > counted[node] for node in group)
-        read = {x for node in group if node not in self._contractions for x in node.inputs} - inside
-        light = stored - 1 + sum(x.result.shape == shape for x in read) <= MOST_ARRAYS
+        stored = sum([self._users[node] > inside for node, inside in counted.items()])
+        light = stored - 1 + sum([x.result.shape == shape for x in read]) <= MOST_ARRAYS
         if not light:
             last = group[-1]
             root = self._root(group)
@@ -144,6 +150,15 @@ class _Epilogues:
 
     def _reason(self, node: Tensor, shape: tuple[Size, ...] | None) -> str:
         """Why `node` can be in no epilogue of values of `shape`; "" where it can."""
+        found = self._unfit.get(node)
+        if found is None:
+            found = self._unfit[node] = self._unfit_of(node)
+        if found == "op":
+            return found
+        return found if node.result.shape == shape else "shape"
+
+    def _unfit_of(self, node: Tensor) -> str:
+        """Why `node` can be in no epilogue at all."""
         if (
             not isinstance(node.type, TensorType)
             or node.op.family != "elementwise"
@@ -151,9 +166,7 @@ class _Epilogues:
             or may_fail(node)
         ):
             return "op"
-        if node.result.shape != shape:
-            return "shape"
-        return "dtype" if any(x.dtype is BFLOAT16 for x in (node, *node.inputs)) else ""
+        return "dtype" if BFLOAT16 in [x.dtype for x in (node, *node.inputs)] else ""
 
     def _comes_along(self, operand: Tensor, shape: tuple[Size, ...] | None) -> bool:
         """Whether only the user of `operand` needs it, and its kernel may compute it."""
@@ -192,6 +205,8 @@ class _Epilogues:
 
 
 def _accept(group: Sequence[Tensor]) -> bool:
+    if not is_watched():
+        return True
     last = group[-1]
     details = {"nodes": len(group)}
     return decide(Decision("fuse", fused.name, True, "epilogue", last.loc, details, tuple(group)), last)

@@ -138,10 +138,13 @@ def _follow_users(nodes: Sequence[Tensor], rows: dict[Tensor, Rows], loose: set[
 
 def _is_number(operand: Tensor, node: Tensor, rows: Rows) -> bool:
     """Whether `operand` is one number for each of many `rows`, long enough to compute it on the way."""
-    if all(size == 1 for size in rows.outer) or (isinstance(rows.inner, int) and rows.inner < _SHORT):
+    outer, inner = rows
+    shape = operand.result.shape
+    if not shape or (shape != outer and (shape[-1] != 1 or shape[:-1] != outer)):
         return False
-    of_rows = operand.result.shape in ((*rows.outer, 1), rows.outer)
-    return of_rows and _lines_up(operand, node, rows)
+    if all(size == 1 for size in outer) or (isinstance(inner, int) and inner < _SHORT):
+        return False
+    return _lines_up(operand, node, rows)
 
 
 def takes_part(node: Tensor) -> bool:
@@ -163,7 +166,8 @@ def _own(shape: tuple[Size, ...]) -> Rows:
 
 def _fits(shape: tuple[Size, ...], rows: Rows) -> bool:
     """Whether a value of `shape` is a row's worth, or one value, for each of `rows`."""
-    return shape in ((*rows.outer, rows.inner), (*rows.outer, 1), rows.outer)
+    outer, inner = rows
+    return shape == outer or (shape != () and shape[:-1] == outer and shape[-1] in (1, inner))
 
 
 # Which of them go together.
@@ -329,6 +333,8 @@ def _stages(nodes: Sequence[Tensor], function: Function, rows: dict[Tensor, Rows
 
 
 def _accept(group: Sequence[Tensor]) -> bool:
+    if not is_watched():
+        return True
     last = group[-1]
     details = {"nodes": len(group)}
     return decide(Decision("fuse", fused.name, True, "rows", last.loc, details, tuple(group)), last)

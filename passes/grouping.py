@@ -99,8 +99,9 @@ def _operands(group: Sequence[Tensor]) -> list[Tensor]:
 
 
 class _Bodies:
-    """Makes the bodies of groups. Those that are alike, in names and lines too, are one: cells of a loop
-    that Python unrolled, layers that one function defined.
+    """Makes the bodies of groups; those that are alike, in names and lines too, are one.
+
+    So are the cells of a loop that Python unrolled, and the layers that one function defined.
     """
 
     def __init__(self) -> None:

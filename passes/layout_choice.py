@@ -105,7 +105,10 @@ class Layouts:
         self._uses.setdefault(x, []).append(use)
         if demanded:
             moved = movement(use.order, x.result.sizes)
-            self._demands.setdefault(x, Counter())[moved] += 1
+            demands = self._demands.get(x)
+            if demands is None:
+                demands = self._demands[x] = Counter()
+            demands[moved] += 1
             self._spelled.setdefault((x, moved), use.order)
 
     def taken(self, node: Tensor) -> Taken:
@@ -126,7 +129,9 @@ class Layouts:
         """Whether `x` is kept in `order`, or brought to it for someone else."""
         sizes = x.result.sizes
         moved = movement(order, sizes)
-        return moved == movement(self.order_of(x), sizes) or self._demands.get(x, Counter())[moved] > 0
+        return moved == movement(self.order_of(x), sizes) or (
+            x in self._demands and self._demands[x][moved] > 0
+        )
 
     def wanted_order(self, node: Tensor) -> Order | None:
         """In which order a contraction should give its result; None: as it does."""

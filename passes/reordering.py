@@ -41,8 +41,11 @@ class _Kind:
 def is_orderable(node: Tensor) -> bool:
     """Whether `node` can work in other orders than it does."""
     kind = _KINDS.get(node.op.name)
-    if kind is None or not all(_is_ranked(t.type) for t in (node, *node.inputs)):
+    if kind is None:
         return False
+    for each in (node, *node.inputs):
+        if not _is_ranked(each.type):
+            return False
     return kind.applies(node)
 
 
