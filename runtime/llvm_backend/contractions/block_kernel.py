@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from graphc.sizes import Size, product
+from runtime.llvm_backend.contractions.block_hiding import SEEN, depends, factor, largest, write_seen
 from runtime.llvm_backend.contractions.contraction import Access, Block, Contract, Dim, Expression
 from runtime.llvm_backend.contractions.driver import PARTIALS, SCRATCH, Phase
 from runtime.llvm_backend.contractions.kernel import Kernel, write_contraction
@@ -43,11 +44,20 @@ def emit_block(
 ) -> Kernel:
     """The kernel of a block, called as that of a contract is; a chunk is a range of outer indices."""
     module = Module(target or Target())
-    members = []
-    for number, contract in enumerate(block.contracts):
-        inner, accesses = _within(contract, {dim.name for dim in block.outer})
-        kernel = write_contraction(inner, machine, f"{name}.{number}", module, emit_step)
-        members.append(_Member(accesses, kernel))
+
+    def written(key: str = "") -> list[_Member]:
+        """The members, where only some of the keys are visited."""
+        found = []
+        for number, contract in enumerate(block.contracts):
+            inner, accesses = _within(_seen(contract, key), {dim.name for dim in block.outer})
+            kernel = write_contraction(inner, machine, f"{name}.{number}", module, emit_step, short=bool(key))
+            found.append(_Member(accesses, kernel))
+        return found
+
+    members = written(block.hidden.key if block.hidden else "")
+    words = [word for member in members for word in member.kernel.words if depends(word)]
+    if any(factor(word) is None for word in words):
+        block, members = replace(block, hidden=None), written()
     own = {scratch.buffer for scratch in block.scratch}
     used = (access.buffer for member in members for access in member.accesses.values())
     buffers = tuple(dict.fromkeys(buffer for buffer in used if buffer not in own))
@@ -73,6 +83,11 @@ def emit_block(
         shared_size=0,
         schedules=tuple(schedule for member in members for schedule in member.kernel.schedules),
     )
+
+
+def _seen(contract: Contract, key: str) -> Contract:
+    """`contract` over the keys that are visited."""
+    return replace(contract, dims=tuple(Dim(x.name, SEEN) if x.name == key else x for x in contract.dims))
 
 
 def _count(w: Writer, outer: Sequence[Dim]) -> Value:
@@ -114,7 +129,8 @@ def _lay_out(block: Block, members: Sequence[_Member]) -> tuple[dict[str, Size],
     for number, member in enumerate(members):
         wanted.append((f"{SCRATCH} {number}", member.kernel.scratch_size))
         wanted.append((f"{PARTIALS} {number}", member.kernel.shared_size))
-    for buffer, many in wanted:
+    keys = block.hidden.keys if block.hidden else 0
+    for buffer, many in ((buffer, largest(many, keys)) for buffer, many in wanted):
         offsets[buffer] = size
         size = size + part_bytes(many, 1)
     return offsets, size
@@ -144,7 +160,11 @@ class _Driver:
 
         def index(at: Value, _: list[str]) -> None:
             indices = self._split(at)
+            seen: Value = 0
+            if self.block.hidden is not None:
+                seen = write_seen(w, self.block.hidden, lambda access: self._place(access, indices, True))
             for member, words in zip(self.members, blocks, strict=True):
+                self._bind(member, words, seen)
                 self._run(member, words, indices)
 
         w.loop(stop, index, start=start)
@@ -160,9 +180,21 @@ class _Driver:
             self._put(words, place, "ptr", self._inside(f"{PARTIALS} {number}"))
         self._put(words, kernel.scratch_word + 1, "i64", "0")
         for place, size in enumerate(kernel.words):
-            self._put(words, kernel.first_word + place, "i64", str(w.word(size)))
-        w.do(f"call void @{kernel.name}.plan(ptr {words})")
+            if not depends(size):
+                self._put(words, kernel.first_word + place, "i64", str(w.word(size)))
+        if not any(map(depends, kernel.words)):
+            w.do(f"call void @{kernel.name}.plan(ptr {words})")
         return words
+
+    def _bind(self, member: _Member, words: str, seen: Value) -> None:
+        """Tells a member how many keys it visits."""
+        w, kernel = self.w, member.kernel
+        bound = [(place, factor(size)) for place, size in enumerate(kernel.words) if depends(size)]
+        for place, many in bound:
+            assert many is not None
+            self._put(words, kernel.first_word + place, "i64", str(w.mul(seen, w.word(many))))
+        if bound:
+            w.do(f"call void @{kernel.name}.plan(ptr {words})")
 
     def _put(self, words: str, place: int, type: str, value: str) -> None:
         self.w.do(f"store {type} {value}, ptr {self.w.address(words, place, 'i64')}, align 8")
@@ -185,20 +217,25 @@ class _Driver:
         """Moves the pointers of a member and runs all chunks of its phases."""
         w, kernel = self.w, member.kernel
         for buffer, access in member.accesses.items():
-            if access.buffer in self.scratch:
-                base = self._inside(access.buffer)
-            else:
-                slot = w.address("%block", self.slots[access.buffer], "ptr")
-                base = w.value(f"load ptr, ptr {slot}, align 8")
-            offset: Value = 0
-            for name, index in indices.items():
-                offset = w.add(offset, w.mul(index, w.word(access.stride(name))))
-            place = w.address(base, offset, lanes.scalar_type(access.dtype))
+            place = self._place(access, indices)
             self._put(words, kernel.buffers.index(buffer), "ptr", place)
         for number, phase in enumerate(kernel.phases):
             slot = w.address(words, kernel.first_count + number, "i64")
             count = w.value(f"load i64, ptr {slot}, align 8")
             w.loop(count, partial(self._call, phase.name, words))
+
+    def _place(self, access: Access, indices: Mapping[str, Value], whole: bool = False) -> str:
+        """Where an access is at an outer index; the `whole` of it, or without what the member adds."""
+        w = self.w
+        if access.buffer in self.scratch:
+            base = self._inside(access.buffer)
+        else:
+            slot = w.address("%block", self.slots[access.buffer], "ptr")
+            base = w.value(f"load ptr, ptr {slot}, align 8")
+        offset: Value = w.word(access.offset) if whole else 0
+        for name, index in indices.items():
+            offset = w.add(offset, w.mul(index, w.word(access.stride(name))))
+        return w.address(base, offset, lanes.scalar_type(access.dtype))
 
     def _call(self, name: str, words: str, chunk: Value, _: list[str]) -> None:
         self.w.do(f"call void @{name}(ptr {words}, i64 {chunk})")

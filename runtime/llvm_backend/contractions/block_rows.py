@@ -258,6 +258,32 @@ class BlockRows:
             Contract(dims, (source,), out, combine, (), expression, also, self._shown.within)
         )
 
+    @property
+    def is_softmax(self) -> bool:
+        """Whether scores of -inf come to 0, and change nothing else: ``exp(x - max)`` and its quotients."""
+        exp: list[Tensor] = []
+        for node in self._body.nodes():
+            if not node.inputs or node in self._source:
+                continue
+            first, *others = map(self.of, node.inputs)
+            numbers = all(map(self._is_row, others))
+            if node.op.name in _REDUCTIONS:
+                known = (
+                    first is self._scores if node.op.name == "max" else node.op.name == "sum" and first in exp
+                )
+            elif self.is_number(node):
+                known = True
+            elif node.op.name == "sub":
+                known = first is self._scores and numbers
+            elif node.op.name == "exp":
+                known = first.op.name == "sub"
+                exp.append(node)
+            else:
+                known = node.op.name == "div" and first in exp and numbers and node is self.result
+            if not known:
+                return False
+        return bool(exp) and self.result.op.name in ("exp", "div")
+
     def _is_row(self, node: Tensor) -> bool:
         """Whether it is known for each row: a value of it, or one for all."""
         sizes = node.result.sizes

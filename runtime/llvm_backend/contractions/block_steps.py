@@ -10,14 +10,24 @@ from dataclasses import replace
 
 from graphc.function import Function
 from graphc.tensor import Tensor
-from graphc.types import FLOAT32, FLOAT64
+from graphc.types import BOOL, FLOAT32, FLOAT64
 from passes.weight import parts_of
-from runtime.llvm_backend.contractions.block_rows import BlockRows, NoBlock, divide
-from runtime.llvm_backend.contractions.contraction import Access, Block, Contract, Dim, Expression, Step
+from runtime.llvm_backend.contractions.block_rows import INNER, ROW, BlockRows, NoBlock, divide
+from runtime.llvm_backend.contractions.contraction import (
+    Access,
+    Block,
+    Contract,
+    Dim,
+    Expression,
+    Hidden,
+    Step,
+)
 from runtime.llvm_backend.contractions.fused_contraction import contract_of, is_contraction, is_nested
+from runtime.llvm_backend.contractions.schedule import LONG_REDUCTION
 from runtime.llvm_backend.contractions.strided import Look, Strided, see_dense
 
 _WEIGHTS = "weights"
+_FEW_KEYS = 128  # are visited as soon as looked at
 
 
 def is_kernel_of_sums(node: Tensor) -> bool:
@@ -65,7 +75,34 @@ class _Blocks:
         self._begin(first)
         self._rows.write()
         self._end(last, rows)
-        return Block(self._scores.outer, tuple(self._rows.contracts), tuple(self._rows.scratch))
+        contracts = tuple(self._rows.contracts)
+        return Block(self._scores.outer, contracts, tuple(self._rows.scratch), self._hidden(contracts))
+
+    def _hidden(self, contracts: tuple[Contract, ...]) -> Hidden | None:
+        """Which keys a mask may hide from a block of queries; None where nothing is known of that."""
+        made, product = contracts[0].epilogue, contracts[-1]
+        if not made.steps or made.steps[-1].op != "where" or not self._rows.is_softmax:
+            return None
+        mask, _, other = made.steps[-1].operands
+        if not (0 < mask <= len(made.reads) and 0 < other <= len(made.reads)):
+            return None
+        hides, number = made.reads[mask - 1], made.reads[other - 1]
+        values = next((x for x in product.ins if x.buffer.startswith("x")), None)
+        if (
+            values is None
+            or hides.dtype is not BOOL
+            or hides.stride(INNER) != 1
+            or any(number.strides.values())
+        ):
+            return None
+        known = {*self._scores.within, INNER}
+        behind = [dim for dim in product.dims if dim.name not in known and values.stride(dim.name) != 0]
+        if len(behind) != 1 or values.stride(behind[0].name) != 1 or self._scores.dims[-2].size == 1:
+            return None
+        keys, rows = self._scores.dims[-1].size, self._scores.dims[-2].size
+        if not isinstance(keys, int) or not _FEW_KEYS < keys <= LONG_REDUCTION:
+            return None
+        return Hidden(INNER, ROW, keys, rows, hides, number, values, behind[0].size)
 
     def _look(self, tensor: Tensor) -> Strided:
         return self._given_look(self._outer[tensor]) if tensor in self._outer else see_dense(tensor)

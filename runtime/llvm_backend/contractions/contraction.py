@@ -144,17 +144,38 @@ class Scratch:
 
 
 @dataclass(frozen=True, slots=True)
+class Hidden:
+    """Keys that a mask hides: there each score is `other`, and where that is -inf, each weight is 0.
+
+    Attributes:
+        key, row: the dims of the scores within an outer index. keys, rows: how far they run.
+        mask: a bool for each score, one key after the other. other: one number.
+        values: what weights are multiplied by, `width` neighbours for each key.
+    """
+
+    key: str
+    row: str
+    keys: Size
+    rows: Size
+    mask: Access
+    other: Access
+    values: Access
+    width: Size
+
+
+@dataclass(frozen=True, slots=True)
 class Block:
     """Contracts run one after another for each index of the outer dims: softmax, attention.
 
     An access of a member may use the outer dims, which no member reduces; what members hand each other
-    lies in scratch.
+    lies in scratch. Of `hidden` keys no member need visit those behind the last one that is seen.
     Raises: ArgumentError where a member redefines an outer dim or reads scratch nobody has written.
     """
 
     outer: tuple[Dim, ...]
     contracts: tuple[Contract, ...]
     scratch: tuple[Scratch, ...] = ()
+    hidden: Hidden | None = None
 
     def __post_init__(self) -> None:
         outer = {dim.name for dim in self.outer}

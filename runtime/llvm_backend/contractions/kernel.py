@@ -102,10 +102,20 @@ def emit_contraction(
 
 
 def write_contraction(
-    contract: Contract, machine: VectorUnit, name: str, module: Module, emit_step: EmitStep
+    contract: Contract,
+    machine: VectorUnit,
+    name: str,
+    module: Module,
+    emit_step: EmitStep,
+    short: bool = False,
 ) -> Kernel:
-    """The kernel with the text of its functions alone: `module` has the declarations."""
+    """The kernel with the text of its functions alone: `module` has the declarations.
+
+    `short`: no reduction is long, though sizes are known only at the run.
+    """
     schedule = plan(contract, machine)
+    if short:
+        schedule = replace(schedule, cut=False)
     frame = make_frame(contract, schedule, machine, name, emit_step)
     split = schedule.cut or (frame.flagged and not frame.direct)
     buffers = tuple(dict.fromkeys(access.buffer for access in contract.accesses))

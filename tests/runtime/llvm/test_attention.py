@@ -101,3 +101,87 @@ def test_sizes_known_at_the_run():
 def test_other_rows_between_products_are_kernels_of_their_own():
     x, w = arrays((6, 30), (30, 30))
     run(lambda x, w: [gc.nn.layer_norm(x @ w) @ w, gc.cumsum(x @ w, axis=1) @ w], [x, w], 1e-3)
+
+
+# Keys that no query of a block sees are not visited.
+
+
+def attended(q, k, v, mask, fill=-np.inf):
+    """In double, as the definition says it: also where hidden values are not finite."""
+    scores = np.where(mask, np.einsum("...md,...nd->...mn", q, k, dtype=np.float64), fill)
+    top = scores.max(-1, keepdims=True)
+    weights = np.exp(scores - np.where(np.isinf(top), 0, top))
+    total = weights.sum(-1, keepdims=True)
+    return np.einsum("...mn,...nd->...md", weights / np.where(total == 0, 1, total), v)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("length", "depth"), [(256, 16), (300, 20), (384, 33), (512, 8)])
+def test_hidden_keys_count_for_nothing(length, depth, dtype):
+    q, k, v = arrays(*[(2, 3, length, depth)] * 3, dtype=dtype)
+    rows, keys = np.arange(length)[:, None], np.arange(length)
+    padding = np.arange(length) < np.array([length // 3, length, 0])[:, None]
+    masks = [
+        rows >= keys,
+        rows + 70 >= keys,
+        (rows // 128) * 128 > keys,  # the first block of queries sees nothing
+        np.broadcast_to(padding[:2, None, None, :], (2, 1, 1, length)).copy(),
+        np.broadcast_to(padding[[2, 1], None, None, :], (2, 1, 1, length)).copy(),
+        np.random.default_rng(1).random((2, 3, length, length)) < 0.01,
+        np.zeros((length, length), bool),
+    ]
+    for mask in masks:
+        record = run(
+            lambda q, k, v, m: [gc.nn.dot_product_attention(q, k, v, mask=m, scale=1.0)],
+            [q, k, v, mask],
+            2e-4 if dtype == np.float32 else 1e-11,
+        )
+        assert any(blocks(record))
+
+
+def test_hidden_values_that_are_not_finite_are_seen_all_the_same():
+    q, k, v = arrays((2, 260, 12), (2, 260, 12), (2, 260, 20))
+    v[0, 255, 3], v[1, 259, 19], k[1, 200, 2] = np.inf, np.nan, np.nan
+    graph = gc.Graph()
+    with graph.as_default():
+        feeds = [gc.placeholder("float32", x.shape) for x in (q, k, v)]
+        y = gc.nn.dot_product_attention(*feeds, causal=True, scale=1.0)
+    with gc.Session(graph=graph, backend="llvm") as session:
+        found = session.run(y, dict(zip(feeds, (q, k, v), strict=True)))
+    with np.errstate(invalid="ignore"):
+        expected = attended(q, k, v, np.tri(260, dtype=bool))
+    assert np.isnan(found[0, 0, 3])  # 0 times infinity
+    np.testing.assert_allclose(found, expected, rtol=2e-4, atol=2e-4)
+
+
+def test_scores_that_are_small_but_no_infinity_are_not_hidden():
+    q, k, v = arrays(*[(256, 8)] * 3)
+    seen = np.arange(256)[:, None] > np.arange(256)  # the first query sees nothing: all weigh alike
+
+    def build(q, k, v, m):
+        scores = gc.where(m, q @ gc.transpose(k), -1e30)
+        return [gc.nn.softmax(scores) @ v]
+
+    assert any(blocks(run(build, [q, k, v, seen], 1e-3)))
+
+
+def test_the_last_key_that_a_block_sees_is_the_last_one_visited(monkeypatch):
+    from runtime.llvm_backend.contractions import block_kernel
+
+    real = block_kernel.write_seen
+    monkeypatch.setattr(block_kernel, "write_seen", lambda w, *given: w.sub(real(w, *given), 1))
+    q, k, v = arrays(*[(2, 256, 24)] * 3)
+    graph = gc.Graph()
+    with graph.as_default():
+        feeds = [gc.placeholder("float32", x.shape) for x in (q, k, v)]
+        y = gc.nn.dot_product_attention(*feeds, causal=True, scale=0.01)
+    given = dict(zip(feeds, (q, k, v), strict=True))
+    with gc.Session(graph=graph, backend="llvm") as session:
+        found = session.run(y, given)
+    expected = attended(q * 0.01, k, v, np.tri(256, dtype=bool))
+    wrong = (np.abs(found - expected) > 1e-3).any((0, 2))
+    assert np.flatnonzero(wrong).tolist() == [127, 255]
+    with graph.as_default():
+        report = gc.check_passes(y, given, backend="llvm")
+    assert not report.ok
+    assert report.finding.name == "llvm"
