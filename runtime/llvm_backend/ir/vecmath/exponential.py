@@ -122,10 +122,13 @@ _SIXTEENTHS_LOW = tuple(2.0 ** (k / 16) - _SIXTEENTHS[k] for k in range(16))
 _EXP_NEAR = (0.5000098, 0.16666667)
 
 
-def exp_by_table(v: Lanes, x: str, offset: int, *, low: str | None = None, factor: str | None = None) -> str:
+def exp_by_table(
+    v: Lanes, x: str, offset: int, *, low: str | None = None, factor: str | None = None, wide: bool = False
+) -> str:
     """``2 ** offset * factor * e ** (x - low)`` of floats whose exponential is in range, or NaN.
 
-    ``x = (n + k / 16) ln 2 + r``: the sixteenths of a power of two fill one register.
+    ``x = (n + k / 16) ln 2 + r``: the sixteenths of a power of two fill one register. With `wide`, of any x
+    where lanes scale: n is so large wherever r is held that it alone decides, or it is NaN.
     """
     magic = v.number(1.5 * 2.0**19)
     shifted = v.muladd(x, v.number(_LOG2_E), magic)  # whose last four bits are k
@@ -134,6 +137,8 @@ def exp_by_table(v: Lanes, x: str, offset: int, *, low: str | None = None, facto
     rest = v.muladd(n, v.number(-_LN2_SINGLE[1]), rest)
     if low is not None:
         rest = v.subtract(rest, low)
+    if wide:
+        rest = v.held_within(rest, 0.03)
     power, power_low = (v.looked_up(table, v.bits(shifted)) for table in (_SIXTEENTHS, _SIXTEENTHS_LOW))
     p = v.muladd(v.horner(_EXP_NEAR, rest), rest, v.number(1.0))
     p = v.muladd(v.muladd(power, rest, power_low), p, power)
@@ -147,7 +152,7 @@ def exp_by_table(v: Lanes, x: str, offset: int, *, low: str | None = None, facto
 
 def _exp_single(v: Lanes, x: str, offset: int) -> str:
     if v.looks_up:
-        return exp_by_table(v, limited(v, x), offset)
+        return exp_by_table(v, x if v.scales else limited(v, x), offset, wide=v.scales)
     n, shifted, p = _horner_single(v, limited(v, x))
     return scale(v, p, n, shifted, offset)
 

@@ -231,6 +231,20 @@ class Lanes:
         em.module.declare(name, f"declare {of} {name}({of}, {of}, {of}, {mask}{more})")
         return em.let(f"call {of} {name}({of} {x}, {of} {n}, {of} {x}, {mask} -1{rounding})")
 
+    def held_within(self, x: str, bound: float) -> str:
+        """`x`, but `bound` with its sign where that is nearer 0, or `x` is NaN; where `scales` holds."""
+        em, of = self.emitter, self.emitter.type(self.scalar)
+        whole_register = em.width * (8 if self.double else 4) == 64
+        kind = f"{'pd' if self.double else 'ps'}.{512 if whole_register else 256}"
+        mask = f"i{max(em.width, 8)}"
+        more, rounding = (", i32", ", i32 4") if whole_register else ("", "")
+        name, least_magnitude = f"@llvm.x86.avx512.mask.range.{kind}", 2
+        em.module.declare(name, f"declare {of} {name}({of}, {of}, i32, {of}, {mask}{more})")
+        operands = (
+            f"{of} {x}, {of} {self.number(bound)}, i32 {least_magnitude}, {of} {x}, {mask} -1{rounding}"
+        )
+        return em.let(f"call {of} {name}({operands})")
+
     def power_of_two(self, exponent: str) -> str:
         """``2 ** exponent`` for an integer of type `whole` in the normal range."""
         return self.from_bits(self.on_bits("shl", self.on_bits("add", exponent, self.bias), self.mantissa))
