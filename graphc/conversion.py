@@ -162,12 +162,24 @@ def refuse_lossy(value: Any, dtype: DType, exact: bool = True) -> None:
                 outside = low if low < info.min else high
                 raise DTypeError(f"{outside} is out of range for {dtype}")
     if dtype.is_floating and array.size:
+        if kind == "f" and _lies_within(array, dtype):
+            return
         with np.errstate(over="ignore", invalid="ignore"):
             converted = to_dtype(array, dtype)
         if kind == "f" and bool((np.isinf(converted) & np.isfinite(array)).any()):
             raise DTypeError(f"{_brief(value)} is too large for {dtype}")
         if exact and kind in "iu" and array.dtype.itemsize > 1 and not _exact(array, converted):
             raise DTypeError(f"{_brief(value)} is not exact as {dtype}")
+
+
+# What is smaller is finite in a dtype, however it is rounded.
+_FINITE = {"float16": 65504.0, "bfloat16": 2.0**127, "float32": 2.0**127}
+
+
+def _lies_within(array: np.ndarray[Any, Any], dtype: DType) -> bool:
+    """Whether all floats are well below the largest one of `dtype`; two walks that make no other array."""
+    limit = _FINITE.get(dtype.name, np.inf)
+    return bool(-limit < array.min() and array.max() < limit)
 
 
 def _exact(integers: np.ndarray[Any, Any], converted: np.ndarray[Any, Any]) -> bool:
@@ -184,12 +196,24 @@ def to_dtype(array: np.ndarray[Any, Any], dtype: DType) -> np.ndarray[Any, Any]:
     return round_to_bfloat16(converted) if dtype is BFLOAT16 else converted
 
 
+_BLOCK = 1 << 15  # elements that stay in a cache
+
+
 def round_to_bfloat16(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """float32 values rounded to the nearest bfloat16, ties to even, NaN kept."""
-    bits = np.ascontiguousarray(array, np.float32).view(np.uint32)
-    rounded = bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
-    kept = np.where(np.isnan(array), bits | np.uint32(0x400000), rounded)
-    return (kept & np.uint32(0xFFFF0000)).view(np.float32).reshape(np.shape(array))
+    bits = np.ascontiguousarray(array, np.float32).view(np.uint32).reshape(-1)
+    rounded = np.empty_like(bits)
+    for start in range(0, bits.size, _BLOCK):
+        given, part = bits[start : start + _BLOCK], rounded[start : start + _BLOCK]
+        np.right_shift(given, np.uint32(16), out=part)
+        part &= np.uint32(1)
+        part += np.uint32(0x7FFF)
+        part += given
+        nan = np.isnan(given.view(np.float32))
+        if nan.any():
+            part[nan] = given[nan] | np.uint32(0x400000)
+        part &= np.uint32(0xFFFF0000)
+    return rounded.view(np.float32).reshape(np.shape(array))
 
 
 def _brief(value: Any) -> str:

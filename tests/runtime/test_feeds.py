@@ -95,6 +95,41 @@ def test_a_right_value_arrives(fed, dtype, value, expected):
     assert given.dtype == ("float32" if dtype == "bfloat16" else dtype)
 
 
+@pytest.mark.parametrize("shape", [(), (1,), (2, 3), (32_767,), (32_769,), (3, 40_000)])
+def test_bfloat16_is_rounded_to_the_nearest_even(fed, shape):
+    """Of two neighbours, floats whose low half is 0, the nearer one; the even one where both are as near."""
+    bits = np.asarray(np.random.default_rng(0).integers(0, 2**32, shape, dtype=np.uint32))
+    bits[np.random.default_rng(1).random(shape) < 0.2] &= 0xFFFF8000
+    bits[bits & 0x7F800000 == 0x7F800000] = 0x3F808000
+    x = bits.view(np.float32)
+    below = (bits & 0xFFFF0000).view(np.float32).astype(np.float64)
+    above = ((bits & 0xFFFF0000) + 0x10000).view(np.float32).astype(np.float64)
+    up, down = np.abs(above - x), np.abs(below - x)
+    rises = (up < down) | ((up == down) & (bits >> 16 & 1 == 1))
+    expected = np.where(rises, above, below)
+    large = np.isinf(above)
+    x, expected = np.where(large, 1, x).astype(np.float32), np.where(large, 1, expected)
+    np.testing.assert_array_equal(fed("bfloat16", shape, x), expected.astype(np.float32))
+    if x.size:
+        np.testing.assert_array_equal(fed("bfloat16", shape, np.full(shape, np.nan)), np.full(shape, np.nan))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "most", "least"),
+    [
+        ("bfloat16", 3.3961e38, 3.3962e38),
+        ("float16", 65519.9, 65520.0),
+        ("float32", 3.4028235e38, 3.40282357e38),
+    ],
+)
+def test_the_largest_number_that_may_be_fed(fed, dtype, most, least):
+    for sign in (-1, 1):
+        assert np.isfinite(fed(dtype, (2,), np.float64([0, sign * most]))).all()
+        with pytest.raises(gc.FeedError, match="too large"):
+            fed(dtype, (2,), np.float64([sign * least, 0]))
+        assert fed(dtype, (2,), np.float64([sign * np.inf, 1])).tolist() == [sign * np.inf, 1]
+
+
 def test_keys():
     with gc.Graph().as_default() as graph, gc.Session() as session:
         x, y = gc.placeholder("float32", ("n",), name="x"), gc.placeholder("float32", ("n",), name="y")
