@@ -179,8 +179,17 @@ def _unique(x: Tensor, *, shape: Shape) -> TupleType:
 
 
 def _distinct(x: Array, shape: Any) -> tuple[Array, Array, Array]:
-    values, first, inverse = np.unique(x, return_index=True, return_inverse=True)
-    return values, first.astype(np.int64), inverse.reshape(x.shape).astype(np.int64)
+    """As ``numpy.unique``, which sorts stably for the first of equal ones: here runs say which that is."""
+    flat = np.ravel(x)
+    order = np.argsort(flat)
+    line = flat[order]
+    begins = np.ones(line.size, np.bool_)
+    begins[1:] = (line[1:] != line[:-1]) & (line[:-1] == line[:-1])  # NaN come last, and are one
+    starts = np.flatnonzero(begins)
+    first = np.minimum.reduceat(order, starts) if line.size else order
+    inverse = np.empty(line.size, np.int64)
+    inverse[order] = np.cumsum(begins) - 1
+    return flat[first], first.astype(np.int64), inverse.reshape(x.shape)
 
 
 def _unique_gradient(g: Any, out: Tensor, x: Tensor, shape: Any) -> Any:
