@@ -106,6 +106,15 @@ def fuse_rows(function, target):
     return fuse(function, Target("llvm", fusible=frozenset(names)))
 
 
+def flatten(function, target):
+    """Flattening, for a backend that fuses elementwise ops and whose contractions are products."""
+    from graphc.op import OPS
+    from passes.flattening import flatten
+
+    names = frozenset(name for name, op in OPS.items() if op.family == "elementwise") | {"sum", "reshape"}
+    return flatten(function, Target("llvm", fusible=names, contracts=lambda node: node.op.name == "matmul"))
+
+
 def open_overlaps(function, target):
     """Overlaps, for a backend that contracts."""
     from passes.overlaps import open_overlaps
@@ -124,6 +133,7 @@ PASSES = {
     "deduplication": "passes.deduplication:deduplicate",
     "differentiation": "passes.differentiation:differentiate",
     "epilogues": take_epilogues,
+    "flattening": flatten,
     "fusion": fuse_rows,
     "overlaps": open_overlaps,
     "layout": "passes.layout:lay_out",
