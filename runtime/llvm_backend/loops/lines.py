@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 from graphc.sizes import Size
 from graphc.tensor import Tensor
@@ -58,6 +58,15 @@ def capacity_of(length: Size, records: Records, lanes: int = 1) -> Size:
 
 
 @dataclass(frozen=True, slots=True)
+class Packing:
+    """How keys of 64 bits are packed: from `low` on, `shift` bits up; `mask` has the bits of a place."""
+
+    low: str
+    shift: str
+    mask: str
+
+
+@dataclass(frozen=True, slots=True)
 class Lines:
     """Lines of the operand of `node` along an axis: `n` elements, `inner` apart.
 
@@ -71,6 +80,7 @@ class Lines:
     n: Value
     inner: Value
     nan_first: bool = False
+    packing: Packing | None = None
 
     @property
     def block(self) -> int:
@@ -159,11 +169,9 @@ class Lines:
 
     def record(self, em: Emitter, raw: str, place: Value, step: int = 1) -> Vector:
         """The records of elements in lanes, the first of which is at `place` of its line."""
-        dtype, type = self.dtype, self.records.types[0]
-        apart = not self.places
-        key = signed_key(em, dtype, raw, descending=self.descending, nan_first=self.nan_first, apart=apart)
-        if key_type(dtype) != type:
-            key = em.convert("sext", key_type(dtype), type, key)
+        key, type = self.key(em, raw), self.records.types[0]
+        if key_type(self.dtype) != type:
+            key = em.convert("sext", key_type(self.dtype), type, key)
         if not self.places:
             return (key,)
         at = em.broadcast("i64", str(place))
@@ -172,8 +180,22 @@ class Lines:
             at = em.binary("add", "i64", at, f"<{lanes}>")
         if len(self.records.types) == 2:
             return key, at
-        high = em.binary("shl", "i64", key, em.integer("i64", _HALF))
-        return (em.binary("or", "i64", high, at),)
+        if self.packing is None:
+            high = em.binary("shl", "i64", key, em.integer("i64", _HALF))
+            return (em.binary("or", "i64", high, at),)
+        low, shift, mask = (em.broadcast("i64", x) for x in astuple(self.packing))
+        high = em.binary("shl", "i64", em.binary("sub", "i64", key, low), shift)
+        # Unsigned numbers, as signed ones in the same order.
+        high = em.binary("xor", "i64", high, em.integer("i64", -(1 << 63)))
+        kept = em.binary("and", "i64", high, em.binary("xor", "i64", mask, em.integer("i64", -1)))
+        return (em.binary("or", "i64", kept, at),)
+
+    def key(self, em: Emitter, raw: str) -> str:
+        """The keys of elements."""
+        return signed_key(
+            em, self.dtype, raw,
+            descending=self.descending, nan_first=self.nan_first, apart=not self.places,
+        )  # fmt: skip
 
     def load_raw(self, em: Emitter, index: Value, mask: str | None) -> str:
         """Elements as bits, from `index` of the operand on."""
@@ -274,7 +296,9 @@ class Lines:
         """Where in its line a record was."""
         if len(x) == 2:
             return x[1]
-        return em.binary("and", "i64", x[0], em.integer("i64", (1 << _HALF) - 1))
+        if self.packing is None:
+            return em.binary("and", "i64", x[0], em.integer("i64", (1 << _HALF) - 1))
+        return em.binary("and", "i64", x[0], em.broadcast("i64", self.packing.mask))
 
     def mend(self, start: Value) -> None:
         """Copies the NaN and zeros of a line, whose keys say too little, to where their keys came."""

@@ -11,6 +11,7 @@ where there are some, which is rare, they are copied from the operand in their o
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from graphc.sizes import Size, maximum, minimum, product
 from graphc.tensor import Tensor
@@ -20,6 +21,7 @@ from runtime.llvm_backend.loops.lines import Lines, capacity_of, limits_of, reco
 from runtime.llvm_backend.loops.loop_kernel import LoopKernel, LoopWriter, limited
 from runtime.llvm_backend.loops.merges import merge_runs, sort_records, sort_short, split_runs
 from runtime.llvm_backend.loops.networks import rows_of, sort_columns
+from runtime.llvm_backend.loops.packed_lines import packed_records, sort_packed
 
 _LONG = 1 << 16  # elements of a line from which on it is sorted in parts
 _TALL = 1 << 12  # of a line that is not the last axis, up to which lines are sorted side by side
@@ -73,6 +75,11 @@ class Sorting:
             if self._may_mend:
                 found.append(self._mend())
         return found
+
+    @property
+    def _packs(self) -> bool:
+        """Whether lines of keys and places are first tried as one integer each."""
+        return self.places and self.inner == 1 and self.dtype.numpy.itemsize == 8
 
     @property
     def _may_mend(self) -> bool:
@@ -132,7 +139,10 @@ class Sorting:
     ) -> tuple[str, str, Value]:
         """Two parts of scratch that are this chunk's, and the bytes of a plane of one."""
         records = lines.records
-        plane = used * (capacity_of(self.length, records, lanes) * records.bytes + 64)
+        room = capacity_of(self.length, records, lanes)
+        if self._packs:
+            room = maximum(room, capacity_of(self.length, packed_records(records), lanes))
+        plane = used * (room * records.bytes + 64)
         bytes = plane * len(records.types)
         many = 1 if lanes > 1 else 2
         base = w.scratch(f"own{lanes}", bytes * (many * chunks))
@@ -146,16 +156,29 @@ class Sorting:
             sort = self._sort(w, lines)
             n = lines.n
 
-            def line(number: Value) -> None:
-                start = lines.start(number)
+            def give(sorted: Lines, found: str, number: Value, start: Value) -> list[str]:
+                if self.kept is None:
+                    sorted.give(found, plane, start, 0, n)
+                else:
+                    sorted.give_places(found, plane, start, w.mul(number, self.kept), self.kept)
+                return []
+
+            def plain(number: Value, start: Value) -> list[str]:
                 odd = lines.prepare(x, plane, start, 0, n)
                 found = w.value(f"call ptr {sort}(ptr {x}, ptr {y}, i64 {n}, i64 {plane})")
-                if self.kept is None:
-                    lines.give(found, plane, start, 0, n)
-                else:
-                    lines.give_places(found, plane, start, w.mul(number, self.kept), self.kept)
+                give(lines, found, number, start)
                 if odd is not None:
                     w.when(odd, lambda: lines.mend(start))
+                return []
+
+            def line(number: Value) -> None:
+                start = lines.start(number)
+                if not self._packs:
+                    plain(number, start)
+                    return
+                narrow = self._sort(w, replace(lines, records=packed_records(lines.records)))
+                packed, found, wrong = sort_packed(w, lines, start, x, y, plane, narrow)
+                w.choose(wrong, lambda: plain(number, start), lambda: give(packed, found, number, start))
 
             w.own(w.size("lines", self.lines), w.size("per", per_line), line)
             return []

@@ -110,6 +110,22 @@ def test_the_largest(dtype, k):
             session.run(fetches, {x: drawn((2, k - 1), dtype)})
 
 
+@pytest.mark.parametrize("n", [2, 9, 700, 5000, 70_001])
+def test_keys_that_differ_in_their_last_bits(n):
+    """Keys of 64 bits do not fit beside places: what is lost of them shows in such lines."""
+    rng = np.random.default_rng(n)
+    x, i, u = (gc.placeholder(dtype, (None, "n")) for dtype in ("float64", "int64", "uint64"))
+    fetches = [y for each in (x, i, u) for y in orders(each, 1)[2:]]
+    fetches += [y for each in (x, i, u) for y in gc.top_k(each, max(n // 2, 1))]
+    close = rng.integers(0, 40, (3, n)).astype(np.uint64)
+    for far in (0, 1 << 62, (1 << 63) - 1, 1 << 63, (1 << 64) - 1):  # how far away the first one is
+        whole = close + np.uint64(5 << 40)
+        whole[1:, 0] = far
+        numbers = 1.0 + close.astype(np.float64) * 2**-52
+        numbers[1, 0], numbers[2, 0] = (-1e300, np.nan) if far else (1.0, -0.0)
+        agree(fetches, {x: numbers, i: whole.view(np.int64), u: whole})
+
+
 def places_of_extremes(x, rank):
     """Of the largest and the smallest elements, along each axis and of all."""
     return [f(x, axis=axis) for f in (gc.argmax, gc.argmin) for axis in (*range(rank), None)]
