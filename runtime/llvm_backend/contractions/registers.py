@@ -20,6 +20,11 @@ class VectorUnit(Protocol):
         """How many vectors the registers hold."""
         ...
 
+    @property
+    def l2(self) -> int:
+        """Bytes of the second cache of a core."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Vectors:
@@ -27,6 +32,7 @@ class Vectors:
 
     vector_bytes: int = 16
     vector_registers: int = 16
+    l2: int = 1 << 20
 
 
 AVX512, AVX2, NEON, SSE = Vectors(64, 32), Vectors(32, 16), Vectors(16, 32), Vectors()

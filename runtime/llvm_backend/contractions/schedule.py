@@ -5,7 +5,7 @@
     batch       an output dim that moves B as well: outermost
     rows        output dims of stride 0 in B; the last (two, where it is short) are tiled in registers
     reduction   ordered by B's stride, neighbours merged where their strides compose in every operand
-    B panel     packed where its lanes are apart, or where it is large and used by many rows
+    B panel     packed where its lanes are apart, or where many rows use it and the cache has no room for it
     A           in place; copied where its steps fall in one set of the cache, or to widen it once
 
 The order of loops is fixed: units of output > blocks of the reduction > panels of the vector dim >
@@ -28,6 +28,7 @@ from runtime.llvm_backend.contractions.registers import VectorUnit, choose_tile,
 
 A, B, OUT = 0, 1, 2  # the first operands of every loop; then come the reads, then what is stored besides
 LONG_REDUCTION = 65_536  # steps per output beyond which a reduction is cut, by its size alone
+_PAGE = 4096  # bytes of memory that lie in one piece
 _OUTER_BLOCK, _DOT_BLOCK = 1152, LONG_REDUCTION  # steps of a reduction that stay in registers
 
 
@@ -194,7 +195,8 @@ def _plan_outer(
     steps = inner * (block or estimate(reduction[outer].size))
     reuse = math.prod(estimate(loop.size) for loop in rows) // (height * pair)
     b = operands[B]
-    heavy = steps * vectors * width * contract.accumulator.itemsize > 16 << 10
+    across = vectors * width * contract.accumulator.itemsize
+    heavy = steps * across > 16 << 10 and _is_crowded(reduction[outer:], steps, across, b, machine.l2)
     whole = vectors_in_all <= vectors and column.size == vectors * width
     pack = b is not None and not lanes_in_a and steps > 0
     widened = b is not None and b.dtype == FLOAT16
@@ -226,6 +228,20 @@ def _plan_outer(
         cut=_is_long(reduced),
         width=width,
     )
+
+
+def _is_crowded(inner: Sequence[Loop], steps: int, across: int, b: Access | None, l2: int) -> bool:
+    """Whether a panel of B, `across` bytes wide, is more than L2 holds of it where it lies.
+
+    Rows of it that are apart by a power of two, or nearly, fall in few sets of the cache: those of the lines
+    that they have in a page, for pages lie anywhere. Twice that room is enough: it is read in order.
+    """
+    strides = [loop.strides[B] for loop in inner]
+    if b is None or not all(isinstance(stride, int) for stride in strides):
+        return True
+    places = _PAGE // math.gcd(_PAGE, *(estimate(stride) * b.dtype.itemsize for stride in strides))
+    room = l2 * min(places * across, _PAGE) // _PAGE
+    return steps * across >= min(2 * room, l2 // 3)
 
 
 def _copies_a(

@@ -138,7 +138,7 @@ SYMBOLIC = {
         [{"M": m} for m in (1, 3, 6, 7, 50, 200)],
     ),
     "rows, transposed": (matmul(M, 70, 33, transpose_y=True), [{"M": m} for m in (1, 2, 5, 8, 100)]),
-    "rows, packed or not": (matmul(M, 200, 400), [{"M": m} for m in (1, 5, 47, 48, 49, 300)]),
+    "rows, packed or not": (matmul(M, 1024, 520), [{"M": m} for m in (1, 5, 47, 48, 49, 300)]),
     "all": (
         matmul(M, N, K),
         [

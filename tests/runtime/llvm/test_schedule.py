@@ -4,7 +4,15 @@ import pytest
 
 from graphc.sizes import named
 from graphc.types import BFLOAT16, FLOAT16, FLOAT64
-from runtime.llvm_backend.contractions.registers import AVX2, AVX512, NEON, SSE, choose_tile, even_part
+from runtime.llvm_backend.contractions.registers import (
+    AVX2,
+    AVX512,
+    NEON,
+    SSE,
+    Vectors,
+    choose_tile,
+    even_part,
+)
 from runtime.llvm_backend.contractions.schedule import OUT, A, B, plan
 from tests.runtime.llvm.frontends import (
     Convolution,
@@ -48,13 +56,19 @@ def test_batch_moves_both_operands():
     assert [loop.size for loop in grouped.batch] == [4]
 
 
-def test_b_is_packed_where_its_lanes_are_apart_or_it_is_used_much():
+def test_b_is_packed_where_its_lanes_are_apart_or_it_is_used_much_and_crowds_the_cache():
     assert not scheduled(matmul(64, 64, 64)).pack
-    assert scheduled(matmul(512, 512, 512)).pack
+    assert not scheduled(matmul(512, 512, 512)).pack
+    assert not scheduled(matmul(1000, 1000, 1000)).pack
+    assert scheduled(matmul(1024, 1024, 1024)).pack  # its rows begin at one place of a page each
+    assert not scheduled(matmul(8, 1024, 1024)).pack
+    assert scheduled(matmul(1000, 1000, 2300)).pack  # too long
+    assert scheduled(matmul(500, 1000, 1000), Vectors(64, 32, l2=1 << 19)).pack
     assert scheduled(matmul(512, 512, 512, transpose_y=True)).transposed
     assert scheduled(matmul(32, 32, 32, dtype=FLOAT16)).pack
     assert not scheduled(matmul(32, 32, 32, dtype=BFLOAT16)).pack
-    assert scheduled(matmul(named("m"), 512, 512)).adaptive
+    assert scheduled(matmul(named("m"), 1024, 600)).adaptive
+    assert not scheduled(matmul(named("m"), 1000, 600)).pack
 
 
 def test_a_is_copied_only_where_its_steps_fall_in_one_cache_set():
