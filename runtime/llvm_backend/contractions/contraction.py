@@ -82,6 +82,9 @@ class Expression:
         return self.steps[-1].dtype if self.steps else given
 
 
+AS_IT_IS = Expression()  # the value that is given
+
+
 @dataclass(frozen=True, slots=True)
 class Contract:
     """A contraction: see the module's equation.
@@ -99,7 +102,7 @@ class Contract:
     out: Access
     combine: Combine = "multiply_add"
     prologue: tuple[Expression, ...] = ()
-    epilogue: Expression = Expression()
+    epilogue: Expression = AS_IT_IS
     also: tuple[tuple[int, Access], ...] = ()
     within: frozenset[str] = frozenset()
     values: DType | None = None
@@ -125,7 +128,7 @@ class Contract:
 
     def input_expression(self, index: int) -> Expression:
         """The prologue of one input."""
-        return self.prologue[index] if self.prologue else Expression()
+        return self.prologue[index] if self.prologue else AS_IT_IS
 
     @property
     def accesses(self) -> tuple[Access, ...]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from graphc.types import DType
-from runtime.llvm_backend.contractions.contraction import Access, Contract, Expression, Step
+from runtime.llvm_backend.contractions.contraction import AS_IT_IS, Access, Contract, Expression, Step
 from runtime.llvm_backend.contractions.registers import VectorUnit
 from runtime.llvm_backend.contractions.schedule import A, B, Loop, Schedule
 from runtime.llvm_backend.ir.lanes import scalar_type
@@ -89,12 +89,12 @@ class Frame:
     def expression(self, operand: int) -> Expression:
         """The prologue of A or B; nothing where packing has applied it."""
         done = self.schedule.copy if operand == A else self.schedule.pack
-        return Expression() if done else self.prologue(operand)
+        return AS_IT_IS if done else self.prologue(operand)
 
     def prologue(self, operand: int) -> Expression:
         """The prologue of A or B."""
         if operand == B and len(self.contract.ins) == 1:
-            return Expression()
+            return AS_IT_IS
         return self.contract.input_expression(self.schedule.inputs[operand])
 
     def reads(self, operand: int) -> tuple[int, ...]:

@@ -7,27 +7,25 @@ loaded and stored as float32, and the registers are the same. Everything else is
 
 from __future__ import annotations
 
-from graphc.types import BFLOAT16, BOOL, FLOAT16, FLOAT32, FLOAT64, DType
+from graphc.types import BFLOAT16, BOOL, DTYPES, FLOAT16, FLOAT32, FLOAT64, DType
 from runtime.llvm_backend.ir.text import Emitter
 from runtime.llvm_backend.ir.vecmath.lanes import Lanes
 
-_FLOATS = {"float16": "float", "bfloat16": "float", "float32": "float", "float64": "double"}
 _PAGE = 4096
 _HALVES = (FLOAT16, BFLOAT16)
+_FLOATS = {"float16": "float", "bfloat16": "float", "float32": "float", "float64": "double"}
+_IN_REGISTERS = {d.name: f"i{8 * d.itemsize}" for d in DTYPES} | _FLOATS | {"bool": "i1"}
+_IN_MEMORY = _IN_REGISTERS | {"float16": "i16", "bfloat16": "i16", "bool": "i8"}
 
 
 def register_scalar(dtype: DType) -> str:
     """The LLVM type of one lane in registers."""
-    if dtype is BOOL:
-        return "i1"
-    return _FLOATS[dtype.name] if dtype.is_floating else f"i{8 * dtype.itemsize}"
+    return _IN_REGISTERS[dtype.name]
 
 
 def memory_scalar(dtype: DType) -> str:
     """The LLVM type of one element in memory."""
-    if dtype in _HALVES:
-        return "i16"
-    return "i8" if dtype is BOOL else register_scalar(dtype)
+    return _IN_MEMORY[dtype.name]
 
 
 def memory_dtype(dtype: DType) -> DType:

@@ -66,6 +66,9 @@ class _Lowering:
         self.fed: list[tuple[int, Size]] = []  # a word that a feed writes, and the size it must be
         self.equal: list[tuple[Size, Size]] = []
         self.outputs: list[tuple[TensorType, Cell | None, list[int]]] = []
+        self.taken: set[Cell] = set()  # the memory of outputs
+        variables = (buffer for _, buffer, _ in program.variables)
+        self.elsewhere = {*program.inputs, *variables, *program.run_states}  # not in the arena
 
     def lower(self) -> Lowered:
         program, builder, scopes = self.program, self.builder, tuple(self.scope.all())
@@ -130,19 +133,17 @@ class _Lowering:
     def _keep(self, cell: Cell) -> int:
         """Makes `cell` an output of the call; gives its number."""
         root, type = self.cells.root(cell), self.writer.type_of(cell)
-        program = self.program
         number = len(self.outputs) + len(self.late)
         if any(phase_of(size, self.phases) for size in type.sizes):
             self.late.append(number)
             self.given.append(self.writer.place(cell))
             return number
-        given = (*program.inputs, *(b for _, b, _ in program.variables), *program.run_states)
-        taken = any(other == root for _, other, _ in self.outputs)
         placed = any(root in late.homes for late in self.collected.late)  # by the step that makes it
-        if taken or placed or root in self.writer.constants or root[0] in given:
+        if root in self.taken or placed or root in self.writer.constants or root[0] in self.elsewhere:
             self.outputs.append((type, None, [self.writer.copy(cell)]))
         else:
             self.outputs.append((type, root, []))
+            self.taken.add(root)
         return number
 
     def _check_assignment(self, buffer: int) -> None:

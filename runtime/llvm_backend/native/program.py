@@ -36,12 +36,12 @@ def _find_reason(program: Program, looks: bool) -> str:
     reason = find_unknown(program, frozenset((*program_symbols(program), *late)))
     if reason:
         return reason
-    kernels = (node for node in _all_nodes(program) if node.op.name in ("fused", *LOOPS))
     if looks and (reason := find_unchecked(program)):
         return reason
-    may_start_anew = looks or bool(late) or any(map(may_fail, kernels))
-    if may_start_anew and any(node.op.name in _AGAIN for node in _all_nodes(program)):
-        return "a failing run would print or call Python twice"
+    if any(node.op.name in _AGAIN for node in _all_nodes(program)):
+        kernels = (node for node in _all_nodes(program) if node.op.name in ("fused", *LOOPS))
+        if looks or late or any(map(may_fail, kernels)):
+            return "a failing run would print or call Python twice"
     for buffer in program.outputs:
         fetched = program.nodes[buffer].type
         if not isinstance(fetched, TensorType) and fetched != OPERATION:
