@@ -64,8 +64,11 @@ def attributes_key(attrs: Mapping[str, Any]) -> Hashable:
 
 
 def _value_key(value: Any) -> Hashable:
-    if value.__class__ is int or value.__class__ is str:
+    kind = value.__class__
+    if kind is int or kind is str:
         return value  # by far the most frequent
+    if kind is tuple:
+        return tuple([item if item.__class__ is int else _value_key(item) for item in value])
     if isinstance(value, np.ndarray):
         return (value.dtype.str, value.shape, value.tobytes())
     if isinstance(value, Function):

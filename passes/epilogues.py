@@ -136,6 +136,8 @@ class _Epilogues:
                 if self._comes_along(operand, shape):
                     added[operand] = None
                     pending.append(operand)
+                    if len(group) + len(added) > MOST_NODES:
+                        return "size"  # a chain that comes along may be as long as the graph
                 elif self._needs(operand, number):
                     return "order"
                 elif operand.inputs and self._place[operand] > first:

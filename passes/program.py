@@ -216,9 +216,9 @@ def size_guards(function: Function) -> tuple[Check, ...]:
     while pending:
         current = pending.pop()
         nodes = current.nodes()
-        symbolic = {node for node in nodes if _is_symbolic(node)}
+        symbolic = _symbolic(nodes)
         for node in nodes:
-            if node.attrs or not symbolic.isdisjoint(node.inputs):  # else all sizes there are numbers
+            if not symbolic.isdisjoint(node.inputs) or (node.attrs and _says_sizes(node)):
                 for x, y in meetings_of(node):
                     found.setdefault((x, y), Check(x, y, node, current is not function))
             if node.op.has_bodies:
@@ -243,12 +243,37 @@ def _alike(operands: tuple[Tensor, ...]) -> bool:
     return all(i.result.shape == shape or i.result.shape == () for i in operands)
 
 
+def _symbolic(nodes: Sequence[Tensor]) -> set[Tensor]:
+    """Those of `nodes` that have symbolic sizes; each shape is looked at once."""
+    known: dict[Any, bool] = {}
+    found = set()
+    for node in nodes:
+        type = node.type
+        key = type.shape if isinstance(type, TensorType) else type
+        symbolic = known.get(key)
+        if symbolic is None:
+            symbolic = known[key] = _is_symbolic(node)
+        if symbolic:
+            found.add(node)
+    return found
+
+
 def _is_symbolic(node: Tensor) -> bool:
     types = node.type.elements if isinstance(node.type, TupleType) else (node.type,)
     for type in types:
         for size in type.shape or ():
             if size.__class__ is SizeExpr:
                 return True
+    return False
+
+
+def _says_sizes(node: Tensor) -> bool:
+    """Whether an attribute of `node` holds symbolic sizes."""
+    for value in node.attrs.values():
+        if value.__class__ is tuple:
+            for size in value:
+                if size.__class__ is SizeExpr:
+                    return True
     return False
 
 

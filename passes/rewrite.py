@@ -12,7 +12,7 @@ from operator import attrgetter
 from threading import local
 
 from graphc.errors import VerificationError
-from graphc.function import Function, bodies, follow, rebuild, topological, with_inputs
+from graphc.function import Function, bodies, follow, rebuild, with_inputs
 from graphc.graph import graph_frame
 from graphc.location import on_behalf_of
 from graphc.op import Op
@@ -261,12 +261,16 @@ class _Sweep:
 
     def count(self, made: Tensor) -> None:
         """Counts the operands of what a rule made."""
-        new = topological((made,), stop=lambda node: node in self.seen or node in self.done)
-        for node in new:
-            if node not in self.seen and node not in self.done:
-                self.seen.add(node)
-                self.around.uses.update(node.inputs)
+        seen, done, uses = self.seen, self.done, self.around.uses
+        stack = [made]
+        while stack:
+            node = stack.pop()
+            if node not in seen and node not in done:
+                seen.add(node)
+                for operand in node.inputs:
+                    uses[operand] += 1
                 self.tally.nodes_made += 1
+                stack.extend(node.inputs)
 
     def attempt(self, node: Tensor) -> Tensor | None:
         """What the first rule that applies makes of `node`."""

@@ -6,7 +6,7 @@ import pytest
 
 import graphc as gc
 from graphc.op import OPS
-from passes.epilogues import MOST_ARRAYS, MOST_NODES, fuse_epilogues
+from passes.epilogues import MOST_ARRAYS, MOST_NODES, _Epilogues, fuse_epilogues
 from passes.fusion import fuse
 from passes.record import recording
 from passes.target import Target
@@ -89,6 +89,27 @@ def test_what_is_common_to_two_kernels_is_computed_once():
     names, _ = fused([gc.where(mask, x @ x, 0.0), gc.where(mask, x @ y, 1.0)], [x, y])
     assert all("greater" not in each for each in names)
     assert len(names) == 2
+
+
+def test_a_long_chain_is_looked_at_no_further_than_a_kernel_goes(monkeypatch):
+    looked = []
+    original = _Epilogues._comes_along
+    monkeypatch.setattr(
+        _Epilogues, "_comes_along", lambda self, *given: looked.append(1) or original(self, *given)
+    )
+
+    def count(length):
+        looked.clear()
+        x = square()
+        y = x
+        for i in range(length):  # no product takes its sum along: what else is added is too long
+            for _ in range(MOST_NODES + 1):
+                y = gc.tanh(y)
+            y = y + x @ (x * float(i + 2))
+        fuse_epilogues(prepared([y], [x]), ALONE)
+        return len(looked)
+
+    assert count(8) == 2 * count(4) > 0
 
 
 def test_a_cycle_through_another_group_is_seen():
