@@ -64,9 +64,10 @@ def attributes_key(attrs: Mapping[str, Any]) -> Hashable:
 
 
 def _value_key(value: Any) -> Hashable:
+    key: Hashable = value
     kind = value.__class__
     if kind is int or kind is str:
-        return value  # by far the most frequent
+        return key  # by far the most frequent
     if kind is tuple:
         return tuple([item if item.__class__ is int else _value_key(item) for item in value])
     if isinstance(value, np.ndarray):
@@ -79,7 +80,6 @@ def _value_key(value: Any) -> Hashable:
         return (type(value).__name__, value)  # True is not 1
     if isinstance(value, tuple):
         return tuple([_value_key(item) for item in value])
-    key: Hashable = value
     return key
 
 
