@@ -110,14 +110,16 @@ class _Prologues:
         found: dict[Tensor, list[Tensor]] = {}
         for base, uses in wanted.items():
             reason = self._reason(base, uses)
-            for root, _, chain in uses:
-                subject = f"{base.op.name} with {root.op.name}"
-                details = {"nodes": len(chain.nodes)}
-                decision = Decision(
-                    "fuse", subject, not reason, reason or "prologue", root.loc, details, (*chain.nodes, root)
-                )
-                if decide(decision, root) and not reason:
-                    found.setdefault(root, []).extend((*chain.nodes, *chain.views))
+            for root, number, chain in uses:
+                subject, details = f"{base.op.name} with {root.op.name}", {"nodes": len(chain.nodes)}
+                if reason:
+                    operands = root.inputs[number], root
+                    decide(Decision("fuse", subject, False, reason, root.loc, details, operands))
+                    continue
+                members = (*chain.nodes, *chain.views)
+                done = Decision("fuse", subject, True, "prologue", root.loc, details, (*members, root))
+                if decide(done, root):
+                    found.setdefault(root, []).extend(members)
         return {
             root: sorted(dict.fromkeys(members), key=self._place.__getitem__)
             for root, members in found.items()

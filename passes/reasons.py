@@ -22,6 +22,10 @@ REASONS: Mapping[str, Mapping[str, str]] = {
         "registers": "computing it where it is read would take the registers of the sums",
         "result": "what stands between is a result that others need too, so it is made anyway",
     },
+    "fork": {
+        "bytes": "the variable is large enough to fill the threads, and waiting would hold its gradient",
+        "held": "the gradients that wait for the updates that run together would take too much memory",
+    },
     "fold": {
         "splat": "kept symbolic: it says in a few bytes what would be a large array",
         "growth": "the result holds much more than its operands",

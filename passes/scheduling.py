@@ -3,7 +3,8 @@
 For each node the operand that needs more memory to be computed than it leaves behind comes first: on a
 tree that is the order of Sethi and Ullman (1970). On a graph with shared nodes it is a guess, so the
 order is used only where it keeps less alive than the order of definition does, and than the one that
-takes the operand first which can be had first. Linear.
+takes the operand first which can be had first. Small updates of variables come last of all (`updates`).
+Linear.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from graphc.function import Function
 from graphc.graph import has_effects
 from graphc.ops.state import after, pick
 from graphc.tensor import Tensor
+from passes.updates import find_late
 from passes.weight import bytes_of, guess_bytes, parts_of
 
 Order = list[int]  # nodes by their number in the order of definition
@@ -76,6 +78,9 @@ class _Schedule:
                 if held < least:
                     found, least = walk, held
         nodes = self.nodes
+        late = find_late(nodes, self.operands, self.size)
+        if late:
+            found = [*(i for i in found if i not in late), *(i for i in found if i in late)]
         return [nodes[i] for i in found]
 
     def _walked(self, roots: Sequence[int], key: Callable[[int], int]) -> Order | None:

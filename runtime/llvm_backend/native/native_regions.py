@@ -21,6 +21,7 @@ from runtime.llvm_backend.backend import RowKernel
 from runtime.llvm_backend.engine.library import Library
 from runtime.llvm_backend.native.cells import Cells
 from runtime.llvm_backend.native.drafts import Draft
+from runtime.llvm_backend.native.joint_steps import JointSteps
 from runtime.llvm_backend.native.lowered import CONSTANT, NATIVE, VIEW
 from runtime.llvm_backend.native.native_loops import loop_works, write_loop
 from runtime.llvm_backend.native.native_steps import StepWriter
@@ -163,8 +164,12 @@ class RegionWriter:
     def steps(self, scope: Scope, loops: tuple[Turn, ...] = ()) -> None:
         """All steps of `scope`, which is inside `loops`."""
         scope.writer.loops = loops
+        joint = JointSteps(self.builder, scope.writer, scope.cells, self._library)
         for step, bound, draft in zip(scope.program.steps, scope.bound.steps, scope.drafts, strict=True):
             bodies = scope.regions.get(step.output)
+            if self._clocks is None and not loops and bodies is None and joint.takes(step, bound, draft):
+                continue  # clocks time each step by itself
+            joint.write()
             if self._clocks is not None and draft.kind not in (VIEW, CONSTANT):
                 self._clocks.tick(bound)
             if bodies is None:
@@ -173,6 +178,7 @@ class RegionWriter:
                 write_loop(self, scope, step, bodies)
             else:
                 self._branch(scope, step, bodies)
+        joint.write()
 
     def lend(self, scope: Scope, buffer: int, body: Scope, formal: int) -> None:
         """Lets the input `formal` of `body` be what `scope` has in `buffer`."""

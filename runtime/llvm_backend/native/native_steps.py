@@ -102,7 +102,7 @@ class StepWriter:
     def draft(self, step: Step, bound: BoundStep) -> Draft:
         """What runs `step`; steps that are alike share a draft."""
         running = self.runs.setdefault(bound, [])
-        for dtype in self._checked(step):
+        for dtype in self.checked(step):
             text = write_check(dtype, target_of(host()))
             self._module(text, ("kernel",), NativeKernel(f"look at {dtype.name}", text))
             running.append(self.kernels[text])
@@ -127,7 +127,7 @@ class StepWriter:
         look = look_through(unmade)
         return call_key(node), *(look(x) if x in unmade else None for x in node.inputs)
 
-    def _checked(self, step: Step) -> dict[DType, list[int]]:
+    def checked(self, step: Step) -> dict[DType, list[int]]:
         """The parts of the result of `step` that are looked at, by dtype."""
         found: dict[DType, list[int]] = {}
         for part, type in enumerate(parts_of(step.node.type) if step.output in self._checks else ()):
@@ -215,15 +215,11 @@ class StepWriter:
         if draft.kind == NATIVE:
             if step.node.op.name == "embed" and not draft.loops:
                 self.clear((step.output, 0))
-            key = id(draft), bool(self.loops)
-            patterns = self._patterns.get(key)
-            if patterns is None:
-                patterns = self._patterns[key] = self._make_patterns(draft, library)
-            for pattern in patterns:
+            for pattern in self.patterns_of(draft, library):
                 self._stamp(pattern, step)
         elif draft.kind == PYTHON:
             self._in_python(step, bound)
-        for dtype, parts in self._checked(step).items():
+        for dtype, parts in self.checked(step).items():
             name = self.modules[write_check(dtype, target_of(host())), ("kernel",)].name
             for part in parts:
                 self._check((step.output, part), library.address(name))
@@ -273,6 +269,14 @@ class StepWriter:
         self._cells.point(word, cell)
         return Place(word, type.dtype.numpy, type.sizes)
 
+    def patterns_of(self, draft: Draft, library: Library) -> list[Pattern]:
+        """What steps of `draft` have in common, which is made once."""
+        key = id(draft), bool(self.loops)
+        patterns = self._patterns.get(key)
+        if patterns is None:
+            patterns = self._patterns[key] = self._make_patterns(draft, library)
+        return patterns
+
     def _make_patterns(self, draft: Draft, library: Library) -> list[Pattern]:
         """What steps of `draft` have in common."""
         kernel, module = draft.kernel, draft.module
@@ -285,6 +289,15 @@ class StepWriter:
 
     def _stamp(self, pattern: Pattern, step: Step) -> None:
         """Adds `pattern` on the cells of `step`."""
+        block = self.stamped(pattern, step)
+        for function, chunks in pattern.runs:
+            if chunks < 0:
+                self._builder.kernel(function, block)
+            else:
+                self._builder.parallel(function, block, block + chunks)
+
+    def stamped(self, pattern: Pattern, step: Step) -> int:
+        """The block of `pattern` on the cells of `step`."""
         builder, point, output, phase = self._builder, self._cells.point, step.output, self._phase
         block = builder.block(pattern.words)
         for word, number in pattern.operands:
@@ -305,11 +318,7 @@ class StepWriter:
         self.natural.update(dict.fromkeys(pattern.natural))
         if pattern.plan:
             self.plans.append((pattern.plan, block, phase))
-        for function, chunks in pattern.runs:
-            if chunks < 0:
-                builder.kernel(function, block)
-            else:
-                builder.parallel(function, block, block + chunks)
+        return block
 
     @property
     def _phase(self) -> int:

@@ -10,7 +10,7 @@ from passes.fusion import REDUCTIONS
 from runtime.llvm_backend.rows.row_plan import CHEAP, PART, VIEWS, RowPlan
 from runtime.llvm_backend.rows.row_writer import SCRATCH_BYTES
 
-_WORK = 1 << 18  # of a chunk, in sixteenths of what one cheap op costs on a vector: some 15 us
+WORK = 1 << 18  # of a chunk, in sixteenths of what one cheap op costs on a vector: some 15 us
 _MOST_WITH_SCRATCH = 32  # chunks of a kernel that keeps rows, each in memory of its own
 
 
@@ -30,8 +30,8 @@ def cut_rows(plan: RowPlan, kept: int) -> Chunking:
         parts = (plan.inner + (PART - 1)) // PART
         totals = sum(len(phase.reductions) for phase in plan.phases)
         return Chunking(1, PART, parts, parts * totals * 8)
-    work = _work(plan)
-    elements = max(_WORK // work, 64) // 64 * 64
+    work = work_of(plan)
+    elements = max(WORK // work, 64) // 64 * 64
     rows = product(plan.outer)
     if plan.is_flat:
         rows = rows * plan.inner
@@ -44,7 +44,7 @@ def cut_rows(plan: RowPlan, kept: int) -> Chunking:
     return Chunking(rows, per, chunks, chunks * kept * plan.inner * SCRATCH_BYTES)
 
 
-def _work(plan: RowPlan) -> int:
+def work_of(plan: RowPlan) -> int:
     """What an element costs."""
     given = set(plan.body.inputs)
     total = 2 * sum(access.inner for access in (*plan.reads.values(), *plan.writes))

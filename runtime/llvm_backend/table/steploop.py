@@ -28,6 +28,7 @@ DONE, FAILED, PAUSED, PYTHON_STEP, REFUSED = range(5)
 KINDS = (
     *("end", "kernel", "parallel", "python", "jump", "branch", "unless", "until", "repeat", "count", "check"),
     *("at_most", "equal", "move", "add", "sub", "mul", "div", "mod", "maximum", "minimum", "load", "store"),
+    *("joint", "part"),
 )
 STEP = 64  # bytes: kind, function, a, b, c, d, two spare
 
@@ -78,6 +79,13 @@ failed:
 
 kernel:
   call void %f(ptr %a.word)
+  br label %next
+
+joint:
+  %parts = getelementptr i8, ptr %s, i64 {parts}
+  store ptr %parts, ptr %a.word
+  br label %parallel
+part:
   br label %next
 
 parallel:
@@ -264,6 +272,7 @@ def loop_module() -> Module:
         fork=FORK,
         pool=POOL,
         step=STEP,
+        parts=2 * STEP,
         cases="\n".join(f"    i64 {i}, label %{kind}" for i, kind in enumerate(KINDS)),
         arithmetic="".join(_OPERATION.format(name=name, lines=lines) for name, lines in _LINES.items()),
         DONE=DONE,

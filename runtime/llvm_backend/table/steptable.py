@@ -18,6 +18,8 @@ offsets from the first word, and where d is a step it is the byte offset of that
 
     kernel     void f(ptr a): a block of words is all that a kernel is given
     parallel   void f(ptr a, i64 chunk) for each chunk below b, on the threads of the pool
+    joint      parallel, for what is told of the parts behind the next step, a jump over them: see `blocks`
+    part       of a joint step: void f(ptr a, i64 chunk) for each chunk from b to below c; nothing by itself
     python     returns to Python, which runs step number c and comes back
     jump d; branch d where the byte that a points to is 0; unless: d where a is 0; until: d where a >= b
     repeat     a back edge to d; count: a += 1 and then a back edge to d while a < b
@@ -35,7 +37,7 @@ Control flow is jumps in one flat table, so a run can be left and entered anywhe
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -232,6 +234,20 @@ class TableBuilder:
     def parallel(self, function: int, block: int, chunks: int) -> None:
         """``void f(ptr block, i64 chunk)`` for each chunk below what the word `chunks` says."""
         self._add("parallel", function, a=8 * block, b=8 * chunks)
+
+    def joint(self, function: int, parts: Iterable[tuple[int, int, int, int]], starts: Sequence[int]) -> None:
+        """``function`` for as many chunks as `starts` has, less one, on `parts`: `blocks.together`.
+
+        A part is a function, its block, its first chunk and one past its last. Chunk i has the parts from
+        ``starts[i]`` to below ``starts[i + 1]``.
+        """
+        block = self.block((0, 0, *starts))
+        self.preset(block + 1, 8 * block)
+        self._add("joint", function, a=8 * block, b=8 * self.constant(len(starts) - 1))
+        over = self.jump()
+        for kernel, words, first, last in parts:
+            self._add("part", kernel, a=8 * words, b=first, c=last)
+        self.land(over)
 
     def python(self, number: int) -> None:
         """A step in Python."""

@@ -1,0 +1,115 @@
+"""Joint steps: kernels of rows that need nothing of each other, as one step of the table.
+
+The updates of small variables are such: `passes.updates` has them stand next to each other. Each kernel stays
+what it is, and equal ones are the same code; together they are cut in chunks of about equal work, and run in
+one call where that is less than it takes to wake a thread.
+
+A part writes nothing to the arena: no value takes the place of one that another part still reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
+
+from passes.memory import Cell
+from passes.program import Step
+from passes.record import Decision, decide
+from passes.weight import parts_of
+from runtime.execution import BoundStep
+from runtime.llvm_backend.backend import RowKernel
+from runtime.llvm_backend.engine.library import Library
+from runtime.llvm_backend.native.cells import Cells
+from runtime.llvm_backend.native.drafts import Draft
+from runtime.llvm_backend.native.lowered import CONSTANT, VIEW
+from runtime.llvm_backend.native.native_steps import StepWriter
+from runtime.llvm_backend.native.patterns import Pattern
+from runtime.llvm_backend.rows.row_steps import WORK, work_of
+from runtime.llvm_backend.table.blocks import block_function
+from runtime.llvm_backend.table.steptable import TableBuilder
+
+MOST_CHUNKS = 4  # of a kernel that goes with others: more of them fill the threads by themselves
+CHUNK = 16 * WORK  # of several: some 100 us, measured, several times what a thread that sleeps takes to come
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A step that may go with others: what it reads and writes, its chunks, and what one of them costs."""
+
+    step: Step
+    bound: BoundStep
+    draft: Draft
+    pattern: Pattern
+    read: Set[Cell]
+    written: Set[Cell]
+    chunks: int
+    work: int
+
+
+class JointSteps:
+    """Steps that wait to be written together; what stands between them does not run at all."""
+
+    def __init__(self, builder: TableBuilder, writer: StepWriter, cells: Cells, library: Library) -> None:
+        self._builder, self._writer, self._cells, self._library = builder, writer, cells, library
+        self._waiting: list[Part] = []
+
+    def takes(self, step: Step, bound: BoundStep, draft: Draft) -> bool:
+        """Whether `step` waits, or does not run; else those that wait are to be written first."""
+        if self._writer.checked(step):
+            return False
+        if draft.kind in (VIEW, CONSTANT):
+            return True
+        part = self._part(step, bound, draft)
+        if part is None:
+            return False
+        touched = part.read | part.written
+        if not all(other.written.isdisjoint(touched) for other in self._waiting):
+            self.write()
+        self._waiting.append(part)
+        return True
+
+    def write(self) -> None:
+        """Writes those that wait, and forgets them."""
+        waiting, self._waiting = self._waiting, []
+        if len(waiting) > 1:
+            nodes = tuple(part.step.node for part in waiting)
+            last, details = nodes[-1], {"parts": len(nodes)}
+            if decide(Decision("fork", last.op.name, True, "together", last.loc, details, nodes), last):
+                self._write(waiting)
+                return
+        for part in waiting:
+            self._writer.write(part.step, part.bound, part.draft, self._library)
+
+    def _part(self, step: Step, bound: BoundStep, draft: Draft) -> Part | None:
+        """`step` as a part: its sizes are known, it keeps nothing in scratch, its chunks are all it runs."""
+        kernel = draft.kernel
+        if not isinstance(kernel, RowKernel):
+            return None
+        written = frozenset(
+            self._cells.root((step.output, part)) for part in range(len(parts_of(step.node.type)))
+        )
+        if any(cell in self._cells.plan.slot_of or cell in self._cells.homes for cell in written):
+            return None
+        (pattern,) = self._writer.patterns_of(draft, self._library)
+        if len(pattern.runs) != 1 or pattern.sizes or pattern.scratch or not kernel.plan.inner:
+            return None
+        rows, inner, chunks = (pattern.words[i] for i in (0, 2, pattern.runs[0][1]))
+        if not 0 < chunks <= MOST_CHUNKS:
+            return None
+        elements = rows if kernel.plan.is_flat else rows * inner
+        read = frozenset(self._cells.root((buffer, 0)) for buffer in step.inputs)
+        work = elements * work_of(kernel.plan) // chunks
+        return Part(step, bound, draft, pattern, read, written, chunks, work)
+
+    def _write(self, parts: Sequence[Part]) -> None:
+        entries: list[tuple[int, int, int, int]] = []
+        starts, held = [0], 0
+        for part in parts:
+            block = self._writer.stamped(part.pattern, part.step)
+            for chunk in range(part.chunks):
+                if held and held + part.work > CHUNK:
+                    starts.append(len(entries))
+                    held = 0
+                held += part.work
+                entries.append((part.pattern.runs[0][0], block, chunk, chunk + 1))
+        self._builder.joint(block_function("together"), entries, [*starts, len(entries)])

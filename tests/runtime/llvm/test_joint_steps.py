@@ -1,0 +1,142 @@
+"""Joint steps: small updates as one step of the table, with the bits that they have one by one."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import graphc as gc
+from passes.record import recording
+from runtime.llvm_backend.native import joint_steps
+from runtime.llvm_backend.table.steploop import KINDS
+from runtime.recognition import forget
+
+JOINT, PART = KINDS.index("joint"), KINDS.index("part")
+SHAPES = ((4, 3), (3, 17), (17, 33), (33, 2))
+
+
+def model(optimizer, dtype="float32"):
+    x = gc.placeholder(dtype, (5, 4), name="x")
+    h, random = x, np.random.default_rng(0)
+    for i, shape in enumerate(SHAPES):
+        w = gc.Variable(random.normal(size=shape).astype(dtype), name=f"w{i}")
+        b = gc.Variable(np.zeros(shape[1], dtype), name=f"b{i}")
+        h = gc.tanh(h @ w + b)
+    loss = gc.sum(gc.square(h))
+    return x, loss, optimizer.minimize(loss)
+
+
+def trained(make, threads=1, steps=4, dtype="float32", **options):
+    """The variables after some steps, and how many joint steps and parts the table has."""
+    forget()
+    with gc.Graph(seed=0).as_default() as graph:
+        x, loss, step = model(make(), dtype)
+        feed = {x: np.linspace(-1, 1, 20).reshape(5, 4).astype(dtype)}
+        with gc.Session(graph=graph, backend="llvm", threads=threads, **options) as session:
+            session.run(gc.global_variables_initializer())
+            for _ in range(steps):
+                session.run([loss, step], feed)
+            kinds = session.compile([loss, step], [x]).native.lowered.table.steps[:, 0].tolist()
+            return session.run(list(graph.variables)), kinds.count(JOINT), kinds.count(PART)
+
+
+@pytest.fixture
+def no_cache(monkeypatch):
+    monkeypatch.setenv("GRAPHC_CACHE", "")
+
+
+MAKERS = {
+    "adam": lambda: gc.train.Adam(0.01),
+    "adamw": lambda: gc.train.AdamW(0.01),
+    "momentum": lambda: gc.train.Momentum(0.01, nesterov=True),
+    "rmsprop": lambda: gc.train.RMSProp(0.01, momentum=0.5, centered=True),
+    "adadelta": lambda: gc.train.Adadelta(),
+}
+
+
+@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize("chunk", [1, joint_steps.CHUNK])
+def test_the_bits_are_those_of_single_steps(no_cache, monkeypatch, name, chunk):
+    with monkeypatch.context() as patch:
+        patch.setattr(joint_steps, "MOST_CHUNKS", 0)
+        expected, joint, _ = trained(MAKERS[name])
+        assert joint == 0
+    monkeypatch.setattr(joint_steps, "CHUNK", chunk)
+    for threads in (1, 2, 4):
+        found, joint, parts = trained(MAKERS[name], threads)
+        assert joint == 1
+        assert parts >= 4
+        for a, b in zip(expected, found, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_both_backends_agree(no_cache):
+    found, _, _ = trained(MAKERS["adam"], dtype="float64")
+    with gc.Graph(seed=0).as_default() as graph:
+        x, loss, step = model(MAKERS["adam"](), "float64")
+        with gc.Session(graph=graph, backend="numpy") as session:
+            session.run(gc.global_variables_initializer())
+            for _ in range(4):
+                session.run([loss, step], {x: np.linspace(-1, 1, 20).reshape(5, 4)})
+            expected = session.run(list(graph.variables))
+    for a, b in zip(expected, found, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
+
+
+def test_it_is_decided_in_the_record(no_cache):
+    forget()
+    with gc.Graph().as_default():
+        x, loss, step = model(gc.train.Adam())
+        with recording() as log, gc.Session(backend="llvm", threads=1) as session:
+            session.compile([loss, step], [x])
+    (decision,) = [d for d in log.decisions if d.kind == "fork"]
+    assert decision.accepted
+    assert decision.reason == "together"
+    assert decision.details["parts"] == len(decision.nodes) == 8
+
+
+def test_numbers_are_looked_at_and_nothing_is_committed(no_cache):
+    forget()
+    with gc.Graph().as_default() as graph:
+        rate = gc.placeholder("float32", (), name="rate")
+        x, _, step = model(gc.train.Momentum(rate))
+        with gc.Session(graph=graph, backend="llvm", check_numerics=True) as session:
+            session.run(gc.global_variables_initializer())
+            session.run(step, {x: np.ones((5, 4)), rate: 0.01})
+            before = session.run(list(graph.variables))
+            with pytest.raises(gc.NumericsError):
+                session.run(step, {x: np.ones((5, 4)), rate: 3e38})
+            for a, b in zip(before, session.run(list(graph.variables)), strict=True):
+                np.testing.assert_array_equal(a, b)
+
+
+def test_a_profile_times_each_update(no_cache):
+    forget()
+    with gc.Graph().as_default():
+        x, loss, step = model(gc.train.Adam(0.01))
+        with gc.Session(backend="llvm", threads=1) as session:
+            session.run(gc.global_variables_initializer())
+            table = session.profile([loss, step], {x: np.ones((5, 4))}, runs=2)
+    assert str(table).count("optimizer.minimize") >= 2 * len(SHAPES)
+
+
+def test_steps_of_other_processes_are_joint_too(tmp_path):
+    """What is left on the disk names functions, those of parts among them."""
+    program = (
+        "import numpy as np, graphc as gc\n"
+        "from tests.runtime.llvm.test_joint_steps import MAKERS, trained\n"
+        "found = trained(MAKERS['adam'])\n"
+        "print(sum(float(np.abs(x).sum()) for x in found[0]), *found[1:])\n"
+    )
+    environment = {**os.environ, "GRAPHC_CACHE": str(tmp_path)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    told = [
+        subprocess.run(
+            [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+        ).stdout
+        for _ in range(2)
+    ]
+    assert told[0] == told[1]
+    assert told[0].split()[1] == "1"
