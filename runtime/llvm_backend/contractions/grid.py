@@ -18,7 +18,8 @@ from runtime.llvm_backend.ir.writer import Value, Writer
 _MOST_CHUNKS = 64
 _GRAIN, _LIGHT_GRAIN = 1 << 20, 1 << 16  # steps that are worth a chunk of their own
 _FEW_ROWS = 8  # below, a step waits for memory
-_ROWS_PER_PACK = 96  # rows that should share the packing of a panel
+_ROWS_PER_PACK = 1024  # rows that should share the packing of a panel,
+_FEWEST_PER_PACK, _ENOUGH = 96, 16  # or fewer, where there would not be so many chunks
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,9 @@ def lay_out(w: Writer, frame: Frame) -> Grid:
     others = w.max(1, w.mul(batch, cuts))
     most_parts = w.max(1, levels[level])
     if schedule.pack:
-        most_parts = w.max(1, w.min(most_parts, w.div(w.word(rows), _ROWS_PER_PACK)))
+        few_panels = w.ceil_div(_ENOUGH, w.mul(others, w.max(1, panels)))
+        most = w.min(w.div(w.word(rows), _FEWEST_PER_PACK), few_panels)
+        most_parts = w.max(1, w.min(most_parts, w.max(w.div(w.word(rows), _ROWS_PER_PACK), most)))
     if schedule.copy:
         parts = w.min(most_parts, w.ceil_div(wanted, others))
         groups = w.min(w.max(1, panels), w.ceil_div(wanted, w.mul(others, parts)))
