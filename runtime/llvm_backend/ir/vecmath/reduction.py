@@ -121,7 +121,7 @@ def _merge_large(v: Lanes, x: str, large: str, near: Turned) -> Turned:
 
 
 def _lanewise(module: Module, width: int, double: bool) -> str:
-    """The helper that turns the lanes of a mask, one at a time."""
+    """The helper that turns the lanes of a mask, one at a time, in memory: it is short, and seldom called."""
     module.declare("@vecmath.two_over_pi", _table())
     module.define("@vecmath.turn", lambda: _large(module))
     em = Emitter(module, width)
@@ -132,54 +132,56 @@ def _lanewise(module: Module, width: int, double: bool) -> str:
         f"define internal {result} @vecmath.turn.{em.suffix(v.scalar)}"
         f"({real} %x, {mask} %large, {real} %angle, {real} %low, {whole} %quadrant) noinline cold nounwind {{"
     )
-    values = [("%angle", real, v.scalar), ("%low", real, v.scalar), ("%quadrant", whole, v.whole)]
-    for lane in range(width):
-        values = _turn_lane(em, v, lane, values)
+    names = {"x": real, "angle": real, "low": real, "quadrant": whole}
+    for name, of in names.items():
+        em.do(f"%{name}s = alloca {of}")
+        em.do(f"store {of} %{name}, ptr %{name}s")
+    bits = "%large" if width == 1 else em.let(f"bitcast {mask} %large to i{width}")
+    bits = em.let(f"zext i{width} {bits} to i64")
+    em.do("br label %lane")
+    em.begin("lane")
+    em.do("%lane.number = phi i64 [0, %entry], [%lane.after, %next]")
+    chosen = em.let(f"trunc i64 {em.let(f'lshr i64 {bits}, %lane.number')} to i1")
+    em.do(f"br i1 {chosen}, label %turn, label %next")
+    em.begin("turn")
+    _turn_one(Lanes(Emitter(module, 1, prefix="lane."), double), em)
+    em.do("br label %next")
+    em.begin("next")
+    em.do("%lane.after = add i64 %lane.number, 1")
+    more = em.let(f"icmp ult i64 %lane.after, {width}")
+    em.do(f"br i1 {more}, label %lane, label %done")
+    em.begin("done")
     total = "poison"
-    for i, (value, of, _) in enumerate(values):
-        total = em.let(f"insertvalue {result} {total}, {of} {value}, {i}")
+    for place, (name, of) in enumerate(list(names.items())[1:]):
+        value = em.let(f"load {of}, ptr %{name}s")
+        total = em.let(f"insertvalue {result} {total}, {of} {value}, {place}")
     em.do(f"ret {result} {total}")
     return "\n".join([head, "entry:", *em.lines, "}"])
 
 
-def _turn_lane(
-    em: Emitter, v: Lanes, lane: int, values: list[tuple[str, str, str]]
-) -> list[tuple[str, str, str]]:
-    """`values` with those of one lane replaced, where it is large."""
-    one = Lanes(Emitter(em.module, 1, prefix=f"lane{lane}."), v.double)
-    text = one.emitter
-    vector, mask = em.type(v.scalar), em.type("i1")
-    large, x = "%large", "%x"
-    if em.width > 1:
-        large = text.let(f"extractelement {mask} %large, i64 {lane}")
-        x = text.let(f"extractelement {vector} %x, i64 {lane}")
-    before, turn, after = (f"{word}{lane}" for word in ("before", "turn", "after"))
-    text.do(f"br label %{before}")
-    text.begin(before)
-    text.do(f"br i1 {large}, label %{turn}, label %{after}")
-    text.begin(turn)
+def _turn_one(v: Lanes, em: Emitter) -> None:
+    """Turns the lane of this number in memory, in the lines of `em`."""
+    one = v.emitter
+    one.lines = em.lines
+
+    def place(name: str, scalar: str) -> str:
+        return one.let(f"getelementptr {scalar}, ptr %{name}s, i64 %lane.number")
+
+    x = one.let(f"load {v.scalar}, ptr {place('x', v.scalar)}")
     parts = "{ double, double, i64 }"
-    far = text.let(f"call {parts} @vecmath.turn(double {one.widen(x)})")
-    angle, low, quadrant = (text.let(f"extractvalue {parts} {far}, {i}") for i in range(3))
+    far = one.let(f"call {parts} @vecmath.turn(double {v.widen(x)})")
+    angle, low, quadrant = (one.let(f"extractvalue {parts} {far}, {i}") for i in range(3))
     if not v.double:
         long = angle
-        angle = one.narrow(long)
-        low = one.narrow(one.widened().subtract(long, one.widen(angle)))
-        quadrant = text.let(f"trunc i64 {quadrant} to i32")
-    found = [angle, low, quadrant]
-    if em.width > 1:
-        found = [
-            text.let(f"insertelement {of} {value}, {scalar} {new}, i64 {lane}")
-            for (value, of, scalar), new in zip(values, found, strict=True)
-        ]
-    text.do(f"br label %{after}")
-    text.begin(after)
-    merged = [
-        (text.let(f"phi {of} [{value}, %{before}], [{new}, %{turn}]"), of, scalar)
-        for (value, of, scalar), new in zip(values, found, strict=True)
-    ]
-    em.lines += text.lines
-    return merged
+        angle = v.narrow(long)
+        low = v.narrow(v.widened().subtract(long, v.widen(angle)))
+        quadrant = one.let(f"trunc i64 {quadrant} to i32")
+    for name, scalar, value in (
+        ("angle", v.scalar, angle),
+        ("low", v.scalar, low),
+        ("quadrant", v.whole, quadrant),
+    ):
+        one.do(f"store {scalar} {value}, ptr {place(name, scalar)}")
 
 
 def _table() -> str:
