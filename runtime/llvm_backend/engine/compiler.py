@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import itertools
 import os
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
+from heapq import heappop, heappush
 
 from graphc.errors import VerificationError
 from passes.stages import stage
@@ -24,7 +25,8 @@ from runtime.llvm_backend.engine.machine import host, open_target_machine
 
 lock = threading.RLock()  # of the thread that is in LLVM beside the workers
 _books = threading.Lock()  # of the two that follow
-_queue: deque[Job] = deque()
+_queue: list[tuple[int, int, Job]] = []  # a heap, the longest text first: so threads end together
+_serial = itertools.count()
 _working: set[_Worker] = set()
 _workers: list[_Worker] = []
 
@@ -65,7 +67,8 @@ def begin(
     """
     jobs = [Job(name, text, after) for name, text in texts]
     with _books:
-        _queue.extend(jobs)
+        for job in jobs:
+            heappush(_queue, (-len(job.text), next(_serial), job))
         wanted = min(_count_cores() - 1, len(_queue))
         starting = [] if alone and len(jobs) == 1 else _idle_workers(wanted - len(_working))
     for worker in starting:
@@ -82,7 +85,7 @@ def finish(jobs: Sequence[Job]) -> list[bytes]:
         for job in jobs:
             while not job.done.is_set():
                 with _books:
-                    next_one = _queue.popleft() if _queue else None
+                    next_one = heappop(_queue)[2] if _queue else None
                 if next_one is None:
                     job.done.wait()
                 elif llvm.calls() is None:
@@ -130,7 +133,7 @@ class _Worker:
                 if not _queue:
                     _working.discard(self)
                     return
-                job = _queue.popleft()
+                job = heappop(_queue)[2]
             with self.gate:
                 image = _compile_past_lock(self.machine, job.text)
             job.settle(image)

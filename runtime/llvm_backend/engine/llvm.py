@@ -17,11 +17,9 @@ from importlib.util import find_spec
 from threading import RLock
 from typing import Any
 
-OPTIONS = {
-    "opt": 3,
-    "reloc": "pic",
-    "codemodel": "small",
-}  # code that can be loaded anywhere, see `open_machine`
+# Position-independent code in the small model: other relocations to imported data end the process. Texts are
+# written as they are to run, so level 1 makes of them what level 3 makes, in another order, and sooner.
+OPTIONS = {"opt": 1, "reloc": "pic", "codemodel": "small"}
 _KNOWN = ("0.50",)  # versions of llvmlite whose functions are known to be as below
 _P, _S, _I = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int
 _TEXT = ctypes.POINTER(_S)
@@ -111,10 +109,7 @@ def _open_by_llvmlite() -> Any:
 
 
 def open_machine(level: str) -> int:
-    """What makes code for this CPU, or for the `level` of x86-64, with `calls`. It is never given back.
-
-    Position-independent code in the small model: other relocations to imported data end the process.
-    """
+    """What makes code for this CPU, or for the `level` of x86-64, with `calls`. It is never given back."""
     call = calls()
     assert call is not None
     triple = _told(call, "GetDefaultTargetTriple")

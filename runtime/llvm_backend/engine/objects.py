@@ -21,7 +21,7 @@ from runtime.llvm_backend.engine.compiler import Job, begin, finish
 from runtime.llvm_backend.engine.machine import host
 
 ENTRY = "kernel"
-_FORMAT = "graphc object 2"  # raise it where the way from text to object changes
+_FORMAT = "graphc object 3"  # raise it where the way from text to object changes
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from graphc.errors import VerificationError
-from runtime.llvm_backend.engine import cache, library, llvm, objects
+from runtime.llvm_backend.engine import cache, compiler, library, llvm, objects
 from runtime.llvm_backend.engine.library import Module, load
 from runtime.llvm_backend.table.engine import prepare
 
@@ -320,3 +320,11 @@ def test_two_thousand_compilations_stay_small():
         "gc.collect(); print((size() - before) >> 20)"
     )
     assert int(run_python(code, GRAPHC_CACHE="")) <= 40
+
+
+def test_the_longest_text_is_compiled_first(monkeypatch):
+    monkeypatch.setattr(compiler, "_count_cores", lambda: 1)  # so that nobody begins before all are told
+    ended = []
+    texts = [(str(n), adding(70_000).text + "; more\n" * n) for n in (3, 1, 9, 5)]
+    compiler.finish(compiler.begin(texts, lambda job: ended.append(job.name)))
+    assert ended == ["9", "5", "3", "1"]
