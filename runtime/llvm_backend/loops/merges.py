@@ -17,6 +17,8 @@ def merge_runs(w: LoopWriter, records: Records) -> str:
     """The name of a function that merges two runs.
 
     void merge(ptr x, i64 nx, ptr y, i64 ny, ptr to, i64 plane)
+
+    A vector waits for the one before. So the result is cut in two halves, which do not wait for each other.
     """
     name = f"@merge.{records.name}"
     signature = f"void {name}(ptr %x, i64 %nx, ptr %y, i64 %ny, ptr %to, i64 %plane)"
@@ -25,11 +27,42 @@ def merge_runs(w: LoopWriter, records: Records) -> str:
 
 
 def _merge(w: LoopWriter, records: Records) -> str:
-    width = records.width
+    width, bytes = records.width, records.bytes
     total = w.add("%nx", "%ny")
+    half = w.mul(w.div(total, 2 * width), width)
+    split = split_runs(w, records)
+    i = w.value(f"call i64 {split}(ptr %x, i64 %nx, ptr %y, i64 %ny, i64 {half}, i64 %plane)")
+    j = w.sub(half, i)
+    x, y, to = (
+        w.address(run, w.mul(index, bytes), "i8") for run, index in (("%x", i), ("%y", j), ("%to", half))
+    )
+    lower = _Merging(w, records, "%x", i, "%y", j, "%to")
+    upper = _Merging(w, records, x, w.sub("%nx", i), y, w.sub("%ny", j), to)
 
-    def head(run: str, count: str, at: Value) -> Vector:
+    def both(at: Value, state: list[str]) -> list[str]:
+        middle = len(state) // 2
+        return [*lower.step(at, state[:middle]), *upper.step(at, state[middle:])]
+
+    types = upper.types
+    state = w.loop(
+        half, both, list(zip(types * 2, [*lower.begin(), *upper.begin()], strict=True)), step=width
+    )
+    upper.finish(state[len(types) :], half, w.sub(total, half))
+    return "void"
+
+
+class _Merging:
+    """Merges two runs; a state is what stays in registers, and where both runs go on."""
+
+    def __init__(
+        self, w: LoopWriter, records: Records, x: str, nx: Value, y: str, ny: Value, to: str
+    ) -> None:
+        self.w, self.records, self.x, self.nx, self.y, self.ny, self.to = w, records, x, nx, y, ny, to
+        self.types = [*map(records.vector, records.types), "i64", "i64"]
+
+    def _head(self, run: str, count: Value, at: Value) -> Vector:
         """Of what is left of a run; what comes behind all others where that is nothing."""
+        w, records = self.w, self.records
         some = w.compare("slt", at, count)
         found = records.load_one(w, run, "%plane", w.select(some, at, 0))
         return tuple(
@@ -37,48 +70,54 @@ def _merge(w: LoopWriter, records: Records) -> str:
             for type, x, highest in zip(records.types, found, records.highest, strict=True)
         )
 
-    def take(x_at: Value, y_at: Value) -> tuple[Vector, Value, Value]:
+    def _take(self, x_at: Value, y_at: Value) -> tuple[Vector, Value, Value]:
         """The next vector, and where the runs go on."""
-        from_y = records.below(w, head("%y", "%ny", y_at), head("%x", "%nx", x_at))
-        run = w.value(f"select i1 {from_y}, ptr %y, ptr %x")
-        at, count = w.select(from_y, y_at, x_at), w.select(from_y, "%ny", "%nx")
+        w, records = self.w, self.records
+        from_y = records.below(w, self._head(self.y, self.ny, y_at), self._head(self.x, self.nx, x_at))
+        run = w.value(f"select i1 {from_y}, ptr {self.y}, ptr {self.x}")
+        at, count = w.select(from_y, y_at, x_at), w.select(from_y, self.ny, self.nx)
         left = w.sub(count, at)
         some = w.compare("sge", left, 1)
         found = records.load_some(w, run, "%plane", w.select(some, at, 0), left)
-        step = w.value(f"select i1 {from_y}, i64 {width}, i64 0")
-        return found, w.add(x_at, w.sub(width, step)), w.add(y_at, step)
+        step = w.value(f"select i1 {from_y}, i64 {records.width}, i64 0")
+        return found, w.add(x_at, w.sub(records.width, step)), w.add(y_at, step)
 
-    def merge(kept: Vector, x_at: Value, y_at: Value) -> tuple[Vector, Vector, Value, Value]:
-        found, x_at, y_at = take(x_at, y_at)
-        turned = records.permute(w, found, lambda i: width - 1 - i)
-        low, high = records.exchange(w, kept, turned)
-        distance = width // 2
+    def _merged(self, state: list[str]) -> tuple[Vector, list[str]]:
+        w, records = self.w, self.records
+        *kept, x_at, y_at = state
+        found, x_after, y_after = self._take(x_at, y_at)
+        turned = records.permute(w, found, lambda i: records.width - 1 - i)
+        low, high = records.exchange(w, tuple(kept), turned)
+        distance = records.width // 2
         while distance:
             low, high = (records.clean_lanes(w, z, distance) for z in (low, high))
             distance //= 2
-        return low, high, x_at, y_at
+        return low, [*high, str(x_after), str(y_after)]
 
-    def round(to: Value, state: list[str]) -> list[str]:
-        *kept, x_at, y_at = state
-        low, high, x_after, y_after = merge(tuple(kept), x_at, y_at)
-        records.store(w, low, "%to", "%plane", to)
-        return [*high, str(x_after), str(y_after)]
+    def begin(self) -> list[str]:
+        """The first vector is in registers."""
+        found, x_at, y_at = self._take(0, 0)
+        return [*found, str(x_at), str(y_at)]
 
-    first, x_at, y_at = take(0, 0)
-    carried = [
-        *((records.vector(type), x) for type, x in zip(records.types, first, strict=True)),
-        ("i64", str(x_at)), ("i64", str(y_at)),
-    ]  # fmt: skip
-    rest = w.rem(total, width)
-    whole = w.sub(total, rest)
-    *kept, x_end, y_end = w.loop(whole, round, carried, step=width)
+    def step(self, at: Value, state: list[str]) -> list[str]:
+        """A vector more is stored."""
+        low, after = self._merged(state)
+        self.records.store(self.w, low, self.to, "%plane", at)
+        return after
 
-    def finish() -> None:
-        low, _, _, _ = merge(tuple(kept), x_end, y_end)
-        records.store_some(w, low, "%to", "%plane", whole, rest)
+    def finish(self, state: list[str], start: Value, total: Value) -> None:
+        """Stores all from `start` to `total`."""
+        w, width = self.w, self.records.width
+        rest = w.rem(total, width)
+        whole = w.sub(total, rest)
+        carried = list(zip(self.types, state, strict=True))
+        last = w.loop(whole, self.step, carried, start=start, step=width)
 
-    w.when(w.compare("ne", rest, 0), finish)
-    return "void"
+        def part() -> None:
+            low, _ = self._merged(last)
+            self.records.store_some(w, low, self.to, "%plane", whole, rest)
+
+        w.when(w.compare("ne", rest, 0), part)
 
 
 def split_runs(w: LoopWriter, records: Records) -> str:

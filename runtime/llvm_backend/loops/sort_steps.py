@@ -114,7 +114,7 @@ class Sorting:
         lines = self._lines(w)
         width = lines.records.width
         blocks = (self.inner + (width - 1)) // width
-        per_block, tall_chunks = limited(self.outer * blocks, _MOST_CHUNKS // 4)
+        per_block, tall_chunks = limited(self.outer * blocks, _MOST_CHUNKS // 2)
         per_line, line_chunks = limited(self.lines, _MOST_CHUNKS)
         long_chunks = self.lines * _PARTS
         if self.inner != 1 and self.tall != 0:
@@ -122,7 +122,7 @@ class Sorting:
 
             def side_by_side() -> list[str]:
                 count, per = w.size("blocks", self.outer * blocks), w.size("blocks.per", per_block)
-                own = self._own_scratch(w, lines, self.tall, _MOST_CHUNKS // 4, width)
+                own = self._own_scratch(w, lines, self.tall, _MOST_CHUNKS // 2, width)
                 w.own(count, per, lambda i: self._side_by_side(w, lines, i, blocks, *own))
                 return []
 
