@@ -139,7 +139,7 @@ def _numpy(threads: int = 1, check_numerics: bool = False) -> Backend:
 
 def _llvm(threads: int = 1, check_numerics: bool = False) -> Backend:
     with stage("import"):
-        from runtime.llvm_backend.backend import LlvmBackend  # llvmlite takes 60 ms to import
+        from runtime.llvm_backend.backend import LlvmBackend  # many modules, of this backend alone
 
     return LlvmBackend(threads, check_numerics)
 

@@ -93,7 +93,7 @@ def _part(report: Report, bar: Bar, row: dict[str, Any]) -> Verdict:
 
 
 def _imports(cold: dict[str, Any]) -> str:
-    """Passes, runtime and LLVM are loaded by the first session; other libraries load theirs when imported."""
+    """What a first session still loads, if that takes time: it should not, see decision 12."""
     seconds = cold["stages"].get("import", [0.0])[0]
     return f"{seconds * 1e3:.0f} ms of it are imports" if seconds > 1e-3 else ""
 

@@ -27,7 +27,7 @@ def _info(given: argparse.Namespace) -> None:
 def information() -> dict[str, str]:
     """What a report of a fault should say of the machine: versions, CPU, vector width, cache folder."""
     from graphc import __version__  # the facade, which loads this room lazily
-    from runtime.llvm_backend.engine.machine import describe_machine  # llvmlite takes 60 ms to import
+    from runtime.llvm_backend.engine.machine import describe_machine  # LLVM takes 20 ms to load
 
     return {
         "graphc": __version__,

@@ -175,6 +175,6 @@ def _version() -> str:
 def _machine(backend: str) -> dict[str, str]:
     if backend != "llvm":
         return {}
-    from runtime.llvm_backend.engine.machine import describe_machine  # llvmlite takes 60 ms to import
+    from runtime.llvm_backend.engine.machine import describe_machine  # LLVM takes 20 ms to load
 
     return describe_machine()

@@ -24,6 +24,7 @@ class Graphc:
 
     def __init__(self, threads: int, backend: str) -> None:
         import graphc
+        import runtime.readiness  # noqa: F401  it comes with graphc, unless a room above was first, as here
 
         self._gc: Any = graphc
         self._threads, self._backend = threads, backend
