@@ -17,7 +17,7 @@ from graphc.graph import graph_frame
 from graphc.location import on_behalf_of
 from graphc.op import Op
 from graphc.tensor import Tensor
-from graphc.types import TupleType
+from graphc.types import TensorType, TupleType
 from passes.match import Match as Match
 from passes.match import Surroundings
 from passes.record import Decision, counters, decide
@@ -33,7 +33,8 @@ class Rule:
 
     `ops` are the ops that its left-hand side can begin with. `equation` is its docstring. Nodes whose
     operands cannot be those of the left-hand side are not given to `apply`: where `of` or `repeated` is
-    said, some operand is of an op in `of`, or (if `repeated`) the same as another.
+    said, some operand is of an op in `of`, or (if `repeated`) the same as another; where `integers` is, the
+    first one is of integers or bools.
     """
 
     name: str
@@ -42,9 +43,12 @@ class Rule:
     apply: Apply
     of: frozenset[Op] = frozenset()
     repeated: bool = False
+    integers: bool = False
 
     def may_hold(self, operands: Sequence[Tensor]) -> bool:
         """Whether a node on `operands` may be its left-hand side."""
+        if self.integers and _are_floats(operands):
+            return False
         if not (self.of or self.repeated):
             return True
         return any(x.op in self.of for x in operands) or (self.repeated and _repeats(operands))
@@ -54,7 +58,14 @@ def _repeats(operands: Sequence[Tensor]) -> bool:
     return len(set(operands)) < len(operands)
 
 
-def rule(*ops: Op, of: Iterable[Op] = (), repeated: bool = False) -> Callable[[Apply], Rule]:
+def _are_floats(operands: Sequence[Tensor]) -> bool:
+    type = operands[0].type
+    return isinstance(type, TensorType) and type.dtype.kind == "f"
+
+
+def rule(
+    *ops: Op, of: Iterable[Op] = (), repeated: bool = False, integers: bool = False
+) -> Callable[[Apply], Rule]:
     """Makes a `Rule` of a function whose docstring is its equation.
 
     Raises: TypeError for a public function that only calls an op: no node would ever match.
@@ -66,7 +77,9 @@ def rule(*ops: Op, of: Iterable[Op] = (), repeated: bool = False) -> Callable[[A
 
     def declare(apply: Apply) -> Rule:
         name = getattr(apply, "__name__", "rule")
-        return Rule(name, (apply.__doc__ or "").strip().splitlines()[0], ops, apply, under, repeated)
+        return Rule(
+            name, (apply.__doc__ or "").strip().splitlines()[0], ops, apply, under, repeated, integers
+        )
 
     return declare
 
@@ -77,9 +90,12 @@ class Index:
     def __init__(self, rules: Iterable[Rule]) -> None:
         self._by_op: dict[Op, list[Rule]] = {}
         self._known: dict[Hashable, tuple[Rule, ...]] = {}
+        self._of_integers: set[Op] = set()
         for each in rules:
             for op in each.ops:
                 self._by_op.setdefault(op, []).append(each)
+            if each.integers:
+                self._of_integers.update(each.ops)
 
     def rules_for(self, node: Tensor) -> tuple[Rule, ...]:
         """The rules that may hold for `node`, by its op and those of its operands."""
@@ -87,13 +103,14 @@ class Index:
         if op not in self._by_op:
             return ()
         key: Hashable
+        floats = op in self._of_integers and _are_floats(operands)
         if len(operands) == 1:
-            key = (op, operands[0].op)
+            key = (op, floats, operands[0].op)
         elif len(operands) == 2:
             x, y = operands
-            key = (op, x.op, y.op, x is y)
+            key = (op, floats, x.op, y.op, x is y)
         else:
-            key = (op, frozenset([x.op for x in operands]), _repeats(operands))
+            key = (op, floats, frozenset([x.op for x in operands]), _repeats(operands))
         found = self._known.get(key)
         if found is None:
             found = tuple([each for each in self._by_op[op] if each.may_hold(operands)])

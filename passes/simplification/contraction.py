@@ -167,7 +167,7 @@ def _by_identity(match: Match) -> Tensor | None:
     return None
 
 
-@rule(ops.matmul, of=(ops.cast, ops.equal))
+@rule(ops.matmul, of=(ops.cast, ops.equal), integers=True)
 def multiply_by_identity_matrix(match: Match) -> Tensor | None:
     """``matmul(x, eye(n)) -> x``, and so on the left, of integers."""
     return None if match.node.dtype.is_floating else _by_identity(match)

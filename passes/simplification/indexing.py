@@ -138,7 +138,7 @@ def scatter_everything(match: Match) -> Tensor | None:
     return updates if match.is_droppable(x) and match.is_droppable(indices) else None
 
 
-@rule(scatter_add, of=(ops.iota, ops.cast))
+@rule(scatter_add, of=(ops.iota, ops.cast), integers=True)
 def add_everywhere(match: Match) -> Tensor | None:
     """``scatter_add(x, iota(n), y) -> x + y`` where n is the size, of integers and bools."""
     return None if match.node.dtype.is_floating else _added(match)
@@ -157,7 +157,7 @@ def _added(match: Match) -> Tensor | None:
     return alike(match, ops.add(x, updates))
 
 
-@rule(scatter_add, of=NUMBERS)
+@rule(scatter_add, of=NUMBERS, integers=True)
 def add_zeros(match: Match) -> Tensor | None:
     """``scatter_add(x, i, 0) -> x``, of integers and indices within the axis."""
     x, indices, updates = match.inputs

@@ -35,21 +35,21 @@ def _whole_constant(node: Tensor) -> int | None:
     return int(value) if value is not None and _is_whole(node) else None
 
 
-@rule(ops.mul, of=NUMBERS)
+@rule(ops.mul, of=NUMBERS, integers=True)
 def multiply_by_zero(match: Match) -> Tensor | None:
     """``x * 0 -> 0``, of integers and bools."""
     x, zero = match.inputs
     return everywhere(match, 0) if not x.dtype.is_floating and is_number(zero, 0) else None
 
 
-@rule(ops.sub, ops.bitwise_xor, ops.logical_xor, repeated=True)
+@rule(ops.sub, ops.bitwise_xor, ops.logical_xor, repeated=True, integers=True)
 def subtract_itself(match: Match) -> Tensor | None:
     """``x - x -> 0`` and ``x ^ x -> 0``, of integers and bools."""
     x, y = match.inputs
     return everywhere(match, 0) if x is y and not x.dtype.is_floating else None
 
 
-@rule(ops.add, ops.sub, of=(ops.add, ops.sub))
+@rule(ops.add, ops.sub, of=(ops.add, ops.sub), integers=True)
 def shift_in_turn(match: Match) -> Tensor | None:
     """``(x + a) + b -> x + (a + b)``, and so with differences, of integers."""
     inner = match.inputs[0]
@@ -63,7 +63,7 @@ def shift_in_turn(match: Match) -> Tensor | None:
     return alike(match, ops.add(inner.inputs[0], scalar(total, inner.dtype)))
 
 
-@rule(ops.mul, of=(ops.mul,))
+@rule(ops.mul, of=(ops.mul,), integers=True)
 def scale_in_turn(match: Match) -> Tensor | None:
     """``(x * a) * b -> x * (a * b)``, of integers."""
     inner = match.inputs[0]
@@ -74,7 +74,7 @@ def scale_in_turn(match: Match) -> Tensor | None:
     return None if a is None else alike(match, ops.mul(inner.inputs[0], scalar(a * b, inner.dtype)))
 
 
-@rule(ops.sub, of=(ops.add,))
+@rule(ops.sub, of=(ops.add,), integers=True)
 def subtract_what_was_added(match: Match) -> Tensor | None:
     """``(x + y) - y -> x`` and ``(x + y) - x -> y``, of integers."""
     made, gone = match.inputs
@@ -86,7 +86,7 @@ def subtract_what_was_added(match: Match) -> Tensor | None:
     return instead(match, y, x) if x is gone else None
 
 
-@rule(ops.add, of=(ops.sub,))
+@rule(ops.add, of=(ops.sub,), integers=True)
 def add_what_was_subtracted(match: Match) -> Tensor | None:
     """``(x - y) + y -> x`` and ``y + (x - y) -> x``, of integers."""
     for made, gone in (match.inputs, match.inputs[::-1]):
@@ -95,7 +95,7 @@ def add_what_was_subtracted(match: Match) -> Tensor | None:
     return None
 
 
-@rule(ops.add, of=(ops.mul,))
+@rule(ops.add, of=(ops.mul,), integers=True)
 def factor_out(match: Match) -> Tensor | None:
     """``x * y + x * z -> x * (y + z)``, of integers."""
     left, right = match.inputs
@@ -111,20 +111,20 @@ def factor_out(match: Match) -> Tensor | None:
     return None
 
 
-@rule(ops.floor_divide, of=NUMBERS)
+@rule(ops.floor_divide, of=NUMBERS, integers=True)
 def floor_divide_by_one(match: Match) -> Tensor | None:
     """``x // 1 -> x``, of integers."""
     x, one = match.inputs
     return instead(match, x, one) if _whole_constant(match.node) == 1 else None
 
 
-@rule(ops.remainder, of=NUMBERS)
+@rule(ops.remainder, of=NUMBERS, integers=True)
 def remainder_by_one(match: Match) -> Tensor | None:
     """``x % 1 -> 0``, of integers."""
     return everywhere(match, 0) if _whole_constant(match.node) == 1 else None
 
 
-@rule(ops.floor_divide, of=NUMBERS)
+@rule(ops.floor_divide, of=NUMBERS, integers=True)
 def floor_divide_by_power_of_two(match: Match) -> Tensor | None:
     """``x // 2 ** k -> x >> k``, of integers; both round down."""
     x = match.inputs[0]
@@ -134,7 +134,7 @@ def floor_divide_by_power_of_two(match: Match) -> Tensor | None:
     return alike(match, ops.right_shift(x, scalar(value.bit_length() - 1, x.dtype)))
 
 
-@rule(ops.remainder, of=NUMBERS)
+@rule(ops.remainder, of=NUMBERS, integers=True)
 def remainder_by_power_of_two(match: Match) -> Tensor | None:
     """``x % 2 ** k -> x & (2 ** k - 1)``, of integers; neither is negative."""
     x = match.inputs[0]
@@ -166,14 +166,14 @@ def invert_twice(match: Match) -> Tensor | None:
     return operand_of(match.inputs[0], match.node.op)
 
 
-@rule(ops.floor, ops.ceil, ops.round, ops.trunc)
+@rule(ops.floor, ops.ceil, ops.round, ops.trunc, integers=True)
 def round_an_integer(match: Match) -> Tensor | None:
     """``floor(x) -> x``, and every other rounding, of integers and bools."""
     (x,) = match.inputs
     return None if x.dtype.is_floating else x
 
 
-@rule(ops.abs, ops.relu)
+@rule(ops.abs, ops.relu, integers=True)
 def magnitude_of_unsigned(match: Match) -> Tensor | None:
     """``abs(x) -> x`` and ``relu(x) -> x`` where the dtype of x has no sign."""
     (x,) = match.inputs

@@ -133,7 +133,7 @@ def compare_with_itself(match: Match) -> Tensor | None:
     return everywhere(match, not strict)
 
 
-@rule(ops.isnan, ops.isinf, ops.isfinite)
+@rule(ops.isnan, ops.isinf, ops.isfinite, integers=True)
 def integers_are_finite(match: Match) -> Tensor | None:
     """``isnan(x) -> False``, ``isinf(x) -> False``, ``isfinite(x) -> True``, of integers and bools."""
     if match.inputs[0].dtype.is_floating:
@@ -148,7 +148,7 @@ def signs_are_finite(match: Match) -> Tensor | None:
     return match.node.op(x.inputs[0]) if x.op in (ops.neg, ops.abs) else None
 
 
-@rule(ops.greater_equal, ops.less, of=NUMBERS)
+@rule(ops.greater_equal, ops.less, of=NUMBERS, integers=True)
 def unsigned_below_zero(match: Match) -> Tensor | None:
     """``x >= 0 -> True`` and ``x < 0 -> False``, of unsigned integers and bools."""
     x, y = match.inputs

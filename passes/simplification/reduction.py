@@ -97,7 +97,7 @@ def choose_among_repeated(match: Match) -> Tensor | None:
     return None if found is None else found[0]
 
 
-@rule(ops.sum, of=(broadcast_to,))
+@rule(ops.sum, of=(broadcast_to,), integers=True)
 def sum_repeated(match: Match) -> Tensor | None:
     """``sum(broadcast_to(x, s)) -> x * n`` over axes that repeat n times, of integers."""
     if match.node.dtype.is_floating:
@@ -110,7 +110,7 @@ def sum_repeated(match: Match) -> Tensor | None:
     return ops.mul(wide, scalar(count, wide.dtype))
 
 
-@rule(ops.sum, of=(ops.neg,))
+@rule(ops.sum, of=(ops.neg,), integers=True)
 def sum_of_negatives(match: Match) -> Tensor | None:
     """``sum(-x) -> -sum(x)``, of integers that a sum does not widen."""
     (made,) = match.inputs
@@ -119,7 +119,7 @@ def sum_of_negatives(match: Match) -> Tensor | None:
     return ops.neg(ops.sum(made.inputs[0], **match.attrs)) if match.used_once(made) else None
 
 
-@rule(ops.sum, of=(ops.mul,))
+@rule(ops.sum, of=(ops.mul,), integers=True)
 def sum_of_scaled(match: Match) -> Tensor | None:
     """``sum(x * c) -> sum(x) * c``, of integers that a sum does not widen."""
     made = match.inputs[0]
@@ -136,7 +136,7 @@ def _scaled(match: Match) -> Tensor | None:
     return ops.mul(ops.sum(made.inputs[0], **match.attrs), scalar(value, made.dtype))
 
 
-@rule(ops.sum, of=(ops.embed,))
+@rule(ops.sum, of=(ops.embed,), integers=True)
 def sum_of_embedded(match: Match) -> Tensor | None:
     """``sum(embed(x, s)) -> sum(x)`` over all axes, of integers."""
     (made,) = match.inputs

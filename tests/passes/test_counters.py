@@ -66,11 +66,11 @@ def test_a_pass_visits_each_node_once(family, backend):
 
 # nodes, nodes_visited, rules_tried, rules_fired, nodes_made
 EXACT = {
-    ("chain", "numpy"): (235, 1109, 272, 0, 0),
-    ("wide", "numpy"): (301, 1200, 398, 1, 0),
+    ("chain", "numpy"): (235, 1109, 204, 0, 0),
+    ("wide", "numpy"): (301, 1200, 299, 1, 0),
     ("fibonacci", "numpy"): (302, 906, 0, 0, 0),
-    ("chain", "llvm"): (235, 1513, 272, 0, 0),
-    ("wide", "llvm"): (301, 1798, 398, 1, 0),
+    ("chain", "llvm"): (235, 1513, 204, 0, 0),
+    ("wide", "llvm"): (301, 1798, 299, 1, 0),
     ("fibonacci", "llvm"): (302, 1510, 0, 0, 0),
 }
 
@@ -125,4 +125,4 @@ def test_rules_are_not_tried_where_operands_cannot_be_theirs():
     function = define(as_request(gc.tanh(x) * y + gc.exp(y)), PLAIN, lambda name, function: None)
     with recording() as log:
         simplifying(RULES)(function, PLAIN)
-    assert log.counters.rules_tried == 1  # x * y + z may be a product of which a factor goes out
+    assert log.counters.rules_tried == 0

@@ -134,6 +134,13 @@ def test_a_rule_says_which_operands_it_may_hold_for():
         [True, False, True, True],
         [True, True, True, True],
     ]
+    counts = gc.placeholder("int32", (3,))
+    whole = rule(ops.add, of=(ops.neg,), integers=True)(none)
+    assert [whole.may_hold(x) for x in ((x, made), (counts, counts), (counts, ops.neg(counts)))] == [
+        False,
+        False,
+        True,
+    ]
     with pytest.raises(TypeError, match="a rule begins with ops"):
         rule(ops.add, of=(gc.reshape,))
 
