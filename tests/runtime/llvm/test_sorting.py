@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import graphc as gc
 from graphc.types import as_dtype
 from runtime.llvm_backend.engine.machine import host
+from runtime.llvm_backend.loops.loop_steps import loops_of
 
 DTYPES = [
     *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
@@ -228,3 +229,11 @@ def test_narrower_vectors(level):
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_long_line_is_several_chunks():
+    """So that threads share it, and Ctrl-C is noticed between them."""
+    x, y = gc.placeholder("float32", (1, 2_000_000)), gc.placeholder("float32", (2_000_000, 3))
+    for found in (*orders(x, 1), *orders(y, 0), gc.argmax(x, 1), gc.argmax(y, 0), *gc.top_k(x, 5)):
+        node = found.inputs[0] if found.op.name == "pick" else found
+        assert loops_of(node)[0].chunks >= 16
