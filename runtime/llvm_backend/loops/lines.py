@@ -53,7 +53,8 @@ def capacity_of(length: Size, records: Records, lanes: int = 1) -> Size:
             return square_rows(length, width) * width
         whole = length // block * block
         rest = length - whole
-        return whole + (square_rows((rest + width - 1) // width, width) * width if rest else 0)
+        sorts_rest = rest or not length  # of nothing at all too, which is a square of what comes last
+        return whole + (square_rows((rest + width - 1) // width, width) * width if sorts_rest else 0)
     return length * (2 * lanes) + records.width * records.width
 
 

@@ -237,3 +237,10 @@ def test_a_long_line_is_several_chunks():
     for found in (*orders(x, 1), *orders(y, 0), gc.argmax(x, 1), gc.argmax(y, 0), *gc.top_k(x, 5)):
         node = found.inputs[0] if found.op.name == "pick" else found
         assert loops_of(node)[0].chunks >= 16
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int8", "int64"])
+@pytest.mark.parametrize("op", [gc.sort, gc.argsort])
+def test_a_line_of_nothing_has_room_for_the_network_that_is_run_on_it(op, dtype):
+    none, one = (loops_of(op(gc.placeholder(dtype, (n,))))[0].scratch for n in (0, 1))
+    assert none == one != 0
