@@ -68,7 +68,7 @@ def begin(
     jobs = [Job(name, text, after) for name, text in texts]
     with _books:
         for job in jobs:
-            heappush(_queue, (-len(job.text), next(_serial), job))
+            _add(job)
         wanted = min(_count_cores() - 1, len(_queue))
         starting = [] if alone and len(jobs) == 1 else _idle_workers(wanted - len(_working))
     for worker in starting:
@@ -84,15 +84,34 @@ def finish(jobs: Sequence[Job]) -> list[bytes]:
     with lock, stage("codegen"):
         for job in jobs:
             while not job.done.is_set():
-                with _books:
-                    next_one = heappop(_queue)[2] if _queue else None
-                if next_one is None:
+                if not _help():
                     job.done.wait()
-                elif llvm.calls() is None:
-                    next_one.settle(_try(next_one))
-                else:
-                    next_one.settle(_compile_past_lock(_own_machine(), next_one.text))
         return [_compile(job.name, job.text) if job.image is None else job.image for job in jobs]
+
+
+def _help() -> bool:
+    """Compiles what is next in the queue; whether there was something.
+
+    Whoever interrupts it leaves the job to others: they would wait for it for ever.
+    """
+    job = None
+    try:
+        with _books:
+            if not _queue:
+                return False
+            job = _queue[0][2]
+            heappop(_queue)
+        job.settle(_try(job) if llvm.calls() is None else _compile_past_lock(_own_machine(), job.text))
+    except BaseException:
+        if job is not None and not job.done.is_set():
+            with _books:
+                _add(job)
+        raise
+    return True
+
+
+def _add(job: Job) -> None:
+    heappush(_queue, (-len(job.text), next(_serial), job))
 
 
 def compile_modules(texts: Sequence[tuple[str, str]]) -> list[bytes]:

@@ -328,3 +328,18 @@ def test_the_longest_text_is_compiled_first(monkeypatch):
     texts = [(str(n), adding(70_000).text + "; more\n" * n) for n in (3, 1, 9, 5)]
     compiler.finish(compiler.begin(texts, lambda job: ended.append(job.name)))
     assert ended == ["9", "5", "3", "1"]
+
+
+def test_what_an_interrupted_thread_took_is_compiled_by_the_next(monkeypatch):
+    monkeypatch.setattr(compiler, "_count_cores", lambda: 1)
+    jobs = compiler.begin([("one", adding(70_001).text)])
+
+    def interrupt(machine, text):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(compiler, "_compile_past_lock", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            compiler.finish(jobs)
+    assert not jobs[0].done.is_set()
+    assert len(compiler.finish(jobs)[0]) > 100
