@@ -18,9 +18,12 @@ _FILL = 0xA5
 
 
 def _guarded(count):
-    """Bytes with a guard on both sides, and the place of the first."""
+    """Bytes, other than those of the guards on both sides, and the place of the first."""
     memory = np.full(count + 2 * _GUARD + 64, _FILL, np.uint8)
-    return memory, memory.ctypes.data + _GUARD + -(memory.ctypes.data + _GUARD) % 64
+    begin = memory.ctypes.data + _GUARD + -(memory.ctypes.data + _GUARD) % 64
+    at = begin - memory.ctypes.data
+    memory[at : at + count] = np.arange(count) * 7 % 83
+    return memory, begin
 
 
 def _is_whole(memory, begin, count):
