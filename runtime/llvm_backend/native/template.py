@@ -12,8 +12,10 @@ machine code. The cache's checksum is against accidents: that steps jump where t
 from __future__ import annotations
 
 import json
+from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import pairwise
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -178,11 +180,15 @@ def _name_constants(
 
     The number is -1 for what is kept, whose bytes come too. The words are wiped out.
     """
-    spans = [
+    spans: list[tuple[int, int, int]] = sorted(
         (array.ctypes.data, array.ctypes.data + array.nbytes, number)
         for number, array in enumerate(arrays)
         if array.flags.c_contiguous and array.nbytes
-    ]
+    )
+    begins = [begin for begin, _, _ in spans]
+    farthest: list[tuple[int, int, int]] = []  # for each of them, the one up to it that ends last
+    for span in spans:
+        farthest.append(max(farthest[-1], span, key=itemgetter(1)) if farthest else span)
     found: list[tuple[int, int, int]] = []
     kept: list[bytes] = []
     places: dict[int, int] = {}  # of those that are kept, by their identity
@@ -190,9 +196,9 @@ def _name_constants(
     for word, value in lowered.constants:
         begin = value.ctypes.data
         words[word] = 0
-        inside = ((at, number) for at, last, number in spans if at <= begin and begin + value.nbytes <= last)
-        at, number = next(inside, (0, -1))
-        if number >= 0 and value.nbytes:
+        before = bisect_right(begins, begin)  # if one of these holds it, so does the one that ends last
+        at, last, number = farthest[before - 1] if before else (0, 0, -1)
+        if value.nbytes and begin + value.nbytes <= last:
             found.append((word, number, begin - at))
             continue
         if id(value) not in places:
