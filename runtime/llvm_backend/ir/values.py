@@ -150,6 +150,8 @@ def _round_to_bfloat(em: Emitter, value: str) -> str:
 
 def _round_to_half(em: Emitter, value: str) -> str:
     if em.target.half:
+        # Else LLVM rounds a double that became `value` at once, by a function that no kernel is linked to.
+        value = em.intrinsic("arithmetic.fence", "float", value)
         return em.convert("fpext", "half", "float", em.convert("fptrunc", "float", "half", value))
     v = Lanes(em, double=False)
     size = v.magnitude(value)
