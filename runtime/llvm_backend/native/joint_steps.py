@@ -52,6 +52,7 @@ class JointSteps:
     def __init__(self, builder: TableBuilder, writer: StepWriter, cells: Cells, library: Library) -> None:
         self._builder, self._writer, self._cells, self._library = builder, writer, cells, library
         self._waiting: list[Part] = []
+        self._written: set[Cell] = set()  # by those that wait
 
     def takes(self, step: Step, bound: BoundStep, draft: Draft) -> bool:
         """Whether `step` waits, or does not run; else those that wait are to be written first."""
@@ -62,15 +63,15 @@ class JointSteps:
         part = self._part(step, bound, draft)
         if part is None:
             return False
-        touched = part.read | part.written
-        if not all(other.written.isdisjoint(touched) for other in self._waiting):
+        if not (self._written.isdisjoint(part.read) and self._written.isdisjoint(part.written)):
             self.write()
         self._waiting.append(part)
+        self._written |= part.written
         return True
 
     def write(self) -> None:
         """Writes those that wait, and forgets them."""
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting, self._written = self._waiting, [], set()
         if len(waiting) > 1:
             nodes = tuple(part.step.node for part in waiting)
             last, details = nodes[-1], {"parts": len(nodes)}
