@@ -192,8 +192,8 @@ class _Prologues:
             if not reading.packed and (read > made or not CHEAP.issuperset({*ops} - {_BROADCAST})):
                 return "registers"
             times += reading.times
-        if (times - 1) * work > MOST_REPEATED:
-            return "repeats"
+            if (times - 1) * work > MOST_REPEATED:
+                return "repeats"
         return "traffic" if (times - 1) * read >= (times + 1) * made else ""
 
     def _is_of_rows(self, x: Tensor) -> bool:
