@@ -20,7 +20,7 @@ from typing import Any
 # Position-independent code in the small model: other relocations to imported data end the process. Texts are
 # written as they are to run, so level 1 makes of them what level 3 makes, in another order, and sooner.
 OPTIONS = {"opt": 1, "reloc": "pic", "codemodel": "small"}
-_KNOWN = ("0.50",)  # versions of llvmlite whose functions are known to be as below
+_KNOWN = ("0.45", "0.46", "0.47", "0.48", "0.49", "0.50")  # versions of llvmlite with the functions below
 _P, _S, _I = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int
 _TEXT = ctypes.POINTER(_S)
 _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
