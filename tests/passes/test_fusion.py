@@ -143,3 +143,37 @@ def test_groups_that_need_one_another_are_an_error():
     function = Function((x,), (c,))
     with pytest.raises(gc.VerificationError, match="needs itself"):
         enclose(function, function.nodes(), [[a, c]], [(3, 3)])  # b stands between
+
+
+def both_backends(fetches, feeds):
+    first, second = (gc.Session(backend=backend).run(fetches, feeds) for backend in ("numpy", "llvm"))
+    for a, b in zip(first, second, strict=True):
+        assert a.shape == b.shape
+        np.testing.assert_allclose(a, b)
+
+
+def test_groups_that_differ_in_what_they_give_share_no_body():
+    x = h = gc.placeholder("float64", (4, 8), name="x")
+    given = []
+    for i in range(4):
+        inner = gc.exp(h * 0.1) - 1.0
+        h = (inner * 2.0) @ np.eye(8)
+        given += [inner] if i % 2 else []
+    both_backends([h, *given], {x: np.linspace(-1, 1, 32).reshape(4, 8)})
+
+
+def test_groups_that_differ_in_types_share_no_body():
+    given = [("float64", (4, 4), "x"), ("float32", (2, 4), "y"), ("int64", (3, 5), "z")]
+    xs = [gc.placeholder(*each) for each in given]
+    feeds = {x: np.arange(np.prod(x.shape)).reshape(x.shape) for x in xs}
+    both_backends([gc.square(x) - abs(x) for x in xs], feeds)
+
+
+def test_groups_of_other_lines_share_no_body():
+    x, y = (gc.placeholder("float64", (4, 4), name=name) for name in "xy")
+    first = gc.exp(x * 2.0)
+    second = gc.exp(y * 2.0)
+    after = fuse(prepared([first, gc.transpose(second)], [x, y]), TARGET)
+    lines = [{n.loc.line for n in kernel.attrs["body"].nodes() if n.inputs} for kernel in kernels(after)]
+    assert len(lines) == 2
+    assert lines[0].isdisjoint(lines[1])

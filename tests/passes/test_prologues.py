@@ -154,3 +154,16 @@ def test_random_graphs_stay_acyclic_and_mean_the_same(seed):
     array = rng.random((3, 3))
     for a, b in zip(numbers(before, [array]), numbers(after, [array]), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_what_may_fail_stays_where_it_fails():
+    x, w = square(dtype="int64"), square("w", "int64")
+    before = prepared([x @ gc.floor_divide(w, w)], [x, w])
+    assert fuse_epilogues(before, target()) is before
+
+
+def test_integers_made_of_bfloat16_are_an_array():
+    x, w = square(dtype="int32"), square("w", "bfloat16")
+    names, reasons = fused([x @ gc.cast(w, "int32")], [x, w])
+    assert names == []
+    assert "dtype" in reasons

@@ -74,6 +74,21 @@ def test_an_update_that_another_needs_does_not_wait():
 
 
 def test_one_update_stays_where_it_is():
-    fetches, feeds = model(((4, 3),))
-    before = scheduled(fetches, feeds)[0]
-    assert [n.op.name for n in before][-1] == "group"
+    nodes, _, _ = scheduled(*model(((4, 3),), gc.train.SGD(0.1)))
+    at = {node: i for i, node in enumerate(nodes)}
+    assert updates.find_late(nodes, [[at[x] for x in n.inputs] for n in nodes], [1] * len(nodes)) == set()
+
+
+def test_updates_that_are_rows_do_not_wait():
+    variables = [gc.Variable(np.ones((4, 4), np.float32), name=f"v{i}") for i in range(3)]
+    nodes, _, _ = scheduled([gc.group(*[v.assign(gc.nn.softmax(v)) for v in variables])], [])
+    at = {node: i for i, node in enumerate(nodes)}
+    assert updates.find_late(nodes, [[at[x] for x in n.inputs] for n in nodes], [1] * len(nodes)) == set()
+
+
+def test_gradients_that_wait_are_held_up_to_a_limit(monkeypatch):
+    monkeypatch.setattr(updates, "MOST_HELD", 700)
+    function = fuse(prepared(*model(((8, 8),) * 3)), TARGET)
+    with recording() as log:
+        schedule(function)
+    assert sum(decision.reason == "held" for decision in log.decisions) == 1

@@ -145,3 +145,9 @@ def test_transposes_are_joined_where_they_lie():
     result, names = moved(lambda fed: gc.concat([gc.transpose(fed), gc.transpose(fed[::2, :])], 1), x)
     np.testing.assert_array_equal(result, np.concatenate([x.T, x[::2].T], 1))
     assert all(name.startswith("concat") for name in names)
+
+
+def test_axes_are_one_only_where_they_lie_in_a_row_on_both_sides():
+    x = array("float32", 2, 3, 4)
+    result, _ = moved(lambda fed: gc.concat([fed, fed[::-1]], 1), x)
+    np.testing.assert_array_equal(result, np.concatenate([x, x[::-1]], 1))

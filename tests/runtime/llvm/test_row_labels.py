@@ -271,3 +271,11 @@ def test_a_wrong_kernel_is_named(monkeypatch: pytest.MonkeyPatch, name: str, wro
     assert not report.ok
     assert report.finding.name == "llvm"
     assert "fused" in report.finding.before
+
+
+def test_the_logarithm_of_a_sum_is_of_float64() -> None:
+    x = np.full((4, 1000), -np.log(1000.0), np.float32)
+    fed = gc.placeholder("float32", x.shape)
+    with gc.Session(backend="llvm") as session:
+        found = session.run(gc.logsumexp(fed, -1), {fed: x})
+    np.testing.assert_allclose(found, np.float64(x[:, 0]) + np.log(1000.0), rtol=1e-6, atol=0)

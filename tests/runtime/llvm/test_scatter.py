@@ -43,12 +43,36 @@ def test_other_dtypes(dtype):
 
 
 def test_sums_are_of_float64_in_the_order_of_the_updates():
-    given = np.zeros((3, 80), np.float32)
-    given[:, :] = np.array([1.0, 1e8, -1e8], np.float32)[:, None]
-    x = gc.placeholder("float32", (2, 80))
+    given = np.repeat(np.array([[1.0], [1e17], [-1e17]], np.float32), 80, 1)
+    x = gc.placeholder("float32", (5, 80))
     with gc.Session(backend="llvm", threads=1) as session:
-        found = session.run(gc.scatter_add(x, [1, 1, 1], given), {x: np.zeros((2, 80), np.float32)})
-    np.testing.assert_array_equal(found, np.stack([np.zeros(80), np.ones(80)]).astype(np.float32))
+        found = session.run(gc.scatter_add(x, [1, 1, 1], given), {x: np.zeros((5, 80), np.float32)})
+    assert not found.any()  # 1 + 1e17 is 1e17; any other order leaves 1
+
+
+@pytest.mark.parametrize("inner", [3, 100])
+@pytest.mark.parametrize("updates", [4, 200])
+def test_bools_are_joined(inner, updates):
+    x, given = gc.placeholder("bool", (5, inner)), gc.placeholder("bool", (updates, inner))
+    feeds = {x: np.zeros((5, inner), bool), given: np.ones((updates, inner), bool)}
+    with gc.Session(backend="llvm") as session:
+        found = session.run(gc.scatter_add(x, [1] * updates, given), feeds)
+    np.testing.assert_array_equal(found[:, 0], [False, True, False, False, False])
+
+
+def test_slices_are_replaced_where_they_are_meant():
+    x, given = gc.placeholder("float32", (5, 3)), gc.placeholder("float32", (2, 3))
+    feeds = {x: np.zeros((5, 3)), given: np.ones((2, 3))}
+    with gc.Session(backend="llvm") as session:
+        found = session.run(gc.scatter_update(x, [1, 4], given), feeds)
+    np.testing.assert_array_equal(found[:, 0], [0, 1, 0, 0, 1])
+
+
+def test_a_large_unsigned_segment_is_no_negative_one():
+    given, ids = gc.placeholder("float64", (3, 2)), gc.placeholder("uint64", (3,))
+    feeds = {given: np.ones((3, 2)), ids: np.array([0, 2**63, 1], np.uint64)}
+    with gc.Session(backend="llvm") as session, pytest.raises(gc.IndexOutOfRangeError):
+        session.run(gc.segment_sum(given, ids, 5), feeds)
 
 
 def test_any_number_of_threads_gives_the_same_bits():
