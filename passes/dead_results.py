@@ -26,10 +26,11 @@ def drop_dead_results(function: Function, target: Target = PLAIN) -> Function:
     """
     while True:  # a region that shrinks reads less of those before it
         smaller = _drop_once(_forward(function))
-        if smaller is function:
-            break
+        if smaller is function:  # a body whose own regions shrink may no longer need what it is given
+            smaller = map_bodies(function, lambda body: drop_dead_results(body, target))
+            if smaller is function:
+                return function
         function = smaller
-    return map_bodies(function, lambda body: drop_dead_results(body, target))
 
 
 def _forward(function: Function) -> Function:

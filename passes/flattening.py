@@ -33,8 +33,7 @@ def flatten(function: Function, target: Target = PLAIN) -> Function:
     """`function` with what is reduced over all axes as one row, where the backend fuses rows."""
     if not {"sum", "reshape"} <= target.fusible:
         return function
-    if any(node.op.has_bodies for node in function.nodes()):
-        function = map_bodies(function, lambda body: flatten(body, target))
+    function = map_bodies(function, lambda body: flatten(body, target))
     nodes = function.nodes()
     given = set(function.inputs)
     reductions = [node for node in nodes if node not in given and _is_whole(node)]

@@ -53,8 +53,7 @@ def fuse(function: Function, target: Target = PLAIN) -> Function:
     """
     if not target.fusible:
         return function
-    if function.has_regions() and any(n.op.has_bodies and n.op is not fused for n in function.nodes()):
-        function = map_bodies(function, lambda body: fuse(body, target))
+    function = map_bodies(function, lambda body: fuse(body, target))
     function = fuse_epilogues(function, target)
     nodes = function.nodes()
     counters().nodes_visited += len(nodes)

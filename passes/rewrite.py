@@ -16,6 +16,7 @@ from graphc.function import Function, bodies, follow, rebuild, with_inputs
 from graphc.graph import graph_frame
 from graphc.location import on_behalf_of
 from graphc.op import Op
+from graphc.ops.region import fused
 from graphc.tensor import Tensor
 from graphc.types import TensorType, TupleType
 from passes.match import Match as Match
@@ -354,13 +355,22 @@ def _have_ranks(node: Tensor) -> bool:
 
 
 def map_bodies(function: Function, transform: Callable[[Function], Function]) -> Function:
-    """`function` with every body of its regions transformed; the same object where none changed."""
-    if not function.has_regions():
+    """`function` with every body of its regions transformed; the same object where none changed.
+
+    What is `fused` is one kernel, as it was decided: no region, and not for `transform` to look into.
+    """
+    if not function.has_regions() or not any(map(_is_region, function.nodes())):
         return function
 
     def make(node: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
         made = with_inputs(node, inputs)
+        if not _is_region(node):
+            return made
         changed = {name: better for name, body in bodies(node) if (better := transform(body)) is not body}
         return replace(made, attrs={**made.attrs, **changed}) if changed else made
 
     return rebuild(function, make)[0]
+
+
+def _is_region(node: Tensor) -> bool:
+    return node.op.has_bodies and node.op is not fused

@@ -1,23 +1,35 @@
 """Random graphs: no passes, each pass alone, all passes: the same bits; and a pass finds nothing twice."""
 
 import importlib.util
+import runpy
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 import graphc as gc
+from graphc.function import all_nodes
 from passes.optimization import as_request
 from passes.pipeline import PIPELINE, REQUIRED, define, prepare
 from passes.running import Repeated, name_of, run_pass
 from passes.target import Target
+from runtime.backend import BACKENDS
+from runtime.numpy_backend import NumpyBackend
 
-PATH = Path(__file__).parent.parent / "test_random_graphs.py"
-spec = importlib.util.spec_from_file_location("random_graphs", PATH)
-random_graphs = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(random_graphs)
+TESTS = Path(__file__).parent.parent
+EXAMPLES = TESTS.parent / "examples"
+
+
+def loaded(name):
+    spec = importlib.util.spec_from_file_location(name, TESTS / f"test_{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+random_graphs, random_regions = loaded("random_graphs"), loaded("random_regions")
 
 EFFORT = settings(
     max_examples=40, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck)
@@ -27,6 +39,23 @@ PASSES = {
     for entry in PIPELINE
     for step in ((entry, *entry.steps) if isinstance(entry, Repeated) else (entry,))
 }
+
+
+NATIVE = BACKENDS["llvm"](2, False)
+TARGETS = (Target(), Target("llvm", False, NATIVE.fusible, NATIVE.contracts, NATIVE.reads))
+
+
+class Fusing(NumpyBackend):
+    """Asks the passes for all that the LLVM backend asks for, and runs what they made by its meaning."""
+
+    name = "fusing"
+    fusible, contracts, reads = NATIVE.fusible, staticmethod(NATIVE.contracts), staticmethod(NATIVE.reads)
+
+
+@pytest.fixture
+def fusing(monkeypatch):
+    monkeypatch.setitem(BACKENDS, Fusing.name, lambda threads, check_numerics: Fusing())
+    return Fusing.name
 
 
 def drawn(data):
@@ -54,8 +83,8 @@ def drawn(data):
     return fetches, d.feeds
 
 
-def outcome(fetches, feeds, pipeline):
-    with gc.Session(backend="numpy", pipeline=pipeline, verify=True) as session:
+def outcome(fetches, feeds, pipeline, backend="numpy"):
+    with gc.Session(backend=backend, pipeline=pipeline, verify=True) as session:
         return [np.asarray(value) for value in session.run(fetches, feeds)]
 
 
@@ -71,14 +100,17 @@ def assert_same_bits(found, right, text):
 
 @EFFORT
 @given(st.data())
-def test_passes_change_no_bit(data):
+def test_passes_change_no_bit(fusing, data):
     with gc.Graph(seed=0).as_default():
         fetches, feeds = drawn(data)
         text = gc.show(fetches)
         right = outcome(fetches, feeds, ())
-        for name, step in PASSES.items():
-            assert_same_bits(outcome(fetches, feeds, (step,)), right, f"{name} alone:\n{text}")
-        assert_same_bits(outcome(fetches, feeds, None), right, f"all passes:\n{text}")
+        for backend in ("numpy", fusing):
+            for name, step in PASSES.items():
+                found = outcome(fetches, feeds, (step,), backend)
+                assert_same_bits(found, right, f"{name} alone, {backend}:\n{text}")
+            found = outcome(fetches, feeds, None, backend)
+            assert_same_bits(found, right, f"all passes, {backend}:\n{text}")
 
 
 @EFFORT
@@ -104,16 +136,83 @@ def test_texts_round_trip_after_each_pass(data):
         assert gc.show_with_data(gc.parse(shown, data=beside))[0] == shown, name
 
 
+def refuse_twice(fetches, target):
+    """Fails where a pass finds something in its own result; returns what all passes made of `fetches`."""
+    function = define(as_request(fetches), target, lambda name, function: None)
+    for name, step in [*((name_of(step), step) for step in REQUIRED), *PASSES.items()]:
+        once = run_pass(step, function, target)
+        assert run_pass(step, once, target) is once, f"{name}, {target.backend}:\n{gc.show(function)}"
+        function = once
+    return function
+
+
 @EFFORT
 @given(st.data())
 def test_a_pass_finds_nothing_twice(data):
     with gc.Graph(seed=0).as_default():
         fetches, _ = drawn(data)
-        function = define(as_request(fetches), Target(), lambda name, function: None)
-    for name, step in [*((name_of(step), step) for step in REQUIRED), *PASSES.items()]:
-        once = run_pass(step, function, Target())
-        assert run_pass(step, once, Target()) is once, f"{name}:\n{gc.show(function)}"
-        function = once
+        for target in TARGETS:
+            refuse_twice(fetches, target)
+
+
+@settings(EFFORT, max_examples=20, phases=[Phase.generate])  # a nest takes minutes to shrink
+@given(st.data())
+def test_a_pass_finds_nothing_twice_in_nests(data):
+    """Of branches and loops, with the loops of their gradients."""
+    with gc.Graph(seed=0).as_default():
+        total, slopes, *_ = random_regions.drawn(data, effects=False)
+        for target in TARGETS:
+            refuse_twice([total, *slopes], target)
+
+
+def loop_with_kernels():
+    """Chains of elementwise ops in a loop and after it."""
+    x = gc.placeholder("float64", ("n", 8), name="x")
+    first = [gc.constant(0), x]
+    _, y = gc.while_loop(lambda i, a: i < 3, lambda i, a: (i + 1, gc.tanh(a * 2.0) + 1.0), first)
+    return [gc.exp(y * 2.0) - 1.0]
+
+
+def loop_with_products():
+    """Contractions with what stands around them, sums of all axes, and attention, in loops and a gradient."""
+    x = gc.placeholder("float32", ("n", 32), name="x")
+    w = gc.placeholder("float16", (32, 32), name="w")
+
+    def step(i, a):
+        scores = gc.nn.softmax(gc.tanh(a @ gc.cast(w, "float32") + 1.0))
+        return i + 1, scores / (1.0 + gc.sum(gc.square(scores)))
+
+    _, y = gc.while_loop(lambda i, a: i < 3, step, [gc.constant(0), x])
+    q = gc.placeholder("float32", (2, 4, 64, 16), name="q")
+    _, z = gc.while_loop(
+        lambda i, a: i < 3,
+        lambda i, a: (i + 1, gc.nn.dot_product_attention(a, q, q, causal=True)),
+        [gc.constant(0), q],
+    )
+    loss = gc.sum(gc.square(gc.logsumexp(y, -1)))
+    return [loss, z, *gc.gradients(loss, [x])]
+
+
+PROGRAMS = {
+    "kernels": loop_with_kernels,
+    "products": loop_with_products,
+    **{
+        name: lambda name=name: runpy.run_path(str(EXAMPLES / f"{name}.py"))["build"]()
+        for name in ("char_lstm", "newton", "digits")
+    },
+}
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_pass_finds_nothing_twice_in_programs(program):
+    """Passing on what is fused already, in bodies too; that there is such is looked at as well."""
+    with gc.Graph(seed=0).as_default():
+        function = refuse_twice(PROGRAMS[program](), TARGETS[-1])
+    outside = function.nodes()
+    kernels = [node for node in all_nodes(function) if node.op.name == "fused"]
+    assert any(node in outside for node in kernels)
+    if any(node.op.name == "loop" for node in outside):
+        assert any(node not in outside for node in kernels)
 
 
 @pytest.mark.parametrize("seed", range(3))
