@@ -37,15 +37,19 @@ def _windows(node: Tensor) -> Sequence[LoopKernel]:
     return (copied(node, shape, (seen.offset, seen.strides), (0, dense_strides(node)), fits),)
 
 
-def _embed(node: Tensor, look: Look = see_dense) -> Sequence[LoopKernel]:
+def _embed(node: Tensor) -> Sequence[LoopKernel]:
     (x,), attrs = node.inputs, node.attrs
     shape, starts, steps = x.result.sizes, attrs["starts"], attrs["steps"]
     inside = _inside(attrs["shape"], starts, shape, steps)
-    seen = look(x)
-    if all(step == 1 for step in steps) and seen == see_dense(x) and shape:
+    if _is_frame(node):
         return (_framed(node, inside),)
     to = _part(dense_strides(node), starts, steps)
-    return _cleared(node), copied(node, shape, (seen.offset, seen.strides), to, inside)
+    return _cleared(node), copied(node, shape, (0, dense_strides(x)), to, inside)
+
+
+def _is_frame(node: Tensor) -> bool:
+    """Whether the operand of an `embed` stays in one piece."""
+    return bool(node.result.sizes) and all(step == 1 for step in node.attrs["steps"])
 
 
 def _framed(node: Tensor, inside: Sequence[Size]) -> LoopKernel:
@@ -171,8 +175,7 @@ def copies_of(node: Tensor, look: Look) -> Sequence[LoopKernel]:
     if node.op.name == "embed":
         (x,), attrs = node.inputs, node.attrs
         known = is_inside(attrs["shape"], attrs["starts"], x.result.sizes, attrs["steps"])
-        framed = known and look(x) == see_dense(x) and all(step == 1 for step in attrs["steps"])
-        return _embed(node) if framed and x.result.sizes else ()
+        return _embed(node) if known and _is_frame(node) and look(x) == see_dense(x) else ()
     if node.op.name in JOINS:
         return JOINS[node.op.name](node, look)
     if node.op.name not in ("transpose", "strided_slice") or not is_strided(node):

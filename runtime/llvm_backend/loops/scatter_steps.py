@@ -11,14 +11,14 @@ and rounded once.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from graphc.sizes import Size, maximum, minimum, product
 from graphc.tensor import Tensor
-from graphc.types import BOOL, FLOAT64, DType
+from graphc.types import FLOAT64, DType
 from runtime.llvm_backend.ir.casts import cast
 from runtime.llvm_backend.ir.text import Emitter
-from runtime.llvm_backend.ir.values import load, memory_scalar, register_scalar, to_memory
+from runtime.llvm_backend.ir.values import load, register_scalar, store
 from runtime.llvm_backend.ir.writer import Value
 from runtime.llvm_backend.loops.index_steps import coordinates, load_index, wrapped
 from runtime.llvm_backend.loops.loop_kernel import (
@@ -31,7 +31,7 @@ from runtime.llvm_backend.loops.loop_kernel import (
     item_bytes,
     split_evenly,
 )
-from runtime.llvm_backend.loops.scatter_sums import Place, Updates, left_out, sum_updates
+from runtime.llvm_backend.loops.scatter_sums import Place, Updates, added, left_out, sum_updates
 
 _NONE = -1
 _TILE = 8  # vectors of sums in registers while a list is walked
@@ -113,140 +113,109 @@ def _combine(node: Tensor, lists: Updates, number: int, base: int | None) -> Loo
     per, chunks = split_evenly(rows, lists.inner * (3 * item_bytes(node.dtype)))
     given, to, inner = w.operand(number), w.result(), w.size("inner", lists.inner)
     before = None if base is None else w.operand(base)
-    make = _add_slice if lists.adds else _replace_slice
-
-    def row(at: Value) -> None:
-        make(w, node.dtype, w.load("i64", heads, at), following, given, before, to, w.mul(at, inner), inner)
-
-    w.own(w.size("rows", rows), w.size("per", per), row)
-    name = f"{node.op.name} of {node.dtype}"
-    return w.kernel(name, chunks)
-
-
-def _replace_slice(
-    w: LoopWriter,
-    dtype: DType,
-    head: str,
-    _: str,
-    given: str,
-    base: str | None,
-    to: str,
-    at: Value,
-    inner: Value,
-) -> None:
-    item, type = item_bytes(dtype), bits_type(dtype)
-    assert base is not None
-    found = w.compare("sge", head, 0)
-    array = w.value(f"select i1 {found}, ptr {given}, ptr {base}")
-    start = w.select(found, w.mul(head, inner), at)
-
-    def alone() -> list[str]:
-        w.store(type, w.load(type, array, start), to, at)
-        return []
-
-    def slice() -> list[str]:
-        w.copy(w.address(to, at, type), w.address(array, start, type), w.mul(inner, item))
-        return []
-
-    w.choose(w.compare("eq", inner, 1), alone, slice)
+    slices = _Slices(w, node.dtype, following, given, before, to, inner)
+    make = slices.add if lists.adds else slices.replace
+    w.own(
+        w.size("rows", rows),
+        w.size("per", per),
+        lambda at: make(w.load("i64", heads, at), w.mul(at, inner)),
+    )
+    return w.kernel(f"{node.op.name} of {node.dtype}", chunks)
 
 
-def _add_slice(
-    w: LoopWriter,
-    dtype: DType,
-    head: str,
-    following: str,
-    given: str,
-    base: str | None,
-    to: str,
-    at: Value,
-    inner: Value,
-) -> None:
-    """In tiles of vectors of float64 sums, in vectors, then element by element."""
-    lanes = max(w.module.target.vector_bits // 64, 1)
+@dataclass(frozen=True, slots=True)
+class _Slices:
+    """Writes a slice of `inner` elements `to` where it lies: of what was there `before`, and of its list.
 
-    def columns(width: int, many: int) -> Callable[[Value], None]:
-        return lambda column: _add_columns(
-            w, dtype, width, many, head, following, given, base, to, at, inner, column
-        )
+    The list of a slice begins with update `head`, and goes on as `following` says; updates are `given`.
+    """
 
-    done: Value = 0
-    for width, many in dict.fromkeys(((lanes, _TILE), (lanes, 1), (1, 1))):
-        step = width * many
-        whole = inner if step == 1 else w.mul(w.div(inner, step), step)
-        w.each(whole, columns(width, many), start=done, step=step)
-        done = whole
+    w: LoopWriter
+    dtype: DType
+    following: str
+    given: str
+    before: str | None
+    to: str
+    inner: Value
 
+    def replace(self, head: str, at: Value) -> None:
+        """The update, or what was there."""
+        w, item, type = self.w, item_bytes(self.dtype), bits_type(self.dtype)
+        assert self.before is not None
+        found = w.compare("sge", head, 0)
+        array = w.value(f"select i1 {found}, ptr {self.given}, ptr {self.before}")
+        start = w.select(found, w.mul(head, self.inner), at)
 
-def _add_columns(
-    w: LoopWriter,
-    dtype: DType,
-    width: int,
-    many: int,
-    head: str,
-    following: str,
-    given: str,
-    base: str | None,
-    to: str,
-    at: Value,
-    inner: Value,
-    column: Value,
-) -> None:
-    """Sums of `many` vectors that lie side by side: the list is walked once for all of them."""
-    total = FLOAT64 if dtype.is_floating else dtype
-    register = register_scalar(total)
-    type = register if width == 1 else f"<{width} x {register}>"
+        def alone() -> list[str]:
+            w.store(type, w.load(type, array, start), self.to, at)
+            return []
 
-    def widened(em: Emitter, array: str, index: str) -> str:
-        return cast(em, load(em, held(dtype), array, index), held(dtype), total)
+        def slice() -> list[str]:
+            w.copy(w.address(self.to, at, type), w.address(array, start, type), w.mul(self.inner, item))
+            return []
 
-    def reading(array: str, place: str) -> Callable[[Emitter], str]:
-        return lambda em: widened(em, array, place)
+        w.choose(w.compare("eq", self.inner, 1), alone, slice)
 
-    def goes_on(values: list[str]) -> str:
-        return w.compare("sge", values[-1], 0)
+    def add(self, head: str, at: Value) -> None:
+        """In tiles of vectors of float64 sums, in vectors, then element by element."""
+        w = self.w
+        lanes = max(w.module.target.vector_bits // 64, 1)
 
-    def add(values: list[str]) -> list[Value]:
-        *sums, update = values
-        place = w.add(w.mul(update, inner), column)
+        def columns(width: int, many: int) -> Callable[[Value], None]:
+            return lambda column: self._add_columns(width, many, head, at, column)
 
-        def added(i: int) -> Callable[[Emitter], str]:
-            where = str(w.add(place, i * width))
+        done: Value = 0
+        for width, many in dict.fromkeys(((lanes, _TILE), (lanes, 1), (1, 1))):
+            step = width * many
+            whole = self.inner if step == 1 else w.mul(w.div(self.inner, step), step)
+            w.each(whole, columns(width, many), start=done, step=step)
+            done = whole
 
-            def write(em: Emitter) -> str:
-                x = widened(em, given, where)
-                if dtype is BOOL:
-                    return em.either(sums[i], x)
-                return em.binary("fadd" if dtype.is_floating else "add", register, sums[i], x)
+    def _add_columns(self, width: int, many: int, head: str, at: Value, column: Value) -> None:
+        """Sums of `many` vectors that lie side by side: the list is walked once for all of them."""
+        w, dtype, memory, before = self.w, self.dtype, held(self.dtype), self.before
+        total = FLOAT64 if dtype.is_floating else dtype
+        register = register_scalar(total)
+        type = register if width == 1 else f"<{width} x {register}>"
 
-            return write
+        def widened(em: Emitter, array: str, index: str) -> str:
+            return cast(em, load(em, memory, array, index), memory, total)
 
-        return [*(w.emit(width, added(i)) for i in range(many)), w.load("i64", following, update)]
+        def reading(array: str, place: str) -> Callable[[Emitter], str]:
+            return lambda em: widened(em, array, place)
 
-    zero = "zeroinitializer" if width > 1 else ("0.0" if dtype.is_floating else "0")
-    places = [str(w.add(w.add(at, column), i * width)) for i in range(many)]
-    first: list[Value] = [zero] * many
-    if base is not None and not dtype.is_floating:
-        first = [w.emit(width, reading(base, place)) for place in places]
-    *sums, _ = w.until([*[type] * many, "i64"], [*first, head], goes_on, add)
+        def goes_on(values: list[str]) -> str:
+            return w.compare("sge", values[-1], 0)
 
-    def finished(result: str, place: str) -> Callable[[Emitter], str]:
-        def finish(em: Emitter) -> str:
-            value = result
-            if dtype.is_floating:
-                if base is not None:
-                    value = em.binary("fadd", register, widened(em, base, place), value)
-                value = cast(em, value, total, dtype)
-            scalar = memory_scalar(held(dtype))
-            bits = to_memory(em, held(dtype), value)
-            target = em.let(f"getelementptr {scalar}, ptr {to}, i64 {place}")
-            em.do(f"store {em.type(scalar)} {bits}, ptr {target}, align {item_bytes(dtype)}")
-            return bits
+        def add(values: list[str]) -> list[Value]:
+            *sums, update = values
+            place = w.add(w.mul(update, self.inner), column)
 
-        return finish
+            def adding(i: int) -> Callable[[Emitter], str]:
+                where = str(w.add(place, i * width))
+                return lambda em: added(em, total, sums[i], widened(em, self.given, where))
 
-    for value, place in zip(sums, places, strict=True):
-        w.emit(width, finished(value, place))
+            return [*(w.emit(width, adding(i)) for i in range(many)), w.load("i64", self.following, update)]
+
+        zero = "zeroinitializer" if width > 1 else ("0.0" if dtype.is_floating else "0")
+        places = [str(w.add(w.add(at, column), i * width)) for i in range(many)]
+        first: list[Value] = [zero] * many
+        if before is not None and not dtype.is_floating:
+            first = [w.emit(width, reading(before, place)) for place in places]
+        *sums, _ = w.until([*[type] * many, "i64"], [*first, head], goes_on, add)
+
+        def finishing(value: str, place: str) -> Callable[[Emitter], str]:
+            def finish(em: Emitter) -> str:
+                result = value
+                if dtype.is_floating and before is not None:
+                    result = added(em, total, widened(em, before, place), result)
+                store(em, memory, cast(em, result, total, dtype), self.to, place)
+                return ""
+
+            return finish
+
+        for value, place in zip(sums, places, strict=True):
+            w.emit(width, finishing(value, place))
 
 
 # The ops.

@@ -84,7 +84,7 @@ def sum_updates(
                 def write(em: Emitter, i: Value) -> str:
                     x = cast(em, load(em, dtype, given, str(w.add(at, i))), dtype, total)
                     place = str(w.add(goal, i))
-                    store(em, total, _added(em, total, load(em, total, own, place), x), own, place)
+                    store(em, total, added(em, total, load(em, total, own, place), x), own, place)
                     return ""
 
                 return lambda i: _emit(w, width, lambda em: write(em, i))
@@ -104,7 +104,7 @@ def sum_updates(
             def write(em: Emitter, i: Value) -> str:
                 result, goal = load(em, total, own, str(w.add(start, i))), str(w.add(at, i))
                 if before is not None:
-                    result = _added(em, total, cast(em, load(em, dtype, before, goal), dtype, total), result)
+                    result = added(em, total, cast(em, load(em, dtype, before, goal), dtype, total), result)
                 store(em, dtype, cast(em, result, total, node.dtype), to, goal)
                 return ""
 
@@ -128,7 +128,8 @@ def _emit(w: LoopWriter, width: int, write: Callable[[Emitter], str]) -> None:
     w.emit(width, write)
 
 
-def _added(em: Emitter, dtype: DType, x: str, y: str) -> str:
+def added(em: Emitter, dtype: DType, x: str, y: str) -> str:
+    """``x + y``; whether one of two bools holds."""
     if dtype is BOOL:
         return em.either(x, y)
     return em.binary("fadd" if dtype.is_floating else "add", register_scalar(dtype), x, y)
