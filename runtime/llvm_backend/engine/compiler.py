@@ -114,14 +114,6 @@ def _add(job: Job) -> None:
     heappush(_queue, (-len(job.text), next(_serial), job))
 
 
-def compile_modules(texts: Sequence[tuple[str, str]]) -> list[bytes]:
-    """The object code of each (name, text), in order.
-
-    Raises: VerificationError naming the first whose text is no valid LLVM module.
-    """
-    return finish(begin(texts, alone=True))
-
-
 class _Worker:
     """A thread that compiles what is in the queue, and ends when nothing is."""
 

@@ -78,18 +78,22 @@ define i64 @fork(ptr %pool, ptr %fn, ptr %ctx, i64 %begin, i64 %end, ptr %words)
 }
 """
 
-_WORKER = """
-define void @worker(ptr %pool) {{
-entry:
+# What both the worker and the fork look at.
+_FIELDS = """\
   %fn.at = getelementptr i8, ptr %pool, i64 {FUNCTION}
   %ctx.at = getelementptr i8, ptr %pool, i64 {CONTEXT}
   %base.at = getelementptr i8, ptr %pool, i64 {BASE}
   %down.at = getelementptr i8, ptr %pool, i64 {DOWN}
   %finished.at = getelementptr i8, ptr %pool, i64 {FINISHED}
   %sleepers.at = getelementptr i8, ptr %pool, i64 {SLEEPERS}
-  %stop.at = getelementptr i8, ptr %pool, i64 {STOP}
   %spin.at = getelementptr i8, ptr %pool, i64 {SPIN}
   %generation.at = getelementptr i8, ptr %pool, i64 4
+"""
+
+_WORKER = """
+define void @worker(ptr %pool) {{
+entry:
+{fields}  %stop.at = getelementptr i8, ptr %pool, i64 {STOP}
   br label %top
 top:
   %ticket = load atomic i64, ptr %pool acquire, align 8
@@ -158,16 +162,8 @@ define void @stop(ptr %pool) {{
 _FORK = """
 define i64 @fork(ptr %pool, ptr %fn, ptr %ctx, i64 %begin, i64 %end, ptr %words) {{
 entry:
-  %fn.at = getelementptr i8, ptr %pool, i64 {FUNCTION}
-  %ctx.at = getelementptr i8, ptr %pool, i64 {CONTEXT}
-  %base.at = getelementptr i8, ptr %pool, i64 {BASE}
-  %down.at = getelementptr i8, ptr %pool, i64 {DOWN}
-  %finished.at = getelementptr i8, ptr %pool, i64 {FINISHED}
-  %sleepers.at = getelementptr i8, ptr %pool, i64 {SLEEPERS}
-  %busy.at = getelementptr i8, ptr %pool, i64 {BUSY}
+{fields}  %busy.at = getelementptr i8, ptr %pool, i64 {BUSY}
   %workers.at = getelementptr i8, ptr %pool, i64 {WORKERS}
-  %spin.at = getelementptr i8, ptr %pool, i64 {SPIN}
-  %generation.at = getelementptr i8, ptr %pool, i64 4
   %polls = icmp ne ptr %words, null
   %all = sub i64 %end, %begin
   %several = icmp sgt i64 %all, 1
@@ -315,7 +311,8 @@ def fork_module() -> Module:
     declared = "declare i64 @syscall(i64, ...)\ndeclare i32 @sched_yield()\n" + declaration
     libc: Any = ctypes.CDLL(None)
     imports |= {name: address_of(getattr(libc, name)) for name in ("syscall", "sched_yield")}
-    text = declared + due_text() + _ALONE + (_WORKER + _FORK).format(**values)
+    shared = _FIELDS.format(**values)
+    text = declared + due_text() + _ALONE + (_WORKER + _FORK).format(fields=shared, **values)
     return Module("fork join", text, ("fork", "worker", "stop"), imports)
 
 

@@ -10,7 +10,6 @@ from graphc.sizes import Size
 from runtime.llvm_backend.ir.writer import Writer
 
 ALIGNMENT = 64
-PARTS = 64  # bits of a word
 
 
 def part_bytes(elements: Size, itemsize: int) -> Size:
