@@ -1,6 +1,7 @@
 """Equal requests are compiled once; what differs is compiled by itself; errors name their own lines."""
 
 import gc as garbage
+import os
 import subprocess
 import sys
 import threading
@@ -319,8 +320,9 @@ def test_threads_may_compile_the_same_at_once():
     assert results == [results[0]] * 6
 
 
-def test_llvm_is_not_asked_for_again():
+def test_llvm_is_not_asked_for_again(tmp_path):
     """In a process of its own: what has been forgotten nowhere is still there after the graph is gone."""
+    environment = {**os.environ, "GRAPHC_CACHE": str(tmp_path)}  # nothing that an earlier process left
     code = (
         "import numpy as np, graphc as gc\n"
         "from passes.stages import listening\n"
@@ -333,5 +335,7 @@ def test_llvm_is_not_asked_for_again():
         "    del g, s, x, y\n"
         "    print(heard.counts['requests recognised'], heard.entered['lowering'])\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
+    )
     assert done.stdout.split() == ["0", "1", "1", "0", "1", "0"]
