@@ -11,6 +11,7 @@ import numpy as np
 from graphc.sizes import Symbol
 from passes.memory import MemoryPlan
 from runtime.llvm_backend.native.arena import Arena
+from runtime.llvm_backend.native.late_memory import Gift, Growth, Lengthening
 from runtime.llvm_backend.table.call import Signature
 from runtime.llvm_backend.table.steptable import StepTable
 
@@ -65,6 +66,12 @@ class Lowered:
     obstacles: Mapping[Tensor, str]
     library: Library | None
     constants: tuple[tuple[int, Array], ...]
+
+
+def knows_lines(lowered: Lowered) -> bool:
+    """Whether it is of use to no other program: a step in Python has a node, clocks have steps."""
+    waits = all(isinstance(pause, Growth | Lengthening | Gift) for pause in lowered.python)
+    return not waits or bool(lowered.obstacles) or lowered.clocks is not None
 
 
 def bare(lowered: Lowered) -> Lowered:

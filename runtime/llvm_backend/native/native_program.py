@@ -20,7 +20,7 @@ from graphc.sizes import Symbol
 from runtime.backend import Template
 from runtime.counting import Counter
 from runtime.llvm_backend.native.late_memory import take_given
-from runtime.llvm_backend.native.lowered import PYTHON, Lowered, bare
+from runtime.llvm_backend.native.lowered import PYTHON, Lowered, bare, knows_lines
 from runtime.llvm_backend.native.python_steps import PythonSteps, in_python_step
 from runtime.llvm_backend.table.call import Call, PortableFunction
 from runtime.llvm_backend.table.clocks import Reading
@@ -125,7 +125,7 @@ class NativeProgram:
     def template(self) -> Template | None:
         """What makes this of programs of the same form; None where steps in Python know this one's lines."""
         lowered = self.lowered
-        if lowered.python or lowered.late or lowered.obstacles or lowered.clocks is not None:
+        if knows_lines(lowered):
             return None
         return partial(NativeProgram, bare(lowered), self._threads)
 

@@ -14,6 +14,7 @@ from graphc.sizes import Symbol
 from passes.stages import count, stage
 from runtime.backend import Template
 from runtime.llvm_backend.engine.machine import host
+from runtime.llvm_backend.engine.mapping import can_map
 from runtime.llvm_backend.engine.objects import objects
 from runtime.llvm_backend.native.lowered import Array
 from runtime.llvm_backend.native.native_program import NativeProgram
@@ -56,7 +57,7 @@ def remember(digest: str, native: NativeProgram, symbols: Sequence[Symbol], arra
 
 def _key(digest: str) -> str | None:
     """The name of the entry: of the request, this graphc, and all that its passes and kernels look at."""
-    ours = sources()
+    ours = sources() if can_map() else None
     if ours is None:
         return None
     libraries = np.__version__, platform.python_version()

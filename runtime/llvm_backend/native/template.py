@@ -14,19 +14,24 @@ from __future__ import annotations
 import json
 from bisect import bisect_right
 from collections.abc import Sequence
+from dataclasses import astuple
 from itertools import pairwise
 from operator import itemgetter
 from typing import Any
 
 import numpy as np
 
-from graphc.sizes import Atom, Call, Size, SizeExpr, Symbol
+from graphc.sizes import Atom, Call, Size, SizeExpr, Symbol, unknown
+from graphc.sizes import symbols as symbols_of
 from passes.memory import MemoryPlan
 from passes.packing import Slot
 from runtime.llvm_backend.engine.linking import Code, UnlinkableError
 from runtime.llvm_backend.engine.mapping import MappedCode
 from runtime.llvm_backend.native.arena import Arena
-from runtime.llvm_backend.native.lowered import Array, Lowered
+from runtime.llvm_backend.native.late_memory import Gift, Growth, Lengthening
+from runtime.llvm_backend.native.lowered import Array, Lowered, knows_lines
+from runtime.llvm_backend.native.places import Place
+from runtime.llvm_backend.native.python_steps import Pause
 from runtime.llvm_backend.table.blocks import FUNCTIONS, block_function
 from runtime.llvm_backend.table.call import Feed, Output, Signature
 from runtime.llvm_backend.table.polling import c_library
@@ -35,6 +40,7 @@ from runtime.llvm_backend.table.steptable import StepTable
 MOST_CONSTANTS = 1 << 20  # bytes of constants that a template keeps
 _CALLED = 1  # the field of a step that says what it calls
 _ALIGNMENT = 64  # of the constants that are kept, among themselves
+_TAKES_MEMORY = {kind.__name__: kind for kind in (Growth, Lengthening)}
 _BLOCKS = 5  # what follows the JSON: steps, words, pointers, constants, code
 
 
@@ -48,7 +54,7 @@ def pack(lowered: Lowered, symbols: Sequence[Symbol], arrays: Sequence[Array]) -
     `symbols` and `arrays` are those of the fingerprint of its request.
     """
     code = None if lowered.library is None else lowered.library.code()
-    if code is None or lowered.python or lowered.late or lowered.obstacles or lowered.clocks is not None:
+    if code is None or knows_lines(lowered):
         return None
     table, signature, arena = lowered.table, lowered.signature, lowered.arena
     steps, words = table.steps.copy(), table.template.copy()
@@ -70,10 +76,12 @@ def pack(lowered: Lowered, symbols: Sequence[Symbol], arrays: Sequence[Array]) -
             "takes_state": lowered.takes_state,
             "fetches": lowered.fetches,
             "assigned": lowered.assigned,
+            "pauses": [_pause(pause, sizes) for pause in lowered.python],
+            "late": lowered.late,
             "symbols": [[sizes.atom(symbol), word] for symbol, word in lowered.symbols.items()],
             "code": [code.fixed, code.symbols, code.imports],
         }
-    except KeyError:  # a symbol that the request does not know, a function of another library
+    except KeyError:  # a function of another library
         return None
     if sum(map(len, kept)) > MOST_CONSTANTS:
         return None
@@ -140,18 +148,31 @@ def _unpack(data: bytes, symbols: Sequence[Symbol], arrays: Sequence[Array]) -> 
         fetches=tuple(head["fetches"]),
         assigned=tuple(head["assigned"]),
         kinds={},
-        python=(),
+        python=tuple(_pause_of(written, sizes) for written in head["pauses"]),
         symbols={sizes.symbol(atom): word for atom, word in head["symbols"]},
         places={},
         state=None,
         kernels=(),
         runs={},
         clocks=None,
-        late=(),
+        late=tuple(head["late"]),
         obstacles={},
         library=None,
         constants=(),
     )
+
+
+def _pause(pause: Any, sizes: _Sizes) -> list[Any]:
+    """A step in Python that takes memory or gives results, which `_pause_of` reads."""
+    if isinstance(pause, Gift):
+        return [[place.word, place.dtype.str, [*map(sizes.write, place.sizes)]] for place in pause.places]
+    return [pause.__class__.__name__, *astuple(pause)]
+
+
+def _pause_of(written: list[Any], sizes: _Sizes) -> Pause:
+    if written and isinstance(written[0], str):
+        return _TAKES_MEMORY[written[0]](*map(int, written[1:]))
+    return Gift(tuple(Place(word, np.dtype(d), tuple(map(sizes.read, s))) for word, d, s in written))
 
 
 def _axes(sizes: Sequence[int | Sequence[int]]) -> tuple[int | tuple[int, ...], ...]:
@@ -210,10 +231,10 @@ def _name_constants(
 
 
 class _Sizes:
-    """Writes and reads sizes; `symbols` are the unknown ones. Raises: KeyError for another one."""
+    """Writes and reads sizes; `symbols` are the unknown ones. For others, made by passes, new ones serve."""
 
     def __init__(self, symbols: Sequence[Symbol]) -> None:
-        self._symbols = symbols
+        self._symbols = dict(enumerate(symbols))
         self._numbers = {symbol: number for number, symbol in enumerate(symbols)}
 
     def write(self, size: Size) -> Any:
@@ -225,7 +246,7 @@ class _Sizes:
     def atom(self, atom: Atom) -> Any:
         """The name of a symbol, or its number; or a list: the function and its operands."""
         if isinstance(atom, Symbol):
-            return self._numbers[atom] if atom.name is None else atom.name
+            return self._numbers.setdefault(atom, len(self._numbers)) if atom.name is None else atom.name
         return [atom.function, *map(self.write, atom.operands)]
 
     def read(self, written: Any) -> Size:
@@ -242,4 +263,9 @@ class _Sizes:
 
     def symbol(self, written: str | int) -> Symbol:
         """The symbol that `atom` wrote."""
-        return Symbol(written) if isinstance(written, str) else self._symbols[written]
+        if isinstance(written, str):
+            return Symbol(written)
+        found = self._symbols.get(written)
+        if found is None:
+            found = self._symbols[int(written)] = next(symbols_of(unknown()))
+        return found

@@ -98,6 +98,18 @@ def arithmetic():
 
 
 @program
+def growing():
+    """The gradient of a loop that only the run knows the steps of: it takes memory while it runs."""
+    n, x = gc.placeholder("int64", (), name="n"), gc.placeholder("float32", (None,), name="x")
+    start = [gc.constant(0, "int64"), gc.zeros_like(x)]
+    h = gc.while_loop(lambda i, h: i < n, lambda i, h: (i + 1, gc.sin(h * x + x)), start)[1]
+    wanted = [h, *gc.gradients(gc.sum(h), [x])]
+    with gc.Session() as session:
+        sizes = ((3, 5), (40, 5), (7, 9))
+        return [value for steps, m in sizes for value in session.run(wanted, {n: steps, x: draw(m)})]
+
+
+@program
 def in_python():
     """Has a step in Python and sizes that a result gives: it is compiled anew by each process."""
     x = gc.placeholder("float32", (None,))
