@@ -63,6 +63,24 @@ def test_an_equal_graph_is_not_compiled_again():
     assert second.native is not first.native
 
 
+def test_programs_that_take_memory_while_they_run_share_no_memory():
+    def define():
+        n, x = gc.placeholder("int64", (), name="n"), gc.placeholder("float32", [None], name="x")
+        begin = [gc.constant(0, "int64"), gc.zeros_like(x)]
+        h = gc.while_loop(lambda i, h: i < n, lambda i, h: (i + 1, gc.sin(h + x)), begin)[1]
+        return gc.gradients(gc.sum(h), [x]), [n, x]
+
+    made = [compiled(define) for _ in range(2)]
+    assert [heard.counts["requests recognised"] for _, _, heard in made] == [0, 1]
+    runs = [
+        session.make_callable(executable.request.fetches, executable.feeds) for session, executable, _ in made
+    ]
+    found = {n: [run(n, FED * 0.1)[0] for run in runs] for n in (3, 100, 7, 0)}
+    assert all(np.array_equal(*pair) for pair in found.values())
+    assert found[3][0].all()
+    assert not found[0][0].any()
+
+
 def test_equal_graphs_give_equal_results_apart_from_one_another():
     random = np.random.default_rng(0)
     fed = [random.standard_normal((5, 4)).astype(np.float32), random.standard_normal(5).astype(np.float32)]

@@ -3,7 +3,8 @@
 It holds step table, linked code, signature and arena. Nothing in it is an address: a step names the symbol
 that it calls, a word the constant whose address it is to hold. A constant that lies in one of the request's
 own arrays (a variable's first value, say) is named by that, others are kept. Sizes name unknown symbols by
-their number in the fingerprint.
+their number in the fingerprint; those that passes made have the numbers that follow. Of steps in Python only
+those that take memory and give late results are kept.
 
 The form is JSON, and blocks of numbers and bytes whose lengths it gives; nothing in it is executed but the
 machine code. The cache's checksum is against accidents: that steps jump where they should is not looked at.

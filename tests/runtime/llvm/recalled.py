@@ -12,7 +12,12 @@ import threading
 import numpy as np
 
 import graphc as gc
+from graphc.function import Function
 from graphc.op import OPS
+from graphc.ops.loop import loop
+from graphc.ops.state import pick
+from graphc.sizes import unknown
+from graphc.tracing import parameter
 from passes.stages import listening
 
 sys.path.append(os.path.join(os.path.dirname(__file__), "..", ".."))
@@ -107,6 +112,22 @@ def growing():
     with gc.Session() as session:
         sizes = ((3, 5), (40, 5), (7, 9))
         return [value for steps, m in sizes for value in session.run(wanted, {n: steps, x: draw(m)})]
+
+
+@program
+def traced():
+    """What a loop stacks whose steps only the run knows: the run gives it with its size."""
+    n, x = gc.placeholder("int64", (), name="n"), gc.placeholder("float32", (None,), name="x")
+    graph = gc.get_default_graph()
+    i, h, limit = (parameter(name, t.result, graph) for name, t in zip("ihn", (n, x, n), strict=True))
+    body = Function((i, h, limit), (i + 1, gc.sin(h), h * 2.0))
+    condition = Function((i, h, limit), (i < limit,))
+    begin = gc.constant(0, "int64"), x, n
+    made = loop(*begin, body=body, condition=condition, carried=2, shape=(unknown(),))
+    wanted = [pick(made, index=2) * 3.0, pick(made, index=1)]
+    with gc.Session() as session:
+        fed = ((3, 5), (40, 5), (0, 9))
+        return [value for steps, m in fed for value in session.run(wanted, {n: steps, x: draw(m)})]
 
 
 @program

@@ -24,7 +24,7 @@ from runtime.llvm_backend.native.template import UnreadableError, unpack
 pytestmark = pytest.mark.skipif(not can_map(), reason="only code that is linked here is kept")
 
 SCRIPT = Path(__file__).with_name("recalled.py")
-NAMES = ("training", "loops", "draws", "arithmetic", "growing", "shared")
+NAMES = ("training", "loops", "draws", "arithmetic", "growing", "traced", "shared")
 PASSES = frozenset(("define", "simplify", "fuse", "plan", "lowering", "IR text", "codegen", "bind"))
 
 
@@ -67,7 +67,7 @@ def test_another_process_runs_on_what_one_has_compiled(compiled):
     assert (recalled(first), first["llvm"]) == (0, True)
     again = run(folder, *NAMES)
     assert again["digests"] == {name: first["digests"][name] for name in NAMES}
-    assert recalled(again) == again["counts"]["requests recognised"] == 8  # and one on another thread
+    assert recalled(again) == again["counts"]["requests recognised"] == 9  # and one on another thread
     assert not again["llvm"]
     assert not PASSES & set(again["stages"])
 
@@ -180,6 +180,14 @@ def scaled():
     return y, {x: np.ones((4, 6), np.float32)}
 
 
+def growing():
+    """Takes memory while it runs: the gradient of a loop whose steps only the run knows."""
+    n, x = gc.placeholder("int64", (), name="n"), gc.placeholder("float32", (None,), name="x")
+    begin = [gc.constant(0, "int64"), gc.zeros_like(x)]
+    h = gc.while_loop(lambda i, h: i < n, lambda i, h: (i + 1, gc.sin(h + x)), begin)[1]
+    return gc.gradients(gc.sum(h), [x]), {n: np.array(30), x: np.ones(5, np.float32)}
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -210,13 +218,16 @@ def test_another_session_has_templates_of_its_own(on_disk):
         assert compile_anew(scaled, **options)[1] == 1
 
 
-def test_what_is_looked_at_is_made_by_the_passes(on_disk):
-    _, _, first = compile_anew(scaled)
-    _, count, again = compile_anew(scaled)
+@pytest.mark.parametrize(
+    ("build", "given"), [(scaled, {"x": (4, 6)}), (growing, {"x": (5,)})], ids=["scaled", "growing"]
+)
+def test_what_is_looked_at_is_made_by_the_passes(on_disk, build, given):
+    _, _, first = compile_anew(build)
+    _, count, again = compile_anew(build)
     assert count == 1
     assert [kernel.text for kernel in again.kernels] == [kernel.text for kernel in first.kernels]
     assert gc.show(again.function) == gc.show(first.function)
-    assert again.peak_bytes({"x": (4, 6)}) == first.peak_bytes({"x": (4, 6)}) > 0
+    assert again.peak_bytes(given) == first.peak_bytes(given) > 0
     assert again.record["kernels"] == first.record["kernels"]
     assert again.native.returns == 0
 
@@ -297,8 +308,9 @@ def test_templates_that_say_something_else_are_made_anew(on_disk):
     assert compile_anew(scaled)[1] == 1
 
 
-def test_no_bytes_but_a_template_are_read(on_disk):
-    compile_anew(scaled)
+@pytest.mark.parametrize("build", [scaled, growing])
+def test_no_bytes_but_a_template_are_read(on_disk, build):
+    compile_anew(build)
     (data,) = entries().values()
     draw = np.random.default_rng(3)
     text_end = 48 + int(np.frombuffer(data, np.int64, 1)[0])
