@@ -90,9 +90,17 @@ def _open_known() -> Any:
         if version is None or version[1] not in _KNOWN:
             return None
         (path,) = (x for x in _libraries(folder) if x.endswith((".so", ".dylib")))
-        return ctypes.CDLL(path)
+        return _opened(path)
     except (OSError, ValueError):
         return None
+
+
+def _opened(path: str) -> Any:
+    """The library at `path`. Python would keep the GIL while the system loads it, which takes 5 ms."""
+    opening = ctypes.CDLL(None).dlopen
+    opening.restype, opening.argtypes = _P, (_S, _I)
+    opened = opening(os.fsencode(path), os.RTLD_NOW)
+    return ctypes.CDLL(path, handle=opened)  # where that is None, it says why
 
 
 def _open_by_llvmlite() -> Any:
