@@ -41,30 +41,50 @@ def _lifted(function: Function, named: set[str], reads: Mapping[Tensor, str]) ->
     if not function.has_regions():
         return function
     effects: list[Tensor] = []
-    moved: dict[Tensor, tuple[int, int]] = {}  # of lifted loops: results from where on moved, how far
+    moved: dict[Tensor, tuple[int, int]] = {}  # of lifted regions: results from where on moved, how far
+    ahead: dict[Tensor, list[Tensor]] = {}  # what came out of them and may be assigned again behind them
+    contended = _contended(function) if named else set()
 
     def make(node: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
         if node.op is pick and inputs[0] in moved:
             first, by = moved[inputs[0]]
-            index = node.attrs["index"]
-            return replace(node, inputs=inputs, attrs={"index": index + by if index >= first else index})
+            index, before = node.attrs["index"], ahead[inputs[0]]
+            made = replace(node, inputs=inputs, attrs={"index": index + by if index >= first else index})
+            if before:
+                return Tensor(after, (made, *before), {}, made.type, node.loc, None, node.owner)
+            return made
         if not node.op.has_bodies or node.op is override_gradient:  # whose body never runs as such
             return with_inputs(node, inputs)
         region = _Region.of(with_inputs(node, inputs), named, reads)
         if region is None:
             return with_inputs(node, inputs)
         made, first = region.lift()
-        moved[made] = (first, len(region.assigned))
+        moved[made], ahead[made] = (first, len(region.assigned)), []
         with on_behalf_of(node.loc):
             for offset, name in enumerate(region.assigned):
                 value = pick(made, index=first + offset)
                 type = value.result
                 effects.append(assign(value, variable=name, dtype=type.dtype, shape=type.shape))
+                if name in contended:
+                    ahead[made].append(effects[-1])
         return made
 
     with graph_frame(function.owner):
         result, _ = rebuild(function, make)
     return replace(result, effects=(*result.effects, *effects)) if effects else result
+
+
+def _contended(function: Function) -> set[str]:
+    """The variables that several nodes of `function` assign, themselves or in bodies."""
+    once: set[str] = set()
+    again: set[str] = set()
+    for node in function.nodes():
+        names = {node.attrs["variable"]} if node.op is assign else set[str]()
+        for _, body in bodies(node) if node.op.has_bodies else ():
+            names |= assigned_variables(body)
+        again |= once & names
+        once |= names
+    return again
 
 
 def assigned_variables(function: Function) -> set[str]:

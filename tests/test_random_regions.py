@@ -11,6 +11,7 @@ EFFORT = settings(
 )
 STEP = 1e-5
 N = 3  # every value is float64[N], and stays small
+ASSIGNING = frozenset(("assign", "branch", "while", "scan", "map"))
 
 
 class Nest:
@@ -23,14 +24,20 @@ class Nest:
         return self.data.draw(st.sampled_from(choices))
 
     def value(self, seen, depth):
-        """A new value made of some of `seen`."""
+        """A new value made of some of `seen`; what may assign is computed one after the other."""
+        before = []
         for _ in range(self.data.draw(st.integers(1, 3))):
             kinds = ["sum", "product", "sine", "constant", "read"]
             if depth:
                 kinds += ["branch", "while", "scan", "map"] * 2
             if self.effects:
                 kinds += ["assign", "draw"]
-            seen = [*seen, getattr(self, "make_" + self.choose(*kinds))(seen, depth)]
+            kind = self.choose(*kinds)
+            with gc.control_dependencies(before if self.effects and kind in ASSIGNING else []):
+                made = getattr(self, "make_" + kind)(seen, depth)
+            if kind in ASSIGNING:
+                before = [made]
+            seen = [*seen, made]
         return seen[-1]
 
     def make_sum(self, seen, depth):

@@ -168,3 +168,57 @@ def test_a_region_that_assigns_nothing_this_time_keeps_what_came_before_it(kind)
     else:
         y = gc.while_loop(lambda y: y < 0, lambda y: v.assign_add(y), new)
     assert run(y, v) == (5, [5])
+
+
+def assigning(kind, v, x):
+    """A region that adds `x` to `v`, twice where it is a loop; its results tell nothing of that."""
+
+    def add(y):
+        with gc.control_dependencies([v.assign_add(x)]):
+            return y * 2.0
+
+    if kind == "cond":
+        return gc.cond(x > 0, lambda: add(x), lambda: x)
+    if kind == "operation":
+        return gc.cond(x > 0, lambda: gc.group(v.assign_add(x)), lambda: gc.group(v.assign(x)))
+    if kind == "while_loop":
+        return repeat(2, add, x)
+    carry, ys = gc.scan(lambda c, a: (add(c), a), x, gc.stack([x, x]))
+    return {"scan": carry, "stacked": gc.sum(ys)}[kind]
+
+
+KINDS = ("cond", "operation", "while_loop", "scan", "stacked")
+TIMES = dict.fromkeys(KINDS, 2) | {"cond": 1, "operation": 1}
+
+
+@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_variable_is_assigned_again_behind_a_region_that_assigned_it(kind, inside):
+    v, w, x = gc.Variable(0.0, name="v"), gc.Variable(5.0, name="w"), gc.constant(3.0)
+
+    def both():
+        with gc.control_dependencies([assigning(kind, v, x)]):
+            return v.assign(v * 10.0 + w.assign(1.0))
+
+    right = TIMES[kind] * 30.0 + 1.0
+    assert run(gc.cond(x > 0, both, lambda: x) if inside else both(), v, w) == (right, [right, 1.0])
+
+
+@pytest.mark.parametrize("second", KINDS)
+@pytest.mark.parametrize("first", KINDS)
+def test_regions_that_assign_one_variable_follow_each_other(first, second):
+    v, x = gc.Variable(0.0, name="v"), gc.constant(3.0)
+    with gc.control_dependencies([assigning(first, v, x)]):
+        grown = v.assign(v * 10.0)
+    with gc.control_dependencies([grown]):
+        last = assigning(second, v, x)
+    assert run(last, v)[1] == [TIMES[first] * 30.0 + TIMES[second] * 3.0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_regions_without_an_order_may_not_assign_one_variable(kind):
+    v, x = gc.Variable(0.0, name="v"), gc.constant(3.0)
+    for other in (lambda: v.assign(1.0), lambda: assigning(kind, v, x)):
+        fetches = gc.group(assigning(kind, v, x), other())
+        with gc.Session() as session, pytest.raises(gc.StateError, match="in no order"):
+            session.run(fetches)
