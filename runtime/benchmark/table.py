@@ -8,7 +8,6 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from runtime.benchmark.comparing import Difference
 from runtime.benchmark.crown import Verdict
 from runtime.benchmark.fitting import fit_stages
 from runtime.benchmark.measuring import Report
@@ -141,15 +140,6 @@ def crown(verdicts: Iterable[Verdict]) -> Table:
             spell_seconds(verdict.cpu),
             verdict.note,
         )
-    return table
-
-
-def differences(found: Sequence[Difference]) -> Table:
-    """What differs from a baseline."""
-    table = _table("Against the baseline", ("graph", "what", "was", "is", ""))
-    for each in found:
-        shown = ["-" if value is None else f"{value:,.6g}" for value in (each.before, each.now)]
-        table.add_row(each.where, each.what, *shown, "[red]worse[/]" if each.is_worse else "[green]better[/]")
     return table
 
 

@@ -65,19 +65,26 @@ def copied(
 
     Sizes in `natural` must not be negative at the run.
     """
+    return _kernel(node, merged(shape, source[1], to[1]), source[0], to[0], natural, operand)
+
+
+def quickly_copied(node: Tensor, shape: Sequence[Size], source: Lie, to: Lie) -> LoopKernel | None:
+    """As `copied`; None where that goes by elements, or its rows are known to be tiny."""
     axes = merged(shape, source[1], to[1])
+    sizes = [axes[-1].size, *(axis.size for axis in axes[:-1] if axis.source == 1)]
+    if _way_name(axes) == "elements" or any(isinstance(n, int) and n < _MOST_LANES for n in sizes):
+        return None
+    return _kernel(node, axes, source[0], to[0])
+
+
+def _kernel(
+    node: Tensor, axes: Sequence[Axis], source: Size, to: Size, natural: Sequence[Size] = (), operand: int = 0
+) -> LoopKernel:
     w, type = LoopWriter(), bits_type(node.dtype)
-    x = w.address(w.operand(operand, "source"), w.size("x", source[0]), type)
-    y = w.address(w.result(), w.size("y", to[0]), type)
+    x = w.address(w.operand(operand, "source"), w.size("x", source), type)
+    y = w.address(w.result(), w.size("y", to), type)
     way, chunks = _way(_Copy(w, type, item_bytes(node.dtype), axes, x, y))
     return w.kernel(f"{node.op.name} of {type}, {way}", chunks, natural=natural)
-
-
-def is_quick(shape: Sequence[Size], source: Sequence[Size], to: Sequence[Size]) -> bool:
-    """Whether the copy goes another way than by elements, and its rows are not known to be tiny."""
-    axes = merged(shape, source, to)
-    sizes = [axes[-1].size, *(axis.size for axis in axes[:-1] if axis.source == 1)]
-    return _way_name(axes) != "elements" and not any(isinstance(n, int) and n < _MOST_LANES for n in sizes)
 
 
 def in_parts(

@@ -6,7 +6,7 @@ words: as many as there are, the text is one, and so is the step. Any other oper
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 
 from graphc.sizes import Size, maximum, minimum, product
@@ -27,16 +27,22 @@ _LINE = 64  # bytes of a line of the cache: as many columns are written at once,
 _ROWS = 128  # in as many rows, so that their lines stay in the nearest cache
 
 
-def concat_loops(node: Tensor, look: Look = see_dense) -> Sequence[LoopKernel]:
-    """The kernels of a `concat` of what is seen as `look` says."""
+def joined(node: Tensor, look: Look = see_dense) -> Sequence[LoopKernel]:
+    """The kernels of one of `JOINS` of what is seen as `look` says."""
+    return JOINS[node.op.name](node, look)
+
+
+def _concat(node: Tensor, look: Look) -> Sequence[LoopKernel]:
     counts = [x.result.sizes[node.attrs["axis"]] for x in node.inputs]
     return _Join(node, look, dense_strides(node)).kernels(counts)
 
 
-def stack_loops(node: Tensor, look: Look = see_dense) -> Sequence[LoopKernel]:
-    """The kernels of a `stack` of what is seen as `look` says."""
+def _stack(node: Tensor, look: Look) -> Sequence[LoopKernel]:
     axis, to = node.attrs["axis"], dense_strides(node)
     return _Join(node, look, (*to[:axis], *to[axis + 1 :])).kernels([1] * len(node.inputs))
+
+
+JOINS: dict[str, Callable[[Tensor, Look], Sequence[LoopKernel]]] = {"concat": _concat, "stack": _stack}
 
 
 class _Join:

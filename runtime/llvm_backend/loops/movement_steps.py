@@ -9,8 +9,8 @@ from graphc.sizes import Size, minimum, product
 from graphc.tensor import Tensor
 from runtime.llvm_backend.contractions.strided import Look, is_inside, is_strided, see, see_dense
 from runtime.llvm_backend.ir.writer import Value
-from runtime.llvm_backend.loops.copies import SEGMENT, Lie, copied, in_parts, is_quick
-from runtime.llvm_backend.loops.joins import concat_loops, stack_loops
+from runtime.llvm_backend.loops.copies import SEGMENT, Lie, copied, in_parts, quickly_copied
+from runtime.llvm_backend.loops.joins import JOINS, joined
 from runtime.llvm_backend.loops.loop_kernel import (
     OTHER,
     LoopKernel,
@@ -160,13 +160,6 @@ def _check(node: Tensor) -> Sequence[LoopKernel]:
     return (w.kernel("check", (count + (SEGMENT - 1)) // SEGMENT),)
 
 
-# Their kernels read operands as they are seen.
-JOINS: dict[str, Callable[[Tensor, Look], Sequence[LoopKernel]]] = {
-    "concat": concat_loops,
-    "stack": stack_loops,
-}
-
-
 def copies_of(node: Tensor, look: Look) -> Sequence[LoopKernel]:
     """The kernels of a node that only moves elements of what is seen as `look` says.
 
@@ -177,17 +170,16 @@ def copies_of(node: Tensor, look: Look) -> Sequence[LoopKernel]:
         known = is_inside(attrs["shape"], attrs["starts"], x.result.sizes, attrs["steps"])
         return _embed(node) if known and _is_frame(node) and look(x) == see_dense(x) else ()
     if node.op.name in JOINS:
-        return JOINS[node.op.name](node, look)
+        return joined(node, look)
     if node.op.name not in ("transpose", "strided_slice") or not is_strided(node):
         return ()
     shape, seen, to = node.result.sizes, see(node, look(node.inputs[0])), dense_strides(node)
-    quick = is_quick(shape, seen.strides, to)
-    return (copied(node, shape, (seen.offset, seen.strides), (0, to)),) if quick else ()
+    kernel = quickly_copied(node, shape, (seen.offset, seen.strides), (0, to))
+    return () if kernel is None else (kernel,)
 
 
 LOOPS: dict[str, Callable[[Tensor], Sequence[LoopKernel]]] = {
-    "concat": concat_loops,
-    "stack": stack_loops,
+    **dict.fromkeys(JOINS, joined),
     "strided_slice": _slice,
     "windows": _windows,
     "check": _check,

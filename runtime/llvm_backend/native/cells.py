@@ -13,7 +13,7 @@ from passes.weight import parts_of
 from runtime.llvm_backend.contractions.block_steps import block_of
 from runtime.llvm_backend.contractions.fused_contraction import contract_of
 from runtime.llvm_backend.contractions.strided import is_strided
-from runtime.llvm_backend.loops.movement_steps import JOINS
+from runtime.llvm_backend.loops.joins import JOINS
 
 # Their result is the memory of their first operand.
 VIEWS = frozenset(
