@@ -27,9 +27,9 @@ from runtime.llvm_backend.engine.machine import host
 from runtime.llvm_backend.ir.text import target_of
 from runtime.llvm_backend.rows.infinities import Infinities
 from runtime.llvm_backend.rows.numerics import Given, Looks, find_looks, given_of
+from runtime.llvm_backend.rows.row_block import SCRATCH_BYTES
 from runtime.llvm_backend.rows.row_kernel import fusible_ops, write_rows
 from runtime.llvm_backend.rows.row_plan import PART, RowPlan, plan_rows
-from runtime.llvm_backend.rows.row_writer import SCRATCH_BYTES
 from runtime.llvm_backend.table.engine import begin
 
 _ENTRY = "kernel"

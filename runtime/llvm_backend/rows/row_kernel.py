@@ -31,8 +31,8 @@ from runtime.llvm_backend.rows.numerics import Looks
 from runtime.llvm_backend.rows.row_labels import BY_LABELS
 from runtime.llvm_backend.rows.row_parts import PartWriter
 from runtime.llvm_backend.rows.row_plan import VIEWS, RowPlan
-from runtime.llvm_backend.rows.row_streams import streamed_results, write_choice
-from runtime.llvm_backend.rows.row_writer import ARRAYS, RowWriter
+from runtime.llvm_backend.rows.row_streams import streamed_results
+from runtime.llvm_backend.rows.row_writer import RowWriter
 
 
 def fusible_ops() -> frozenset[str]:
@@ -53,21 +53,9 @@ def write_rows(plan: RowPlan, target: Target, looks: Looks = MappingProxyType({}
     if plan.is_split:
         PartWriter(plan, module, nodes, looks).write_part()
         PartWriter(plan, module, nodes, looks).write_finish()
-    elif streams := streamed_results(plan):
-        RowWriter(plan, module, nodes, looks).write_kernel("plain")
-        RowWriter(plan, module, nodes, looks, streams).write_kernel("streamed")
-        results = ARRAYS + len(plan.body.inputs)
-        choice = write_choice(share_word(plan), [results + i for i in streams])
-        module.define("kernel", lambda: choice)
     else:
-        RowWriter(plan, module, nodes, looks).write_kernel()
+        RowWriter(plan, module, nodes, looks, streamed_results(plan)).write_kernel()
     return module.text
-
-
-def share_word(plan: RowPlan) -> int:
-    """The word of the block that says how many chunks are streamed."""
-    sizes = len(plan.outer) if len(plan.outer) > 1 else 0
-    return ARRAYS + len(plan.body.inputs) + len(plan.body.outputs) + sizes
 
 
 def _has_code(node: Tensor) -> bool:

@@ -8,6 +8,7 @@ in a loop. Everything that a result depends on is a matter of the row's length a
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from graphc.types import DType
 from runtime.llvm_backend.ir.text import Emitter
@@ -66,14 +67,29 @@ class RowLoop:
         ]
 
     def write(
-        self, totals: Sequence[Total], begin: str, end: str, copies: int, elements: Elements
+        self,
+        totals: Sequence[Total],
+        begin: str,
+        end: str,
+        copies: int,
+        elements: Elements,
+        either: tuple[str, Elements] | None = None,
     ) -> list[str]:
-        """The loops from `begin` to `end`, `copies` vectors at a time; gives each total as a number."""
+        """The loops from `begin` to `end`, `copies` vectors at a time; gives each total as a number.
+
+        With `either`, whole vectors are of those elements instead where that condition holds.
+        """
         one, wide = self.one, self.wide
         step = copies * self.width
         length = one.let(f"sub i64 {end}, {begin}")
         main = one.let(f"sub i64 {end}, {one.let(f'urem i64 {length}, {step}')}")
-        states = self._whole(totals, begin, main, copies, elements)
+        if either is None:
+            states = self._whole(totals, begin, main, copies, elements)
+        else:
+            ways = (either[1], elements)
+            states = self._chosen(
+                either[0], totals, *(partial(self._whole, totals, begin, main, copies, way) for way in ways)
+            )
         if self.width > 1 and self.has_masks:
             rest = self._rest(wide, totals, main, end, elements, limit=end)
             return self._numbers(totals, self._met(wide, totals, states, rest))
@@ -114,6 +130,28 @@ class RowLoop:
         return [
             [t.join(em, a[0], b[0], t.dtype)] if t.is_blocked else t.merge(em, [a, b])
             for t, a, b in zip(totals, x, y, strict=True)
+        ]
+
+    def _chosen(
+        self, condition: str, totals: Sequence[Total], *ways: Callable[[], list[State]]
+    ) -> list[State]:
+        """What the first way gives where `condition` holds, else the second."""
+        one = self.one
+        *labels, met = (one.fresh_label(x) for x in ("first", "second", "met"))
+        one.do(f"br i1 {condition}, label %{labels[0]}, label %{labels[1]}")
+        found, ends = [], []
+        for label, way in zip(labels, ways, strict=True):
+            self.begin(label)
+            found.append(way())
+            ends.append(one.label)
+            one.do(f"br label %{met}")
+        self.begin(met)
+        return [
+            [
+                one.let(f"phi {type} [{x}, %{ends[0]}], [{y}, %{ends[1]}]")
+                for type, x, y in zip(total.types_of_whole(self.wide), *states, strict=True)
+            ]
+            for total, *states in zip(totals, *found, strict=True)
         ]
 
     def _whole(

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from graphc.tensor import Tensor
 from runtime.llvm_backend.ir.values import register_scalar
+from runtime.llvm_backend.rows.row_block import SCRATCH
 from runtime.llvm_backend.rows.row_plan import Phase
-from runtime.llvm_backend.rows.row_writer import SCRATCH, RowWriter
+from runtime.llvm_backend.rows.row_writer import RowWriter
 from runtime.llvm_backend.rows.totals import finish, total_of
 
 

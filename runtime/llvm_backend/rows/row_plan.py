@@ -16,7 +16,7 @@ from itertools import pairwise
 from graphc.function import Function
 from graphc.sizes import Size
 from graphc.tensor import Tensor
-from graphc.types import TupleType
+from graphc.types import DType, TupleType
 from passes.failure import may_fail
 from passes.fusion import PICK, PUT, REDUCTIONS, takes_part
 from runtime.llvm_backend.rows.row_bodies import open_reductions
@@ -306,3 +306,14 @@ def _merged(plan: RowPlan) -> RowPlan:
         reads={key: merge(access) for key, access in plan.reads.items()},
         writes=tuple(map(merge, plan.writes)),
     )
+
+
+def dtypes_of_rows(plan: RowPlan) -> list[DType]:
+    """Of what loops hold in vectors."""
+    found: list[DType] = []
+    for phase in plan.phases:
+        for node in (*phase.vectors, *phase.reductions):
+            found += [x.dtype for x in (node.inputs[:1] if node.op is PUT else node.inputs)]
+        found += [node.dtype for node in phase.vectors]
+        found += [node.dtype for node in phase.reductions if not node.inputs[0].dtype.is_floating]
+    return found

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from graphc import sizes
 from graphc.sizes import Size, product
 from passes.fusion import REDUCTIONS
+from runtime.llvm_backend.rows.row_block import SCRATCH_BYTES
 from runtime.llvm_backend.rows.row_plan import CHEAP, PART, VIEWS, RowPlan
-from runtime.llvm_backend.rows.row_writer import SCRATCH_BYTES
 
 WORK = 1 << 18  # of a chunk, in sixteenths of what one cheap op costs on a vector: some 15 us
 _MOST_WITH_SCRATCH = 32  # chunks of a kernel that keeps rows, each in memory of its own

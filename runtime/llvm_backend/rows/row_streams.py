@@ -3,9 +3,11 @@
 A store brings its line into the cache first, though all of it is overwritten: of what a softmax moves, that
 is a third. A result that does not fit the caches beside the operands, and that nobody reads again in this
 run, is better stored without: then the operands stay where they are. Where a part of it does fit, that part
-of the chunks stores as ever.
+of the chunks stores as ever: stretches of many rows, since the prefetcher of a store that goes through the
+caches would bring in what the next row is to store past them.
 
-The kernel is written twice, and a word of its block says how many of every eight chunks are `streamed`.
+A word of the kernel's block says how many of every eight chunks are streamed. Loops that store such
+results are written twice.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from graphc.sizes import product
 from graphc.tensor import Tensor
 from passes.program import Program, Step
 from runtime.llvm_backend.engine.machine import host
+from runtime.llvm_backend.ir.text import Emitter
 from runtime.llvm_backend.ir.values import memory_dtype
 from runtime.llvm_backend.rows.row_plan import RowPlan
 
@@ -64,41 +67,12 @@ def _bytes(nodes: Sequence[Tensor]) -> int:
     return total
 
 
-def write_choice(word: int, results: Sequence[int]) -> str:
-    """``kernel``: runs `streamed` or `plain`, where `word` of the block is the share.
-
-    `results` are the words of what is streamed, whose arrays must begin with a cache line. What was
-    streamed is seen by other threads before they are told that the chunk is done.
-    """
-    lines = [
-        f"  %share.at = getelementptr i64, ptr %block, i64 {word}",
-        "  %share = load i64, ptr %share.at, align 8",
-        f"  %turn = and i64 %chunk, {TURNS - 1}",
-        "  %turned = icmp ult i64 %turn, %share",
-        "  %all0 = add i64 0, 0",
-    ]
-    for i, result in enumerate(results):
-        lines += [
-            f"  %at{i} = getelementptr i64, ptr %block, i64 {result}",
-            f"  %place{i} = load i64, ptr %at{i}, align 8",
-            f"  %all{i + 1} = or i64 %all{i}, %place{i}",
-        ]
-    return "\n".join(
-        [
-            "define void @kernel(ptr %block, i64 %chunk) {",
-            "entry:",
-            *lines,
-            f"  %low = and i64 %all{len(results)}, {_LINE - 1}",
-            "  %lies = icmp eq i64 %low, 0",
-            "  %goes = and i1 %turned, %lies",
-            "  br i1 %goes, label %past, label %through",
-            "past:",
-            "  call void @streamed(ptr %block, i64 %chunk)",
-            "  fence seq_cst",
-            "  ret void",
-            "through:",
-            "  call void @plain(ptr %block, i64 %chunk)",
-            "  ret void",
-            "}",
-        ]
-    )
+def is_streamed(one: Emitter, share: str, results: Sequence[str]) -> str:
+    """Whether the chunk is one of the `share`, and every result begins with a cache line."""
+    turn = one.let(f"and i64 %chunk, {TURNS - 1}")
+    low = "0"
+    for result in results:
+        low = one.let(f"or i64 {low}, {one.let(f'ptrtoint ptr {result} to i64')}")
+    within = one.let(f"and i64 {low}, {_LINE - 1}")
+    turned, lies = one.compare("ult", "i64", turn, share), one.compare("eq", "i64", within, "0")
+    return one.both(turned, lies)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 
 from graphc.tensor import Tensor
 from graphc.types import DType
@@ -21,16 +22,24 @@ from runtime.llvm_backend.ir.values import (
 )
 from runtime.llvm_backend.rows.nan_spread import forgetful
 from runtime.llvm_backend.rows.numerics import Looks, left_out, see
+from runtime.llvm_backend.rows.row_block import (
+    ARRAYS,
+    FLAG,
+    INNER,
+    PER,
+    ROWS,
+    SCRATCH,
+    SCRATCH_BYTES,
+    share_word,
+)
 from runtime.llvm_backend.rows.row_elements import RowElements, code_of
 from runtime.llvm_backend.rows.row_labels import as_index, checked_index, needed_for
 from runtime.llvm_backend.rows.row_loop import RowLoop
 from runtime.llvm_backend.rows.row_offsets import row_offsets
 from runtime.llvm_backend.rows.row_order import asked_rows, split_phases, write_staggered
-from runtime.llvm_backend.rows.row_plan import CHEAP, VIEWS, Access, Phase, RowPlan
+from runtime.llvm_backend.rows.row_plan import CHEAP, VIEWS, Access, Phase, RowPlan, dtypes_of_rows
+from runtime.llvm_backend.rows.row_streams import is_streamed
 from runtime.llvm_backend.rows.totals import finish, look_of, total_of
-
-ROWS, PER, INNER, FLAG, SCRATCH, ARRAYS = range(6)
-SCRATCH_BYTES = 8  # an element of a kept row, whatever its dtype
 
 
 def copies_of(phase: Phase, looks: int) -> int:
@@ -53,7 +62,7 @@ class RowWriter:
     ) -> None:
         self.plan, self.looks, self.streams = plan, looks, streams
         self.module, target = module, module.target
-        bytes_a_lane = max(map(register_bytes, _dtypes_of_rows(plan)), default=8)
+        bytes_a_lane = max(map(register_bytes, dtypes_of_rows(plan)), default=8)
         self.width = max(target.vector_bits // 8 // bytes_a_lane, 1)
         self.one = Emitter(self.module, 1, prefix="s")
         self.wide = Emitter(self.module, self.width, prefix="v") if self.width > 1 else self.one
@@ -71,8 +80,8 @@ class RowWriter:
 
     # The functions.
 
-    def write_kernel(self, name: str = "kernel") -> None:
-        """Adds the function `name` to the module; what is not the kernel is internal to it."""
+    def write_kernel(self) -> None:
+        """Adds ``kernel`` to the module."""
         self.open()
         plan = self.plan
         first, end = self.range(self.rows)
@@ -81,7 +90,9 @@ class RowWriter:
             self.loop(plan.phases[0], first, end)
         else:
             self.each_row(first, end)
-        self.close(name, "ptr %block, i64 %chunk")
+        if self.streams:
+            self.one.do("fence seq_cst")  # other threads see it all before they are told that it is done
+        self.close("kernel", "ptr %block, i64 %chunk")
 
     def range(self, count: str) -> tuple[str, str]:
         """Which of `count` rows (or elements) the chunk has: from the first to below the last."""
@@ -113,6 +124,9 @@ class RowWriter:
                 )
                 for i in range(len(self.slots))
             ]
+        if self.streams:
+            past = [self.results[i] for i in self.streams]
+            self.streamed = is_streamed(self.one, self.word(share_word(plan)), past)
         self.gather_looks()
         self.load_numbers()
 
@@ -120,8 +134,7 @@ class RowWriter:
         """Ends the function."""
         self.see_looks()
         body = "\n".join([*self.one.lines, "  ret void"])
-        kind = "" if name in ("kernel", "finish") else "internal "
-        self.module.define(name, lambda: f"define {kind}void @{name}({parameters}) {{\nentry:\n{body}\n}}")
+        self.module.define(name, lambda: f"define void @{name}({parameters}) {{\nentry:\n{body}\n}}")
 
     def word(self, number: int, type: str = "i64") -> str:
         """What a word of the block says."""
@@ -257,13 +270,16 @@ class RowWriter:
             if node.op is PUT:
                 self.index(node)  # once before the loop
 
-        def elements(em: Emitter, j: str, mask: str | None) -> list[str]:
+        def elements(em: Emitter, j: str, mask: str | None, past: bool = False) -> list[str]:
             if mask is None and em.width > 1:
                 for (operand, access), rows in asked.items():
                     self.ask(em, operand, access, rows, j)
-            return self.elements(em, phase, j, mask, spread)
+            return self.elements(em, phase, j, mask, spread, past)
 
-        found = self.loops.write(totals, begin, end, copies_of(phase, len(seen)), elements)
+        either = None
+        if any(self.written.get(node) in self.streams for node in phase.vectors):
+            either = self.streamed, partial(elements, past=True)
+        found = self.loops.write(totals, begin, end, copies_of(phase, len(seen)), elements, either)
         for node, total in zip(seen, found[len(phase.reductions) :], strict=True):
             if total != self.one.number(register_scalar(node.dtype), 0.0):
                 self.see(node.dtype, total)
@@ -320,15 +336,16 @@ class RowWriter:
         j: str,
         mask: str | None,
         spread: Mapping[object, str],
+        past: bool = False,
     ) -> list[str]:
         """Writes the phase at the elements from `j` on; gives what its reductions gather."""
         row = RowElements(self, em, j, mask, spread)
         for node in phase.vectors:
             if node not in self.plan.source:
                 row.compute(node)
-        stored = [node for node in phase.vectors if node in self.written or node in self.slots]
-        for node in stored:
-            self.store_row(em, node, row.values[node], j, mask)
+        for node in phase.vectors:
+            if node in self.written or node in self.slots:
+                self.store_row(em, node, row.values[node], j, mask, past)
         found = [row.operand(node, 0) for node in phase.reductions]
         for node in phase.vectors:
             if node in self.looks:
@@ -345,12 +362,12 @@ class RowWriter:
         at = em.let(f"add i64 {self.offsets[access]}, {em.let(f'add i64 {j}, {far}')}")
         ask(em, memory_dtype(operand.dtype), self.arrays[self.inputs[operand]], at)
 
-    def store_row(self, em: Emitter, node: Tensor, value: str, j: str, mask: str | None) -> None:
-        """Stores a row's values from `j` on: in the result, or in scratch for a later phase."""
+    def store_row(self, em: Emitter, node: Tensor, value: str, j: str, mask: str | None, past: bool) -> None:
+        """Stores a row's values from `j` on: in the result, perhaps past the caches, or in scratch."""
         if node in self.written:
             place = self.written[node]
             at = em.let(f"add i64 {self.offsets[self.plan.writes[place]]}, {j}")
-            if place in self.streams and mask is None and em.width > 1:
+            if past and place in self.streams:
                 stream(em, memory_dtype(node.dtype), value, self.results[place], at)
             else:
                 store(em, memory_dtype(node.dtype), value, self.results[place], at, mask)
@@ -364,14 +381,3 @@ class RowWriter:
             at = em.let(f"add i64 {self.offsets[self.plan.writes[place]]}, {j}")
             return load(em, memory_dtype(node.dtype), self.results[place], at, mask)
         return load(em, memory_dtype(node.dtype), self.kept[self.slots[node]], j, mask)
-
-
-def _dtypes_of_rows(plan: RowPlan) -> list[DType]:
-    """Of what loops hold in vectors."""
-    found: list[DType] = []
-    for phase in plan.phases:
-        for node in (*phase.vectors, *phase.reductions):
-            found += [x.dtype for x in (node.inputs[:1] if node.op is PUT else node.inputs)]
-        found += [node.dtype for node in phase.vectors]
-        found += [node.dtype for node in phase.reductions if not node.inputs[0].dtype.is_floating]
-    return found

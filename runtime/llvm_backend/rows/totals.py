@@ -64,6 +64,10 @@ class Total:
         """The LLVM types of the registers."""
         return tuple(map(em.type, (self.scalar, "i1")[: len(self.starts)]))
 
+    def types_of_whole(self, em: Emitter) -> tuple[str, ...]:
+        """The LLVM types of the registers once blocks are added up."""
+        return (em.type(register_scalar(self.dtype)),) if self.is_blocked else self.types(em)
+
     def gather(self, em: Emitter, state: Sequence[str], value: str) -> State:
         """`value`, a register of `given`, added to the state.
 
