@@ -29,7 +29,7 @@ def enclose(
 
     Groups are convex, and list their nodes in the order of `nodes`. Each bears the line of the node that
     leads it, by default of its last one that is not of a gradient. It computes for itself what `before`
-    lists for it, in the same order: nobody but such groups may need that.
+    lists for it, in the same order, whether others need that too or not.
     """
     group_of = {node: i for i, group in enumerate(groups) for node in group}
     wanted = {*function.outputs, *function.effects}

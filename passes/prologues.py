@@ -2,7 +2,9 @@
 
 An operand that is packed, or read in vectors for one tile of rows, is read a few times in all; what makes it
 of others can be computed then, and it never lies in memory: a cast from a narrow dtype, a scale, a mask.
-It is taken where all who use the operand are contractions that take it too, each for itself.
+It is taken where all who use the operand are contractions that take it too, each for itself. The casts of a
+product of bytes, ``matmul(cast(x), cast(y))`` in integers, are taken together where the kernel packs both
+operands (for dot instructions), whoever else needs them.
 
 One that is not taken has a typed reason in the record: ``used`` (others need its result, so that it is made
 anyway), ``rows`` (it reads what a kernel of rows makes, which computes it on the way), ``packed`` (the
@@ -20,7 +22,7 @@ from dataclasses import dataclass
 
 from graphc.op import OPS, Op
 from graphc.tensor import Tensor
-from graphc.types import BFLOAT16, TensorType
+from graphc.types import BFLOAT16, INT8, UINT8, TensorType
 from passes.failure import may_fail
 from passes.grouping import fuse_alone
 from passes.record import Decision, decide
@@ -37,6 +39,7 @@ CHEAP = frozenset(
         *("logical_and", "logical_or", "logical_not", "clip"),
     )
 )
+_BYTES = (INT8, UINT8)
 _BROADCAST, _CAST, _TRANSPOSE = OPS["broadcast_to"], OPS["cast"], OPS["transpose"]
 
 
@@ -102,28 +105,58 @@ class _Prologues:
         if not made:
             return {}
         self._look()
+        found: dict[Tensor, list[Tensor]] = {}
+        together = self._bytes(made)
         wanted: dict[Tensor, list[_Use]] = {}  # by what the operands are made of
         for root, number, base, views in made:
+            if root in together:
+                chain = _Chain(base, (base,), views)
+                self._decide("", root, number, chain, found)
+                continue
             if base not in self._made_of:
                 self._made_of[base] = self._nodes_of(base)
             wanted.setdefault(base, []).append((root, number, _Chain(base, self._made_of[base], views)))
-        found: dict[Tensor, list[Tensor]] = {}
         for base, uses in wanted.items():
             reason = self._reason(base, uses)
             for root, number, chain in uses:
-                subject, details = f"{base.op.name} with {root.op.name}", {"nodes": len(chain.nodes)}
-                if reason:
-                    operands = root.inputs[number], root
-                    decide(Decision("fuse", subject, False, reason, root.loc, details, operands))
-                    continue
-                members = (*chain.nodes, *chain.views)
-                done = Decision("fuse", subject, True, "prologue", root.loc, details, (*members, root))
-                if decide(done, root):
-                    found.setdefault(root, []).extend(members)
+                self._decide(reason, root, number, chain, found)
         return {
             root: sorted(dict.fromkeys(members), key=self._place.__getitem__)
             for root, members in found.items()
         }
+
+    def _decide(
+        self, reason: str, root: Tensor, number: int, chain: _Chain, found: dict[Tensor, list[Tensor]]
+    ) -> None:
+        """Adds a chain to what is `found`, or reports the `reason` why not."""
+        subject, details = f"{chain.base.op.name} with {root.op.name}", {"nodes": len(chain.nodes)}
+        if reason:
+            operands = root.inputs[number], root
+            decide(Decision("fuse", subject, False, reason, root.loc, details, operands))
+            return
+        members = (*chain.nodes, *chain.views)
+        done = Decision("fuse", subject, True, "prologue", root.loc, details, (*members, root))
+        if decide(done, root):
+            found.setdefault(root, []).extend(members)
+
+    def _bytes(self, made: Sequence[tuple[Tensor, int, Tensor, tuple[Tensor, ...]]]) -> set[Tensor]:
+        """The products of two operands that are bytes cast to integers, where the kernel packs the bytes.
+
+        Others may need the casts too: bytes are read as fast as what is cast.
+        """
+        casts: dict[Tensor, list[tuple[int, tuple[Tensor, ...]]]] = {}
+        for root, number, base, views in made:
+            if base.op is _CAST and base.dtype.is_integer and base.inputs[0].dtype in _BYTES:
+                casts.setdefault(root, []).append((number, (base, *reversed(views))))
+        found = set()
+        for root, operands in casts.items():
+            if len(operands) == len(root.inputs) == 2:
+                group = dict.fromkeys(x for _, members in operands for x in members)
+                candidate = fuse_alone((*sorted(group, key=self._place.__getitem__), root), (root,), ())
+                readings = [self._target.reads(candidate, number) for number, _ in operands]
+                if all(reading is not None and reading.packed for reading in readings):
+                    found.add(root)
+        return found
 
     def _look(self) -> None:
         """Learns where nodes stand, and who uses them."""

@@ -1,5 +1,7 @@
 """Prologues: what the kernels of contractions compute on their operands, what they leave and why."""
 
+from dataclasses import replace
+
 import networkx
 import numpy as np
 import pytest
@@ -105,6 +107,36 @@ def test_an_epilogue_and_a_prologue_are_one_node():
     arrays = [np.ones((4, 4), np.float32), np.eye(4, dtype=np.float16), np.arange(4, dtype=np.float32)]
     names, _ = fused([gc.nn.relu(x @ gc.cast(w, "float32") + b)], [x, w, b], arrays)
     assert names == [["cast", "matmul", "add", "relu"]]
+
+
+def both_packed():
+    """Whose products pack both operands, as dot instructions do."""
+    return replace(target(), reads=lambda node, which: ONCE)
+
+
+def test_bytes_are_packed_together_though_others_need_the_casts():
+    x, w = square(dtype="uint8"), square("w", "int8")
+    a, b = gc.cast(x, "int32"), gc.cast(w, "int32")
+    arrays = [np.full((4, 4), 200, np.uint8), np.arange(-8, 8, dtype=np.int8).reshape(4, 4)]
+    fetches = [a @ gc.transpose(b) + gc.sum(b, axis=0), a * 3, gc.matmul(a, a)]
+    names, reasons = fused(fetches, [x, w], arrays, both_packed())
+    assert names == [["cast", "cast", "einsum", "cast", "add"], ["cast", "matmul"]]
+    assert not reasons - {"op"}
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda x, w: gc.matmul(gc.cast(x, "int32"), gc.cast(w, "int32") + 1),
+        lambda x, w: gc.matmul(gc.cast(x, "int32"), gc.cast(gc.cast(w, "int16"), "int32")),
+        lambda x, w: gc.matmul(gc.cast(x, "float32"), gc.cast(w, "float32")),
+    ],
+)
+def test_what_is_no_pair_of_bytes_is_taken_alone(build):
+    x, w = square(dtype="uint8"), square("w", "int8")
+    names, reasons = fused([build(x, w)], [x, w])
+    assert "packed" in reasons
+    assert len(names) == 1
 
 
 def test_what_an_epilogue_has_is_no_prologue():

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from graphc.sizes import product
-from graphc.types import BFLOAT16, FLOAT32
 from runtime.llvm_backend.contractions.contraction import Contract
 from runtime.llvm_backend.contractions.driver import Phase
 from runtime.llvm_backend.contractions.kernel import Kernel
 from runtime.llvm_backend.contractions.lane_choice import estimate
+from runtime.llvm_backend.contractions.pair_epilogue import PairEpilogue
 from runtime.llvm_backend.contractions.pair_packing import WordPacker
-from runtime.llvm_backend.contractions.pairs import PAIRS, Product, as_product, dot, has_dots, words_of
+from runtime.llvm_backend.contractions.pairs import MOST_EXACT, Product, as_product, words_of
 from runtime.llvm_backend.contractions.schedule import LONG_REDUCTION, OUT
 from runtime.llvm_backend.contractions.tile import tile_count, visit_tile
 from runtime.llvm_backend.engine.machine import Machine
@@ -32,18 +32,21 @@ def emit_pairs(
     least_work: int = LEAST_WORK,
 ) -> Kernel | None:
     """The kernel of `contract` by dot instructions; None where the CPU, or the contract, is not for them."""
-    words = words_of(contract)
-    if words is None or not has_dots(machine, words):
-        return None
-    found = as_product(contract, words)
-    if found is None or not _is_worth(found, least_work):
-        return None
-    return _PairKernel(found, machine, name, Module(target or Target())).emit()
+    found = find_product(contract, machine, least_work)
+    return None if found is None else _PairKernel(found, machine, name, Module(target or Target())).emit()
+
+
+def find_product(contract: Contract, machine: Machine, least_work: int = LEAST_WORK) -> Product | None:
+    """`contract` as dot instructions of `machine` compute it; None where they cannot, or should not."""
+    words = words_of(contract, machine)
+    found = None if words is None else as_product(contract, words)
+    return found if found is not None and _is_worth(found, least_work) else None
 
 
 def _is_worth(found: Product, least_work: int) -> bool:
     steps = found.deep.size
-    if not isinstance(steps, int) or steps > LONG_REDUCTION:
+    most = MOST_EXACT if found.contract.accumulator.itemsize > 4 else LONG_REDUCTION
+    if not isinstance(steps, int) or steps > most:
         return False
     rows, columns = estimate(found.row.size), estimate(found.column.size)
     return rows >= min(_LEAST_ROWS, least_work) and rows * columns * steps >= least_work
@@ -69,7 +72,7 @@ class _PairKernel(WordPacker):
             w.do(f"store i64 {phase.count(w)}, ptr {w.address('%block', number, 'i64')}, align 8")
         w.end()
         panels = (found.column.size + (self.panel - 1)) // self.panel
-        each = panels * (self.length * self.panel) + found.row.size * self.lead
+        each = panels * self.panel_words + found.row.size * self.lead
         return Kernel(
             name=self.name,
             text=f"{w.module.text}\n{w.functions()}",
@@ -103,7 +106,7 @@ class _PairKernel(WordPacker):
         w, row = self.w, self.found.row
         w.begin(f"void @{self.name}(ptr %block, i64 %chunk) nounwind")
         rows, panels = self.packed()
-        out = self.base(OUT)
+        bases = {x: self.base(x) for x in range(OUT, len(self.operands))}
         parts, units, chunks = self._layout(w)
         many, size = self.panels(w), w.word(row.size)
         tiles = tile_count(w, size, self.height)
@@ -112,21 +115,23 @@ class _PairKernel(WordPacker):
             part, panel = w.rem(index, parts), w.div(index, parts)
             batch, first = w.div(panel, many), w.mul(w.rem(panel, many), self.panel)
             a = w.address(rows, w.mul(w.mul(batch, size), self.lead), "i32")
-            b = w.address(panels, w.mul(panel, self.length * self.panel), "i32")
-            to = w.address(self.enter(out, OUT, batch), first, lanes.scalar_type(self.out))
+            b = w.address(panels, w.mul(panel, self.panel_words), "i32")
+            across = self.found.column.strides
+            there = {
+                x: self.move(self.enter(base, x, batch), x, w.mul(first, w.word(across[x])))
+                for x, base in bases.items()
+            }
             valid = w.sub(w.word(self.found.column.size), first)
 
-            def tile(height: int, clamped: bool, at: Value, there: Value) -> None:
-                place = w.address(to, w.mul(at, w.word(row.strides[OUT])), lanes.scalar_type(self.out))
+            def tile(height: int, clamped: bool, at: Value, many: Value) -> None:
+                places = [self.move(p, x, w.mul(at, w.word(row.strides[x]))) for x, p in there.items()]
                 row_of_a = w.address(a, w.mul(at, self.lead), "i32")
 
                 def call(masked: bool) -> list[str]:
                     self.tiles[height, clamped, masked] = None
                     name = self._tile_name(height, clamped, masked)
-                    w.do(
-                        f"call void {name}(ptr %block, ptr {row_of_a}, ptr {b}, ptr {place}, "
-                        f"i64 {there}, i64 {valid})"
-                    )
+                    pointers = ", ".join(f"ptr {x}" for x in (row_of_a, b, *places))
+                    w.do(f"call void {name}(ptr %block, {pointers}, i64 {many}, i64 {valid})")
                     return []
 
                 if isinstance(self.found.column.size, int) and self.found.column.size % self.panel == 0:
@@ -148,37 +153,35 @@ class _PairKernel(WordPacker):
     def _write_tile(self, height: int, clamped: bool, masked: bool) -> None:
         """``acc[i, j] += dot(A[i, word], B[word, j])`` over all words, then what finishes the sums."""
         w, width, words = self.w, self.width, self.words
+        parameters = ", ".join(f"ptr noalias %p{x}" for x in range(len(self.operands)))
         w.begin(
-            f"internal void {self._tile_name(height, clamped, masked)}(ptr %block, ptr noalias %a, "
-            "ptr noalias %b, ptr noalias %to, i64 %rows, i64 %lanes) noinline nounwind"
+            f"internal void {self._tile_name(height, clamped, masked)}(ptr %block, {parameters}, "
+            "i64 %rows, i64 %lanes) noinline nounwind"
         )
         last = w.sub("%rows", 1) if clamped else 0
         rows = [w.min(i, last) if clamped and i else i for i in range(height)]
-        sums, vector, operand = (
-            lanes.vector_type(words.total, width),
-            f"<{width} x i32>",
-            words.operand(width),
-        )
+        sums, word, operand = lanes.vector_type(words.total, width), f"<{width} x i32>", words.operand(width)
+        panel = w.address("%p1", self.begun * self.panel, "i32")
 
         def step(at: Value, state: list[str]) -> list[str]:
             found = list(state)
             columns = [
                 self._as_operand(
                     w.value(
-                        f"load {vector}, ptr "
-                        f"{w.address('%b', w.add(w.mul(at, self.panel), j * width), 'i32')}, align 4"
+                        f"load {word}, ptr "
+                        f"{w.address(panel, w.add(w.mul(at, self.panel), j * width), 'i32')}, align 4"
                     ),
                     operand,
                 )
                 for j in range(self.across)
             ]
             for i, row in enumerate(rows):
-                place = w.address("%a", w.add(w.mul(row, self.lead), at), "i32")
-                word = w.value(f"load i32, ptr {place}, align 4")
-                same = self._as_operand(lanes.broadcast(w, word, "i32", width), operand)
+                place = w.address("%p0", w.add(w.mul(row, self.lead), at), "i32")
+                number = w.value(f"load i32, ptr {place}, align 4")
+                same = self._as_operand(lanes.broadcast(w, number, "i32", width), operand)
                 for j, column in enumerate(columns):
                     k = i * self.across + j
-                    found[k] = dot(w, words, width, found[k], same, column)
+                    found[k] = self.multiply(found[k], same, column)
             return found
 
         def steps(at: Value, state: list[str]) -> list[str]:
@@ -186,7 +189,7 @@ class _PairKernel(WordPacker):
                 state = step(w.add(at, k), state)
             return state
 
-        state = ["zeroinitializer"] * (height * self.across)
+        state = self._first_sums(sums) * height
         whole = self.length // _UNROLL * _UNROLL
         if whole:
             state = w.loop(whole, steps, [(sums, x) for x in state], step=_UNROLL)
@@ -195,19 +198,17 @@ class _PairKernel(WordPacker):
         masks: list[str | None] = [None] * self.across
         if masked:
             masks = [lanes.mask_lanes(w, w.sub("%lanes", j * width), width) for j in range(self.across)]
-        down = w.word(self.found.row.strides[OUT])
-        for i, row in enumerate(rows):
-            for j, mask in enumerate(masks):
-                place = w.address("%to", w.add(w.mul(row, down), j * width), lanes.scalar_type(self.out))
-                lanes.store(w, self._finished(state[i * self.across + j]), place, self.out, width, 1, mask)
+        PairEpilogue(self, masks).put(rows, state, last if clamped else None)
         w.end()
+
+    def _first_sums(self, type: str) -> list[str]:
+        """What the sums of a row begin with."""
+        w = self.w
+        if not self.begun:
+            return ["zeroinitializer"] * self.across
+        places = [w.address("%p1", j * self.width, "i32") for j in range(self.across)]
+        return [w.value(f"load {type}, ptr {place}, align 4") for place in places]
 
     def _as_operand(self, word: str, operand: str) -> str:
         vector = f"<{self.width} x i32>"
         return word if operand == vector else self.w.value(f"bitcast {vector} {word} to {operand}")
-
-    def _finished(self, total: str) -> str:
-        """A sum as the result holds it."""
-        if self.words is PAIRS:
-            return lanes.convert(self.w, total, FLOAT32, BFLOAT16, self.width)  # whose registers are floats
-        return lanes.convert(self.w, total, self.words.total, self.out, self.width)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from graphc.sizes import Size, product
-from graphc.types import UINT32
+from graphc.types import UINT32, DType
 from runtime.llvm_backend.contractions.driver import PARTIALS, pointer_of
 from runtime.llvm_backend.contractions.lane_choice import estimate
-from runtime.llvm_backend.contractions.pairs import PAIRS, Product
+from runtime.llvm_backend.contractions.pairs import PAIRS, QUADRUPLES, WIDENED, Product, dot
 from runtime.llvm_backend.contractions.registers import choose_tile, even_part
 from runtime.llvm_backend.contractions.schedule import A, B
 from runtime.llvm_backend.engine.machine import Machine
@@ -18,6 +18,7 @@ from runtime.llvm_backend.ir.writer import Value, Writer
 
 _MOST_CHUNKS, _PACK_GRAIN = 64, 1 << 15  # words that are worth a chunk of their own
 _GAP = 16  # words between the rows of A, so that they fall in different sets of the cache
+_FLIPS = 0x80808080  # the highest bit of each byte of a word: as each of them is, -128 or 128
 
 
 class WordPacker:
@@ -27,6 +28,7 @@ class WordPacker:
         width: lanes of a vector of words. height, across: rows and vectors of a register tile.
         panel: columns of a panel. full, rest: whole words of a row, and the elements left over.
         length: words of a row. lead: words from one row of A to the next.
+        begun: 1 where the first row of a panel is what sums begin with, else 0.
     """
 
     def __init__(self, found: Product, machine: Machine, name: str, module: Module) -> None:
@@ -43,8 +45,11 @@ class WordPacker:
         self.full, self.rest = divmod(steps, self.words.count)
         self.length = self.full + (self.rest > 0)
         self.lead = self.length + _GAP
-        contract = found.contract
-        self.buffers = (*dict.fromkeys(x.buffer for x in (contract.out, *contract.ins)), PARTIALS)
+        self.begun = int(found.biased)
+        contract, (a, b) = found.contract, found.inputs
+        also = (access for _, access in contract.also)
+        self.operands = (contract.ins[a], contract.ins[b], contract.out, *contract.epilogue.reads, *also)
+        self.buffers = (*dict.fromkeys(x.buffer for x in contract.accesses), PARTIALS)
         self.slots = {buffer: slot for slot, buffer in enumerate(self.buffers)}
         self.out = contract.out.dtype
         self.w = Writer(len(self.buffers) + 4, module)
@@ -78,10 +83,18 @@ class WordPacker:
 
     # Places.
 
+    def dtype(self, operand: int) -> DType:
+        """Of an operand in memory."""
+        found: DType = self.operands[operand].dtype
+        return found
+
+    def move(self, pointer: str, operand: int, offset: Value) -> str:
+        """The address `offset` elements on."""
+        return self.w.address(pointer, offset, lanes.scalar_type(self.dtype(operand)))
+
     def base(self, operand: int) -> str:
         """Where an operand begins."""
-        contract, (a, b) = self.found.contract, self.found.inputs
-        access = (contract.ins[a], contract.ins[b], contract.out)[operand]
+        access = self.operands[operand]
         return pointer_of(self.w, self.slots, access.buffer, access.offset, access.dtype)
 
     def enter(self, pointer: str, operand: int, index: Value) -> str:
@@ -93,13 +106,18 @@ class WordPacker:
             last = number == len(self.found.batch) - 1
             at = w.add(at, w.mul(index if last else w.rem(index, size), w.word(loop.strides[operand])))
             index = w.div(index, size)
-        return w.address(pointer, at, lanes.scalar_type(self.words.held))
+        return self.move(pointer, operand, at)
+
+    @property
+    def panel_words(self) -> int:
+        """The words of a panel."""
+        return (self.begun + self.length) * self.panel
 
     def packed(self) -> tuple[str, str]:
         """Where packed rows of A begin, and packed panels of B, which come first."""
         w = self.w
         panels = pointer_of(w, self.slots, PARTIALS, 0, UINT32)
-        many = w.mul(w.mul(w.word(self.batch), self.panels(w)), self.length * self.panel)
+        many = w.mul(w.mul(w.word(self.batch), self.panels(w)), self.panel_words)
         return w.address(panels, many, "i32"), panels
 
     def ranges(self, units: Value, chunks: Value, unit: Callable[[Value], None]) -> None:
@@ -135,9 +153,9 @@ class WordPacker:
         first = w.mul(w.rem(index, many), self.panel)
         source = self.enter(base, B, w.div(index, many))
         across = w.word(loop.strides[B])
-        held = lanes.scalar_type(self.words.held)
-        source = w.address(source, w.mul(first, across), held)
-        target = w.address(panels, w.mul(index, self.length * self.panel), "i32")
+        source = self.move(source, B, w.mul(first, across))
+        begun = w.address(panels, w.mul(index, self.panel_words), "i32")
+        target = w.address(begun, self.begun * self.panel, "i32")
         valid = w.sub(w.word(loop.size), first)
 
         def pack(masks: Sequence[str | None]) -> list[str]:
@@ -147,12 +165,14 @@ class WordPacker:
 
             def word(at: Value, count: int) -> None:
                 for j, mask in enumerate(masks):
-                    place = w.address(source, w.mul(j * width, across), held)
+                    place = self.move(source, B, w.mul(j * width, across))
                     found = self._word(place, B, at, across, count, mask, width)
                     to = w.address(target, w.add(w.mul(at, self.panel), j * width), "i32")
                     lanes.store(w, found, to, UINT32, width)
 
             self._each_word(word, done)
+            if self.begun:
+                self._begin(begun, target)
             return []
 
         def part() -> list[str]:
@@ -162,14 +182,37 @@ class WordPacker:
             return pack([None] * self.across)
         return w.choose(w.compare("sge", valid, self.panel), lambda: pack([None] * self.across), part)
 
+    def _begin(self, begun: str, panel: str) -> None:
+        """Writes what the sums of a panel begin with: less what is added to A, times its columns."""
+        w, width = self.w, self.width
+        vector = lanes.vector_type(self.words.total, width)
+        off = lanes.broadcast(w, str(_FLIPS), "i32", width)
+
+        def step(at: Value, sums: list[str]) -> list[str]:
+            found = []
+            for j, total in enumerate(sums):
+                x = w.address(panel, w.add(w.mul(at, self.panel), j * width), "i32")
+                found.append(self.multiply(total, off, w.value(f"load {vector}, ptr {x}, align 4")))
+            return found
+
+        sums = w.loop(self.length, step, [(vector, "zeroinitializer")] * self.across)
+        for j, total in enumerate(sums):
+            place = w.address(begun, j * width, "i32")
+            lanes.store(w, w.value(f"sub {vector} zeroinitializer, {total}"), place, self.words.total, width)
+
+    def multiply(self, total: str, of_a: str, of_b: str) -> str:
+        """``total + a . b`` of words."""
+        x, y = (of_b, of_a) if self.found.swapped else (of_a, of_b)
+        return dot(self.w, self.words, self.width, total, x, y)
+
     def _pack_rows(self, base: str, rows: str, index: Value) -> list[str]:
         w, loop, width = self.w, self.found.row, self.width
         groups, size = self.groups(w), w.word(loop.size)
         batch, first = w.div(index, groups), w.mul(w.rem(index, groups), width)
         source = self.enter(base, A, batch)
-        held, down = lanes.scalar_type(self.words.held), w.word(loop.strides[A])
+        down = w.word(loop.strides[A])
         valid = w.min(width, w.sub(size, first))
-        source = w.address(source, w.mul(first, down), held)
+        source = self.move(source, A, w.mul(first, down))
         target = w.address(rows, w.mul(w.add(w.mul(batch, size), first), self.lead), "i32")
         if self.found.deep.strides[A] == 1:
             w.loop(valid, lambda row, _: self._pack_row(source, target, row))
@@ -203,11 +246,11 @@ class WordPacker:
     def _squares(self, source: str, target: str, across: Value) -> int:
         """Packs a whole panel of columns whose steps lie side by side; gives how many words it has done."""
         w, width = self.w, self.width
-        whole, held = self.full // width * width, lanes.scalar_type(self.words.held)
+        whole = self.full // width * width
 
         def square(at: Value, _: list[str]) -> None:
             for j in range(self.across):
-                columns = [w.address(source, w.mul(j * width + c, across), held) for c in range(width)]
+                columns = [self.move(source, B, w.mul(j * width + c, across)) for c in range(width)]
                 found = [
                     self._word(x, B, at, self.words.count, self.words.count, None, width) for x in columns
                 ]
@@ -221,8 +264,7 @@ class WordPacker:
     def _pack_row(self, source: str, target: str, row: Value) -> None:
         """A row whose steps lie side by side: so do those of its words."""
         w, count = self.w, self.words.count
-        held = lanes.scalar_type(self.words.held)
-        source = w.address(source, w.mul(row, w.word(self.found.row.strides[A])), held)
+        source = self.move(source, A, w.mul(row, w.word(self.found.row.strides[A])))
         target = w.address(target, w.mul(row, self.lead), "i32")
 
         def put(at: Value, width: int, count: int = count) -> None:
@@ -245,55 +287,56 @@ class WordPacker:
         self, place: str, operand: int, at: Value, lane: Value, count: int, mask: str | None, width: int
     ) -> str:
         """Word `at` of lanes that are `lane` elements apart; `count` of its elements are there."""
-        w, words = self.w, self.words
-        deep, held = w.word(self.found.deep.strides[operand]), lanes.scalar_type(words.held)
-        place = w.address(place, w.mul(w.mul(at, words.count), deep), held)
-        whole = f"i{8 * words.held.itemsize * words.count}"
+        w, words, dtype = self.w, self.words, self.dtype(operand)
+        deep = w.word(self.found.deep.strides[operand])
+        place = self.move(place, operand, w.mul(w.mul(at, words.count), deep))
         if deep == 1 and count == words.count and (width == 1 or lane == count):
-            return self._fold(self._load(place, whole, width), whole, width)
-        parts = [
-            lanes.load(w, w.address(place, w.mul(e, deep), held), words.held, width, lane, mask)
-            for e in range(count)
-        ]
-        return self._join(parts, width)
+            found = self._fold(place, dtype, width)
+        else:
+            places = [self.move(place, operand, w.mul(e, deep)) for e in range(count)]
+            found = self._join([lanes.load(w, x, dtype, width, lane, mask) for x in places], dtype, width)
+        return self._apply("xor", found, _FLIPS, width) if operand == A and self.begun else found
 
-    def _load(self, place: str, type: str, width: int) -> str:
-        vector = type if width == 1 else f"<{width} x {type}>"
-        return self.w.value(f"load {vector}, ptr {place}, align {self.words.held.itemsize}")
-
-    def _fold(self, x: str, type: str, width: int) -> str:
+    def _fold(self, place: str, dtype: DType, width: int) -> str:
         """All elements of a word, side by side in memory (the first in the low bits), as a word."""
-        if self.words is not PAIRS:
+        w, words = self.w, self.words
+        word, whole = _ints(32, width), _ints(8 * dtype.itemsize * words.count, width)
+        x = w.value(f"load {whole}, ptr {place}, align {dtype.itemsize}")
+        if words is QUADRUPLES:
             return x
-        w = self.w
-        wide, word = (type, "i32") if width == 1 else (f"<{width} x {type}>", f"<{width} x i32>")
-        low = w.value(f"trunc {wide} {self._shift(x, 'lshr', 16, type, width)} to {word}")
-        high = w.value(f"trunc {wide} {self._shift(x, 'lshr', 32, type, width)} to {word}")
-        first = self._mask(low, 0xFFFF, width)
-        return w.value(f"or {word} {first}, {self._mask(high, 0xFFFF0000, width)}")
+        if words is PAIRS:
+            low = w.value(f"trunc {whole} {self._apply('lshr', x, 16, width, 64)} to {word}")
+            high = w.value(f"trunc {whole} {self._apply('lshr', x, 32, width, 64)} to {word}")
+            first = self._apply("and", low, 0xFFFF, width)
+            return w.value(f"or {word} {first}, {self._apply('and', high, 0xFFFF0000, width)}")
+        bytes, wide = (f"<{2 * width} x i{bits}>" for bits in (8, 16))
+        apart = w.value(f"bitcast {whole} {x} to {bytes}")
+        return w.value(f"bitcast {wide} {w.value(f'{_extend(dtype)} {bytes} {apart} to {wide}')} to {word}")
 
-    def _join(self, parts: Sequence[str], width: int) -> str:
+    def _join(self, parts: Sequence[str], dtype: DType, width: int) -> str:
         """Elements, each in its own register, as words."""
-        w, word = self.w, "i32" if width == 1 else f"<{width} x i32>"
-        source = lanes.vector_type(self.words.held, width)
-        if self.words is PAIRS:
-            bits = [w.value(f"bitcast {source} {x} to {word}") for x in parts]
-            first = self._shift(bits[0], "lshr", 16, "i32", width)
-            if len(bits) == 1:
-                return first
-            return w.value(f"or {word} {first}, {self._mask(bits[1], 0xFFFF0000, width)}")
-        found = ""
-        for number, x in enumerate(parts):
-            wide = w.value(f"zext {source} {x} to {word}")
-            if number:
-                wide = self._shift(wide, "shl", 8 * number, "i32", width)
-            found = w.value(f"or {word} {found}, {wide}") if found else wide
-        return found
+        w, words, word, source = self.w, self.words, _ints(32, width), lanes.vector_type(dtype, width)
+        bits = 32 // words.count
+        if words is PAIRS:
+            wide = [w.value(f"bitcast {source} {x} to {word}") for x in parts]
+            found = [self._apply("lshr", x, 16, width) for x in wide]
+        else:
+            extend = "zext" if words is QUADRUPLES else _extend(dtype)
+            found = [w.value(f"{extend} {source} {x} to {word}") for x in parts]
+        joined = found[0] if words is not WIDENED else self._apply("and", found[0], 0xFFFF, width)
+        for number, x in enumerate(found[1:], 1):
+            joined = w.value(f"or {word} {joined}, {self._apply('shl', x, bits * number, width)}")
+        return joined
 
-    def _shift(self, x: str, instruction: str, bits: int, type: str, width: int) -> str:
-        vector = type if width == 1 else f"<{width} x {type}>"
-        same = str(bits) if width == 1 else "<" + ", ".join([f"{type} {bits}"] * width) + ">"
-        return self.w.value(f"{instruction} {vector} {x}, {same}")
+    def _apply(self, instruction: str, x: str, number: int, width: int, bits: int = 32) -> str:
+        """An instruction with a number in every lane."""
+        same = str(number) if width == 1 else "<" + ", ".join([f"i{bits} {number}"] * width) + ">"
+        return self.w.value(f"{instruction} {_ints(bits, width)} {x}, {same}")
 
-    def _mask(self, x: str, bits: int, width: int) -> str:
-        return self._shift(x, "and", bits, "i32", width)
+
+def _ints(bits: int, width: int) -> str:
+    return f"i{bits}" if width == 1 else f"<{width} x i{bits}>"
+
+
+def _extend(dtype: DType) -> str:
+    return "sext" if dtype.kind == "i" else "zext"

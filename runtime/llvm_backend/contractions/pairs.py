@@ -1,8 +1,9 @@
 """Pairs: products of narrow numbers by dot instructions of the CPU, several steps of the reduction at once.
 
-    numbers          a word (32 bits) holds     instruction     sums
-    bfloat16         2 of one row or column     vdpbf16ps       float32, rounded when finished
-    int8, uint8      4                          vpdpbusd        int32, of which the low byte is the result
+    numbers          a word (32 bits) holds     instruction           sums
+    bfloat16         2 of one row or column     vdpbf16ps             float32, rounded when finished
+    int8, uint8      4                          vpdpbusd              int32
+    int8, uint8      2, each in 16 bits         vpmaddwd, vpaddd      int32: where there is no vpdpbusd
 
 The first phase packs both operands into words: A row by row, B in panels of ``steps x (vectors * W)``; the
 second computes ``acc[i, j] += dot(A[i, word], B[word, j])``. Words are filled up with 0.
@@ -11,8 +12,16 @@ bfloat16: arrays hold it as float32 whose low half is 0, so a word is two high h
 are added one after the other, each rounded to float32; numbers below 2**-126, given or made, count as 0
 (Intel SDM, VDPBF16PS: DAZ and FTZ). NaN and infinity are as in float32.
 
-int8: ``vpdpbusd`` multiplies unsigned by signed bytes. A byte read with the other sign differs by 256, so the
-sums are right modulo 256, which is what wrapping int8 and uint8 ask for.
+Bytes may be cast to a wider integer first. Sums are right modulo 2**32, of which the low bits are what
+narrower results want; wider ones are exact where so few steps cannot leave int32 (MOST_EXACT).
+``vpdpbusd`` multiplies unsigned by signed bytes, so of operands of one sign A is packed less 128 (plus 128),
+which is a flip of its highest bit, and sums begin with what that takes away:
+
+    A, B signed      sum((a + 128) b) - 128 sum(b)
+    A, B unsigned    sum((a - 128) b) + 128 sum(b)
+
+Those first sums are the first row of a panel. Sums of bytes as they are need none: a byte read with the other
+sign differs by 256.
 """
 
 from __future__ import annotations
@@ -32,29 +41,48 @@ from runtime.llvm_backend.ir.writer import Writer
 ROUNDED = Expression((), (Step("cast", (0,), BFLOAT16), Step("cast", (1,), FLOAT32)))
 """What finishes sums of bfloat16 products, in arrays that hold bfloat16 as float32."""
 
+MOST_EXACT = 1 << 15
+"""Steps whose products of bytes add up to less than 2**31."""
+
+_BYTES = (INT8, UINT8)
+
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """How numbers are grouped: `held` is one in memory, `count` are in a word, `total` is added up in."""
+    """How numbers are grouped: `count` of them are in a word, `total` is added up in.
 
-    held: DType
+    `lane` is that of the instruction's operands, in LLVM's words; `intrinsics` are by bytes of a vector.
+    """
+
     count: int
     total: DType
-    intrinsic: str
-    lane: str  # of the instruction's operands, in LLVM's words
+    lane: str
+    intrinsics: tuple[tuple[int, str], ...]
 
     def operand(self, width: int) -> str:
         """The type of the instruction's operands."""
-        return f"<{width * (2 if self.lane == 'bfloat' else 1)} x {self.lane}>"
+        return f"<{width * (1 if self.lane == 'i32' else 2)} x {self.lane}>"
 
 
-PAIRS = Words(FLOAT32, 2, FLOAT32, "llvm.x86.avx512bf16.dpbf16ps", "bfloat")
-BYTES = {x: Words(x, 4, INT32, "llvm.x86.avx512.vpdpbusd", "i32") for x in (INT8, UINT8)}
+def _by_width(name: str) -> tuple[tuple[int, str], ...]:
+    return tuple((size, f"{name}.{8 * size}") for size in (32, 64))
+
+
+PAIRS = Words(2, FLOAT32, "bfloat", _by_width("llvm.x86.avx512bf16.dpbf16ps"))
+QUADRUPLES = Words(4, INT32, "i32", _by_width("llvm.x86.avx512.vpdpbusd"))
+WIDENED = Words(2, INT32, "i16", ((32, "llvm.x86.avx2.pmadd.wd"), (64, "llvm.x86.avx512.pmaddw.d.512")))
 
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """A contract as rows of A by columns of B. Loops have strides in A, B and out, in this order."""
+    """A contract as rows of A by columns of B.
+
+    Loops have strides in A, B and out, in what the epilogue reads, and in what else is stored.
+
+    Attributes:
+        swapped: whether B is the instruction's first operand, which is the unsigned one.
+        biased: whether A is packed 128 off, and sums begin with what makes up for it.
+    """
 
     contract: Contract
     words: Words
@@ -63,31 +91,45 @@ class Product:
     row: Loop
     column: Loop
     deep: Loop
+    swapped: bool
+    biased: bool
 
 
-def words_of(contract: Contract) -> Words | None:
-    """How the numbers of a contract are grouped; None where no dot instruction is for them."""
-    if contract.combine != "multiply_add" or contract.prologue or contract.also or contract.within:
+def words_of(contract: Contract, machine: Machine) -> Words | None:
+    """How the numbers of a contract are grouped; None where no dot instruction of `machine` is for them."""
+    if contract.combine != "multiply_add" or contract.within:
         return None
-    dtypes = {access.dtype for access in (*contract.ins, contract.out)}
-    if contract.values is BFLOAT16 and dtypes == {FLOAT32} and contract.epilogue == ROUNDED:
-        return PAIRS
-    if len(dtypes) == 1 and not contract.epilogue.steps:
-        return BYTES.get(contract.out.dtype)
-    return None
+    if contract.values is BFLOAT16:
+        plain = not contract.prologue and not contract.also and contract.epilogue == ROUNDED
+        floats = {x.dtype for x in (*contract.ins, contract.out)} == {FLOAT32}
+        return PAIRS if plain and floats and has_dots(machine, PAIRS) else None
+    if any(x.dtype not in _BYTES for x in contract.ins) or not _widens(contract):
+        return None
+    return next((words for words in (QUADRUPLES, WIDENED) if has_dots(machine, words)), None)
+
+
+def _widens(contract: Contract) -> bool:
+    """Whether bytes are cast to a wider integer, or multiplied as they are."""
+    if not contract.prologue:
+        return contract.ins[0].dtype is contract.ins[1].dtype
+    total = contract.accumulator
+    cast = Expression((), (Step("cast", (0,), total),))
+    return total.is_integer and all(expression == cast for expression in contract.prologue)
 
 
 def has_dots(machine: Machine, words: Words) -> bool:
     """Whether the CPU has the instruction, and this LLVM knows it by that name."""
-    there = machine.bf16 if words is PAIRS else machine.int8
-    wide = machine.architecture == "x86_64" and machine.masks and machine.vector_bytes >= 32
-    return there and wide and is_known(words.intrinsic, words.lane, machine.vector_bytes)
+    size = machine.vector_bytes
+    if machine.architecture != "x86_64" or size < 32:
+        return False
+    if words is WIDENED:
+        return (size == 32 or machine.masks) and is_known(words, size)
+    return (machine.bf16 if words is PAIRS else machine.int8) and machine.masks and is_known(words, size)
 
 
 @cache
-def is_known(intrinsic: str, lane: str, vector_bytes: int) -> bool:
+def is_known(words: Words, vector_bytes: int) -> bool:
     """Intrinsics of one CPU change between versions of LLVM: a function of two lines is tried."""
-    words = next(x for x in (PAIRS, BYTES[INT8]) if x.intrinsic == intrinsic)
     w, width = Writer(), vector_bytes // 4
     total, operand = lanes.vector_type(words.total, width), words.operand(width)
     w.begin(f"{total} @probe({total} %total, {operand} %x, {operand} %y)")
@@ -95,7 +137,7 @@ def is_known(intrinsic: str, lane: str, vector_bytes: int) -> bool:
     try:
         module = llvm.binding().parse_assembly(f"{w.module.text}\n{w.functions()}")
         module.verify()
-        return intrinsic.rpartition(".")[2] in open_target_machine().emit_assembly(module)
+        return "llvm.x86" not in open_target_machine().emit_assembly(module)
     except RuntimeError:
         return False
 
@@ -103,7 +145,10 @@ def is_known(intrinsic: str, lane: str, vector_bytes: int) -> bool:
 def dot(w: Writer, words: Words, width: int, total: str, x: str, y: str) -> str:
     """``total + x . y`` in each lane."""
     sums, operand = lanes.vector_type(words.total, width), words.operand(width)
-    name = f"@{words.intrinsic}.{32 * width}"
+    name = f"@{dict(words.intrinsics)[4 * width]}"
+    if words is WIDENED:
+        w.declare(f"{sums} {name}({operand}, {operand})")
+        return w.value(f"add {sums} {total}, {w.value(f'call {sums} {name}({operand} {x}, {operand} {y})')}")
     w.declare(f"{sums} {name}({sums}, {operand}, {operand})")
     return w.value(f"call {sums} {name}({sums} {total}, {operand} {x}, {operand} {y})")
 
@@ -124,7 +169,8 @@ def as_product(contract: Contract, words: Words) -> Product | None:
     if moved[0] == moved[1]:
         return None
     b = moved.index(True)
-    operands = (contract.ins[1 - b], contract.ins[b], contract.out)
+    further = (*contract.epilogue.reads, *(access for _, access in contract.also))
+    operands = (contract.ins[1 - b], contract.ins[b], contract.out, *further)
 
     def loop(dim: Dim) -> Loop:
         return Loop(dim.size, tuple(access.stride(dim.name) for access in operands))
@@ -138,7 +184,18 @@ def as_product(contract: Contract, words: Words) -> Product | None:
         return None
     if rows[0].strides[A] == 0 or columns[0].strides[B] == 0 or columns[0].strides[OUT] != 1:
         return None
-    return Product(contract, words, (1 - b, b), _merged(batch), rows[0], columns[0], deep[0])
+    of_a, of_b = (access.dtype for access in operands[:OUT])
+    return Product(
+        contract,
+        words,
+        (1 - b, b),
+        _merged(batch),
+        rows[0],
+        columns[0],
+        deep[0],
+        swapped=words is QUADRUPLES and of_b is UINT8,
+        biased=words is QUADRUPLES and of_a is of_b and contract.accumulator.itemsize > 1,
+    )
 
 
 def _merged(loops: Sequence[Loop]) -> tuple[Loop, ...]:

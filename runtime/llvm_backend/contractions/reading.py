@@ -10,6 +10,7 @@ from passes.target import Reading
 from runtime.llvm_backend.contractions.driver import make_frame
 from runtime.llvm_backend.contractions.fused_contraction import contract_of
 from runtime.llvm_backend.contractions.grid import lay_out
+from runtime.llvm_backend.contractions.pair_kernel import find_product
 from runtime.llvm_backend.contractions.schedule import A, plan
 from runtime.llvm_backend.contractions.tile import emit_scalar_step
 from runtime.llvm_backend.engine.machine import host
@@ -22,11 +23,14 @@ def find_reading(node: Tensor, number: int) -> Reading | None:
     """For operand `number` of the contraction in the `fused` `node`, which the body makes of others.
 
     None: there is no kernel for it, or it is the one whose elements are read one at a time (A of the outer
-    form). Where that is copied, it is copied for each group of columns: measured, slower in any case.
+    form). Where that is copied, it is copied for each group of columns: measured, slower in any case. Dot
+    instructions pack both operands once.
     """
     contract = contract_of(node)
     if contract is None or not contract.input_expression(number).steps:
         return None
+    if find_product(contract, host()) is not None:
+        return Reading(1, True)
     schedule = plan(contract, host())
     found: set[Symbol] = {symbol for dim in contract.dims for symbol in symbols(dim.size)}
     frame = make_frame(contract, schedule, host(), "kernel", emit_scalar_step)

@@ -14,7 +14,7 @@ from graphc.conversion import round_to_bfloat16
 from graphc.sizes import Symbol, named
 from graphc.types import BFLOAT16, INT8, UINT8
 from runtime.llvm_backend.contractions.pair_kernel import emit_pairs
-from runtime.llvm_backend.contractions.pairs import BYTES, PAIRS, ROUNDED, has_dots
+from runtime.llvm_backend.contractions.pairs import PAIRS, QUADRUPLES, ROUNDED, has_dots
 from runtime.llvm_backend.engine.machine import host
 from tests.runtime.llvm import contracts
 from tests.runtime.llvm.contracts import Loaded, make_buffers, view
@@ -22,7 +22,7 @@ from tests.runtime.llvm.frontends import matmul
 
 M, N, B = (named(name) for name in "MNB")
 needs_pairs = pytest.mark.skipif(not has_dots(host(), PAIRS), reason="the CPU has no vdpbf16ps")
-needs_bytes = pytest.mark.skipif(not has_dots(host(), BYTES[INT8]), reason="the CPU has no vpdpbusd")
+needs_bytes = pytest.mark.skipif(not has_dots(host(), QUADRUPLES), reason="the CPU has no vpdpbusd")
 
 SHAPES = [
     (2, 2, 2),
@@ -153,7 +153,7 @@ def test_denormals_count_as_zero_in_dot_instructions_alone():
 
 
 def test_only_products_that_are_worth_it_and_can_be_are_packed():
-    if not (has_dots(host(), PAIRS) and has_dots(host(), BYTES[INT8])):
+    if not (has_dots(host(), PAIRS) and has_dots(host(), QUADRUPLES)):
         assert emit_pairs(of_bfloat16(matmul(128, 128, 128)), replace(host(), bf16=False)) is None
         return
     assert emit_pairs(of_bfloat16(matmul(128, 128, 128)), host()) is not None
@@ -168,7 +168,9 @@ def test_only_products_that_are_worth_it_and_can_be_are_packed():
     ):
         assert emit_pairs(contract, host()) is None
     assert emit_pairs(of_bfloat16(matmul(128, 128, 128)), replace(host(), bf16=False)) is None
-    assert emit_pairs(of_bytes(matmul(128, 128, 128), UINT8), replace(host(), int8=False)) is None
+    widened = emit_pairs(of_bytes(matmul(128, 128, 128), UINT8), replace(host(), int8=False))
+    assert "pmadd" in widened.text
+    assert "vpdpbusd" not in widened.text
 
 
 # Through sessions: what the machine has, and what every machine of a level has.
