@@ -19,6 +19,7 @@ from graphc.ops.state import pick
 from graphc.sizes import unknown
 from graphc.tracing import parameter
 from passes.stages import listening
+from runtime.llvm_backend.engine import llvm
 
 sys.path.append(os.path.join(os.path.dirname(__file__), "..", ".."))
 from test_ops import Call
@@ -195,7 +196,7 @@ def main(names):
                 report["digests"][name] = digest(v for v in PROGRAMS[name]() if v is not None)
     report["counts"] = dict(heard.counts)
     report["stages"] = sorted(heard.wall)
-    report["llvm"] = "llvmlite" in sys.modules
+    report["llvm"] = bool(llvm._load.cache_info().currsize or llvm.binding.cache_info().currsize)
     sys.stdout.write(json.dumps(report))
 
 
