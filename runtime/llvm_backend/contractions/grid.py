@@ -82,6 +82,9 @@ def lay_out(w: Writer, frame: Frame) -> Grid:
     light = few or schedule.lanes_in_a or len(frame.contract.ins) == 1
     wanted = w.max(1, w.min(_MOST_CHUNKS, w.ceil_div(work, _LIGHT_GRAIN if light else _GRAIN)))
     others = w.max(1, w.mul(batch, cuts))
+    if few:
+        even = w.mul(w.div(wanted, others), others)  # each chunk has as much of the batch
+        wanted = w.max(even, w.min(wanted, others))
     most_parts = w.max(1, levels[level])
     if schedule.pack:
         few_panels = w.ceil_div(_ENOUGH, w.mul(others, w.max(1, panels)))

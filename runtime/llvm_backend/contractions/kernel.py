@@ -20,7 +20,7 @@ the result do not depend on the threads. Inputs may share memory; the output sha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from graphc.sizes import Size, SizeExpr, Symbol, product
@@ -29,6 +29,7 @@ from runtime.llvm_backend.contractions.driver import PARTIALS, SCRATCH, Phase, m
 from runtime.llvm_backend.contractions.packing import copy_elements, panel_elements
 from runtime.llvm_backend.contractions.partials import write_finish, write_tree
 from runtime.llvm_backend.contractions.registers import VectorUnit
+from runtime.llvm_backend.contractions.row_product import part_reduction
 from runtime.llvm_backend.contractions.schedule import LONG_REDUCTION, Schedule, plan
 from runtime.llvm_backend.contractions.tile import EmitStep, emit_scalar_step
 from runtime.llvm_backend.ir.text import Module, Target
@@ -113,6 +114,8 @@ def write_contraction(
 
     `short`: no reduction is long, though sizes are known only at the run.
     """
+    if parted := part_reduction(contract, machine, PARTIALS):
+        return _write_parted(parted, machine, name, module, emit_step)
     schedule = plan(contract, machine)
     if short:
         schedule = replace(schedule, cut=False)
@@ -128,10 +131,7 @@ def write_contraction(
     if split:
         phases.append(write_tree(w, frame, slots, span))
         phases.append(write_finish(w, frame, slots, shift))
-    w.begin(f"void @{name}.plan(ptr %block) nounwind")
-    for number, phase in enumerate(phases):
-        w.do(f"store i64 {phase.count(w)}, ptr {w.address('%block', counts + number, 'i64')}, align 8")
-    w.end()
+    _write_plan(w, name, counts, phases)
     itemsize = contract.accumulator.itemsize
     steps = product(loop.size for loop in schedule.reduction)
     cuts = (steps + LONG_REDUCTION - 1) // LONG_REDUCTION + 1 if schedule.cut else 1
@@ -144,4 +144,41 @@ def write_contraction(
         scratch_size=part_bytes(panel_elements(schedule) + copy_elements(schedule), itemsize),
         shared_size=cuts * span * itemsize if split else 0,
         schedules=(schedule,),
+    )
+
+
+def _write_plan(w: Writer, name: str, first: int, phases: Sequence[Phase]) -> None:
+    """Writes ``plan``; the counts are the words from `first` on."""
+    w.begin(f"void @{name}.plan(ptr %block) nounwind")
+    for number, phase in enumerate(phases):
+        w.do(f"store i64 {phase.count(w)}, ptr {w.address('%block', first + number, 'i64')}, align 8")
+    w.end()
+
+
+def _write_parted(
+    parted: tuple[Contract, Contract], machine: VectorUnit, name: str, module: Module, emit_step: EmitStep
+) -> Kernel:
+    """The kernel of two contracts, of which the second goes on with what the first leaves in `PARTIALS`."""
+    main, rest = parted
+    found = dict.fromkeys(access.buffer for access in (*rest.accesses, *main.accesses))
+    buffers = (*(buffer for buffer in found if buffer != PARTIALS), PARTIALS)
+    counts = len(buffers) + 2
+    w = Writer(counts + 2, module)
+    slots = {buffer: slot for slot, buffer in enumerate((*buffers, SCRATCH))}
+    schedules = plan(main, machine), plan(rest, machine)
+    phases = [
+        write_main(w, make_frame(part, schedule, machine, each, emit_step), slots, 1, 0)
+        for part, schedule, each in zip(parted, schedules, (name, f"{name}.finish"), strict=True)
+    ]
+    _write_plan(w, name, counts, phases)
+    itemsize = main.accumulator.itemsize
+    return Kernel(
+        name=name,
+        text=w.functions(),
+        buffers=buffers,
+        words=(),
+        phases=tuple(phases),
+        scratch_size=0,
+        shared_size=product(dim.size for dim in main.output_dims) * itemsize,
+        schedules=schedules,
     )

@@ -13,6 +13,7 @@ from runtime.llvm_backend.ir import lanes
 from runtime.llvm_backend.ir.writer import Value
 
 _UNROLL = 2
+_CHAINS, _FEW_SUMS = 4, 2  # sums made at once of each output where there are so few
 
 
 class OuterTile(TileWriter):
@@ -68,6 +69,7 @@ class OuterTile(TileWriter):
 
         def steps(many: int) -> Callable[[Value, list[str]], list[str]]:
             def body(index: Value, carried: list[str]) -> list[str]:
+                sums = [carried[i : i + count] for i in range(0, len(carried), count)]
                 for k in range(many):
                     moved = {
                         x: w.add(
@@ -76,24 +78,40 @@ class OuterTile(TileWriter):
                         )
                         for x in self.steps
                     }
-                    carried = self._step(moved, carried)
-                return carried
+                    sums[k % len(sums)] = self._step(moved, sums[k % len(sums)])
+                return [x for each in sums for x in each]
 
             return body
 
-        unroll = min(_UNROLL, size) if isinstance(size, int) else _UNROLL
+        count, chains = len(state), self._chains(size)
+        unroll = max(chains, min(_UNROLL, size) if isinstance(size, int) else _UNROLL)
         if unroll < 1:
             return state
         if isinstance(size, int):
             whole: Value = size // unroll * unroll
         else:
             whole = w.sub(size, w.rem(size, unroll))
-        state = w.loop(whole, steps(unroll), [(self.type, x) for x in state], step=unroll)
+        zeros = [lanes.identity(self.frame.contract.combine, self.dtype, self.width)] * count
+        begun = [*state, *zeros * (chains - 1)]
+        sums = w.loop(whole, steps(unroll), [(self.type, x) for x in begun], step=unroll)
+        while len(sums) > count:  # in pairs
+            half = len(sums) // 2
+            sums = [self._merge(x, y) for x, y in zip(sums[:half], sums[half:], strict=True)]
         if isinstance(size, int) and isinstance(whole, int):
             for k in range(whole, size):
-                state = steps(1)(k, state)
-            return state
-        return w.loop(size, steps(1), [(self.type, x) for x in state], start=whole)
+                sums = steps(1)(k, sums)
+            return sums
+        return w.loop(size, steps(1), [(self.type, x) for x in sums], start=whole)
+
+    def _chains(self, size: Value) -> int:
+        """How many sums are made of each output: several of a row alone, or steps wait for steps."""
+        schedule = self.frame.schedule
+        alone = schedule.height * schedule.pair == 1 and schedule.vectors <= _FEW_SUMS
+        long = isinstance(size, int) and size >= 4 * _CHAINS
+        return _CHAINS if alone and long and not self.unary and self.dtype.is_floating else 1
+
+    def _merge(self, x: str, y: str) -> str:
+        return lanes.merge(self.w, self.frame.contract.combine, x, y, self.dtype, self.width)
 
     def _lanes(self, operand: int, offsets: Offsets, row: Offsets, j: int) -> str:
         """One vector of A or B, its prologue applied."""

@@ -48,12 +48,13 @@ def even_part(total: int, most: int) -> int:
     return -(-total // -(-total // most)) if total else 1
 
 
-def choose_tile(rows: int, vectors: int, registers: int) -> tuple[int, int]:
+def choose_tile(rows: int, vectors: int, registers: int, shared: bool = True) -> tuple[int, int]:
     """The register tile (rows, vectors) of least cost, by four terms for a step of the reduction.
 
     They are multiply-adds (two a cycle), loads (two a cycle), lines of B from L2 (half a line a cycle)
     and latency.
     About four registers stay free: LLVM's scheduler hoists loads, and would spill without a word.
+    `shared`: panels are all that threads can share out.
     """
     best = (math.inf, 1, 1)
 
@@ -62,10 +63,11 @@ def choose_tile(rows: int, vectors: int, registers: int) -> tuple[int, int]:
         busiest = max(height * across / 2, (height + across) / 2, from_l2, 5.0)
         return busiest + 0.15 + 0.03 * (height + across)
 
-    widest = 16 if rows > 1 else 8  # one row waits for memory: more panels are shared out more evenly
+    widest = 8 if rows == 1 and shared else 16  # one row waits for memory: more panels are more even
     for across in range(1, min(vectors, widest) + 1):
         for height in range(1, min(rows, 24) + 1):
-            if height * across + across + max(2, registers // 8) > registers:
+            held = across if rows > 1 else 1  # a row alone reads B where it multiplies
+            if height * across + held + max(2, registers // 8) > registers:
                 continue
             if even_part(rows, height) != height or even_part(vectors, across) != across:
                 continue

@@ -175,7 +175,8 @@ def _plan_outer(
         height = min(4 if len(contract.ins) == 1 else 3, estimate(last.size))
         vectors = min(4, vectors_in_all)
     else:
-        height, vectors = choose_tile(estimate(last.size), vectors_in_all, machine.vector_registers)
+        tall, registers = estimate(last.size), machine.vector_registers
+        height, vectors = choose_tile(tall, vectors_in_all, registers, shared=not batch)
     if isinstance(column.size, int):
         vectors = even_part(vectors_in_all, vectors)
     if isinstance(last.size, int):
