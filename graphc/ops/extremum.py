@@ -24,6 +24,8 @@ from graphc.ops.rule import broadcast_alike, refuse_bool
 from graphc.tensor import Tensor
 from graphc.types import BOOL, TensorType, broadcast
 
+Array = np.ndarray[Any, Any]
+
 
 @op("elementwise")
 def maximum(x: Tensor, y: Tensor) -> TensorType:
@@ -51,9 +53,19 @@ def _extremum_gradient(wins: Callable[[Tensor, Tensor], Tensor]) -> Callable[...
     return rule
 
 
-maximum.evaluate(np.maximum)
+def _maximum(x: Array, y: Array) -> Any:
+    """Of 0.0 and -0.0 the second: so do NumPy's vectors, and its loop over halves takes the first."""
+    return np.maximum(y, x) if x.dtype == np.float16 else np.maximum(x, y)
+
+
+def _minimum(x: Array, y: Array) -> Any:
+    """As `_maximum`."""
+    return np.minimum(y, x) if x.dtype == np.float16 else np.minimum(x, y)
+
+
+maximum.evaluate(_maximum)
 maximum.gradient(_extremum_gradient(greater))
-minimum.evaluate(np.minimum)
+minimum.evaluate(_minimum)
 minimum.gradient(_extremum_gradient(less))
 for _extremum in (maximum, minimum):
     _extremum.example("f64[2,3]", "f64[3]")
@@ -84,7 +96,7 @@ def _clip_gradient(g: Tensor, out: Tensor, x: Tensor, lo: Tensor, hi: Tensor) ->
     return where(inside, g, 0.0), where(at_low, g, 0.0), where(at_high, g, 0.0)
 
 
-_clip.evaluate(lambda x, lo, hi: np.minimum(np.maximum(x, lo), hi))
+_clip.evaluate(lambda x, lo, hi: _minimum(_maximum(x, lo), hi))
 _clip.gradient(_clip_gradient)
 _clip.example("f64[2,3]", np.array(-3.0), np.array(3.0))
 _clip.example("f64[2,3]", np.array([2.5, 3.0, -4.0]), np.array(4.0))
@@ -119,7 +131,7 @@ def clip(x: Any, lo: Any, hi: Any, name: str | None = None) -> Tensor:
 
 @op("elementwise")
 def relu(x: Tensor) -> TensorType:
-    """``maximum(x, 0)``, whose slope at 0 is 0.
+    """``maximum(0, x)``, whose slope at 0 is 0; -0.0 stays.
 
     Shapes: ``[...] -> [...]``.
     Raises: DTypeError for bool.
@@ -128,7 +140,7 @@ def relu(x: Tensor) -> TensorType:
     return x.result
 
 
-relu.evaluate(lambda x: np.maximum(x, x.dtype.type(0)))
+relu.evaluate(lambda x: _maximum(x.dtype.type(0), x))
 relu.gradient(lambda g, out, x: (where(greater(out, 0.0), g, 0.0),))  # so x need not live on
 relu.example("f64[2,3]")
 relu.example(np.array([-1, -0.0, 0, 2, np.nan, np.inf, -np.inf], np.float32))

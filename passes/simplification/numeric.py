@@ -72,8 +72,10 @@ def round_a_whole(match: Match) -> Tensor | None:
 
 @rule(ops.maximum, of=NUMBERS)
 def maximum_with_zero(match: Match) -> Tensor | None:
-    """``maximum(x, 0) -> relu(x)``."""
-    x, zero = match.inputs
+    """``maximum(0, x) -> relu(x)``; of integers ``maximum(x, 0)`` too, which of floats makes 0.0 of -0.0."""
+    zero, x = match.inputs
+    if not x.dtype.is_floating and is_number(x, 0):
+        zero, x = x, zero
     if x.type != match.node.type or x.dtype.kind == "b" or not is_number(zero, 0) or not fits(zero, x):
         return None
     return ops.relu(x)

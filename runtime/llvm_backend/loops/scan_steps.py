@@ -85,7 +85,9 @@ def _running(op: str, neutral: int) -> Callable[[Tensor], Sequence[LoopKernel]]:
         def take(em: Emitter, total: str, xs: list[str]) -> str:
             return emit_op(em, op, [total, cast(em, xs[0], given, wide)], [wide, wide], wide)
 
-        return _scan(node, wide, neutral, node.attrs["exclusive"], take)
+        exclusive = node.attrs["exclusive"]
+        begin = -0.0 if op == "add" and not exclusive else neutral  # -0.0 + x is x, -0.0 too
+        return _scan(node, wide, begin, exclusive, take)
 
     return make
 
