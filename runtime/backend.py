@@ -70,27 +70,38 @@ class Whole(Protocol):
     """A program that runs in one call.
 
     Attributes:
-        call: ``call(*inputs, *variables, state?)``: a list of results (the one itself where there is only
-            one), or NotImplemented where the steps must be walked. Inputs are C-contiguous, of their dtypes.
         is_single: whether there is one result. gives_scalars: whether one that is fetched has no axes.
         variables: the names of those that are fed, in order.
         takes_state: whether the session's seed and run count are fed last.
         fetches: for each output of the program its place among the results; None for operations.
         assigned: the variables that the last results are the new values of.
-        kinds: for each bound step what runs it; those of bodies are among them where they run natively.
+        early_runs: how many runs came while parts of the backend were still being compiled.
     """
 
-    call: Callable[..., Any]
     is_single: bool
     gives_scalars: bool
     variables: tuple[str, ...]
     takes_state: bool
     fetches: tuple[int | None, ...]
     assigned: tuple[str, ...]
+    early_runs: int
+
+    @property
+    def call(self) -> Callable[..., Any]:
+        """``call(*inputs, *variables, state?)``: a list of results, the one itself where there is only one.
+
+        NotImplemented where the steps must be walked. Inputs are C-contiguous, of their dtypes.
+        """
+
+    def is_early(self) -> bool:
+        """Whether runs are slower than they will be, since parts of the backend are still being compiled."""
+
+    def settle(self) -> None:
+        """Waits until that is over."""
 
     @property
     def kinds(self) -> Mapping[Any, str]:
-        """What runs each step."""
+        """What runs each step; those of bodies are among them where they run natively."""
 
     @property
     def kernels(self) -> tuple[Any, ...]:

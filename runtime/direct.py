@@ -60,9 +60,12 @@ def way_key(fetches: Any, feed_dict: Any) -> Hashable:
 def short_way(
     executable: Executable, fetches: Fetches, feeds: Sequence[Tensor], count: Counter
 ) -> ShortWay | None:
-    """The shortest way from arrays to results of a run that changes nothing but the `count` of runs."""
+    """The shortest way from arrays to results of a run that changes nothing but the `count` of runs.
+
+    None: there is none, or not yet.
+    """
     native = executable.native
-    if native is None or native.takes_state or native.assigned or executable.draws:
+    if native is None or native.takes_state or native.assigned or executable.draws or native.is_early():
         return None
     if any(tensor.dtype is BFLOAT16 for tensor in feeds):  # what is fed is rounded
         return None

@@ -133,6 +133,7 @@ def profile_runs(
     once, clocked = _walking(executable, arrays, known, variables, state)
     native = executable.native
     if native is not None:
+        native.settle()
         rest = [variables.get(name) for name in native.variables]
         if all(value is not None for value in rest):
             fed = [

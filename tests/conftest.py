@@ -7,6 +7,7 @@ import pytest
 
 import graphc as gc
 from runtime import recognition
+from runtime.llvm_backend.table import engine
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as jobs in the background inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -16,6 +17,12 @@ def pytest_addoption(parser):
     parser.addoption(
         "--update-cases", action="store_true", help="write what passes do now into tests/passes/cases/*.gir"
     )
+
+
+@pytest.fixture(autouse=True, scope="session")
+def settled():
+    """No test begins while the engine is compiled: the slower way of runs before that has its own tests."""
+    engine.wait(2)
 
 
 @pytest.fixture(params=gc.backends())

@@ -2,7 +2,8 @@
 
 LLVM asks for no more than a context and a target machine for each thread, so all cores compile: whoever
 knows a text hands it in (`begin`) and goes on, and helps with what is left once it needs the code
-(`finish`). LLVM itself is loaded by the first of these threads, while Python goes on too. The functions of
+(`finish`). What is only going to be needed (`begin_later`) is compiled by a thread of low priority beside
+all that. LLVM itself is loaded by the first of these threads, while Python goes on too. The functions of
 llvmlite's library that are called for that (`llvm.calls`) are no public interface: where they are not as
 expected, llvmlite lets one thread at a time into LLVM, and one module is compiled after the other.
 """
@@ -13,7 +14,9 @@ import contextlib
 import ctypes
 import itertools
 import os
+import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from heapq import heappop, heappush
@@ -24,11 +27,11 @@ from runtime.llvm_backend.engine import llvm
 from runtime.llvm_backend.engine.machine import host, open_target_machine
 
 lock = threading.RLock()  # of the thread that is in LLVM beside the workers
-_books = threading.Lock()  # of the two that follow
+_books = threading.Lock()  # of the three that follow
 _queue: list[tuple[int, int, Job]] = []  # a heap, the longest text first: so threads end together
 _serial = itertools.count()
+_later: deque[Job] = deque()  # what nobody waits for, in order
 _working: set[_Worker] = set()
-_workers: list[_Worker] = []
 
 _OBJECT_FILE = 1
 
@@ -70,10 +73,27 @@ def begin(
         for job in jobs:
             _add(job)
         wanted = min(_count_cores() - 1, len(_queue))
-        starting = [] if alone and len(jobs) == 1 else _idle_workers(wanted - len(_working))
+        starting = [] if alone and len(jobs) == 1 else _idle_workers(wanted - len(_working - {_patient}))
     for worker in starting:
         worker.start()
     return jobs
+
+
+def begin_later(name: str, text: str, after: Callable[[Job], object]) -> Job:
+    """A job as of `begin` that no other waits for; several are worked on in order."""
+    job = Job(name, text, after)
+    with _books:
+        _later.append(job)
+        starts = _patient not in _working
+        _working.add(_patient)
+    if starts:
+        _patient.start()
+    return job
+
+
+def is_coming(job: Job) -> bool:
+    """Whether a thread works on `job` of `begin_later`, or will without being asked again."""
+    return not job.done.is_set() and _patient in _working
 
 
 def finish(jobs: Sequence[Job]) -> list[bytes]:
@@ -82,6 +102,11 @@ def finish(jobs: Sequence[Job]) -> list[bytes]:
     Raises: VerificationError naming the first whose text is no valid LLVM module.
     """
     with lock, stage("codegen"):
+        with _books:
+            for job in jobs:
+                if job in _later:
+                    _later.remove(job)
+                    _add(job)
         for job in jobs:
             while not job.done.is_set():
                 if not _help():
@@ -115,15 +140,17 @@ def _add(job: Job) -> None:
 
 
 class _Worker:
-    """A thread that compiles what is in the queue, and ends when nothing is."""
+    """A thread that compiles what is in the queue, and ends when nothing is; `patient`: what is for later."""
 
-    def __init__(self) -> None:
+    def __init__(self, patient: bool = False) -> None:
+        self._is_patient = patient
         self.machine = 0  # opened when it first works
         self.gate = threading.Lock()  # held while it is in LLVM
 
     def start(self) -> None:
         try:
-            threading.Thread(target=self._work, name="graphc-compiler").start()
+            # No daemon: the interpreter waits for it, and LLVM is not taken apart beneath it.
+            threading.Thread(target=self._work, name="graphc-compiler", daemon=False).start()
         except RuntimeError:  # the system gives no more threads, or the interpreter is ending
             with _books:
                 _working.discard(self)
@@ -139,20 +166,31 @@ class _Worker:
             if not able:
                 with _books:  # what is in the queue stays there for whoever needs it
                     _working.discard(self)
+        if self._is_patient and sys.platform == "linux":
+            os.nice(_PATIENCE)  # there it is of the thread
         while able:
             with _books:
-                if not _queue:
+                if not (_later if self._is_patient else _queue):
                     _working.discard(self)
                     return
-                job = heappop(_queue)[2]
-            with self.gate:
-                image = _compile_past_lock(self.machine, job.text)
-            job.settle(image)
+                job = _later.popleft() if self._is_patient else heappop(_queue)[2]
+            image = None
+            try:
+                with self.gate:
+                    image = _compile_past_lock(self.machine, job.text)
+            finally:
+                job.settle(image)
+
+
+_PATIENCE = 10  # steps of niceness: a tenth of a core that others want too
+_patient = _Worker(patient=True)
+_workers = [_patient]
 
 
 def _idle_workers(number: int) -> list[_Worker]:
     """As many workers as that which are not working, and now are."""
-    found = [worker for worker in _workers if worker not in _working][: max(number, 0)]
+    idle = (worker for worker in _workers if worker not in _working and worker is not _patient)
+    found = list(itertools.islice(idle, max(number, 0)))
     while len(found) < number:
         found.append(_Worker())
         _workers.append(found[-1])
@@ -184,6 +222,7 @@ def _go_on() -> None:
 def _go_on_without_workers() -> None:
     """Their threads stayed with the parent, and so does what they have begun."""
     _queue.clear()
+    _later.clear()
     _working.clear()
     _go_on()
 

@@ -10,14 +10,15 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
 from passes.stages import count, is_heard
 from runtime.llvm_backend.engine.cache import ByteCache, locate
-from runtime.llvm_backend.engine.compiler import Job, begin, finish
+from runtime.llvm_backend.engine.compiler import Job, begin, begin_later, finish
+from runtime.llvm_backend.engine.compiler import is_coming as _is_coming
 from runtime.llvm_backend.engine.machine import host
 
 ENTRY = "kernel"
@@ -60,15 +61,25 @@ def objects() -> ByteCache:
     return _cache_in(locate())
 
 
-def expect(modules: Iterable[Module]) -> None:
-    """Has the objects of `modules` made that the cache lacks, by other threads, while the caller goes on."""
+def expect(modules: Iterable[Module], later: bool = False) -> None:
+    """Has the objects of `modules` made that the cache lacks, by other threads, while the caller goes on.
+
+    `later`: nobody waits for them, and they are made in order (`compiler.begin_later`).
+    """
     kept = objects()
     for module in modules:
         key = module.key()
         if key not in _coming and kept.get(key) is None:
-            _coming[key] = _begin(module, key, kept)
+            name, text, keep = _prepared(module, key, kept)
+            _coming[key] = begin_later(name, text, keep) if later else begin([(name, text)], keep)[0]
     while len(_coming) > _MOST_COMING:  # what nobody came for, because something failed
         _coming.pop(next(iter(_coming)), None)
+
+
+def is_coming(module: Module) -> bool:
+    """Whether the object of `module`, which was expected, is still being made."""
+    job = _coming.get(module.key())
+    return job is not None and _is_coming(job)
 
 
 def make_objects(modules: Iterable[Module]) -> dict[str, bytes]:
@@ -93,7 +104,8 @@ def make_objects(modules: Iterable[Module]) -> dict[str, bytes]:
             missing[key] = module
     count("modules from cache", len(found))
     for key, module in missing.items():
-        jobs[key] = _begin(module, key, kept, len(missing) == 1)
+        name, text, keep = _prepared(module, key, kept)
+        (jobs[key],) = begin([(name, text)], keep, len(missing) == 1)
     if jobs:
         found.update(zip(jobs, finish(tuple(jobs.values())), strict=True))
     count("object bytes", sum(map(len, found.values())))
@@ -106,7 +118,9 @@ if hasattr(os, "register_at_fork"):  # the threads that compile stay with the pa
     os.register_at_fork(after_in_child=_coming.clear)
 
 
-def _begin(module: Module, key: str, kept: ByteCache, alone: bool = False) -> Job:
+def _prepared(module: Module, key: str, kept: ByteCache) -> tuple[str, str, Callable[[Job], None]]:
+    """The name and the text of a job, and what is done with its object."""
+
     def keep(job: Job) -> None:
         if job.image is not None:
             kept.put(key, job.image)
@@ -115,7 +129,7 @@ def _begin(module: Module, key: str, kept: ByteCache, alone: bool = False) -> Jo
     if is_heard():
         count("modules compiled", 1)
         count("IR instructions", count_instructions(text))
-    return begin([(module.name, text)], keep, alone)[0]
+    return module.name, text, keep
 
 
 def count_instructions(text: str) -> int:

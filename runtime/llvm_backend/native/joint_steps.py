@@ -25,7 +25,6 @@ from runtime.llvm_backend.native.lowered import CONSTANT, VIEW
 from runtime.llvm_backend.native.native_steps import StepWriter
 from runtime.llvm_backend.native.patterns import Pattern
 from runtime.llvm_backend.rows.row_steps import WORK, work_of
-from runtime.llvm_backend.table.blocks import block_function
 from runtime.llvm_backend.table.steptable import TableBuilder
 
 MOST_CHUNKS = 4  # of a kernel that goes with others: more of them fill the threads by themselves
@@ -113,4 +112,4 @@ class JointSteps:
                     held = 0
                 held += part.work
                 entries.append((part.pattern.runs[0][0], block, chunk, chunk + 1))
-        self._builder.joint(block_function("together"), entries, [*starts, len(entries)])
+        self._builder.joint(entries, [*starts, len(entries)])

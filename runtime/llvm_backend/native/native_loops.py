@@ -19,7 +19,6 @@ from passes.weight import bytes_of, parts_of
 from runtime.llvm_backend.native.late_memory import Lengthening
 from runtime.llvm_backend.native.outcomes import Outcomes
 from runtime.llvm_backend.native.python_steps import Turn
-from runtime.llvm_backend.table.blocks import block_function
 from runtime.llvm_backend.table.steptable import TableBuilder
 
 if TYPE_CHECKING:  # they write each other's steps
@@ -245,5 +244,5 @@ class _Loop:
             scope.writer.fill(block + 2, bytes_of(parts_of(self.node.type)[i]))
             over = builder.leave_at_zero(self._compute("sub", block, moving.at))
             builder.move(block + 1, moving.at)
-            builder.kernel(block_function("copy"), block)
+            builder.copy(block)
             builder.land(over)

@@ -3,6 +3,9 @@
 What cannot be lowered keeps the walk of its steps in Python (`runtime.execution`), and so does a run that
 the native program refuses: sizes that need a check or another executable, a kernel that fails. That
 walk is what raises errors; nothing is committed before it.
+
+A run that comes before the engine is compiled takes what there is of it: a builtin, the loop called by
+ctypes, the loop in Python; with the pool, or on one thread. The bits are the same.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from runtime.llvm_backend.native.lowered import PYTHON, Lowered, bare, knows_lin
 from runtime.llvm_backend.native.python_steps import PythonSteps, in_python_step
 from runtime.llvm_backend.table.call import Call, PortableFunction
 from runtime.llvm_backend.table.clocks import Reading
+from runtime.llvm_backend.table.engine import is_coming, wait
 from runtime.llvm_backend.table.pool import pool
 from runtime.llvm_backend.table.steptable import RunWords
 
@@ -49,9 +53,7 @@ class NativeProgram:
 
     Attributes:
         lowered: the program.
-        call: ``call(*inputs, *variables, state?)``: the outputs of the program, then what is assigned,
-            in a list (the one itself where there is only one); NotImplemented where it must run another
-            way. Inputs are C-contiguous arrays of exactly their dtypes.
+        early_runs: how many runs came before the engine was there.
         variables: the names of those that are fed, in order; `takes_state`: whether seed and count are.
         fetches: for each output of the program its place among the call's; None for operations.
         assigned: the names of what the last outputs are assigned to.
@@ -85,8 +87,50 @@ class NativeProgram:
         self._lock = threading.Lock()
         self._clocks = {} if lowered.clocks is None else lowered.clocks.words
         self._call.add_state(self._prepare)
-        self.call = self._whole(self._call.function())
         self._again = PortableFunction(self._call)
+        self._builtin: Callable[..., Any] | None = None
+        self.early_runs = 0
+        if not self.is_early():
+            self._build()
+
+    @property
+    def call(self) -> Callable[..., Any]:
+        """``call(*inputs, *variables, state?)``: the outputs of the program, then what is assigned.
+
+        In a list (the one itself where there is only one); NotImplemented where it must run another
+        way. Inputs are C-contiguous arrays of exactly their dtypes.
+        """
+        if self._builtin is not None:
+            return self._builtin
+        return self._call_early if self.is_early() else self._build()
+
+    def is_early(self) -> bool:
+        """Whether runs are slower than they will be, since the engine is still being compiled."""
+        return self._builtin is None and is_coming(self._threads)
+
+    def settle(self) -> None:
+        """Waits until that is over."""
+        wait(self._threads)
+
+    def _build(self) -> Callable[..., Any]:
+        self._use_pool()
+        self._builtin = made = self._whole(self._call.function())
+        return made
+
+    def _call_early(self, *arrays: Array) -> Any:
+        self.early_runs += 1
+        self._use_pool()
+        return self.run_again(arrays)
+
+    def _use_pool(self) -> None:
+        for state in self._call.states:
+            self._share(state)
+
+    def _share(self, state: RunWords) -> None:
+        """Lets parallel steps use the pool, as far as it is there."""
+        if self._threads > 1:
+            ready = pool(self._threads)
+            state.use_pool(ready.fork, ready.state)
 
     @cached_property
     def _described(self) -> Lowered:
@@ -131,6 +175,8 @@ class NativeProgram:
 
     def shortcut(self, form: str, scalars: bool, count: Counter) -> Callable[..., Any]:
         """As `call`, which gives its results in that `form` of `Signature` and counts what went well.
+
+        It waits for the engine.
 
         `scalars`: what has no axes is given as a NumPy scalar.
         """
@@ -179,7 +225,7 @@ class NativeProgram:
         return {theirs: known[own] for own, theirs in self._translation.items() if own in known} | known
 
     def run_again(self, arrays: Sequence[Array]) -> Any:
-        """As `call`, after it refused: with an arena that is large enough, on words claimed for it.
+        """As `call`, where that refused or is not there: on words claimed for it, with an arena large enough.
 
         NotImplemented where it still refuses: then sizes, or a kernel that fails, are why.
         """
@@ -231,9 +277,7 @@ class NativeProgram:
 
     def _prepare(self, state: RunWords) -> None:
         """Readies new words; those of programs without symbols get their arena at once."""
-        if self._threads > 1:
-            ready = pool(self._threads)
-            state.use_pool(ready.fork, ready.state)
+        self._share(state)
         self._give(state, 0 if self._arena.last is not None else self._arena.needed({}))
 
     def _give(self, state: RunWords, needed: int) -> None:

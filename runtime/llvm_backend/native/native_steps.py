@@ -51,7 +51,6 @@ from runtime.llvm_backend.native.python_steps import PythonStep, Turn
 from runtime.llvm_backend.rows.column_steps import columns_of
 from runtime.llvm_backend.rows.numerics import PART, find_checks, write_check
 from runtime.llvm_backend.rows.row_streams import find_read
-from runtime.llvm_backend.table.blocks import block_function
 from runtime.llvm_backend.table.polling import c_library
 from runtime.llvm_backend.table.steploop import FLAG
 from runtime.llvm_backend.table.steptable import TableBuilder
@@ -241,7 +240,7 @@ class StepWriter:
         type = self.type_of(source)
         self._cells.point(block + 1, source)
         self.fill(block + 2, sizes.product(type.sizes) * type.dtype.numpy.itemsize)
-        self._builder.kernel(block_function("copy"), block)
+        self._builder.copy(block)
         return block
 
     def clear(self, cell: Cell) -> None:
@@ -250,7 +249,7 @@ class StepWriter:
         type = self.type_of(cell)
         self._cells.point(block, cell)
         self.fill(block + 1, sizes.product(type.sizes) * type.dtype.numpy.itemsize)
-        self._builder.kernel(block_function("clear"), block)
+        self._builder.clear(block)
 
     def fill(self, word: int, size: Size) -> None:
         """Lets `word` hold `size` when the run begins."""

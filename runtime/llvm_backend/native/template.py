@@ -33,7 +33,6 @@ from runtime.llvm_backend.native.late_memory import Gift, Growth, Lengthening
 from runtime.llvm_backend.native.lowered import Array, Lowered, knows_lines
 from runtime.llvm_backend.native.places import Place
 from runtime.llvm_backend.native.python_steps import Pause
-from runtime.llvm_backend.table.blocks import FUNCTIONS, block_function
 from runtime.llvm_backend.table.call import Feed, Output, Signature
 from runtime.llvm_backend.table.polling import c_library
 from runtime.llvm_backend.table.steptable import StepTable
@@ -118,8 +117,7 @@ def _unpack(data: bytes, symbols: Sequence[Symbol], arrays: Sequence[Array]) -> 
         code = MappedCode(Code(content, fixed, places, imports), (), c_library(*imports))
     table_steps = np.frombuffer(steps, np.int64).reshape(-1, 8).copy()
     for name, numbers in head["calls"].items():
-        address = block_function(name) if name in FUNCTIONS else code[name]
-        table_steps[numbers, _CALLED] = address
+        table_steps[numbers, _CALLED] = code[name]
     template = np.frombuffer(words, np.int64).copy()
     alive: list[Any] = [code]
     own = np.frombuffer(kept, np.uint8).copy()
@@ -183,12 +181,11 @@ def _axes(sizes: Sequence[int | Sequence[int]]) -> tuple[int | tuple[int, ...], 
 def _name_calls(steps: Array, lowered: Lowered, code: Code) -> dict[str, list[int]]:
     """Which steps call which symbol; their addresses are wiped out. Raises: KeyError."""
     assert lowered.library is not None
-    names = {block_function(name): name for name in FUNCTIONS}
-    names.update({at: symbol for symbol, at in lowered.library.functions()})
+    names = {at: symbol for symbol, at in lowered.library.functions()}
     called: dict[str, list[int]] = {}
     for number in np.flatnonzero(steps[:, _CALLED]).tolist():
         name = names[int(steps[number, _CALLED])]
-        if name not in FUNCTIONS and name not in code.symbols:
+        if name not in code.symbols:
             raise KeyError(name)
         called.setdefault(name, []).append(number)
     steps[:, _CALLED] = 0

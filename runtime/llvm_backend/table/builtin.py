@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from runtime.llvm_backend.engine.library import Library, keep_for_ever, load
+from runtime.llvm_backend.engine.library import keep_for_ever
+from runtime.llvm_backend.engine.parts import Part
 from runtime.llvm_backend.table import arraycode, blockpool, callcode, steploop
 from runtime.llvm_backend.table.polling import address_of, c_library
 
@@ -144,7 +145,7 @@ def memory_handler() -> int:
     capsule_type = id(type(known(1, None, None)))
     if not own or ctypes.c_void_p.from_address(own + arraycode.AT_TYPE).value != capsule_type:
         return 0
-    functions = (_code().address("call", name) for name in blockpool.FUNCTIONS[:4])
+    functions = (CODE.address(name) for name in blockpool.FUNCTIONS[:4])
     handler = _MemoryHandler(b"graphc", 1, None, *functions)
     keep_for_ever(handler)
     name = b"mem_handler"
@@ -156,27 +157,27 @@ def memory_handler() -> int:
 
 def idle_bytes() -> int:
     """How much memory of outputs that were let go waits for new ones."""
-    found: int = ctypes.CFUNCTYPE(ctypes.c_int64)(_code().address("call", "pool.count"))()
+    found: int = ctypes.CFUNCTYPE(ctypes.c_int64)(CODE.address("pool.count"))()
     return found
 
 
-@cache
-def _code() -> Library:
+def _imports() -> dict[str, int]:
     table, python = _array_functions(), ctypes.pythonapi
     imports = {name: address_of(getattr(python, name)) for name in _PYTHON}
     imports["array_type"], imports["array_new"] = id(np.ndarray), table[_ARRAY_NEW]
     imports["array_return"] = table[_ARRAY_RETURN]
-    imports["not_implemented"], imports["run"] = id(NotImplemented), steploop.run_address()
-    imports.update(c_library(*blockpool.IMPORTS))
-    return load([callcode.call_module(imports)]).pin()
+    imports["not_implemented"], imports["run"] = id(NotImplemented), steploop.CODE.address("run")
+    return imports | c_library(*blockpool.IMPORTS)
+
+
+CODE = Part(callcode.call_module, _imports)
 
 
 @cache
 def _native() -> tuple[_MethodDef, int]:
-    code = _code()
-    definition = _MethodDef(b"run", code.address("call", "call"), _FASTCALL, b"Runs an executable on arrays.")
+    definition = _MethodDef(b"run", CODE.address("call"), _FASTCALL, b"Runs an executable on arrays.")
     keep_for_ever(definition)  # builtins may outlive this module
-    return definition, code.address("call", "destroy")
+    return definition, CODE.address("destroy")
 
 
 def make_builtin(tables: int, owner: object) -> Any:

@@ -25,10 +25,10 @@ import numpy as np
 
 from graphc.errors import VerificationError
 from runtime.counting import Counter
-from runtime.llvm_backend.table import builtin, steploop
+from runtime.llvm_backend.table import builtin
 from runtime.llvm_backend.table.arraycode import ANY, BIND, FIXED, SAME
 from runtime.llvm_backend.table.callcode import FIELDS, LIST, SINGLE, TUPLE
-from runtime.llvm_backend.table.steploop import DETAIL, DONE, PAUSED, PYTHON_STEP
+from runtime.llvm_backend.table.steploop import DETAIL, DONE, PYTHON_STEP
 from runtime.llvm_backend.table.steptable import RunWords, StepTable, TableBuilder
 
 Array = np.ndarray[Any, Any]
@@ -236,15 +236,12 @@ class PortableFunction:
             results.append(np.empty([s if isinstance(s, int) else words[s[0]] for s in sizes], dtype))
             words[pointers] = results[-1].ctypes.data
         state.begin(call.main)
-        walk, steps = steploop.run_function(), call.table.address
-        while True:
-            status = walk(state.address, steps)
-            if status == DONE:
-                return results
-            if status != PAUSED:
-                call.handler(status, call.states.index(state), int(words[DETAIL]))
-                if status != PYTHON_STEP:
-                    return None
+        number = call.states.index(state)
+        status = call.table.run(state, lambda step, _: call.handler(PYTHON_STEP, number, step))
+        if status == DONE:
+            return results
+        call.handler(status, number, int(words[DETAIL]))
+        return None
 
 
 def _fits(array: Any, feed: tuple[Any, int, list[int], tuple[_Axis, ...]], words: Any) -> bool:

@@ -8,8 +8,6 @@ by functions of Python's. A capsule owns, as its context, the Python object that
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from runtime.llvm_backend.engine.objects import Module
 from runtime.llvm_backend.table.arraycode import array_text
 from runtime.llvm_backend.table.blockpool import FUNCTIONS, pool_text
@@ -235,8 +233,8 @@ sentinel:
 """
 
 
-def call_module(imports: Mapping[str, int]) -> Module:
-    """The module of `call` and `destroy`; `imports` are the functions of Python and NumPy, and `run`."""
+def call_module() -> Module:
+    """The module of `call` and `destroy`, which imports functions of Python and NumPy, and `run`."""
     fields = "\n".join(
         f"  %{name.upper()}.at = getelementptr i64, ptr %tables, i64 {i}\n"
         f"  %{name.upper()} = load {'ptr' if name in _ADDRESSES else 'i64'}, ptr %{name.upper()}.at"
@@ -255,4 +253,4 @@ def call_module(imports: Mapping[str, int]) -> Module:
         TUPLE=TUPLE,
         LIST=LIST,
     )
-    return Module("call", call + array_text() + pool_text(), ("call", "destroy", *FUNCTIONS), imports)
+    return Module("call", call + array_text() + pool_text(), ("call", "destroy", *FUNCTIONS))

@@ -1,39 +1,34 @@
-"""Engine: the modules that every program needs beside its kernels."""
+"""Engine: the parts that every program needs beside its kernels."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from functools import cache
-
-from runtime.llvm_backend.engine.objects import Module, expect, make_objects
-from runtime.llvm_backend.table.blocks import blocks_module
-from runtime.llvm_backend.table.builtin import find_trouble
-from runtime.llvm_backend.table.callcode import call_module
-from runtime.llvm_backend.table.forkjoin import fork_module
-from runtime.llvm_backend.table.steploop import loop_module
+from runtime.llvm_backend.engine import objects
+from runtime.llvm_backend.engine.parts import Part
+from runtime.llvm_backend.table import builtin, pool, steploop
 
 
-def prepare(modules: Iterable[Module]) -> None:
-    """Has the objects of `modules` and of the engine made, those the cache lacks all at once.
-
-    What is loaded afterwards finds them there. Raises: VerificationError.
-    """
-    make_objects([*modules, *_own(2)])
-
-
-@cache
 def begin(threads: int) -> None:
-    """Has the engine's objects made that the cache lacks, for `threads` threads, while the caller goes on.
-
-    Once: what was loaded stays loaded.
-    """
-    expect(_own(threads))
+    """Has the engine's objects made that the cache lacks, for `threads` threads, while the caller goes on."""
+    objects.expect([part.module for part in _parts(threads) if not part.is_loaded], later=True)
 
 
-def _own(threads: int) -> list[Module]:
-    own = [loop_module(), blocks_module()]
-    if not find_trouble():
-        own.insert(0, call_module({}))  # the largest
-    if threads > 1:
-        own.append(fork_module())
-    return own
+def is_coming(threads: int) -> bool:
+    """Whether some of it is still being compiled; runs take a slower way until it is there."""
+    return any(part.is_coming() for part in _parts(threads))
+
+
+def wait(threads: int) -> None:
+    """Waits until all of it is there."""
+    missing = [part for part in _parts(threads) if not part.is_loaded]
+    objects.make_objects([part.module for part in missing])  # at once
+    for part in missing:
+        part.load()
+
+
+def _parts(threads: int) -> list[Part]:
+    """In the order in which they hasten a run."""
+    return [
+        *([pool.CODE] if threads > 1 else []),
+        steploop.CODE,
+        *([] if builtin.find_trouble() else [builtin.CODE]),
+    ]

@@ -19,14 +19,12 @@ A caller that finds the pool at work, perhaps its own, runs its chunks alone.
 
 from __future__ import annotations
 
-import ctypes
 import sys
 from collections.abc import Mapping
-from typing import Any
 
 from runtime.llvm_backend.engine.machine import architecture, host
 from runtime.llvm_backend.engine.objects import Module
-from runtime.llvm_backend.table.polling import address_of, clock_imports, due_text
+from runtime.llvm_backend.table.polling import c_library, clock_imports, due_text
 
 # A pool's state, in bytes; what different threads write stands on different cache lines.
 TICKET, FUNCTION, CONTEXT, BASE, DOWN, FINISHED, SLEEPERS, STOP, BUSY, WORKERS, SPIN = (
@@ -286,9 +284,8 @@ define void @parallel(ptr %fn, ptr %ctx, i64 %chunks) {
 
 def fork_module() -> Module:
     """The module of `fork` and, where workers can be, of `worker` and `stop`."""
-    imports = clock_imports()
     if not workers_can_be():
-        return Module("fork join", due_text() + _ALONE + _SERIAL, ("fork",), imports)
+        return Module("fork join", due_text() + _ALONE + _SERIAL, ("fork",))
     pause, declaration = _PAUSE.get(host().architecture, ("", ""))
     values = {
         "FUNCTION": FUNCTION,
@@ -309,11 +306,14 @@ def fork_module() -> Module:
         "most": MOST_CHUNKS,
     }
     declared = "declare i64 @syscall(i64, ...)\ndeclare i32 @sched_yield()\n" + declaration
-    libc: Any = ctypes.CDLL(None)
-    imports |= {name: address_of(getattr(libc, name)) for name in ("syscall", "sched_yield")}
     shared = _FIELDS.format(**values)
     text = declared + due_text() + _ALONE + (_WORKER + _FORK).format(fields=shared, **values)
-    return Module("fork join", text, ("fork", "worker", "stop"), imports)
+    return Module("fork join", text, ("fork", "worker", "stop"))
+
+
+def fork_imports() -> dict[str, int]:
+    """What that imports."""
+    return clock_imports() | (c_library("syscall", "sched_yield") if workers_can_be() else {})
 
 
 def parallel_module(imports: Mapping[str, int]) -> Module:

@@ -13,10 +13,12 @@ import threading
 from collections.abc import Callable
 from functools import cache, cached_property
 
-from runtime.llvm_backend.engine.library import Library, keep_for_ever, load
+from runtime.llvm_backend.engine.library import keep_for_ever, load
+from runtime.llvm_backend.engine.parts import Part
 from runtime.llvm_backend.table import forkjoin
 
 SPIN = 2000  # pauses before a worker sleeps: some 30 us. Two pools that spin longer ruin one another
+CODE = Part(forkjoin.fork_module, forkjoin.fork_imports)
 _WORDS = forkjoin.STATE_BYTES // 8
 
 _lock = threading.RLock()
@@ -24,7 +26,10 @@ _pools: dict[int, Pool] = {}
 
 
 def pool(threads: int) -> Pool:
-    """The pool of `threads` threads, the calling one among them; there is one for each number."""
+    """The pool of `threads` threads, the calling one among them; there is one for each number.
+
+    While its code is coming, it has no fork and no workers.
+    """
     with _lock:
         found = _pools.get(threads)
         if found is None:
@@ -39,7 +44,8 @@ class Pool:
     Attributes:
         threads: how many there may be, with the calling one.
         state: the address of what its threads share.
-        fork: the address of ``i64 fork(ptr state, ptr fn, ptr ctx, i64 begin, i64 end, ptr words)``.
+        fork: the address of ``i64 fork(ptr state, ptr fn, ptr ctx, i64 begin, i64 end, ptr words)``; 0 while
+            that is coming.
         parallel: the address of ``void parallel(ptr fn, ptr ctx, i64 chunks)``, which calls
             ``void fn(ptr ctx, i64 chunk)`` for each chunk from 0, and returns when all are done.
     """
@@ -52,12 +58,16 @@ class Pool:
         self._words = (ctypes.c_int64 * _WORDS).from_address(self.state)
         self._words[forkjoin.SPIN // 8] = spin
         self._workers: list[threading.Thread] = []
-        self.fork = _code().address("fork join", "fork")
+
+    @property
+    def fork(self) -> int:
+        """Where it begins."""
+        return 0 if CODE.is_coming() else CODE.address("fork")
 
     @cached_property
     def parallel(self) -> int:
         """Its entry for other native code."""
-        entry = load([forkjoin.parallel_module({"pool": self.state, "fork": self.fork})])
+        entry = load([forkjoin.parallel_module({"pool": self.state, "fork": CODE.address("fork")})])
         return entry.pin().address("parallel", "parallel")
 
     @cached_property
@@ -71,7 +81,7 @@ class Pool:
 
     def start(self) -> None:
         """Starts the workers that are not there; where a thread cannot be had, without it."""
-        if not forkjoin.workers_can_be():
+        if CODE.is_coming() or not forkjoin.workers_can_be():
             return
         with _lock:
             while len(self._workers) < self.threads - 1:
@@ -94,7 +104,7 @@ class Pool:
             if not self._workers:
                 return
             self._words[forkjoin.WORKERS // 8] = 0
-            ctypes.CFUNCTYPE(None, ctypes.c_void_p)(_code().address("fork join", "stop"))(self.state)
+            ctypes.CFUNCTYPE(None, ctypes.c_void_p)(CODE.address("stop"))(self.state)
             for worker in self._workers:
                 worker.join()
             self._reset()
@@ -111,13 +121,8 @@ class Pool:
 
 
 @cache
-def _code() -> Library:
-    return load([forkjoin.fork_module()]).pin()
-
-
-@cache
 def _work() -> Callable[[int], None]:
-    return ctypes.CFUNCTYPE(None, ctypes.c_void_p)(_code().address("fork join", "worker"))
+    return ctypes.CFUNCTYPE(None, ctypes.c_void_p)(CODE.address("worker"))
 
 
 def _begin_child() -> None:

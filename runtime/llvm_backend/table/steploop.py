@@ -4,7 +4,7 @@
 
 goes on at the step whose byte offset stands in ``words[POSITION]`` and returns a status. It keeps
 nothing on its stack: whoever called may look for signals or run a step in Python, and call again.
-It calls no function of Python's, so it needs no GIL.
+It calls no function of Python's, so it needs no GIL. Until it is compiled, `walking` does the same.
 """
 
 from __future__ import annotations
@@ -12,10 +12,14 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
-from runtime.llvm_backend.engine.library import Library, Module, load
+from runtime.llvm_backend.engine import parts
+from runtime.llvm_backend.engine.objects import Module
+from runtime.llvm_backend.engine.parts import Part
 from runtime.llvm_backend.table.forkjoin import HALF
-from runtime.llvm_backend.table.polling import clock_imports, due_text
+from runtime.llvm_backend.table.joints import TOGETHER_TEXT
+from runtime.llvm_backend.table.polling import c_library, clock_imports, due_text
 
 # The first words of a run.
 FLAG, VALUE, DETAIL, BUSY, POSITION, CHUNK, FORK, POOL = range(8)
@@ -28,11 +32,14 @@ DONE, FAILED, PAUSED, PYTHON_STEP, REFUSED = range(5)
 KINDS = (
     *("end", "kernel", "parallel", "python", "jump", "branch", "unless", "until", "repeat", "count", "check"),
     *("at_most", "equal", "move", "add", "sub", "mul", "div", "mod", "maximum", "minimum", "load", "store"),
-    *("joint", "part"),
+    *("joint", "part", "copy", "clear"),
 )
 STEP = 64  # bytes: kind, function, a, b, c, d, two spare
 
 _RUN = """
+declare ptr @memcpy(ptr, ptr, i64)
+declare ptr @memset(ptr, i32, i64)
+
 define i64 @run(ptr %words, ptr %steps) {{
 entry:
   %position.at = getelementptr i64, ptr %words, i64 {position}
@@ -89,6 +96,7 @@ part:
   br label %next
 
 parallel:
+  %g = phi ptr [%f, %step], [@together, %joint]
   %all.chunks = load i64, ptr %b.word
   %held = load i64, ptr %chunk.at
   %first = and i64 %held, {low_half}
@@ -99,14 +107,14 @@ parallel:
   br i1 %alone, label %serial, label %shared
 shared:
   %pool = load ptr, ptr %pool.at
-  %joined = call i64 %fork(ptr %pool, ptr %f, ptr %a.word, i64 %first, i64 %chunks, ptr %words)
+  %joined = call i64 %fork(ptr %pool, ptr %g, ptr %a.word, i64 %first, i64 %chunks, ptr %words)
   br label %left
 serial:
   %i = phi i64 [%first, %parallel], [%i.next, %more]
   %some = icmp slt i64 %i, %chunks
   br i1 %some, label %one, label %left
 one:
-  call void %f(ptr %a.word, i64 %i)
+  call void %g(ptr %a.word, i64 %i)
   %i.next = add i64 %i, 1
   %tired = call i1 @due(ptr %words)
   br i1 %tired, label %left, label %more
@@ -208,6 +216,20 @@ store:
   %to = load ptr, ptr %d.word
   store i64 %value, ptr %to
   br label %next
+copy:
+  %copy.from.at = getelementptr i64, ptr %a.word, i64 1
+  %copy.bytes.at = getelementptr i64, ptr %a.word, i64 2
+  %copy.to = load ptr, ptr %a.word
+  %copy.from = load ptr, ptr %copy.from.at
+  %copy.bytes = load i64, ptr %copy.bytes.at
+  %copied = call ptr @memcpy(ptr %copy.to, ptr %copy.from, i64 %copy.bytes)
+  br label %next
+clear:
+  %clear.bytes.at = getelementptr i64, ptr %a.word, i64 1
+  %clear.to = load ptr, ptr %a.word
+  %clear.bytes = load i64, ptr %clear.bytes.at
+  %cleared = call ptr @memset(ptr %clear.to, i32 0, i64 %clear.bytes)
+  br label %next
 {arithmetic}
 }}
 """
@@ -281,28 +303,35 @@ def loop_module() -> Module:
         PYTHON_STEP=PYTHON_STEP,
         REFUSED=REFUSED,
     )
-    text = due_text() + run + _CLAIM.format(busy=BUSY)
-    return Module("step loop", text, ("run", "claim"), clock_imports())
+    text = due_text() + TOGETHER_TEXT + run + _CLAIM.format(busy=BUSY)
+    return Module("step loop", text, ("run", "claim"))
 
 
-@cache
-def _library() -> Library:
-    return load([loop_module()]).pin()
+def _imports() -> dict[str, int]:
+    return clock_imports() | c_library("memcpy", "memset")
 
 
-@cache
-def run_address() -> int:
-    """Where the loop begins."""
-    return _library().address("step loop", "run")
+CODE = Part(loop_module, _imports)
 
 
 @cache
 def run_function() -> Callable[[int, int], int]:
     """The loop as a function of the addresses of words and steps; it releases the GIL."""
-    return ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p)(run_address())
+    return ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p)(CODE.address("run"))
 
 
 @cache
-def claim_function() -> Callable[[int], int]:
-    """``claim(words)``: 1 where the words at that address were nobody's, and now are the caller's."""
-    return ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)(_library().address("step loop", "claim"))
+def _claim_function() -> Callable[[int], int]:
+    return ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)(CODE.address("claim"))
+
+
+def claim(words: Any, address: int) -> bool:
+    """Whether the `words` at that address were nobody's; now they are the caller's."""
+    if not CODE.is_loaded:
+        with parts.lock:
+            if CODE.is_coming():  # and does not come before the lock is free, so no native code claims them
+                free = not words[BUSY]
+                if free:
+                    words[BUSY] = 1
+                return free
+    return bool(_claim_function()(address))

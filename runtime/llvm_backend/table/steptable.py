@@ -18,7 +18,7 @@ offsets from the first word, and where d is a step it is the byte offset of that
 
     kernel     void f(ptr a): a block of words is all that a kernel is given
     parallel   void f(ptr a, i64 chunk) for each chunk below b, on the threads of the pool
-    joint      parallel, for what is told of the parts behind the next step, a jump over them: see `blocks`
+    joint      parallel, for what is told of the parts behind the next step, a jump over them: see `joints`
     part       of a joint step: void f(ptr a, i64 chunk) for each chunk from b to below c; nothing by itself
     python     returns to Python, which runs step number c and comes back
     jump d; branch d where the byte that a points to is 0; unless: d where a is 0; until: d where a >= b
@@ -27,6 +27,7 @@ offsets from the first word, and where d is a step it is the byte offset of that
     at_most    refuses with code c unless a <= b; equal: unless a == b
     move, add, sub, mul, div, mod, maximum, minimum     d = a op b
     load       d = what a points to; store: what d points to = a
+    copy       of bytes: the words of a are where to, where from, how many; clear: where, how many
     end        fails where FLAG is set
 
 FLAG is read at back edges, before steps in Python, by ``check`` and at the end. At back edges, and
@@ -60,6 +61,7 @@ from runtime.llvm_backend.table.steploop import (
     POSITION,
     PYTHON_STEP,
 )
+from runtime.llvm_backend.table.walking import walk
 
 Words = np.ndarray[Any, np.dtype[np.int64]]
 _CODES = {kind: code for code, kind in enumerate(KINDS)}
@@ -113,7 +115,7 @@ class RunWords:
 
     def claim(self) -> bool:
         """Makes them the caller's, unless a run is using them."""
-        return bool(steploop.claim_function()(self.address))
+        return steploop.claim(self.words, self.address)
 
     def release(self) -> None:
         """Gives them back after `claim`."""
@@ -121,7 +123,7 @@ class RunWords:
 
     def use_pool(self, fork: int, pool: int) -> None:
         """Parallel steps run by `fork` (`Pool.fork`) on `pool` (`Pool.state`)."""
-        self.words[FORK], self.words[POOL] = fork, pool
+        self.words[POOL], self.words[FORK] = pool, fork  # in this order: a run may be under way
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -147,15 +149,17 @@ class StepTable:
         """Where the steps begin."""
         return int(self.steps.ctypes.data)
 
-    def run(self, state: RunWords, python: Callable[[int, RunWords], None] | None = None) -> int:
+    def run(self, state: RunWords, python: Callable[[int, RunWords], object] | None = None) -> int:
         """Walks the table on `state`, which has begun; returns DONE, FAILED or REFUSED.
 
         ``python(number, state)`` runs the steps in Python; what it raises ends the run, as Ctrl-C does.
         The reason of FAILED stands in the words FLAG and VALUE, the code of REFUSED in DETAIL.
         """
-        walk, words, steps = steploop.run_function(), state.address, self.address
         while True:
-            status = walk(words, steps)
+            if steploop.CODE.is_coming():
+                status = walk(state.words, state.address, self.steps, steploop.CODE.is_coming)
+            else:
+                status = steploop.run_function()(state.address, self.address)
             if status == PYTHON_STEP and python is not None:
                 python(int(state.words[steploop.DETAIL]), state)
             elif status != PAUSED:  # else Python itself has just looked for signals
@@ -235,15 +239,15 @@ class TableBuilder:
         """``void f(ptr block, i64 chunk)`` for each chunk below what the word `chunks` says."""
         self._add("parallel", function, a=8 * block, b=8 * chunks)
 
-    def joint(self, function: int, parts: Iterable[tuple[int, int, int, int]], starts: Sequence[int]) -> None:
-        """``function`` for as many chunks as `starts` has, less one, on `parts`: `blocks.together`.
+    def joint(self, parts: Iterable[tuple[int, int, int, int]], starts: Sequence[int]) -> None:
+        """As many chunks as `starts` has, less one, made of `parts`.
 
         A part is a function, its block, its first chunk and one past its last. Chunk i has the parts from
         ``starts[i]`` to below ``starts[i + 1]``.
         """
         block = self.block((0, 0, *starts))
         self.preset(block + 1, 8 * block)
-        self._add("joint", function, a=8 * block, b=8 * self.constant(len(starts) - 1))
+        self._add("joint", a=8 * block, b=8 * self.constant(len(starts) - 1))
         over = self.jump()
         for kernel, words, first, last in parts:
             self._add("part", kernel, a=8 * words, b=first, c=last)
@@ -282,6 +286,14 @@ class TableBuilder:
     def store(self, pointer: int, source: int) -> None:
         """``*pointer = source``, of 8 bytes."""
         self._add("store", a=8 * source, d=8 * pointer)
+
+    def copy(self, block: int) -> None:
+        """Copies bytes: the words of `block` say where to, where from and how many."""
+        self._add("copy", a=8 * block)
+
+    def clear(self, block: int) -> None:
+        """Makes bytes 0: the words of `block` say where and how many."""
+        self._add("clear", a=8 * block)
 
     def end(self) -> None:
         """The run is done: of what follows, only what is marked is ever entered."""

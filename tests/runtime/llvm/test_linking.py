@@ -205,7 +205,7 @@ def test_what_is_no_object_is_refused(image):
 
 
 def test_damaged_objects_are_refused_or_linked_within_their_bounds():
-    images = [*objects.make_objects([module(900), call_module({})]).values()]
+    images = [*objects.make_objects([module(900), call_module()]).values()]
     draw, refused = random.Random(5), 0
     for number in range(1500):
         image = bytearray(images[number % 2])

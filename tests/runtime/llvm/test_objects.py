@@ -12,7 +12,6 @@ import pytest
 from graphc.errors import VerificationError
 from runtime.llvm_backend.engine import cache, compiler, library, llvm, objects
 from runtime.llvm_backend.engine.library import Module, load
-from runtime.llvm_backend.table.engine import prepare
 
 ADDS = """
 define void @kernel(ptr %table) {{
@@ -163,15 +162,6 @@ def test_many_are_compiled_at_once(monkeypatch, locked):
     wrong = [adding(start + 60), Module("the wrong one", "nothing"), adding(start + 61)]
     with pytest.raises(VerificationError, match="kernel the wrong one"):
         load(wrong)
-
-
-def test_an_engine_is_prepared_with_the_kernels(folder):
-    prepare([adding(60_000)])
-    assert len(entries(folder)) in (4, 5)
-    absent = objects.objects().record.absent
-    load([adding(60_000)])
-    prepare([])
-    assert objects.objects().record.absent == absent
 
 
 def test_only_whole_names_are_renamed():

@@ -1,7 +1,5 @@
-"""Blocks: the functions that copy and clear memory, and run others. Like kernels, they are given words.
+"""Joints: the function of a joint step: each of its chunks is chunks of other kernels, one after the other.
 
-void copy(ptr block)     the words: where to, where from, how many bytes
-void clear(ptr block)    the words: where, how many bytes
 void together(ptr block, i64 chunk)
                          the words: where the parts are, which are steps of the table (`steptable`); how many
                          bytes this block lies behind the first word of the run; the first part of each chunk,
@@ -10,36 +8,8 @@ void together(ptr block, i64 chunk)
 
 from __future__ import annotations
 
-from functools import cache
-
-from runtime.llvm_backend.engine.library import Module, load
-from runtime.llvm_backend.table.polling import c_library
-
-FUNCTIONS = ("copy", "clear", "together")
-
-_TEXT = """
-declare ptr @memcpy(ptr, ptr, i64)
-declare ptr @memset(ptr, i32, i64)
-
-define void @copy(ptr %block) {
-  %from.at = getelementptr i64, ptr %block, i64 1
-  %bytes.at = getelementptr i64, ptr %block, i64 2
-  %to = load ptr, ptr %block
-  %from = load ptr, ptr %from.at
-  %bytes = load i64, ptr %bytes.at
-  %same = call ptr @memcpy(ptr %to, ptr %from, i64 %bytes)
-  ret void
-}
-
-define void @clear(ptr %block) {
-  %bytes.at = getelementptr i64, ptr %block, i64 1
-  %to = load ptr, ptr %block
-  %bytes = load i64, ptr %bytes.at
-  %same = call ptr @memset(ptr %to, i32 0, i64 %bytes)
-  ret void
-}
-
-define void @together(ptr %block, i64 %chunk) {
+TOGETHER_TEXT = """
+define internal void @together(ptr %block, i64 %chunk) {
 entry:
   %parts = load ptr, ptr %block
   %own.at = getelementptr i64, ptr %block, i64 1
@@ -84,14 +54,3 @@ end:
   ret void
 }
 """
-
-
-def blocks_module() -> Module:
-    """The module of all of them."""
-    return Module("blocks", _TEXT, FUNCTIONS, c_library("memcpy", "memset"))
-
-
-@cache
-def block_function(name: str) -> int:
-    """Where one of `FUNCTIONS` begins."""
-    return load([blocks_module()]).pin().address("blocks", name)
