@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from graphc.errors import VerificationError
+from runtime.llvm_backend.engine import parts
 from runtime.llvm_backend.engine.library import Module, load
 from runtime.llvm_backend.table.polling import DEADLINE, TICK
 from runtime.llvm_backend.table.steploop import (
@@ -120,6 +121,13 @@ def scale(builder, kernels, n, a, b):
     block = builder.block((0, 0, n, bits_of(a), bits_of(b)))
     builder.kernel(kernels.address("scale"), block)
     return block
+
+
+@pytest.fixture(autouse=True, params=["native", "in Python"])
+def loop(request, monkeypatch):
+    """The loop that walks: the native one, or that of runs before it is compiled."""
+    if request.param == "in Python":
+        monkeypatch.setattr(parts.Part, "is_coming", lambda part: True)
 
 
 def walk(table, state, python=None, position=0):
