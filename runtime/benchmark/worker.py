@@ -97,6 +97,7 @@ class Measurement:
             }
             found["counts"] = dict(heard.counts)
             found["sharing"] = self.peer.sharing()
+            self.peer.settle()
         return found
 
     def _first_cases(self) -> Sequence[Arrays]:

@@ -82,6 +82,12 @@ class Graphc:
         """What the last graph was compiled to."""
         return self._session.compile(*self._asked)
 
+    def settle(self) -> None:
+        """Waits for what is compiled beside the first runs."""
+        native = self.executable.native
+        if native is not None:
+            native.settle()
+
     def sharing(self) -> tuple[int, int]:
         """How many distinct kernels the last graph has, and how many steps run one."""
         executable = self.executable
