@@ -118,9 +118,10 @@ class NativeProgram:
         return made
 
     def _call_early(self, *arrays: Array) -> Any:
-        self.early_runs += 1
         self._use_pool()
-        return self.run_again(arrays)
+        results = self.run_again(arrays)
+        self.early_runs += results is not NotImplemented
+        return results
 
     def _use_pool(self) -> None:
         for state in self._call.states:

@@ -230,7 +230,8 @@ def test_what_is_for_later_is_made_in_order_and_taken_by_whoever_needs_it(monkey
     assert made == ["third"]
     assert [compiler.is_coming(job) for job in jobs] == [True, True, False]
     gate.set()
-    compiler.finish(jobs)
+    for job in jobs:
+        job.done.wait()
     assert made == ["third", "first", "second"]
     assert all(job.image for job in jobs)
 
@@ -266,16 +267,23 @@ def right(): return bool(np.allclose(call(fed), expected))
 from runtime.llvm_backend.engine import llvm
 from runtime.llvm_backend.table import engine
 """
+HELD = """
+import threading
+from runtime.llvm_backend.engine import compiler
+held, start = threading.Event(), compiler._patient.start
+compiler._patient.start = lambda: threading.Thread(target=lambda: held.wait() and start()).start()
+"""
 SETTLED = """
 good = right()
 early = session.compile(y, [x]).native.early_runs
+'held' in vars() and held.set()
 engine.wait(2)
 print(good, early, right() and right(), engine.is_coming(2), llvm._load.cache_info().currsize)
 """
 
 
 def test_a_first_run_waits_for_its_kernels_alone_and_the_next_process_for_nothing(tmp_path):
-    assert python(SETTLED, tmp_path)[:2] == (0, "True 1 True False 1\n")
+    assert python(SETTLED, tmp_path, HELD)[:2] == (0, "True 1 True False 1\n")
     loads = "0" if objects.host().architecture == "x86_64" and sys.platform == "linux" else "1"
     assert python(SETTLED, tmp_path)[:2] == (0, f"True 0 True False {loads}\n")
 
