@@ -34,10 +34,11 @@ CHUNK_BYTES = 1 << 16  # what a chunk moves, at least
 class Word:
     """A word of the argument block: an operand or result by number, a size, the flag, or scratch.
 
-    Scratch begins `size` bytes behind where the step's scratch does.
+    Scratch begins `size` bytes behind where the step's scratch does. "given" is where the size goes that
+    the step gives.
     """
 
-    kind: Literal["operand", "result", "size", "flag", "scratch"]
+    kind: Literal["operand", "result", "size", "flag", "scratch", "given"]
     number: int = 0
     size: Size = 0
 
@@ -55,6 +56,7 @@ class LoopKernel:
         positive: sizes that must not be 0; a run where one is goes another way.
         natural: likewise sizes that must not be negative.
         imports: the functions of the C library that the text calls.
+        late: whether it runs once there is memory of the size that the step gives.
     """
 
     name: str
@@ -65,6 +67,7 @@ class LoopKernel:
     positive: tuple[Size, ...] = ()
     natural: tuple[Size, ...] = ()
     imports: tuple[str, ...] = ()
+    late: bool = False
 
 
 class LoopWriter(Writer):
@@ -98,6 +101,10 @@ class LoopWriter(Writer):
     def size(self, name: str, size: Size) -> str:
         """`size` at the run; two of one name are one."""
         return self._slot(name, Word("size", 0, size))
+
+    def given(self) -> str:
+        """Where the size goes that the step gives."""
+        return self._slot("given", Word("given"))
 
     def scratch(self, name: str, bytes: Size) -> str:
         """Where `bytes` more bytes of scratch begin; what one kernel of a step leaves the next one finds."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from graphc.tensor import Tensor
 from passes.weight import parts_of
 from runtime.llvm_backend.loops import (
+    choice_steps,
     extreme_steps,
     fold_steps,
     index_steps,
@@ -22,6 +23,7 @@ from runtime.llvm_backend.loops.loop_kernel import LoopKernel
 Front = Callable[[Tensor], Sequence[LoopKernel]]  # nothing: the op runs by its meaning
 
 LOOPS: dict[str, Front] = {
+    **choice_steps.LOOPS,
     **extreme_steps.LOOPS,
     **fold_steps.LOOPS,
     **index_steps.LOOPS,
@@ -34,9 +36,15 @@ LOOPS: dict[str, Front] = {
 }
 
 
-def loops_of(node: Tensor) -> Sequence[LoopKernel]:
-    """The kernels that compute `node`; none where it has no loops, or a rank is unknown."""
-    front = LOOPS.get(node.op.name)
-    if front is None or any(type.shape is None for x in (node, *node.inputs) for type in parts_of(x.type)):
+def loops_of(node: Tensor, gives: bool = False) -> Sequence[LoopKernel]:
+    """The kernels that compute `node`; none where it has no loops, or a rank is unknown.
+
+    `gives`: those of a step that binds a size.
+    """
+    name = node.op.name
+    table = choice_steps.CHOICES if gives else LOOPS
+    if name not in table or any(
+        type.shape is None for x in (node, *node.inputs) for type in parts_of(x.type)
+    ):
         return ()
-    return front(node)
+    return choice_steps.CHOICES[name](node, True) if gives else LOOPS[name](node)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -30,6 +30,7 @@ from runtime.llvm_backend.engine.library import Library, Module, expect
 from runtime.llvm_backend.engine.machine import host
 from runtime.llvm_backend.ir.text import target_of
 from runtime.llvm_backend.loops.fill_kernel import fill_of
+from runtime.llvm_backend.loops.loop_kernel import LoopKernel
 from runtime.llvm_backend.loops.loop_steps import loops_of
 from runtime.llvm_backend.loops.movement_steps import copies_of
 from runtime.llvm_backend.native.cells import Cells
@@ -39,6 +40,7 @@ from runtime.llvm_backend.native.drafts import (
     Late,
     NativeKernel,
 )
+from runtime.llvm_backend.native.giving import write_giving
 from runtime.llvm_backend.native.lowered import CONSTANT, NATIVE, PYTHON, VIEW
 from runtime.llvm_backend.native.patterns import (
     Pattern,
@@ -138,7 +140,7 @@ class StepWriter:
         """What runs `step` where that is no kernel; None where it may be one."""
         node = step.node
         if step.bindings:
-            return Draft(PYTHON)
+            return self._looped(loops_of(step.node, gives=True))
         if self._cells.views(step) or node.op.name == "group":
             return Draft(VIEW)
         if is_constant(step):
@@ -166,19 +168,22 @@ class StepWriter:
         if contract is None:
             with stage("IR text"):
                 loops = direct or loops_of(node)
-            if not loops:
-                return Draft(PYTHON)
-            modules = tuple(
-                self._module(x.text, ("kernel",), NativeKernel(x.name, x.text), x.imports) for x in loops
-            )
-            shown = tuple(self.kernels[x.text] for x in loops)
-            return Draft(NATIVE, loops=tuple(zip(loops, modules, strict=True)), kernels=shown)
+            return self._looped(loops)
         with stage("IR text"):
             made = _emitted(contract)
         native = NativeKernel(name_of(node), made.text, contract)
         if contract.combine in ("max", "min"):
             self.positive.update(dict.fromkeys(d.size for d in contract.reduced_dims))
         return self._drafted(self._module(made.text, made.functions, native), made)
+
+    def _looped(self, loops: Sequence[LoopKernel]) -> Draft:
+        if not loops:
+            return Draft(PYTHON)
+        modules = tuple(
+            self._module(x.text, ("kernel",), NativeKernel(x.name, x.text), x.imports) for x in loops
+        )
+        shown = tuple(self.kernels[x.text] for x in loops)
+        return Draft(NATIVE, loops=tuple(zip(loops, modules, strict=True)), kernels=shown)
 
     def _block(self, node: Tensor, block: Block) -> Draft:
         with stage("IR text"):
@@ -214,7 +219,10 @@ class StepWriter:
         if draft.kind == NATIVE:
             if step.node.op.name == "embed" and not draft.loops:
                 self.clear((step.output, 0))
-            for pattern in self.patterns_of(draft, library):
+            patterns = self.patterns_of(draft, library)
+            if step.bindings:
+                write_giving(self, self._builder, step, draft, patterns)
+            for pattern in patterns if not step.bindings else ():
                 self._stamp(pattern, step)
         elif draft.kind == PYTHON:
             self._in_python(step, bound)
@@ -288,7 +296,10 @@ class StepWriter:
 
     def _stamp(self, pattern: Pattern, step: Step) -> None:
         """Adds `pattern` on the cells of `step`."""
-        block = self.stamped(pattern, step)
+        self.run(pattern, self.stamped(pattern, step))
+
+    def run(self, pattern: Pattern, block: int) -> None:
+        """Adds what runs on the block of a pattern."""
         for function, chunks in pattern.runs:
             if chunks < 0:
                 self._builder.kernel(function, block)
@@ -305,6 +316,8 @@ class StepWriter:
             point(block + word, (output, number))
         if pattern.flag >= 0:
             builder.point(block + pattern.flag, FLAG)
+        if pattern.given >= 0:
+            builder.point(block + pattern.given, self.symbols[step.bindings[0].symbol])
         if pattern.streams is not None and output not in self._read:
             builder.preset(block + pattern.streams[0], pattern.streams[1])
         for word, size in pattern.sizes:

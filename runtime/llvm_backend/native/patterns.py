@@ -28,7 +28,7 @@ class Pattern:
     Attributes:
         words: what the block holds before any run, as far as it is known; chunks are counted behind it.
         operands, results: (word, number): words to hold addresses.
-        flag: the word that points to the flag; -1: none does.
+        flag, given: the words that point to the flag, and to the size that the step gives; -1: none does.
         sizes: (word, size): words to hold sizes that are known at the run.
         scratch: (word, offset): words to hold addresses in the step's scratch. room: the bytes of that.
         positive, natural: sizes that must not be 0, or negative.
@@ -41,6 +41,7 @@ class Pattern:
     operands: list[tuple[int, int]] = field(default_factory=list)
     results: list[tuple[int, int]] = field(default_factory=list)
     flag: int = -1
+    given: int = -1
     sizes: list[tuple[int, SizeExpr]] = field(default_factory=list)
     scratch: list[tuple[int, Size]] = field(default_factory=list)
     room: Size = 0
@@ -125,6 +126,8 @@ def loop_pattern(kernel: LoopKernel, address: int) -> Pattern:
             made.scratch.append((i, word.size))
         elif word.kind == "flag":
             made.flag = i
+        elif word.kind == "given":
+            made.given = i
         else:
             made.fill(i, word.size)
     made.room = kernel.scratch

@@ -42,13 +42,13 @@ def masked():
 
 def test_rows_chosen_by_a_mask():
     x, _, z, loss, slope = masked()
-    expect_same([loss, slope], x, [draw(n, 8) for n in ROWS], 1)
-    expect_same([z], x, [draw(n, 8) for n in ROWS], 1)
+    expect_same([loss, slope], x, [draw(n, 8) for n in ROWS], 0)
+    expect_same([z], x, [draw(n, 8) for n in ROWS], 0)
 
 
 def test_what_is_given_back_may_have_such_a_size():
     x, rows, z, loss, _ = masked()
-    expect_same([z, loss, rows, z * 2.0], x, [draw(n, 8) for n in ROWS], 1)
+    expect_same([z, loss, rows, z * 2.0], x, [draw(n, 8) for n in ROWS], 0)
     with gc.Session(backend="llvm") as session:
         alone = session.run(rows, {x: draw(50, 8)})
         assert alone.flags.owndata
@@ -62,7 +62,7 @@ def test_one_size_follows_from_another():
     chosen = gc.gather(x, places) * 3.0
     whole, inverse = gc.unique(gc.cast(chosen, "int64"), return_inverse=True)
     sums = gc.cumsum(gc.cast(whole, "float64"))
-    expect_same([places, sums, inverse, gc.sum(chosen)], x, [draw(n) for n in (*ROWS, 0)], 2)
+    expect_same([places, sums, inverse, gc.sum(chosen)], x, [draw(n) for n in (*ROWS, 0)], 1)
 
 
 def iterated(x):

@@ -254,14 +254,6 @@ def test_an_uninitialised_variable():
         session.run(v * 2.0)
 
 
-def test_what_gives_its_own_sizes_is_one_step_in_python():
-    x = gc.placeholder("float32", ("n",))
-    with gc.Session(backend="llvm") as session:
-        executable = session.compile(gc.nonzero(x), [x])
-        assert executable.record["native"] == {"reason": None, "returns": 1, "regions": []}
-        assert session.run(gc.nonzero(x), {x: [0, 2, 3]})[0].tolist() == [1, 2]
-
-
 # State, randomness, regions.
 
 
