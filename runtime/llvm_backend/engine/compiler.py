@@ -28,7 +28,7 @@ from runtime.llvm_backend.engine.machine import host, open_target_machine
 
 lock = threading.RLock()  # of the thread that is in LLVM beside the workers
 _books = threading.Lock()  # of the three that follow
-_queue: list[tuple[int, int, Job]] = []  # a heap, the longest text first: so threads end together
+_queue: list[tuple[int, int, Job]] = []  # a heap, what takes longest first: so threads end together
 _serial = itertools.count()
 _later: deque[Job] = deque()  # what nobody waits for, in order
 _working: set[_Worker] = set()
@@ -36,18 +36,22 @@ _working: set[_Worker] = set()
 _OBJECT_FILE = 1
 
 
+Text = tuple[str, str, int]  # what messages call it, itself, the effort: `llvm.THOROUGH` or `llvm.QUICK`
+
+
 class Job:
     """A text on its way to object code.
 
     Attributes:
+        effort: `llvm.THOROUGH` or `llvm.QUICK`.
         image: the object code; None before `done`, and where the text is not valid.
         done: set once nobody works on it any more.
     """
 
-    __slots__ = ("_after", "done", "image", "name", "text")
+    __slots__ = ("_after", "done", "effort", "image", "name", "text")
 
-    def __init__(self, name: str, text: str, after: Callable[[Job], object] | None) -> None:
-        self.name, self.text, self._after = name, text, after
+    def __init__(self, name: str, text: str, effort: int, after: Callable[[Job], object] | None) -> None:
+        self.name, self.text, self.effort, self._after = name, text, effort, after
         self.image: bytes | None = None
         self.done = threading.Event()
 
@@ -62,13 +66,13 @@ class Job:
 
 
 def begin(
-    texts: Iterable[tuple[str, str]], after: Callable[[Job], object] | None = None, alone: bool = False
+    texts: Iterable[Text], after: Callable[[Job], object] | None = None, alone: bool = False
 ) -> list[Job]:
-    """Jobs for each (name, text), which other threads begin to work on.
+    """Jobs for each of `texts`, which other threads begin to work on.
 
     ``after(job)`` is called, on any thread, when one has ended. `alone`: a single one waits for `finish`.
     """
-    jobs = [Job(name, text, after) for name, text in texts]
+    jobs = [Job(*text, after) for text in texts]
     with _books:
         for job in jobs:
             _add(job)
@@ -79,9 +83,9 @@ def begin(
     return jobs
 
 
-def begin_later(name: str, text: str, after: Callable[[Job], object]) -> Job:
+def begin_later(text: Text, after: Callable[[Job], object]) -> Job:
     """A job as of `begin` that no other waits for; several are worked on in order."""
-    job = Job(name, text, after)
+    job = Job(*text, after)
     with _books:
         _later.append(job)
         starts = _patient not in _working
@@ -111,7 +115,7 @@ def finish(jobs: Sequence[Job]) -> list[bytes]:
             while not job.done.is_set():
                 if not _help():
                     job.done.wait()
-        return [_compile(job.name, job.text) if job.image is None else job.image for job in jobs]
+        return [_compile(job) if job.image is None else job.image for job in jobs]
 
 
 def _help() -> bool:
@@ -126,7 +130,10 @@ def _help() -> bool:
                 return False
             job = _queue[0][2]
             heappop(_queue)
-        job.settle(_try(job) if llvm.calls() is None else _compile_past_lock(_own_machine(), job.text))
+        if llvm.calls() is None:
+            job.settle(_try(job))
+        else:
+            job.settle(_compile_past_lock(_own_machine(job.effort), job.text))
     except BaseException:
         if job is not None and not job.done.is_set():
             with _books:
@@ -136,7 +143,8 @@ def _help() -> bool:
 
 
 def _add(job: Job) -> None:
-    heappush(_queue, (-len(job.text), next(_serial), job))
+    weight = len(job.text) if job.effort == llvm.THOROUGH else len(job.text) // 8
+    heappush(_queue, (-weight, next(_serial), job))
 
 
 class _Worker:
@@ -144,7 +152,7 @@ class _Worker:
 
     def __init__(self, patient: bool = False) -> None:
         self._is_patient = patient
-        self.machine = 0  # opened when it first works
+        self.machines: dict[int, int] = {}  # by effort, opened when they are first needed
         self.gate = threading.Lock()  # held while it is in LLVM
 
     def start(self) -> None:
@@ -160,8 +168,6 @@ class _Worker:
         try:
             with self.gate:
                 able = llvm.calls() is not None
-                if able:
-                    self.machine = self.machine or llvm.open_machine(host().level)
         finally:
             if not able:
                 with _books:  # what is in the queue stays there for whoever needs it
@@ -177,7 +183,9 @@ class _Worker:
             image = None
             try:
                 with self.gate:
-                    image = _compile_past_lock(self.machine, job.text)
+                    if job.effort not in self.machines:
+                        self.machines[job.effort] = llvm.open_machine(host().level, job.effort)
+                    image = _compile_past_lock(self.machines[job.effort], job.text)
             finally:
                 job.settle(image)
 
@@ -233,27 +241,27 @@ if hasattr(os, "register_at_fork"):  # not on Windows
 
 def _try(job: Job) -> bytes | None:
     with contextlib.suppress(VerificationError):  # raised when all are done, for the first of them
-        return _compile(job.name, job.text)
+        return _compile(job)
     return None
 
 
-def _compile(name: str, text: str) -> bytes:
+def _compile(job: Job) -> bytes:
     binding = llvm.binding()
     context = binding.create_context()  # what a module made of constants and types goes with it
     try:
-        module = binding.parse_assembly(text, context)
+        module = binding.parse_assembly(job.text, context)
         module.verify()
     except RuntimeError as error:
-        raise VerificationError(f"kernel {name}: its LLVM text is not valid: {error}") from None
-    image: bytes = open_target_machine().emit_object(module)
+        raise VerificationError(f"kernel {job.name}: its LLVM text is not valid: {error}") from None
+    image: bytes = open_target_machine(job.effort).emit_object(module)
     module.close()
     return image
 
 
 @cache
-def _own_machine() -> int:
+def _own_machine(effort: int) -> int:
     """That of the thread which holds `lock`."""
-    return llvm.open_machine(host().level)
+    return llvm.open_machine(host().level, effort)
 
 
 def _compile_past_lock(machine: int, text: str) -> bytes | None:

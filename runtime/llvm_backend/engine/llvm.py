@@ -17,9 +17,12 @@ from importlib.util import find_spec
 from threading import RLock
 from typing import Any
 
-# Position-independent code in the small model: other relocations to imported data end the process. Texts are
-# written as they are to run, so level 1 makes of them what level 3 makes, in another order, and sooner.
-OPTIONS = {"opt": 1, "reloc": "pic", "codemodel": "small"}
+# Position-independent code in the small model: other relocations to imported data end the process.
+OPTIONS = {"reloc": "pic", "codemodel": "small"}
+# LLVM's level of optimization. Texts are written as they are to run, so level 1 makes of them what level 3
+# makes, in another order, and sooner. Level 0 takes a fifth to an eighth of that, and keeps in memory what
+# outlives a block: for code whose blocks run a few times for each run of a program.
+THOROUGH, QUICK = 1, 0
 _KNOWN = ("0.45", "0.46", "0.47", "0.48", "0.49", "0.50")  # versions of llvmlite with the functions below
 _P, _S, _I = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int
 _TEXT = ctypes.POINTER(_S)
@@ -116,20 +119,28 @@ def _open_by_llvmlite() -> Any:
         return None
 
 
-def open_machine(level: str) -> int:
+def open_machine(level: str, effort: int = THOROUGH) -> int:
     """What makes code for this CPU, or for the `level` of x86-64, with `calls`. It is never given back."""
     call = calls()
     assert call is not None
-    triple = _told(call, "GetDefaultTargetTriple")
+    triple, cpu, features = _target(level)
+    message = _S()
+    target = call["GetTargetFromTriple"](triple, ctypes.byref(message))
+    reloc, model = OPTIONS["reloc"].encode(), OPTIONS["codemodel"].encode()
+    machine = call["CreateTargetMachine"](target, triple, cpu, features, effort, reloc, model, 0, 1, b"")
+    assert machine, message
+    return int(machine)
+
+
+@cache
+def _target(level: str) -> tuple[bytes, bytes, bytes]:
+    """The system, the CPU and its features, or those of the `level`."""
+    call = calls()
+    assert call is not None
     cpu = level.encode() or _told(call, "GetHostCPUName")
     told = b"" if level else _told(call, "GetHostCPUFeatures")  # a level has its own
     features = ",".join(sorted(told.decode().split(","), key=_name_of)).encode()
-    message = _S()
-    target = call["GetTargetFromTriple"](triple, ctypes.byref(message))
-    opt, reloc, model = OPTIONS["opt"], str(OPTIONS["reloc"]).encode(), str(OPTIONS["codemodel"]).encode()
-    machine = call["CreateTargetMachine"](target, triple, cpu, features, opt, reloc, model, 0, 1, b"")
-    assert machine, message
-    return int(machine)
+    return _told(call, "GetDefaultTargetTriple"), cpu, features
 
 
 def _name_of(feature: str) -> str:

@@ -204,13 +204,14 @@ def _identify(*parts: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def open_target_machine() -> Any:
+def open_target_machine(effort: int = llvm.THOROUGH) -> Any:
     """A new llvmlite TargetMachine for the host, as `llvm.open_machine`."""
     binding, level = llvm.binding(), host().level
     features = "" if level else binding.get_host_cpu_features().flatten()  # a level has its own
     return binding.Target.from_triple(binding.get_default_triple()).create_target_machine(
         cpu=level or binding.get_host_cpu_name(),
         features=features,
+        opt=effort,
         jit=True,
         **llvm.OPTIONS,
     )

@@ -17,12 +17,13 @@ from typing import Any
 
 from passes.stages import count, is_heard
 from runtime.llvm_backend.engine.cache import ByteCache, locate
-from runtime.llvm_backend.engine.compiler import Job, begin, begin_later, finish
+from runtime.llvm_backend.engine.compiler import Job, Text, begin, begin_later, finish
 from runtime.llvm_backend.engine.compiler import is_coming as _is_coming
+from runtime.llvm_backend.engine.llvm import THOROUGH
 from runtime.llvm_backend.engine.machine import host
 
 ENTRY = "kernel"
-_FORMAT = "graphc object 3"  # raise it where the way from text to object changes
+_FORMAT = "graphc object 4"  # raise it where the way from text to object changes
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,19 +35,21 @@ class Module:
         text: it calls nothing but intrinsics and what `imports` name.
         functions: those that it hands out. They are external; all else in it is internal or private.
         imports: the address of each symbol that it declares only.
+        effort: `llvm.THOROUGH`, or `llvm.QUICK` where making its code takes longer than running it is worth.
     """
 
     name: str
     text: str
     functions: tuple[str, ...] = (ENTRY,)
     imports: Mapping[str, int] = field(default_factory=dict)
+    effort: int = THOROUGH
     _key: str = field(default="", init=False, compare=False, repr=False)  # once it was asked for
 
     def key(self) -> str:
         """The name of its object on this machine: 40 hexadecimal digits."""
         if not self._key:
             digest = _begun().copy()
-            digest.update("\n".join((*self.functions, "", self.text)).encode())
+            digest.update("\n".join((*self.functions, "", f"; effort {self.effort}", self.text)).encode())
             object.__setattr__(self, "_key", digest.hexdigest()[:40])
         return self._key
 
@@ -70,8 +73,8 @@ def expect(modules: Iterable[Module], later: bool = False) -> None:
     for module in modules:
         key = module.key()
         if key not in _coming and kept.get(key) is None:
-            name, text, keep = _prepared(module, key, kept)
-            _coming[key] = begin_later(name, text, keep) if later else begin([(name, text)], keep)[0]
+            text, keep = _prepared(module, key, kept)
+            _coming[key] = begin_later(text, keep) if later else begin([text], keep)[0]
     while len(_coming) > _MOST_COMING:  # what nobody came for, because something failed
         _coming.pop(next(iter(_coming)), None)
 
@@ -104,8 +107,8 @@ def make_objects(modules: Iterable[Module]) -> dict[str, bytes]:
             missing[key] = module
     count("modules from cache", len(found))
     for key, module in missing.items():
-        name, text, keep = _prepared(module, key, kept)
-        (jobs[key],) = begin([(name, text)], keep, len(missing) == 1)
+        text, keep = _prepared(module, key, kept)
+        (jobs[key],) = begin([text], keep, len(missing) == 1)
     if jobs:
         found.update(zip(jobs, finish(tuple(jobs.values())), strict=True))
     count("object bytes", sum(map(len, found.values())))
@@ -118,8 +121,8 @@ if hasattr(os, "register_at_fork"):  # the threads that compile stay with the pa
     os.register_at_fork(after_in_child=_coming.clear)
 
 
-def _prepared(module: Module, key: str, kept: ByteCache) -> tuple[str, str, Callable[[Job], None]]:
-    """The name and the text of a job, and what is done with its object."""
+def _prepared(module: Module, key: str, kept: ByteCache) -> tuple[Text, Callable[[Job], None]]:
+    """What a job is begun with, and what is done with its object."""
 
     def keep(job: Job) -> None:
         if job.image is not None:
@@ -129,7 +132,7 @@ def _prepared(module: Module, key: str, kept: ByteCache) -> tuple[str, str, Call
     if is_heard():
         count("modules compiled", 1)
         count("IR instructions", count_instructions(text))
-    return module.name, text, keep
+    return (module.name, text, module.effort), keep
 
 
 def count_instructions(text: str) -> int:

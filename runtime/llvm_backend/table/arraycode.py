@@ -18,18 +18,20 @@ C_CONTIGUOUS, OWNS, ALIGNED, WRITEABLE = 1, 4, 256, 1024
 
 _FEED = """
 define internal void @scatter(ptr %words, ptr %list, i64 %n, i64 %value) {{
-entry:
+  %next = alloca ptr
+  store ptr %list, ptr %next
+  %end = getelementptr i64, ptr %list, i64 %n
   br label %top
 top:
-  %k = phi i64 [0, %entry], [%k.next, %body]
-  %more = icmp slt i64 %k, %n
-  br i1 %more, label %body, label %done
+  %at = load ptr, ptr %next
+  %over = icmp eq ptr %at, %end
+  br i1 %over, label %done, label %body
 body:
-  %offset.at = getelementptr i64, ptr %list, i64 %k
-  %offset = load i64, ptr %offset.at
+  %offset = load i64, ptr %at
   %to = getelementptr i8, ptr %words, i64 %offset
   store i64 %value, ptr %to
-  %k.next = add i64 %k, 1
+  %after = getelementptr i64, ptr %at, i64 1
+  store ptr %after, ptr %next
   br label %top
 done:
   ret void
@@ -37,7 +39,8 @@ done:
 
 ; What follows in the stream, or null where the array is not as its entry says.
 define internal ptr @take(ptr %words, ptr %array, ptr %entry) {{
-begin:
+  %next = alloca ptr
+  %axis.next = alloca ptr
   %type.at = getelementptr i8, ptr %array, i64 {AT_TYPE}
   %type = load ptr, ptr %type.at
   %exact = icmp eq ptr %type, @array_type
@@ -47,19 +50,21 @@ fields:
   %dtype = load ptr, ptr %dtype.at
   %dtype.wanted = load ptr, ptr %entry
   %dtype.good = icmp eq ptr %dtype, %dtype.wanted
+  br i1 %dtype.good, label %layout, label %bad
+layout:
   %flags.at = getelementptr i8, ptr %array, i64 {AT_FLAGS}
   %flags = load i32, ptr %flags.at
   %flags.masked = and i32 %flags, {good}
   %flags.good = icmp eq i32 %flags.masked, {good}
+  br i1 %flags.good, label %axes.number, label %bad
+axes.number:
   %rank.at = getelementptr i8, ptr %array, i64 {AT_RANK}
   %rank.32 = load i32, ptr %rank.at
   %rank = sext i32 %rank.32 to i64
   %rank.wanted.at = getelementptr i64, ptr %entry, i64 1
   %rank.wanted = load i64, ptr %rank.wanted.at
   %rank.good = icmp eq i64 %rank, %rank.wanted
-  %good.1 = and i1 %dtype.good, %flags.good
-  %good = and i1 %good.1, %rank.good
-  br i1 %good, label %pointers, label %bad
+  br i1 %rank.good, label %pointers, label %bad
 pointers:
   %n.at = getelementptr i64, ptr %entry, i64 2
   %n = load i64, ptr %n.at
@@ -70,12 +75,15 @@ pointers:
   %first = getelementptr i64, ptr %list, i64 %n
   %sizes.at = getelementptr i8, ptr %array, i64 {AT_SIZES}
   %sizes = load ptr, ptr %sizes.at
+  %sizes.end = getelementptr i64, ptr %sizes, i64 %rank
+  store ptr %first, ptr %next
+  store ptr %sizes, ptr %axis.next
   br label %axes
 axes:
-  %axis = phi i64 [0, %pointers], [%axis.next, %fits]
-  %at = phi ptr [%first, %pointers], [%at.next, %fits]
-  %more = icmp slt i64 %axis, %rank
-  br i1 %more, label %look, label %whole
+  %at = load ptr, ptr %next
+  %size.at = load ptr, ptr %axis.next
+  %over = icmp eq ptr %size.at, %sizes.end
+  br i1 %over, label %whole, label %look
 look:
   %kind = load i64, ptr %at
   %value.at = getelementptr i64, ptr %at, i64 1
@@ -83,28 +91,27 @@ look:
   %m.at = getelementptr i64, ptr %at, i64 2
   %m = load i64, ptr %m.at
   %targets = getelementptr i64, ptr %at, i64 3
-  %size.at = getelementptr i64, ptr %sizes, i64 %axis
+  %follows = getelementptr i64, ptr %targets, i64 %m
+  store ptr %follows, ptr %next
+  %size.after = getelementptr i64, ptr %size.at, i64 1
+  store ptr %size.after, ptr %axis.next
   %size = load i64, ptr %size.at
-  switch i64 %kind, label %fits [
+  switch i64 %kind, label %axes [
     i64 {FIXED}, label %fixed
     i64 {BIND}, label %bind
     i64 {SAME}, label %same
   ]
 fixed:
   %is_fixed = icmp eq i64 %size, %value
-  br i1 %is_fixed, label %fits, label %bad
+  br i1 %is_fixed, label %axes, label %bad
 bind:
   call void @scatter(ptr %words, ptr %targets, i64 %m, i64 %size)
-  br label %fits
+  br label %axes
 same:
   %bound.at = getelementptr i8, ptr %words, i64 %value
   %bound = load i64, ptr %bound.at
   %is_same = icmp eq i64 %size, %bound
-  br i1 %is_same, label %fits, label %bad
-fits:
-  %at.next = getelementptr i64, ptr %targets, i64 %m
-  %axis.next = add i64 %axis, 1
-  br label %axes
+  br i1 %is_same, label %axes, label %bad
 whole:
   ret ptr %at
 bad:
@@ -115,85 +122,100 @@ bad:
 _OUTPUT = """
 ; Allocates an output; what follows in the stream, or null with an exception set.
 define internal ptr @give(ptr %words, ptr %entry, ptr %handler) {{
-begin:
   %sizes = alloca [{MOST_AXES} x i64]
-  %number = load i64, ptr %entry
-  %number.32 = trunc i64 %number to i32
+  %next = alloca ptr
+  %size.next = alloca ptr
+  %bytes = alloca i64
+  %made = alloca ptr
   %rank.at = getelementptr i64, ptr %entry, i64 1
   %rank = load i64, ptr %rank.at
-  %rank.32 = trunc i64 %rank to i32
-  %hold.at = getelementptr i64, ptr %entry, i64 2
-  %hold = load i64, ptr %hold.at
   %itemsize.at = getelementptr i64, ptr %entry, i64 3
   %itemsize = load i64, ptr %itemsize.at
+  store i64 %itemsize, ptr %bytes
   %n.at = getelementptr i64, ptr %entry, i64 4
   %n = load i64, ptr %n.at
   %list = getelementptr i64, ptr %entry, i64 5
   %first = getelementptr i64, ptr %list, i64 %n
+  store ptr %first, ptr %next
+  store ptr %sizes, ptr %size.next
+  %sizes.end = getelementptr i64, ptr %sizes, i64 %rank
   br label %axes
 axes:
-  %axis = phi i64 [0, %begin], [%axis.next, %put]
-  %at = phi ptr [%first, %begin], [%at.next, %put]
-  %bytes = phi i64 [%itemsize, %begin], [%bytes.next, %put]
-  %more = icmp slt i64 %axis, %rank
-  br i1 %more, label %look, label %make
+  %size.at = load ptr, ptr %size.next
+  %over = icmp eq ptr %size.at, %sizes.end
+  br i1 %over, label %make, label %look
 look:
-  %kind = load i64, ptr %at
+  %size.after = getelementptr i64, ptr %size.at, i64 1
+  store ptr %size.after, ptr %size.next
+  %at = load ptr, ptr %next
+  %at.next = getelementptr i64, ptr %at, i64 2
+  store ptr %at.next, ptr %next
   %value.at = getelementptr i64, ptr %at, i64 1
   %value = load i64, ptr %value.at
+  store i64 %value, ptr %size.at
+  %kind = load i64, ptr %at
   %fixed = icmp eq i64 %kind, {FIXED}
   br i1 %fixed, label %put, label %word
 word:
   %word.at = getelementptr i8, ptr %words, i64 %value
   %bound = load i64, ptr %word.at
+  store i64 %bound, ptr %size.at
   br label %put
 put:
-  %size = phi i64 [%value, %look], [%bound, %word]
-  %size.at = getelementptr i64, ptr %sizes, i64 %axis
-  store i64 %size, ptr %size.at
-  %bytes.next = mul i64 %bytes, %size
-  %at.next = getelementptr i64, ptr %at, i64 2
-  %axis.next = add i64 %axis, 1
+  %size = load i64, ptr %size.at
+  %bytes.before = load i64, ptr %bytes
+  %bytes.after = mul i64 %bytes.before, %size
+  store i64 %bytes.after, ptr %bytes
   br label %axes
 make:
-  %pooled = icmp ne ptr %handler, null
-  %large = icmp uge i64 %bytes, {SMALLEST}
-  %from_pool = and i1 %pooled, %large
-  br i1 %from_pool, label %draw, label %plain
+  %number = load i64, ptr %entry
+  %number.32 = trunc i64 %number to i32
+  %rank.32 = trunc i64 %rank to i32
+  %unpooled = icmp eq ptr %handler, null
+  br i1 %unpooled, label %plain, label %weigh
+weigh:
+  %bytes.all = load i64, ptr %bytes
+  %small = icmp ult i64 %bytes.all, {SMALLEST}
+  br i1 %small, label %plain, label %draw
 draw:
-  %block = call ptr @pool.take(i64 %bytes)
+  %block = call ptr @pool.take(i64 %bytes.all)
   %dry = icmp eq ptr %block, null
   br i1 %dry, label %plain, label %wrap
 wrap:
   %around = call ptr @array_new(ptr @array_type, i32 %rank.32, ptr %sizes, i32 %number.32, ptr null,
     ptr %block, i32 0, i32 {given}, ptr null)
+  store ptr %around, ptr %made
   %around.none = icmp eq ptr %around, null
   br i1 %around.none, label %return, label %own
 return:
-  call void @pool.free(ptr null, ptr %block, i64 %bytes)
+  call void @pool.free(ptr null, ptr %block, i64 %bytes.all)
   ret ptr null
 own:
+  call void @Py_IncRef(ptr %handler)
   %flags.at = getelementptr i8, ptr %around, i64 {AT_FLAGS}
   %flags = load i32, ptr %flags.at
   %flags.own = or i32 %flags, {OWNS}
   %handler.at = getelementptr i8, ptr %around, i64 {AT_HANDLER}
-  call void @Py_IncRef(ptr %handler)
   store ptr %handler, ptr %handler.at
   store i32 %flags.own, ptr %flags.at
   br label %note
 plain:
-  %made = call ptr @array_new(ptr @array_type, i32 %rank.32, ptr %sizes, i32 %number.32, ptr null, ptr null,
-    i32 0, i32 0, ptr null)
-  %none = icmp eq ptr %made, null
+  %array.plain = call ptr @array_new(ptr @array_type, i32 %rank.32, ptr %sizes, i32 %number.32, ptr null,
+    ptr null, i32 0, i32 0, ptr null)
+  store ptr %array.plain, ptr %made
+  %none = icmp eq ptr %array.plain, null
   br i1 %none, label %bad, label %note
 note:
-  %array = phi ptr [%around, %own], [%made, %plain]
+  %array = load ptr, ptr %made
+  %hold.at = getelementptr i64, ptr %entry, i64 2
+  %hold = load i64, ptr %hold.at
   %hold.word = getelementptr i8, ptr %words, i64 %hold
   store ptr %array, ptr %hold.word
   %data.at = getelementptr i8, ptr %array, i64 {AT_DATA}
   %data = load i64, ptr %data.at
   call void @scatter(ptr %words, ptr %list, i64 %n, i64 %data)
-  ret ptr %at
+  %follows = load ptr, ptr %next
+  ret ptr %follows
 bad:
   ret ptr null
 }}

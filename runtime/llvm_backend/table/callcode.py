@@ -4,10 +4,17 @@
 
 `self` is a capsule around the tables of one executable (`call` makes them). References are counted only
 by functions of Python's. A capsule owns, as its context, the Python object that keeps the tables alive.
+
+The code is made quickly rather than thoroughly (`llvm.QUICK`), which the text makes up for: a value that
+another block uses is then written to memory and read again, and a phi is copied there and back. So loops
+count in memory themselves, and blocks load what they need. ``%x = field name`` loads a word of the tables.
 """
 
 from __future__ import annotations
 
+import re
+
+from runtime.llvm_backend.engine.llvm import QUICK
 from runtime.llvm_backend.engine.objects import Module
 from runtime.llvm_backend.table.arraycode import array_text
 from runtime.llvm_backend.table.blockpool import FUNCTIONS, pool_text
@@ -50,94 +57,120 @@ define void @destroy(ptr %capsule) {{
 }}
 
 define ptr @call(ptr %self, ptr %args, i64 %nargs) {{
-entry:
+  %number = alloca i64
+  %argument = alloca ptr
+  %entry = alloca ptr
+  %left = alloca i64
+  %result = alloca ptr
+  %k = alloca i64
   %tables = call ptr @PyCapsule_GetPointer(ptr %self, ptr null)
-{fields}
-  %fed = icmp eq i64 %nargs, %FEEDS
+  %feeds = field feeds
+  %fed = icmp eq i64 %nargs, %feeds
   br i1 %fed, label %ready, label %slow
 ready:
-  %states.all = load atomic i64, ptr %STATES acquire, align 8
+  %states = field states
+  %states.all = load atomic i64, ptr %states acquire, align 8
+  store i64 0, ptr %number
   br label %choose
 
 choose:
-  %s = phi i64 [0, %ready], [%s.next, %taken]
+  %s = load i64, ptr %number
   %any = icmp slt i64 %s, %states.all
   br i1 %any, label %try, label %slow
 try:
   %s.after = add i64 %s, 1
-  %state.at = getelementptr ptr, ptr %STATES, i64 %s.after
+  store i64 %s.after, ptr %number
+  %state.at = getelementptr ptr, ptr %states, i64 %s.after
   %words = load ptr, ptr %state.at
   %busy.at = getelementptr i64, ptr %words, i64 {busy}
   %claim = cmpxchg ptr %busy.at, i64 0, i64 1 acq_rel monotonic
   %mine = extractvalue {{i64, i1}} %claim, 1
-  br i1 %mine, label %feeds, label %taken
-taken:
-  %s.next = add i64 %s, 1
-  br label %choose
+  br i1 %mine, label %claimed, label %choose
 
-feeds:
-  %i = phi i64 [0, %try], [%i.next, %feed]
-  %feed.at = phi ptr [%FEED_STREAM, %try], [%feed.next, %feed]
-  %feeds.more = icmp slt i64 %i, %FEEDS
-  br i1 %feeds.more, label %feed.begin, label %prelude
-feed.begin:
-  %array.at = getelementptr ptr, ptr %args, i64 %i
-  %array = load ptr, ptr %array.at
+claimed:
+  %feed_stream = field feed_stream
+  store ptr %feed_stream, ptr %entry
+  store ptr %args, ptr %argument
+  %args.end = getelementptr ptr, ptr %args, i64 %nargs
+  br label %feed
+feed:
+  %argument.at = load ptr, ptr %argument
+  %fed.all = icmp eq ptr %argument.at, %args.end
+  br i1 %fed.all, label %begin, label %feed.one
+feed.one:
+  %argument.after = getelementptr ptr, ptr %argument.at, i64 1
+  store ptr %argument.after, ptr %argument
+  %array = load ptr, ptr %argument.at
+  %feed.at = load ptr, ptr %entry
   %feed.next = call ptr @take(ptr %words, ptr %array, ptr %feed.at)
+  store ptr %feed.next, ptr %entry
   %feed.bad = icmp eq ptr %feed.next, null
   br i1 %feed.bad, label %give_up, label %feed
-feed:
-  %i.next = add i64 %i, 1
-  br label %feeds
 
-prelude:
-  %position.at = getelementptr i64, ptr %words, i64 {position}
+begin:
   %chunk.at = getelementptr i64, ptr %words, i64 {chunk}
-  %detail.at = getelementptr i64, ptr %words, i64 {detail}
   %deadline.at = getelementptr i64, ptr %words, i64 {deadline}
   store i64 0, ptr %words
   store i64 0, ptr %chunk.at
   store i64 0, ptr %deadline.at
-  %has_prelude = icmp sge i64 %PRELUDE, 0
+  %prelude = field prelude
+  %has_prelude = icmp sge i64 %prelude, 0
   br i1 %has_prelude, label %prelude.run, label %outputs
 prelude.run:
-  store i64 %PRELUDE, ptr %position.at
-  %prelude.status = call i64 @run(ptr %words, ptr %STEPS)
+  %prelude.at = getelementptr i64, ptr %words, i64 {position}
+  store i64 %prelude, ptr %prelude.at
+  %prelude.steps = field steps
+  %prelude.status = call i64 @run(ptr %words, ptr %prelude.steps)
   %prelude.done = icmp eq i64 %prelude.status, {DONE}
   br i1 %prelude.done, label %outputs, label %give_up
 
 outputs:
-  %o = phi i64 [0, %prelude], [0, %prelude.run], [%o.next, %output]
-  %output.at = phi ptr [%OUTPUT_STREAM, %prelude], [%OUTPUT_STREAM, %prelude.run], [%output.next, %output]
-  %outputs.more = icmp slt i64 %o, %OUTPUTS
-  br i1 %outputs.more, label %output.begin, label %main
-output.begin:
-  %output.next = call ptr @give(ptr %words, ptr %output.at, ptr %MEMORY)
+  %output_stream = field output_stream
+  store ptr %output_stream, ptr %entry
+  %outputs.all = field outputs
+  store i64 %outputs.all, ptr %left
+  br label %output
+output:
+  %outputs.left = load i64, ptr %left
+  %outputs.none = icmp eq i64 %outputs.left, 0
+  br i1 %outputs.none, label %main, label %output.one
+output.one:
+  %outputs.less = sub i64 %outputs.left, 1
+  store i64 %outputs.less, ptr %left
+  %output.at = load ptr, ptr %entry
+  %memory = field memory
+  %output.next = call ptr @give(ptr %words, ptr %output.at, ptr %memory)
+  store ptr %output.next, ptr %entry
   %output.bad = icmp eq ptr %output.next, null
   br i1 %output.bad, label %fail, label %output
-output:
-  %o.next = add i64 %o, 1
-  br label %outputs
 
 main:
-  store i64 %MAIN, ptr %position.at
+  %position.at = getelementptr i64, ptr %words, i64 {position}
+  %start = field main
+  store i64 %start, ptr %position.at
   br label %walk
 walk:
   %thread = call ptr @PyEval_SaveThread()
-  %status = call i64 @run(ptr %words, ptr %STEPS)
+  %steps = field steps
+  %status = call i64 @run(ptr %words, ptr %steps)
   call void @PyEval_RestoreThread(ptr %thread)
-  switch i64 %status, label %handle [
-    i64 {DONE}, label %finish
-    i64 {PAUSED}, label %signals
-  ]
+  %done = icmp eq i64 %status, {DONE}
+  br i1 %done, label %finish, label %stopped
+stopped:
+  %paused = icmp eq i64 %status, {PAUSED}
+  br i1 %paused, label %signals, label %handle
 signals:
   %signals.failed = call i32 @PyErr_CheckSignals()
   %interrupted = icmp ne i32 %signals.failed, 0
   br i1 %interrupted, label %fail, label %walk
 handle:
+  %s.chosen = load i64, ptr %number
+  %s.number = sub i64 %s.chosen, 1
+  %detail.at = getelementptr i64, ptr %words, i64 {detail}
   %detail = load i64, ptr %detail.at
-  %answer = call ptr (ptr, ptr, ...) @PyObject_CallFunction(ptr %HANDLER, ptr @format, i64 %status, i64 %s,
-    i64 %detail)
+  %handler = field handler
+  %answer = call ptr (ptr, ptr, ...) @PyObject_CallFunction(ptr %handler, ptr @format, i64 %status,
+    i64 %s.number, i64 %detail)
   %raised = icmp eq ptr %answer, null
   br i1 %raised, label %fail, label %handled
 handled:
@@ -146,85 +179,104 @@ handled:
   br i1 %goes_on, label %walk, label %retreat
 
 finish:
-  %hold.list = getelementptr i8, ptr %words, i64 %HOLD
-  %scalars = icmp ne i64 %SCALARS, 0
-  switch i64 %FORM, label %single [
-    i64 {TUPLE}, label %tuple
-    i64 {LIST}, label %list
-  ]
+  %hold = field hold
+  %hold.list = getelementptr i8, ptr %words, i64 %hold
+  %form = field form
+  %is_single = icmp eq i64 %form, {SINGLE}
+  br i1 %is_single, label %single, label %several
 single:
   %only.array = load ptr, ptr %hold.list
+  store ptr %only.array, ptr %result
   store ptr null, ptr %hold.list
-  br i1 %scalars, label %only.convert, label %leave
+  %only.scalars = field scalars
+  %only.plain = icmp eq i64 %only.scalars, 0
+  br i1 %only.plain, label %leave, label %only.convert
 only.convert:
   %only.scalar = call ptr @array_return(ptr %only.array)
+  store ptr %only.scalar, ptr %result
   %only.none = icmp eq ptr %only.scalar, null
   br i1 %only.none, label %fail, label %leave
+several:
+  %length = field outputs
+  store i64 0, ptr %k
+  %is_tuple = icmp eq i64 %form, {TUPLE}
+  br i1 %is_tuple, label %tuple, label %list
 tuple:
-  %tuple.new = call ptr @PyTuple_New(i64 %OUTPUTS)
+  %tuple.new = call ptr @PyTuple_New(i64 %length)
+  store ptr %tuple.new, ptr %result
   br label %collected
 list:
-  %list.new = call ptr @PyList_New(i64 %OUTPUTS)
+  %list.new = call ptr @PyList_New(i64 %length)
+  store ptr %list.new, ptr %result
   br label %collected
 collected:
-  %all = phi ptr [%tuple.new, %tuple], [%list.new, %list]
+  %all = load ptr, ptr %result
   %all.none = icmp eq ptr %all, null
   br i1 %all.none, label %fail, label %fill
 fill:
-  %k = phi i64 [0, %collected], [%k.next, %filled]
-  %fill.more = icmp slt i64 %k, %OUTPUTS
-  br i1 %fill.more, label %item, label %leave
+  %k.now = load i64, ptr %k
+  %filled.all = icmp eq i64 %k.now, %length
+  br i1 %filled.all, label %leave, label %item
 item:
-  %item.at = getelementptr ptr, ptr %hold.list, i64 %k
-  %made.k = load ptr, ptr %item.at
+  %k.next = add i64 %k.now, 1
+  store i64 %k.next, ptr %k
+  %item.at = getelementptr ptr, ptr %hold.list, i64 %k.now
+  %made = load ptr, ptr %item.at
+  store ptr %made, ptr %entry
   store ptr null, ptr %item.at
-  br i1 %scalars, label %item.convert, label %item.ready
+  %scalars = field scalars
+  %plain = icmp eq i64 %scalars, 0
+  br i1 %plain, label %item.ready, label %item.convert
 item.convert:
-  %scalar.k = call ptr @array_return(ptr %made.k)
-  %scalar.none = icmp eq ptr %scalar.k, null
+  %scalar = call ptr @array_return(ptr %made)
+  store ptr %scalar, ptr %entry
+  %scalar.none = icmp eq ptr %scalar, null
   br i1 %scalar.none, label %item.fail, label %item.ready
 item.fail:
   call void @Py_DecRef(ptr %all)
   br label %fail
 item.ready:
-  %array.k = phi ptr [%made.k, %item], [%scalar.k, %item.convert]
-  %is_tuple = icmp eq i64 %FORM, {TUPLE}
-  br i1 %is_tuple, label %item.tuple, label %item.list
+  %thing = load ptr, ptr %entry
+  %in_tuple = icmp eq i64 %form, {TUPLE}
+  br i1 %in_tuple, label %item.tuple, label %item.list
 item.tuple:
-  %rc.tuple = call i32 @PyTuple_SetItem(ptr %all, i64 %k, ptr %array.k)
-  br label %filled
+  %rc.tuple = call i32 @PyTuple_SetItem(ptr %all, i64 %k.now, ptr %thing)
+  br label %fill
 item.list:
-  %rc.list = call i32 @PyList_SetItem(ptr %all, i64 %k, ptr %array.k)
-  br label %filled
-filled:
-  %k.next = add i64 %k, 1
+  %rc.list = call i32 @PyList_SetItem(ptr %all, i64 %k.now, ptr %thing)
   br label %fill
 leave:
-  %result = phi ptr [%only.array, %single], [%only.scalar, %only.convert], [%all, %fill]
   store atomic i64 0, ptr %busy.at release, align 8
-  %counts = icmp ne ptr %COUNT, null
+  %count = field count
+  %counts = icmp ne ptr %count, null
   br i1 %counts, label %counted, label %given
 counted:
-  %count.before = atomicrmw add ptr %COUNT, i64 1 monotonic
+  %count.before = atomicrmw add ptr %count, i64 1 monotonic
   br label %given
 given:
-  ret ptr %result
+  %given.result = load ptr, ptr %result
+  ret ptr %given.result
 
 fail:
-  call void @drop(ptr %words, i64 %OUTPUTS, i64 %HOLD)
+  %fail.outputs = field outputs
+  %fail.hold = field hold
+  call void @drop(ptr %words, i64 %fail.outputs, i64 %fail.hold)
   store atomic i64 0, ptr %busy.at release, align 8
   ret ptr null
 retreat:
-  call void @drop(ptr %words, i64 %OUTPUTS, i64 %HOLD)
+  %retreat.outputs = field outputs
+  %retreat.hold = field hold
+  call void @drop(ptr %words, i64 %retreat.outputs, i64 %retreat.hold)
   br label %give_up
 give_up:
   store atomic i64 0, ptr %busy.at release, align 8
   br label %slow
 slow:
-  %has_slow = icmp ne ptr %SLOW, null
+  %slow.way = field slow
+  %has_slow = icmp ne ptr %slow.way, null
   br i1 %has_slow, label %other_way, label %sentinel
 other_way:
-  %slow.result = call ptr @PyObject_Vectorcall(ptr %SLOW, ptr %args, i64 %nargs, ptr null)
+  %slow.result = call ptr @PyObject_Vectorcall(ptr %slow.way, ptr %args, i64 %nargs, ptr null)
   ret ptr %slow.result
 sentinel:
   call void @Py_IncRef(ptr @not_implemented)
@@ -233,15 +285,18 @@ sentinel:
 """
 
 
+def _read_field(found: re.Match[str]) -> str:
+    value, name = found.groups()
+    kind = "ptr" if name in _ADDRESSES else "i64"
+    return (
+        f"  %{value}.field = getelementptr i64, ptr %tables, i64 {FIELDS.index(name)}\n"
+        f"  %{value} = load {kind}, ptr %{value}.field"
+    )
+
+
 def call_module() -> Module:
     """The module of `call` and `destroy`, which imports functions of Python and NumPy, and `run`."""
-    fields = "\n".join(
-        f"  %{name.upper()}.at = getelementptr i64, ptr %tables, i64 {i}\n"
-        f"  %{name.upper()} = load {'ptr' if name in _ADDRESSES else 'i64'}, ptr %{name.upper()}.at"
-        for i, name in enumerate(FIELDS)
-    )
     call = _CALL.format(
-        fields=fields,
         busy=BUSY,
         position=POSITION,
         chunk=CHUNK,
@@ -250,7 +305,9 @@ def call_module() -> Module:
         DONE=DONE,
         PAUSED=PAUSED,
         PYTHON_STEP=PYTHON_STEP,
+        SINGLE=SINGLE,
         TUPLE=TUPLE,
-        LIST=LIST,
     )
-    return Module("call", call + array_text() + pool_text(), ("call", "destroy", *FUNCTIONS))
+    call = re.sub(r"^  %([\w.]+) = field (\w+)$", _read_field, call, flags=re.MULTILINE)
+    text = call + array_text() + pool_text()
+    return Module("call", text, ("call", "destroy", *FUNCTIONS), effort=QUICK)

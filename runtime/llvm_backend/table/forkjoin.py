@@ -22,6 +22,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 
+from runtime.llvm_backend.engine.llvm import QUICK
 from runtime.llvm_backend.engine.machine import architecture, host
 from runtime.llvm_backend.engine.objects import Module
 from runtime.llvm_backend.table.polling import c_library, clock_imports, due_text
@@ -285,7 +286,7 @@ define void @parallel(ptr %fn, ptr %ctx, i64 %chunks) {
 def fork_module() -> Module:
     """The module of `fork` and, where workers can be, of `worker` and `stop`."""
     if not workers_can_be():
-        return Module("fork join", due_text() + _ALONE + _SERIAL, ("fork",))
+        return Module("fork join", due_text() + _ALONE + _SERIAL, ("fork",), effort=QUICK)
     pause, declaration = _PAUSE.get(host().architecture, ("", ""))
     values = {
         "FUNCTION": FUNCTION,
@@ -308,7 +309,7 @@ def fork_module() -> Module:
     declared = "declare i64 @syscall(i64, ...)\ndeclare i32 @sched_yield()\n" + declaration
     shared = _FIELDS.format(**values)
     text = declared + due_text() + _ALONE + (_WORKER + _FORK).format(fields=shared, **values)
-    return Module("fork join", text, ("fork", "worker", "stop"))
+    return Module("fork join", text, ("fork", "worker", "stop"), effort=QUICK)
 
 
 def fork_imports() -> dict[str, int]:
@@ -318,4 +319,4 @@ def fork_imports() -> dict[str, int]:
 
 def parallel_module(imports: Mapping[str, int]) -> Module:
     """The module of ``void parallel(ptr fn, ptr ctx, i64 chunks)``; `imports` are `fork` and its `pool`."""
-    return Module("parallel", _PARALLEL, ("parallel",), imports)
+    return Module("parallel", _PARALLEL, ("parallel",), imports, QUICK)

@@ -15,6 +15,7 @@ from functools import cache
 from typing import Any
 
 from runtime.llvm_backend.engine import parts
+from runtime.llvm_backend.engine.llvm import QUICK
 from runtime.llvm_backend.engine.objects import Module
 from runtime.llvm_backend.engine.parts import Part
 from runtime.llvm_backend.table.forkjoin import HALF
@@ -41,26 +42,39 @@ declare ptr @memcpy(ptr, ptr, i64)
 declare ptr @memset(ptr, i32, i64)
 
 define i64 @run(ptr %words, ptr %steps) {{
-entry:
+  %offset = alloca i64
   %position.at = getelementptr i64, ptr %words, i64 {position}
-  %chunk.at = getelementptr i64, ptr %words, i64 {chunk}
-  %detail.at = getelementptr i64, ptr %words, i64 {detail}
-  %fork.at = getelementptr i64, ptr %words, i64 {fork}
-  %pool.at = getelementptr i64, ptr %words, i64 {pool}
   %start = load i64, ptr %position.at
+  store i64 %start, ptr %offset
   br label %step
 next:
-  %after = add i64 %here, {step}
+  %before = load i64, ptr %offset
+  %after = add i64 %before, {step}
+  store i64 %after, ptr %offset
   br label %step
 step:
-  %here = phi i64 [%start, %entry], [%after, %next], [%d, %to_d]
+  %here = load i64, ptr %offset
   %s = getelementptr i8, ptr %steps, i64 %here
+  %kind = load i64, ptr %s
+  %usual = icmp eq i64 %kind, {KERNEL}
+  br i1 %usual, label %kernel, label %unusual
+kernel:
+  %kernel.f.at = getelementptr i64, ptr %s, i64 1
+  %kernel.a.at = getelementptr i64, ptr %s, i64 2
+  %kernel.f = load ptr, ptr %kernel.f.at
+  %kernel.a = load i64, ptr %kernel.a.at
+  %kernel.block = getelementptr i8, ptr %words, i64 %kernel.a
+  call void %kernel.f(ptr %kernel.block)
+  br label %next
+unusual:
+  %ends = icmp eq i64 %kind, {END}
+  br i1 %ends, label %end, label %other
+other:
   %f.at = getelementptr i64, ptr %s, i64 1
   %a.at = getelementptr i64, ptr %s, i64 2
   %b.at = getelementptr i64, ptr %s, i64 3
   %c.at = getelementptr i64, ptr %s, i64 4
   %d.at = getelementptr i64, ptr %s, i64 5
-  %kind = load i64, ptr %s
   %f = load ptr, ptr %f.at
   %a.offset = load i64, ptr %a.at
   %b.offset = load i64, ptr %b.at
@@ -84,10 +98,6 @@ failed:
   store i64 %here, ptr %position.at
   ret i64 {FAILED}
 
-kernel:
-  call void %f(ptr %a.word)
-  br label %next
-
 joint:
   %parts = getelementptr i8, ptr %s, i64 {parts}
   store ptr %parts, ptr %a.word
@@ -96,16 +106,19 @@ part:
   br label %next
 
 parallel:
-  %g = phi ptr [%f, %step], [@together, %joint]
+  %g = phi ptr [%f, %other], [@together, %joint]
   %all.chunks = load i64, ptr %b.word
+  %chunk.at = getelementptr i64, ptr %words, i64 {chunk}
   %held = load i64, ptr %chunk.at
   %first = and i64 %held, {low_half}
   %done.last = lshr i64 %held, {half}
   %chunks = sub i64 %all.chunks, %done.last
+  %fork.at = getelementptr i64, ptr %words, i64 {fork}
   %fork = load ptr, ptr %fork.at
   %alone = icmp eq ptr %fork, null
   br i1 %alone, label %serial, label %shared
 shared:
+  %pool.at = getelementptr i64, ptr %words, i64 {pool}
   %pool = load ptr, ptr %pool.at
   %joined = call i64 %fork(ptr %pool, ptr %g, ptr %a.word, i64 %first, i64 %chunks, ptr %words)
   br label %left
@@ -144,13 +157,15 @@ python:
 hand_over:
   %resume = add i64 %here, {step}
   store i64 %resume, ptr %position.at
-  store i64 %c, ptr %detail.at
+  %python.detail = getelementptr i64, ptr %words, i64 {detail}
+  store i64 %c, ptr %python.detail
   ret i64 {PYTHON_STEP}
 
-to_d:
-  br label %step
 jump:
   br label %to_d
+to_d:
+  store i64 %d, ptr %offset
+  br label %step
 branch:
   %bool.at = load ptr, ptr %a.word
   %bool = load i8, ptr %bool.at
@@ -199,7 +214,8 @@ equal:
   br i1 %same, label %next, label %refused
 refused:
   store i64 %here, ptr %position.at
-  store i64 %c, ptr %detail.at
+  %refused.detail = getelementptr i64, ptr %words, i64 {detail}
+  store i64 %c, ptr %refused.detail
   ret i64 {REFUSED}
 
 move:
@@ -295,7 +311,11 @@ def loop_module() -> Module:
         pool=POOL,
         step=STEP,
         parts=2 * STEP,
-        cases="\n".join(f"    i64 {i}, label %{kind}" for i, kind in enumerate(KINDS)),
+        END=KINDS.index("end"),
+        KERNEL=KINDS.index("kernel"),
+        cases="\n".join(
+            f"    i64 {i}, label %{kind}" for i, kind in enumerate(KINDS) if kind not in ("end", "kernel")
+        ),
         arithmetic="".join(_OPERATION.format(name=name, lines=lines) for name, lines in _LINES.items()),
         DONE=DONE,
         FAILED=FAILED,
@@ -304,7 +324,7 @@ def loop_module() -> Module:
         REFUSED=REFUSED,
     )
     text = due_text() + TOGETHER_TEXT + run + _CLAIM.format(busy=BUSY)
-    return Module("step loop", text, ("run", "claim"))
+    return Module("step loop", text, ("run", "claim"), effort=QUICK)
 
 
 def _imports() -> dict[str, int]:

@@ -13,7 +13,7 @@ import pytest
 
 import graphc as gc
 from graphc.errors import GraphError
-from runtime.llvm_backend.engine import compiler, objects, parts
+from runtime.llvm_backend.engine import compiler, llvm, objects, parts
 from runtime.llvm_backend.engine.library import Module, load
 from runtime.llvm_backend.native import native_program
 from runtime.llvm_backend.table.pool import pool
@@ -223,7 +223,8 @@ def test_what_is_for_later_is_made_in_order_and_taken_by_whoever_needs_it(monkey
     monkeypatch.setattr(compiler, "_compile_past_lock", slow)
     texts = {name: f"define void @{name}() {{\n  ret void\n}}\n" for name in ("first", "second", "third")}
     jobs = [
-        compiler.begin_later(name, text, lambda job: made.append(job.name)) for name, text in texts.items()
+        compiler.begin_later((name, text, llvm.QUICK), lambda job: made.append(job.name))
+        for name, text in texts.items()
     ]
     assert all(map(compiler.is_coming, jobs))
     assert compiler.finish(jobs[2:]) == [jobs[2].image]
@@ -269,7 +270,7 @@ from runtime.llvm_backend.table import engine
 """
 HELD = """
 import threading
-from runtime.llvm_backend.engine import compiler
+from runtime.llvm_backend.engine import compiler, llvm
 held, start = threading.Event(), compiler._patient.start
 compiler._patient.start = lambda: threading.Thread(target=lambda: held.wait() and start()).start()
 """

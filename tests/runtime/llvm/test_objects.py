@@ -312,17 +312,18 @@ def test_two_thousand_compilations_stay_small():
     assert int(run_python(code, GRAPHC_CACHE="")) <= 40
 
 
-def test_the_longest_text_is_compiled_first(monkeypatch):
+def test_what_takes_longest_is_compiled_first(monkeypatch):
     monkeypatch.setattr(compiler, "_count_cores", lambda: 1)  # so that nobody begins before all are told
     ended = []
-    texts = [(str(n), adding(70_000).text + "; more\n" * n) for n in (3, 1, 9, 5)]
+    texts = [(str(n), adding(70_000).text + "; more\n" * n, llvm.THOROUGH) for n in (3, 1, 9, 5)]
+    texts.append(("quick", adding(70_000).text + "; more\n" * 20, llvm.QUICK))
     compiler.finish(compiler.begin(texts, lambda job: ended.append(job.name)))
-    assert ended == ["9", "5", "3", "1"]
+    assert ended == ["9", "5", "3", "1", "quick"]
 
 
 def test_what_an_interrupted_thread_took_is_compiled_by_the_next(monkeypatch):
     monkeypatch.setattr(compiler, "_count_cores", lambda: 1)
-    jobs = compiler.begin([("one", adding(70_001).text)])
+    jobs = compiler.begin([("one", adding(70_001).text, llvm.THOROUGH)])
 
     def interrupt(machine, text):
         raise KeyboardInterrupt
