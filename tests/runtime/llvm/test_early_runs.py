@@ -270,7 +270,7 @@ from runtime.llvm_backend.table import engine
 """
 HELD = """
 import threading
-from runtime.llvm_backend.engine import compiler, llvm
+from runtime.llvm_backend.engine import compiler
 held, start = threading.Event(), compiler._patient.start
 compiler._patient.start = lambda: threading.Thread(target=lambda: held.wait() and start()).start()
 """
