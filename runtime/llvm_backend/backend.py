@@ -30,6 +30,7 @@ from runtime.llvm_backend.rows.numerics import Given, Looks, find_looks, given_o
 from runtime.llvm_backend.rows.row_block import SCRATCH_BYTES
 from runtime.llvm_backend.rows.row_kernel import fusible_ops, write_rows
 from runtime.llvm_backend.rows.row_plan import PART, RowPlan, plan_rows
+from runtime.llvm_backend.rows.row_wave import spare_rows
 from runtime.llvm_backend.table.engine import begin
 
 _ENTRY = "kernel"
@@ -97,7 +98,9 @@ class RowKernel:
         split = self.plan.is_split
         parts, per = (-(-inner // PART), PART) if split else (1, count)
         scratch = np.empty(
-            max(self.scratch_rows * inner, parts * len(self.plan.body.nodes())) * SCRATCH_BYTES, np.uint8
+            max((self.scratch_rows + spare_rows(self.plan)) * inner, parts * len(self.plan.body.nodes()))
+            * SCRATCH_BYTES,
+            np.uint8,
         )
         merged = [math.prod(outer[i] for i in group) for group in self.plan.groups]
         block = np.array(

@@ -7,7 +7,7 @@ say:
 
     0 rows    how many rows there are (flat: elements)      1 per     how many of them a chunk has
     2 inner   the length of a row                           3 flag    where a failing op tells its kind
-    4 scratch for each chunk, `scratch_rows` rows of 8 bytes an element
+    4 scratch `spare_rows`, then for each chunk `scratch_rows`, all of 8 bytes an element
     5 ...     the arrays of the operands, those of the results, then the outer sizes where there are several,
               then how many of every eight chunks are streamed, where there is a choice (`row_streams`)
 
@@ -32,7 +32,9 @@ from runtime.llvm_backend.rows.row_labels import BY_LABELS
 from runtime.llvm_backend.rows.row_parts import PartWriter
 from runtime.llvm_backend.rows.row_plan import VIEWS, RowPlan
 from runtime.llvm_backend.rows.row_streams import streamed_results
+from runtime.llvm_backend.rows.row_wave import wave_groups
 from runtime.llvm_backend.rows.row_writer import RowWriter
+from runtime.llvm_backend.rows.wave_writer import WaveWriter
 
 
 def fusible_ops() -> frozenset[str]:
@@ -54,7 +56,8 @@ def write_rows(plan: RowPlan, target: Target, looks: Looks = MappingProxyType({}
         PartWriter(plan, module, nodes, looks).write_part()
         PartWriter(plan, module, nodes, looks).write_finish()
     else:
-        RowWriter(plan, module, nodes, looks, streamed_results(plan)).write_kernel()
+        writer = WaveWriter if wave_groups(plan) else RowWriter
+        writer(plan, module, nodes, looks, streamed_results(plan)).write_kernel()
     return module.text
 
 

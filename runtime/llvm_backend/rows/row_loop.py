@@ -119,8 +119,11 @@ class RowLoop:
         if room is None:
             return total.number(self.one, self.wide, state)
         of = self.wide.type(total.scalar)
-        before = self.one.let(f"load {of}, ptr {room}")
-        self.one.do(f"store {of} {total.join(self.wide, before, state[0], total.dtype)}, ptr {room}")
+        before, look = self.one.let(f"load {of}, ptr {room}"), state[0]
+        if total.counts is not None:
+            zero = self.wide.number(total.scalar, 0.0)
+            look = self.one.let(f"select i1 {total.counts}, {of} {look}, {of} {zero}")
+        self.one.do(f"store {of} {total.join(self.wide, before, look, total.dtype)}, ptr {room}")
         return self.one.number(total.scalar, 0.0)
 
     def _met(

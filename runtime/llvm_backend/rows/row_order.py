@@ -31,13 +31,20 @@ def split_phases(plan: RowPlan) -> tuple[int, int]:
     scratch what the next row's would write over, and where two rows at once are much for the cache.
     """
     loops = [i for i, phase in enumerate(plan.phases) if phase.vectors or phase.reductions]
-    if len(loops) < 2 or not _is_short(plan):
+    if len(loops) < 2 or not is_short(plan):
         return 0, 0
     kept = set(plan.kept).difference(plan.body.outputs)
     early = loops[0] + 1
     if any(node in kept for phase in plan.phases[:early] for node in phase.vectors):
         return 0, 0
     return early, loops[-1]
+
+
+def copies_of(phase: Phase, looks: int) -> int:
+    """How many vectors the loop of a phase takes at a time: several where only its totals wait for them."""
+    if not (phase.reductions or looks) or any(node.op.name not in CHEAP | VIEWS for node in phase.vectors):
+        return 1
+    return 4 if len(phase.reductions) + len(phase.vectors) + looks <= 6 else 2
 
 
 def asked_rows(plan: RowPlan) -> tuple[Phase | None, dict[tuple[Tensor, Access], int]]:
@@ -64,7 +71,8 @@ def _work(phase: Phase) -> int:
     return sum(1 if node.op.name in CHEAP | VIEWS else 16 for node in phase.vectors)
 
 
-def _is_short(plan: RowPlan) -> bool:
+def is_short(plan: RowPlan) -> bool:
+    """Whether two rows at once are little for the cache."""
     if not isinstance(plan.inner, int):
         return True
     widest = max(memory_dtype(node.dtype).itemsize for node in plan.body.nodes())

@@ -9,6 +9,7 @@ from graphc.sizes import Size, product
 from passes.fusion import REDUCTIONS
 from runtime.llvm_backend.rows.row_block import SCRATCH_BYTES
 from runtime.llvm_backend.rows.row_plan import CHEAP, PART, VIEWS, RowPlan
+from runtime.llvm_backend.rows.row_wave import spare_rows
 
 WORK = 1 << 18  # of a chunk, in sixteenths of what one cheap op costs on a vector: some 15 us
 _MOST_WITH_SCRATCH = 32  # chunks of a kernel that keeps rows, each in memory of its own
@@ -41,7 +42,7 @@ def cut_rows(plan: RowPlan, kept: int) -> Chunking:
     if kept:
         per = sizes.maximum(per, (rows + (_MOST_WITH_SCRATCH - 1)) // _MOST_WITH_SCRATCH)
     chunks = (rows + per - 1) // per
-    return Chunking(rows, per, chunks, chunks * kept * plan.inner * SCRATCH_BYTES)
+    return Chunking(rows, per, chunks, (spare_rows(plan) + chunks * kept) * plan.inner * SCRATCH_BYTES)
 
 
 def work_of(plan: RowPlan) -> int:

@@ -36,17 +36,11 @@ from runtime.llvm_backend.rows.row_elements import RowElements, code_of
 from runtime.llvm_backend.rows.row_labels import as_index, checked_index, needed_for
 from runtime.llvm_backend.rows.row_loop import RowLoop
 from runtime.llvm_backend.rows.row_offsets import row_offsets
-from runtime.llvm_backend.rows.row_order import asked_rows, split_phases, write_staggered
-from runtime.llvm_backend.rows.row_plan import CHEAP, VIEWS, Access, Phase, RowPlan, dtypes_of_rows
+from runtime.llvm_backend.rows.row_order import asked_rows, copies_of, split_phases, write_staggered
+from runtime.llvm_backend.rows.row_plan import Access, Phase, RowPlan, dtypes_of_rows
 from runtime.llvm_backend.rows.row_streams import is_streamed
-from runtime.llvm_backend.rows.totals import finish, look_of, total_of
-
-
-def copies_of(phase: Phase, looks: int) -> int:
-    """How many vectors the loop of a phase takes at a time: several where only its totals wait for them."""
-    if not (phase.reductions or looks) or any(node.op.name not in CHEAP | VIEWS for node in phase.vectors):
-        return 1
-    return 4 if len(phase.reductions) + len(phase.vectors) + looks <= 6 else 2
+from runtime.llvm_backend.rows.row_wave import spare_rows
+from runtime.llvm_backend.rows.totals import Total, finish, look_of, total_of
 
 
 class RowWriter:
@@ -77,6 +71,7 @@ class RowWriter:
         self.numbers: dict[Tensor, str] = {}  # one a row, in a register
         self.labels: dict[Tensor, str] = {}  # of what is by labels, one a row
         self.offsets: dict[Access, str] = {}  # where the row begins, in elements
+        self.counts: str | None = None  # whether looks at the row count; None: they do
 
     # The functions.
 
@@ -113,14 +108,15 @@ class RowWriter:
             if len(plan.outer) > 1
             else []
         )
-        if self.slots:
-            scratch = self.word(SCRATCH, "ptr")
+        spare = spare_rows(plan)
+        if self.slots or spare:
+            self.spare = self.word(SCRATCH, "ptr")
             bytes_a_row = one.let(f"mul i64 {self.inner}, {SCRATCH_BYTES}")
             own = one.let(f"mul i64 %chunk, {one.let(f'mul i64 {bytes_a_row}, {len(self.slots)}')}")
             self.kept = [
                 one.let(
-                    f"getelementptr i8, ptr {scratch}, i64 "
-                    + one.let(f"add i64 {own}, {one.let(f'mul i64 {bytes_a_row}, {i}')}")
+                    f"getelementptr i8, ptr {self.spare}, i64 "
+                    + one.let(f"add i64 {own}, {one.let(f'mul i64 {bytes_a_row}, {spare + i}')}")
                 )
                 for i in range(len(self.slots))
             ]
@@ -194,11 +190,14 @@ class RowWriter:
     def run_phase(self, phase: Phase) -> None:
         """The loop of a phase over a row, then its numbers."""
         if phase.vectors or phase.reductions:
-            totals = self.loop(phase, "0", self.inner)
-            for node, total in zip(phase.reductions, totals, strict=True):
-                self.numbers[node] = finish(self.one, node, total, self.inner)
-                self.write_number(node)
+            self.end_loop(phase, self.loop(phase, "0", self.inner))
         self.run_numbers(phase)
+
+    def end_loop(self, phase: Phase, totals: Sequence[str]) -> None:
+        """What the totals of a phase's reductions come to."""
+        for node, total in zip(phase.reductions, totals, strict=True):
+            self.numbers[node] = finish(self.one, node, total, self.inner)
+            self.write_number(node)
 
     def run_numbers(self, phase: Phase) -> None:
         """What is one number a row, after the loop."""
@@ -234,7 +233,11 @@ class RowWriter:
         """Looks at a number and stores it, where it is to be."""
         if node in self.looks:
             parts = [(self.number(node, i), node.inputs[i].dtype) for i in self.looks[node]]
-            self.see(node.dtype, left_out(self.one, self.numbers[node], node.dtype, parts))
+            number = left_out(self.one, self.numbers[node], node.dtype, parts)
+            if self.counts is not None:
+                scalar = register_scalar(node.dtype)
+                number = self.one.select(self.counts, scalar, number, self.one.number(scalar, 0.0))
+            self.see(node.dtype, number)
         place = self.written.get(node)
         if place is not None:
             offset = self.offsets[self.plan.writes[place]]
@@ -261,9 +264,7 @@ class RowWriter:
 
     def loop(self, phase: Phase, begin: str, end: str) -> list[str]:
         """The elements of a row from `begin` on; gives the totals of the reductions, each a number."""
-        totals = [total_of(self.one, node, node not in self.forgetful) for node in phase.reductions]
-        seen = [node for node in phase.vectors if node in self.looks]
-        totals += [look_of(self.one, node.dtype) for node in seen]
+        totals = self.totals(phase)
         spread = self.spread_numbers(phase)
         asked = self.asked if phase is self.asking else {}
         for node in phase.vectors:
@@ -276,14 +277,26 @@ class RowWriter:
                     self.ask(em, operand, access, rows, j)
             return self.elements(em, phase, j, mask, spread, past)
 
-        either = None
-        if any(self.written.get(node) in self.streams for node in phase.vectors):
-            either = self.streamed, partial(elements, past=True)
-        found = self.loops.write(totals, begin, end, copies_of(phase, len(seen)), elements, either)
-        for node, total in zip(seen, found[len(phase.reductions) :], strict=True):
+        either = (self.streamed, partial(elements, past=True)) if self.may_stream(phase) else None
+        copies = copies_of(phase, len(totals) - len(phase.reductions))
+        return self.seen(phase, self.loops.write(totals, begin, end, copies, elements, either))
+
+    def totals(self, phase: Phase) -> list[Total]:
+        """What a loop gathers: its reductions, then its looks."""
+        found = [total_of(self.one, node, node not in self.forgetful) for node in phase.reductions]
+        return found + [look_of(self.one, node.dtype) for node in phase.vectors if node in self.looks]
+
+    def seen(self, phase: Phase, found: Sequence[str]) -> list[str]:
+        """Of what a loop gathered the reductions, once the looks are seen to."""
+        looks = (node for node in phase.vectors if node in self.looks)
+        for node, total in zip(looks, found[len(phase.reductions) :], strict=True):
             if total != self.one.number(register_scalar(node.dtype), 0.0):
                 self.see(node.dtype, total)
-        return found[: len(phase.reductions)]
+        return list(found[: len(phase.reductions)])
+
+    def may_stream(self, phase: Phase) -> bool:
+        """Whether a loop stores what may go past the caches."""
+        return any(self.written.get(node) in self.streams for node in phase.vectors)
 
     def gather_looks(self) -> None:
         """Makes room for what looks at vectors see in all rows of a chunk."""

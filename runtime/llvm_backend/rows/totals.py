@@ -31,6 +31,7 @@ class Total:
         starts: what the registers hold first.
         meet: the op by which two meet.
         is_extremum: whether it is a maximum or minimum of floats; a second register remembers NaN.
+        counts: of a look, the condition under which it counts; None: it does.
     """
 
     given: DType
@@ -39,6 +40,7 @@ class Total:
     starts: tuple[str, ...]
     meet: str
     is_extremum: bool = False
+    counts: str | None = None
 
     @property
     def is_blocked(self) -> bool:
