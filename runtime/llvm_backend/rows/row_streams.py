@@ -41,12 +41,17 @@ def streamed_results(plan: RowPlan) -> tuple[int, ...]:
 
 
 def share_streamed(plan: RowPlan) -> int:
-    """How many of every `TURNS` chunks are streamed, so that the rest stays in the cache."""
+    """How many of every `TURNS` chunks are streamed, so that the rest stays in the cache.
+
+    Memory takes such stores at half the rate at which it is read. So there are few where not much is read in
+    the same time, and fewer where some of that is in the cache: half of a softmax that just fills it.
+    """
     given, made = _bytes(plan.body.inputs), _bytes(plan.body.outputs)
     room = _KEPT * host().l3
     if made == 0 or given + made <= room:
         return 0
-    return TURNS - round(TURNS * max(room - given, 0.0) / made)
+    most = (1 + (given + made) / max(host().l3, 1)) / 4 * max(given / made, 1.0)
+    return round(TURNS * min(1 - max(room - given, 0.0) / made, most, 1.0))
 
 
 def find_read(program: Program, views: Callable[[Step], object]) -> frozenset[int]:
