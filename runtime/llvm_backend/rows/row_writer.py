@@ -233,11 +233,7 @@ class RowWriter:
         """Looks at a number and stores it, where it is to be."""
         if node in self.looks:
             parts = [(self.number(node, i), node.inputs[i].dtype) for i in self.looks[node]]
-            number = left_out(self.one, self.numbers[node], node.dtype, parts)
-            if self.counts is not None:
-                scalar = register_scalar(node.dtype)
-                number = self.one.select(self.counts, scalar, number, self.one.number(scalar, 0.0))
-            self.see(node.dtype, number)
+            self.see(node.dtype, left_out(self.one, self.numbers[node], node.dtype, parts))
         place = self.written.get(node)
         if place is not None:
             offset = self.offsets[self.plan.writes[place]]
@@ -314,7 +310,10 @@ class RowWriter:
             self.see(dtype, look_of(self.one, dtype).number(self.one, self.wide, [state]))
 
     def see(self, dtype: DType, number: str) -> None:
-        """Raises the flag where `number` says that something is not finite."""
+        """Raises the flag where `number` says that something is not finite, if looks at the row count."""
+        if self.counts is not None:
+            scalar = register_scalar(dtype)
+            number = self.one.select(self.counts, scalar, number, self.one.number(scalar, 0.0))
         see(self.one, dtype, number, self.flag)
         self.wide.label = self.one.label
 

@@ -59,6 +59,7 @@ class WaveWriter(RowWriter):
             return [x for node, values in before.items() for x in (found[node], *values[:-1])]
 
         self.loops.walk(first, one.let(f"add i64 {end}, {behind}"), 1, carried, step)
+        self.counts = None
 
     def _delayed(self, groups: Sequence[Group]) -> dict[Tensor, int]:
         """For each number that later groups read, the number of steps that it is kept."""

@@ -12,6 +12,7 @@ import pytest
 import graphc as gc
 from runtime.llvm_backend.native import patterns
 from runtime.llvm_backend.rows import row_streams, row_wave
+from runtime.llvm_backend.rows.row_loop import RowLoop
 from runtime.llvm_backend.rows.row_plan import RowPlan, plan_rows
 from runtime.llvm_backend.rows.row_wave import spare_rows, wave_groups
 
@@ -121,8 +122,11 @@ def test_a_wave_may_write_where_it_read(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_looks_see_rows_and_no_pretexts(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    x = np.random.default_rng(2).standard_normal((29, 303), dtype=np.float32) + 1
+@pytest.mark.parametrize("masks", [True, False])
+def test_looks_see_rows_and_no_pretexts(kind: str, masks: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = np.random.default_rng(2).standard_normal((29 + masks, 303), dtype=np.float32) + 1
+    if not masks:  # as where the rest of a row is walked one by one
+        monkeypatch.setattr(RowLoop, "has_masks", False)
     with _waves(monkeypatch, 0), gc.Graph().as_default() as graph:
         given = gc.placeholder("float32", shape=x.shape)
         fetched = KINDS[kind](given * 3e38)
