@@ -67,6 +67,10 @@ def chain(w, many):
         (lambda x, w: x @ gc.tanh(w), "registers", target(Reading(1, False))),
         (lambda x, w: x @ (w * x), "registers", target(Reading(1, False))),
         (lambda x, w: x @ (w * x + gc.transpose(x)), "traffic", target(Reading(3, True))),
+        (lambda x, w: [x @ (w * 2.0), w * 2.0], "used", target()),  # it is fetched
+        (lambda x, w: [x @ gc.transpose(w * 2.0), gc.sort(gc.transpose(w * 2.0))], "used", target()),
+        (lambda x, w: [x @ gc.tanh(w), (x + 1.0) @ gc.tanh(w)], "repeats", target(Reading(3, True))),
+        (lambda x, w: x @ (w * x + gc.transpose(x)), "traffic", target(Reading(2, True))),  # as much as is saved
         (lambda x, w: x @ (w / gc.sum(w, axis=1, keepdims=True)), None, target()),
         (lambda x, w: x @ (gc.exp(w) / gc.sum(gc.exp(w), axis=1, keepdims=True)), "rows", target()),
         (lambda x, w: gc.cast(x, "bfloat16") @ (gc.cast(w, "bfloat16") * 2.0), "dtype", target()),
@@ -84,6 +88,17 @@ def test_what_is_left_out_has_a_reason(build, reason, to):
     else:
         assert reason in reasons
         assert reason in REASONS["fuse"]
+
+
+def test_ops_are_repeated_as_often_as_they_are_worth():
+    """The first time costs nothing: eight cheap ops are computed three times, and not four times."""
+    x, w = square(), square("w")
+    cheap = w
+    for i in range(MOST_NODES):
+        cheap = gc.square(cheap) if i % 2 else gc.minimum(cheap, 0.5 + i)
+    most = MOST_REPEATED // MOST_NODES + 1
+    for times, reasons in ((most, set()), (most + 1, {"repeats"})):
+        assert fused([x @ cheap], [x, w], to=target(Reading(times, True)))[1] == reasons
 
 
 def test_what_is_refused_is_as_it_was():
@@ -137,6 +152,14 @@ def test_what_is_no_pair_of_bytes_is_taken_alone(build):
     names, reasons = fused([build(x, w)], [x, w])
     assert "packed" in reasons
     assert len(names) == 1
+
+
+def test_one_operand_of_bytes_is_no_pair():
+    x, w = square(dtype="int32"), square("w", "int8")
+    wide = gc.cast(w, "int32")
+    names, reasons = fused([gc.matmul(x, wide), gc.sort(wide)], [x, w], to=both_packed())
+    assert names == []
+    assert "used" in reasons
 
 
 def test_what_an_epilogue_has_is_no_prologue():
