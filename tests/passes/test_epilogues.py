@@ -121,6 +121,35 @@ def test_a_cycle_through_another_group_is_seen():
     assert names
 
 
+def running_sums(x, many=1):
+    """Ops that are in no kernel of a contraction."""
+    for i in range(many):
+        x = gc.cumsum(x, i % 2) * 0.5 if i % 8 == 7 else gc.cumsum(x, i % 2, reverse=True)
+    return x
+
+
+def test_a_way_that_is_too_long_to_be_searched_counts_as_one():
+    x = square()
+    product = x @ x
+    y = gc.tanh(product) + running_sums(product, 200)
+    names, reasons = fused([y], [x], [np.random.default_rng(0).random((4, 4)) * 1e-3])
+    assert "order" in reasons
+    assert ["matmul", "tanh"] in names
+
+
+def test_a_cycle_through_a_group_that_waits_for_others_is_seen():
+    x = square()
+    first, second, third = x @ x, x @ (x + 1.0), x @ (x + 2.0)
+    waits = gc.tanh(first) + running_sums(
+        second
+    )  # in the kernel of the first, which so comes after the second
+    other = third * running_sums(x)
+    last = gc.tanh(second) + running_sums(waits)  # not with the second
+    names, reasons = fused([waits, other, last], [x], [np.random.default_rng(0).random((4, 4))])
+    assert "order" in reasons
+    assert len(names) == 3
+
+
 @pytest.mark.parametrize("seed", range(30))
 def test_groups_of_random_graphs_stay_acyclic(seed):
     rng = np.random.default_rng(seed)

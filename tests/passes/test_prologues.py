@@ -70,7 +70,11 @@ def chain(w, many):
         (lambda x, w: [x @ (w * 2.0), w * 2.0], "used", target()),  # it is fetched
         (lambda x, w: [x @ gc.transpose(w * 2.0), gc.sort(gc.transpose(w * 2.0))], "used", target()),
         (lambda x, w: [x @ gc.tanh(w), (x + 1.0) @ gc.tanh(w)], "repeats", target(Reading(3, True))),
-        (lambda x, w: x @ (w * x + gc.transpose(x)), "traffic", target(Reading(2, True))),  # as much as is saved
+        (
+            lambda x, w: x @ (w * x + gc.transpose(x)),
+            "traffic",
+            target(Reading(2, True)),
+        ),  # as much as is saved
         (lambda x, w: x @ (w / gc.sum(w, axis=1, keepdims=True)), None, target()),
         (lambda x, w: x @ (gc.exp(w) / gc.sum(gc.exp(w), axis=1, keepdims=True)), "rows", target()),
         (lambda x, w: gc.cast(x, "bfloat16") @ (gc.cast(w, "bfloat16") * 2.0), "dtype", target()),

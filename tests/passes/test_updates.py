@@ -71,19 +71,35 @@ def test_an_update_that_another_needs_does_not_wait():
     nodes, found, _ = scheduled([step], [x])
     assert len(found) == 2
     assert nodes.index(found[0]) < [n.op.name for n in nodes].index("matmul") < nodes.index(found[1])
+    assert late(nodes) == []
+
+
+def late(nodes):
+    """The fused nodes that wait."""
+    at = {node: i for i, node in enumerate(nodes)}
+    found = updates.find_late(nodes, [[at[x] for x in n.inputs] for n in nodes], [1] * len(nodes))
+    return [node for node in nodes if node.op is fused and at[node] in found]
+
+
+def test_what_is_only_given_back_is_no_update():
+    x, y = (gc.placeholder("float32", shape, name=name) for name, shape in (("x", (3, 4)), ("y", (5,))))
+    variables = [gc.Variable(np.ones(n, np.float32), name=f"v{n}") for n in (6, 7)]
+    given = [gc.tanh(x) * 2.0, gc.tanh(y) * 3.0]
+    steps = [v.assign(gc.tanh(v) * 4.0) for v in variables]
+    nodes, _, _ = scheduled([*given, gc.group(steps)], [x, y])
+    assert sum(node.op is fused for node in nodes) == 4
+    assert {node.type.elements[0].sizes for node in late(nodes)} == {(6,), (7,)}
 
 
 def test_one_update_stays_where_it_is():
     nodes, _, _ = scheduled(*model(((4, 3),), gc.train.SGD(0.1)))
-    at = {node: i for i, node in enumerate(nodes)}
-    assert updates.find_late(nodes, [[at[x] for x in n.inputs] for n in nodes], [1] * len(nodes)) == set()
+    assert late(nodes) == []
 
 
 def test_updates_that_are_rows_do_not_wait():
     variables = [gc.Variable(np.ones((4, 4), np.float32), name=f"v{i}") for i in range(3)]
     nodes, _, _ = scheduled([gc.group(*[v.assign(gc.nn.softmax(v)) for v in variables])], [])
-    at = {node: i for i, node in enumerate(nodes)}
-    assert updates.find_late(nodes, [[at[x] for x in n.inputs] for n in nodes], [1] * len(nodes)) == set()
+    assert late(nodes) == []
 
 
 def test_gradients_that_wait_are_held_up_to_a_limit(monkeypatch):

@@ -72,6 +72,54 @@ def test_the_bits_are_those_of_single_steps(no_cache, monkeypatch, name, chunk):
             np.testing.assert_array_equal(a, b)
 
 
+def joint_in(build):
+    """How many joint steps what ``build()`` -> (fetches, feed) asks for has; both backends give the same."""
+    forget()
+    found = []
+    for backend in ("llvm", "numpy"):
+        with gc.Graph(seed=0).as_default() as graph:
+            fetches, feed = build()
+            with gc.Session(graph=graph, backend=backend, threads=4) as session:
+                session.run(gc.global_variables_initializer())
+                values = session.run(fetches, feed)
+                found.append([*(v for v in values if v is not None), *session.run(list(graph.variables))])
+                if backend == "llvm":
+                    kinds = session.compile(fetches, [*feed]).native.lowered.table.steps[:, 0].tolist()
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5)
+    return kinds.count(JOINT)
+
+
+def test_what_reads_another_comes_after_it(no_cache, monkeypatch):
+    monkeypatch.setattr(joint_steps, "CHUNK", 1)
+
+    def build():
+        x = gc.placeholder("float32", (4, 6), name="x")
+        first = gc.tanh(x) * 2.0
+        second = gc.exp(gc.reshape(first, (2, 12)))
+        return [first, second], {x: np.linspace(-1, 1, 24, dtype=np.float32).reshape(4, 6)}
+
+    assert joint_in(build) == 0
+
+
+def test_what_takes_places_in_the_arena_stands_alone(no_cache):
+    def build():
+        x, y = gc.placeholder("float32", (4, 6), name="x"), gc.placeholder("float32", (6,), name="y")
+        a, b = gc.tanh(x) * 2.0, gc.tanh(y) * 3.0
+        return [gc.concat([a, gc.expand_dims(b, 0)], 0)], {x: np.ones((4, 6), np.float32), y: np.ones(6, np.float32)}
+
+    assert joint_in(build) == 0
+
+
+def test_variables_without_elements_are_updated_too(no_cache):
+    def build():
+        shapes = (0,), (3, 0), (0, 3), (5,), (2, 3)
+        variables = [gc.Variable(np.ones(shape, np.float32), name=f"v{i}") for i, shape in enumerate(shapes)]
+        return [gc.group([v.assign(gc.tanh(v) * 2.0) for v in variables])], {}
+
+    assert joint_in(build) == 1
+
+
 def test_both_backends_agree(no_cache):
     found, _, _ = trained(MAKERS["adam"], dtype="float64")
     with gc.Graph(seed=0).as_default() as graph:
