@@ -154,6 +154,25 @@ def test_hidden_values_that_are_not_finite_are_seen_all_the_same():
     np.testing.assert_allclose(found, expected, rtol=2e-4, atol=2e-4)
 
 
+@pytest.mark.parametrize("place", [64, 127, 130])
+def test_the_first_hidden_value_is_looked_at_too(place):
+    q, k, v = arrays((2, 16, 12), (2, 131, 12), (2, 131, 20))
+    mask = np.broadcast_to(np.arange(131) < 64, (16, 131)).copy()
+    v[1, place, 19] = np.inf
+
+    def build(q, k, v, m):
+        return [gc.nn.dot_product_attention(q, k, v, mask=m, scale=1.0)]
+
+    graph = gc.Graph()
+    with graph.as_default():
+        feeds = [gc.placeholder(x.dtype.name, x.shape) for x in (q, k, v, mask)]
+        (y,) = build(*feeds)
+    with gc.Session(graph=graph, backend="llvm") as session:
+        found = session.run(y, dict(zip(feeds, (q, k, v, mask), strict=True)))
+    assert np.isnan(found[1, :, 19]).all()  # 0 times infinity
+    assert np.isfinite(found).sum() == found.size - 16
+
+
 def test_scores_that_are_small_but_no_infinity_are_not_hidden():
     q, k, v = arrays(*[(256, 8)] * 3)
     seen = np.arange(256)[:, None] > np.arange(256)  # the first query sees nothing: all weigh alike

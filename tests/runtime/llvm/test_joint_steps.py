@@ -106,7 +106,10 @@ def test_what_takes_places_in_the_arena_stands_alone(no_cache):
     def build():
         x, y = gc.placeholder("float32", (4, 6), name="x"), gc.placeholder("float32", (6,), name="y")
         a, b = gc.tanh(x) * 2.0, gc.tanh(y) * 3.0
-        return [gc.concat([a, gc.expand_dims(b, 0)], 0)], {x: np.ones((4, 6), np.float32), y: np.ones(6, np.float32)}
+        return [gc.concat([a, gc.expand_dims(b, 0)], 0)], {
+            x: np.ones((4, 6), np.float32),
+            y: np.ones(6, np.float32),
+        }
 
     assert joint_in(build) == 0
 

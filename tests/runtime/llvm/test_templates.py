@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -294,6 +295,25 @@ def entries():
     return found
 
 
+@pytest.fixture
+def kept(on_disk, monkeypatch):
+    """``kept(build)``: the template of what that asks for, and the symbols and arrays of the request."""
+
+    def keep(build):
+        asked = []
+
+        def pack(lowered, *given):
+            asked.append(given)
+            return template.pack(lowered, *given)
+
+        monkeypatch.setattr(shelf, "pack", pack)
+        compile_anew(build)
+        (data,) = entries().values()
+        return data, *asked
+
+    return keep
+
+
 def test_templates_that_say_something_else_are_made_anew(on_disk):
     first, _, _ = compile_anew(scaled)
     ((key, data),) = entries().items()
@@ -309,10 +329,10 @@ def test_templates_that_say_something_else_are_made_anew(on_disk):
 
 
 @pytest.mark.parametrize("build", [scaled, growing])
-def test_no_bytes_but_a_template_are_read(on_disk, build):
-    compile_anew(build)
-    (data,) = entries().values()
+def test_no_bytes_but_a_template_are_read(kept, build):
+    data, asked = kept(build)
     draw = np.random.default_rng(3)
+    assert unpack(data, *asked)
     text_end = 48 + int(np.frombuffer(data, np.int64, 1)[0])
     refused = 0
     for _ in range(300):
@@ -320,10 +340,50 @@ def test_no_bytes_but_a_template_are_read(on_disk, build):
         for at in draw.integers(0, text_end, 3):  # numbers of steps have no bounds to be checked
             changed[at] = draw.integers(0, 256)
         try:
-            unpack(bytes(changed[: draw.integers(0, len(data))] if draw.random() < 0.3 else changed), (), ())
+            unpack(bytes(changed[: draw.integers(0, len(data))] if draw.random() < 0.3 else changed), *asked)
         except UnreadableError:
             refused += 1
     assert refused > 200
     for junk in (b"", b"[]", bytes(48), b"\xff" * 48, b"[" * 100_000):
         with pytest.raises(UnreadableError):
-            unpack(junk, (), ())
+            unpack(junk, *asked)
+
+
+def rewritten(data, change):
+    """A template whose lengths and JSON ``change(lengths, head)`` has changed."""
+    lengths = np.frombuffer(data, np.int64, 6).tolist()
+    head = json.loads(data[48 : 48 + lengths[0]])
+    rest = data[48 + lengths[0] :]
+    change(lengths, head)
+    text = json.dumps(head).encode()
+    lengths[0] = len(text) if lengths[0] > 0 else lengths[0]
+    return np.array(lengths, np.int64).tobytes() + text + rest
+
+
+def test_constants_lie_where_there_are_some(kept):
+    data, asked = kept(scaled)
+    assert unpack(rewritten(data, lambda lengths, head: None), *asked)
+
+    def move(offset):
+        def change(lengths, head):
+            head["constants"][0][2] = offset
+
+        return change
+
+    def swap(lengths, head):
+        lengths[4], lengths[5] = -8, lengths[4] + lengths[5] + 8
+
+    for change in (move(1 << 20), move(-8), swap):
+        with pytest.raises(UnreadableError):
+            unpack(rewritten(data, change), *asked)
+
+
+def test_constants_are_found_in_arrays_that_hold_others():
+    whole, ones = np.arange(100.0), np.ones(3)
+    constants = (whole[50:60], whole[10:11], ones, ones, np.full(2, 7.0), whole[90:])
+    words = np.ones(len(constants), np.int64)
+    lowered = SimpleNamespace(constants=tuple(enumerate(constants)))
+    found, others = template._name_constants(words, lowered, [whole, whole[10:12], np.arange(5)])
+    assert found == [(0, 0, 400), (1, 0, 80), (2, -1, 0), (3, -1, 0), (4, -1, 64), (5, 0, 720)]
+    assert [len(each) for each in others] == [64, 64]
+    assert not words.any()
