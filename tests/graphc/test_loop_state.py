@@ -222,3 +222,15 @@ def test_regions_without_an_order_may_not_assign_one_variable(kind):
         fetches = gc.group(assigning(kind, v, x), other())
         with gc.Session() as session, pytest.raises(gc.StateError, match="in no order"):
             session.run(fetches)
+
+
+def test_a_region_assigns_several_variables_that_are_assigned_again():
+    variables = [gc.Variable(float(i), name=f"v{i}") for i in range(3)]
+
+    def add(y):
+        with gc.control_dependencies([v.assign_add(1.0) for v in variables]):
+            return y * 2.0
+
+    with gc.control_dependencies([repeat(2, add, 1.0)]):
+        again = gc.group([v.assign(v * 10.0) for v in variables])
+    assert run(again, *variables)[1] == [20.0, 30.0, 40.0]
