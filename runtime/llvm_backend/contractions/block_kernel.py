@@ -50,7 +50,9 @@ def emit_block(
         found = []
         for number, contract in enumerate(block.contracts):
             inner, accesses = _within(_seen(contract, key), {dim.name for dim in block.outer})
-            kernel = write_contraction(inner, machine, f"{name}.{number}", module, emit_step, short=bool(key))
+            kernel = write_contraction(
+                inner, machine, f"{name}.{number}", module, emit_step, within=True, short=bool(key)
+            )
             found.append(_Member(accesses, kernel))
         return found
 
@@ -69,9 +71,10 @@ def emit_block(
     _Driver(w, block, members, slots, offsets).write(phase)
     w.end()
     write_claiming(w, name, f"{name}.within", slots[SCRATCH], size)
-    w.begin(f"void @{name}.plan(ptr %block) nounwind")
-    w.do(f"store i64 {phase.count(w)}, ptr {w.address('%block', len(buffers) + 2, 'i64')}, align 8")
-    w.end()
+    if w.words:
+        w.begin(f"void @{name}.plan(ptr %block) nounwind")
+        w.do(f"store i64 {phase.count(w)}, ptr {w.address('%block', len(buffers) + 2, 'i64')}, align 8")
+        w.end()
     inside = (member.kernel.text.replace("define void @", "define internal void @") for member in members)
     return Kernel(
         name=name,
@@ -79,6 +82,7 @@ def emit_block(
         buffers=buffers,
         words=tuple(w.words),
         phases=(phase,),
+        counted=bool(w.words),
         scratch_size=size,
         shared_size=0,
         schedules=tuple(schedule for member in members for schedule in member.kernel.schedules),

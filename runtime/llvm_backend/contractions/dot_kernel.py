@@ -6,12 +6,10 @@ from collections.abc import Sequence
 
 from runtime.llvm_backend.contractions.epilogue import Epilogue
 from runtime.llvm_backend.contractions.register_tile import Offsets, TileWriter, walk
-from runtime.llvm_backend.contractions.schedule import OUT, A, B
+from runtime.llvm_backend.contractions.schedule import OUT, A, B, dot_copies
 from runtime.llvm_backend.contractions.tile import apply
 from runtime.llvm_backend.ir import lanes
 from runtime.llvm_backend.ir.writer import Value
-
-_DOT_ACCUMULATORS = 8
 
 
 class DotTile(TileWriter):
@@ -24,7 +22,7 @@ class DotTile(TileWriter):
         self.type = lanes.vector_type(self.dtype, self.width)
         self.columns = self._columns()
         pairs = len(self.rows) * tile.across
-        self.copies = max(1, _DOT_ACCUMULATORS // pairs)
+        self.copies = dot_copies(pairs)
         start = lanes.identity(frame.contract.combine, self.dtype, self.width)
         state = [start] * (pairs * self.copies)
         state = walk(w, frame, self.steps, state, self.type, self._innermost)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from graphc.sizes import Size
 from graphc.types import DType
 from runtime.llvm_backend.contractions.contraction import Contract
-from runtime.llvm_backend.contractions.grid import Grid, lay_out
+from runtime.llvm_backend.contractions.grid import Grid
 from runtime.llvm_backend.contractions.microkernel import write_tile
 from runtime.llvm_backend.contractions.packing import (
     COPY,
@@ -22,16 +22,13 @@ from runtime.llvm_backend.contractions.packing import (
 )
 from runtime.llvm_backend.contractions.registers import VectorUnit
 from runtime.llvm_backend.contractions.schedule import OUT, A, B, Loop, Schedule
+from runtime.llvm_backend.contractions.splits import Masks, tile_start, visit_panel, visit_tile
 from runtime.llvm_backend.contractions.tile import (
     EmitStep,
     Frame,
-    Masks,
     Tile,
     advance,
     call_tile,
-    tile_start,
-    visit_panel,
-    visit_tile,
 )
 from runtime.llvm_backend.ir import lanes
 from runtime.llvm_backend.ir.writer import Value, Writer
@@ -50,9 +47,14 @@ class Phase:
 
 
 def make_frame(
-    contract: Contract, schedule: Schedule, machine: VectorUnit, name: str, emit_step: EmitStep
+    contract: Contract,
+    schedule: Schedule,
+    machine: VectorUnit,
+    name: str,
+    emit_step: EmitStep,
+    source: Schedule | None = None,
 ) -> Frame:
-    """What the parts of the kernel share."""
+    """What the parts of the kernel share; `source` is the schedule before its numbers became words."""
     total = contract.accumulator
     flagged = schedule.cut or schedule.block is not None or schedule.outer > 0
     direct = contract.out.dtype == total and contract.epilogue.result_dtype(total) == total
@@ -69,6 +71,7 @@ def make_frame(
         name=name,
         contract=contract,
         schedule=schedule,
+        source=source or schedule,
         machine=machine,
         emit_step=emit_step,
         flagged=flagged,
@@ -114,18 +117,17 @@ def write_main(
     w: Writer,
     frame: Frame,
     slots: Mapping[str, int],
-    span: Size,
-    shift: Size,
-    gate: Callable[[Writer, Value], Value] = lambda w, chunks: chunks,
-) -> Phase:
-    """The phase that computes the contract of `frame`; `gate` may keep it from being run."""
+    place: tuple[Size, Size],
+    read: Callable[[Writer], Grid],
+) -> None:
+    """The phase that computes the contract of `frame`; `place` is its `span_of`, `read` gives its grid."""
     schedule = frame.schedule
     size = part_bytes(panel_elements(schedule) + copy_elements(schedule), frame.accumulator.itemsize)
     if size == 0:
         w.begin(f"void @{frame.name}(ptr %block, i64 %chunk) nounwind")
     else:
         w.begin(f"internal void @{frame.name}.within(ptr %block, ptr %scratch, i64 %chunk) noinline nounwind")
-    driver = Driver(w, frame, slots, span, shift)
+    driver = Driver(w, frame, slots, place, read(w))
     driver.write()
     w.end()
     if size != 0:
@@ -136,23 +138,23 @@ def write_main(
         write_pack(w, frame)
     if frame.schedule.copy:
         write_copy(w, frame)
-    return Phase(frame.name, lambda w: gate(w, lay_out(w, frame).chunks))
 
 
 class Driver:
     """The loop nest of the main phase, outermost first: a method for each level."""
 
-    def __init__(self, w: Writer, frame: Frame, slots: Mapping[str, int], span: Size, shift: Size) -> None:
+    def __init__(
+        self, w: Writer, frame: Frame, slots: Mapping[str, int], place: tuple[Size, Size], grid: Grid
+    ) -> None:
         self.w, self.frame, self.schedule, self.slots = w, frame, frame.schedule, slots
-        self.span, self.shift = span, shift
+        self.grid = grid
+        self.span, self.shift = place
         self.split = frame.schedule.cut or (frame.flagged and not frame.direct)
         self.tiles: dict[Tile, None] = {}  # in the order of their first use
-        self.grid: Grid
 
     def write(self) -> None:
         """Writes the body of the kernel."""
         w, frame = self.w, self.frame
-        self.grid = lay_out(w, frame)
         total = lanes.scalar_type(frame.accumulator)
         self.base = {
             x: pointer_of(
@@ -241,7 +243,7 @@ class Driver:
         """Copies the rows of this unit; gives where row 0 would be."""
         w, frame, schedule = self.w, self.frame, self.schedule
         loop = schedule.rows[-1]
-        start, stop = (tile_start(w, w.word(loop.size), schedule.height, index) for index in rows)
+        start, stop = (tile_start(w, schedule.tiles[-1], index) for index in rows)
         operands = (A, *frame.reads(A)) if frame.prologue(A).steps else (A,)
         sources = _advance_plain(w, frame, {x: pointers[x] for x in operands}, loop, start)
         arguments = ", ".join(f"ptr {sources[x]}" for x in operands)
@@ -262,7 +264,6 @@ class Driver:
     ) -> None:
         """One panel of the column: B is packed here, and all rows of the unit use it."""
         w, frame, schedule = self.w, self.frame, self.schedule
-        size = w.word(schedule.column.size)
 
         def run(across: int, masks: Masks, clamped: bool, start: Value, valid: Value) -> None:
             moved = _advance_plain(w, frame, pointers, schedule.column, start)
@@ -272,12 +273,16 @@ class Driver:
             tile = Tile(schedule.pair, schedule.height, False, across, masks, clamped)
             self._rows(0, tile, moved, rows, (count, valid, *steps), flags)
 
+        def outer(across: int, masks: Masks, start: Value, valid: Value) -> None:
+            run(across, masks, False, start, valid)
+
+        def dot(across: int, clamped: bool, start: Value, valid: Value) -> None:
+            run(across, "none", clamped, start, valid)
+
         if schedule.form == "outer":
-            visit_panel(w, frame, size, panel, lambda n, masks, at, valid: run(n, masks, False, at, valid))
+            visit_panel(w, schedule.panels, schedule.width, panel, outer)
         else:
-            visit_tile(
-                w, size, schedule.vectors, panel, lambda n, edge, at, valid: run(n, "none", edge, at, valid)
-            )
+            visit_tile(w, schedule.panels, panel, dot)
 
     def _pack(
         self, pointers: Mapping[int, str], rows: tuple[Value, Value], count: Value, valid: Value
@@ -309,9 +314,9 @@ class Driver:
 
     def _extent(self) -> int:
         """How many rows an index of the divided level stands for."""
-        steps = (self.schedule.pair, self.schedule.height)[-(2 if self.schedule.pair > 1 else 1) :]
-        place = self.grid.level - len(self.schedule.rows) + len(steps)
-        return steps[place] if place >= 0 else 1
+        tiles = self.schedule.tiles
+        place = self.grid.level - len(self.schedule.rows) + len(tiles)
+        return tiles[place].step if place >= 0 else 1
 
     def _rows(
         self,
@@ -343,7 +348,6 @@ class Driver:
                 self.tiles[leaf] = None
                 call_tile(w, frame, leaf, moved, (numbers[0], valid, *numbers[1:]), flags)
 
-            size = w.word(loop.size)
-            visit_tile(w, size, frame.schedule.pair if depth == 2 else frame.schedule.height, index, visit)
+            visit_tile(w, frame.schedule.tiles[-depth], index, visit)
 
         w.loop(stop, step, start=start)

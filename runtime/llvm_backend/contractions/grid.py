@@ -7,14 +7,18 @@ with a `Writer`: they become machine code, or numbers where an `Evaluator` write
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
-from graphc.sizes import product
+from graphc.sizes import Size, product
 from runtime.llvm_backend.contractions.lane_choice import estimate
 from runtime.llvm_backend.contractions.schedule import LONG_REDUCTION, Schedule
-from runtime.llvm_backend.contractions.tile import Frame, panel_count, tile_count
-from runtime.llvm_backend.ir.writer import Value, Writer
+from runtime.llvm_backend.contractions.splits import tile_count
+from runtime.llvm_backend.contractions.tile import Frame
+from runtime.llvm_backend.contractions.widening import Widening
+from runtime.llvm_backend.ir.writer import Evaluator, Value, Writer
 
+_NUMBERS = ("cuts", "parts", "groups", "blocks", "of_loop", "units", "chunks")
 _MOST_CHUNKS = 64
 _GRAIN, _LIGHT_GRAIN = 1 << 20, 1 << 16  # steps that are worth a chunk of their own
 _FEW_ROWS = 8  # below, a step waits for memory
@@ -27,13 +31,12 @@ class Grid:
     """Counts of everything a kernel loops over.
 
     Attributes:
-        batch, cuts, parts, groups: units are their product.
+        cuts, parts, groups: units are their product, and the batch's.
         blocks: of the reduction, all cuts together; `of_loop` of them lie in one run of the blocked loop.
         panels: of the column.
         level: which level of the rows is divided in parts; `levels` are the counts of all.
     """
 
-    batch: Value
     cuts: Value
     parts: Value
     groups: Value
@@ -48,15 +51,10 @@ class Grid:
 
 def row_levels(w: Writer, schedule: Schedule) -> tuple[Value, ...]:
     """How often each level of the rows runs: whole loops, then tiles of the pair, then tiles of the last."""
-    tiled = 2 if schedule.pair > 1 else 1
-    whole = [w.word(loop.size) for loop in schedule.rows[:-tiled]]
-    steps = (schedule.pair, schedule.height)[-tiled:]
+    whole = schedule.rows[: -len(schedule.tiles)]
     return (
-        *whole,
-        *(
-            tile_count(w, w.word(loop.size), step)
-            for loop, step in zip(schedule.rows[-tiled:], steps, strict=True)
-        ),
+        *(w.word(loop.size) for loop in whole),
+        *(tile_count(w, split) for split in schedule.tiles),
     )
 
 
@@ -67,20 +65,21 @@ def lay_out(w: Writer, frame: Frame) -> Grid:
     steps = product(loop.size for loop in schedule.reduction)
     of_loop: Value = 1
     if schedule.block is not None:
-        of_loop = w.max(1, w.ceil_div(w.word(schedule.inner[0].size), schedule.block))
+        of_loop = w.max(1, w.ceil_div(w.word(schedule.inner[0].size), w.word(schedule.block)))
     blocks = w.mul(w.word(product(loop.size for loop in schedule.reduction[: schedule.outer])), of_loop)
     cuts: Value = 1
     if schedule.cut:
         cuts = w.max(1, w.min(blocks, w.ceil_div(w.word(steps), LONG_REDUCTION)))
-    panels = panel_count(w, frame, w.word(schedule.column.size))
+    panels = tile_count(w, schedule.panels)
     levels = row_levels(w, schedule)
-    level = max(range(len(levels)), key=lambda i: _many(schedule, i))
+    level = _longest_level(frame.source)
 
     rows = product(loop.size for loop in schedule.rows)
     work = w.word(product((rows, schedule.column.size, steps, product(x.size for x in schedule.batch))))
-    few = isinstance(rows, int) and rows < _FEW_ROWS
+    few = _has_few_rows(frame.source)
     light = few or schedule.lanes_in_a or len(frame.contract.ins) == 1
-    wanted = w.max(1, w.min(_MOST_CHUNKS, w.ceil_div(work, _LIGHT_GRAIN if light else _GRAIN)))
+    grain = _LIGHT_GRAIN if light else _GRAIN
+    wanted = w.max(1, w.min(_MOST_CHUNKS, w.ceil_div(work, grain)))
     others = w.max(1, w.mul(batch, cuts))
     if few:
         even = w.mul(w.div(wanted, others), others)  # each chunk has as much of the batch
@@ -98,7 +97,6 @@ def lay_out(w: Writer, frame: Frame) -> Grid:
         parts = w.min(most_parts, w.ceil_div(wanted, w.mul(others, groups)))
     units = w.mul(w.mul(w.mul(batch, cuts), parts), groups)
     return Grid(
-        batch=batch,
         cuts=cuts,
         parts=parts,
         groups=groups,
@@ -112,7 +110,50 @@ def lay_out(w: Writer, frame: Frame) -> Grid:
     )
 
 
-def _many(schedule: Schedule, level: int) -> int:
-    tiled = 2 if schedule.pair > 1 else 1
-    steps = [1] * (len(schedule.rows) - tiled) + [schedule.pair, schedule.height][-tiled:]
-    return -(-estimate(schedule.rows[level].size) // steps[level])
+def grid_words(widening: Widening, frame: Frame) -> dict[str, Size]:
+    """Words for the numbers of the grid of a kernel, but for what other words or the schedule say.
+
+    `plan` writes them where a size is known only at the run. A kernel of a single unit has none.
+    """
+    source = frame.source
+    flexible = {"parts", "groups", "units", "chunks"}
+    if source.cut:
+        flexible.add("cuts")
+    if source.outer or source.block is not None:
+        flexible.add("blocks")
+    if source.block is not None:
+        flexible.add("of_loop")
+    try:
+        grid = lay_out(Evaluator({}), replace(frame, schedule=source))
+    except KeyError:
+        return {name: widening.later() if name in flexible else 1 for name in _NUMBERS}
+    if grid.units == 1:
+        flexible -= {"cuts", "parts", "groups", "units", "chunks"}
+    found = {}
+    for name in _NUMBERS:
+        number = getattr(grid, name)
+        found[name] = widening.word(number, always=True) if name in flexible else number
+    return found
+
+
+def read_grid(w: Writer, frame: Frame, numbers: Mapping[str, Size]) -> Grid:
+    """The grid whose `numbers` are words."""
+    return Grid(
+        panels=tile_count(w, frame.schedule.panels),
+        level=_longest_level(frame.source),
+        levels=row_levels(w, frame.schedule),
+        **{name: w.word(numbers[name]) for name in _NUMBERS},
+    )
+
+
+def _has_few_rows(schedule: Schedule) -> bool:
+    """Whether a step waits for memory."""
+    rows = product(loop.size for loop in schedule.rows)
+    return isinstance(rows, int) and rows < _FEW_ROWS
+
+
+def _longest_level(schedule: Schedule) -> int:
+    tiled = len(schedule.tiles)
+    steps = [1] * (len(schedule.rows) - tiled) + [split.step for split in schedule.tiles]
+    counts = [-(-estimate(loop.size) // step) for loop, step in zip(schedule.rows, steps, strict=True)]
+    return max(range(len(counts)), key=counts.__getitem__)

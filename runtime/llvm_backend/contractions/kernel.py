@@ -1,6 +1,6 @@
 """Kernel: a contract as the text of a module, and how it is called.
 
-    void name.plan(ptr block)                  writes how many chunks each phase has, into the block
+    void name.plan(ptr block)                  writes how many chunks each phase has, and other words
     void name(ptr block, i64 chunk)            computes one chunk: the first phase
     void name.tree(ptr block, i64 chunk)       further phases of a long reduction: its parts are added up
     void name.finish(ptr block, i64 chunk)     and the epilogue runs
@@ -11,7 +11,7 @@
     scratch      a pointer to `scratch_size` bytes for each thread that may run chunks, on a cache line
     claims       0 at the start, and again when no chunk runs
     counts       a word for each phase: what `plan` writes
-    words        the values of `words`
+    words        the values of `words`; some of them are written by `plan`
 
 Phases run one after another, each when all chunks of the one before are done; a phase may have no chunk.
 Chunks of a phase run in any order on any threads. How many there are depends on sizes alone, so the bits of
@@ -20,20 +20,23 @@ the result do not depend on the threads. Inputs may share memory; the output sha
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from graphc.sizes import Size, SizeExpr, Symbol, product
 from runtime.llvm_backend.contractions.contraction import Contract
 from runtime.llvm_backend.contractions.driver import PARTIALS, SCRATCH, Phase, make_frame, span_of, write_main
+from runtime.llvm_backend.contractions.grid import Grid, grid_words, lay_out, read_grid
 from runtime.llvm_backend.contractions.packing import copy_elements, panel_elements
-from runtime.llvm_backend.contractions.partials import write_finish, write_tree
+from runtime.llvm_backend.contractions.partials import count_finish, count_tree, finish_frame, write_tree
 from runtime.llvm_backend.contractions.registers import VectorUnit
 from runtime.llvm_backend.contractions.row_product import part_reduction
 from runtime.llvm_backend.contractions.schedule import LONG_REDUCTION, Schedule, plan
-from runtime.llvm_backend.contractions.tile import EmitStep, emit_scalar_step
+from runtime.llvm_backend.contractions.tile import EmitStep, Frame, emit_scalar_step
+from runtime.llvm_backend.contractions.widening import Widening
 from runtime.llvm_backend.ir.text import Module, Target
-from runtime.llvm_backend.ir.writer import Evaluator, Writer
+from runtime.llvm_backend.ir.writer import Evaluator, Value, Writer
 from runtime.llvm_backend.table.scratch import part_bytes
 
 
@@ -46,6 +49,7 @@ class Kernel:
         buffers: whose pointers the block begins with; `PARTIALS` is the last of them where it is used.
         words: the sizes that the block ends with.
         phases: what is run, in order.
+        counted: whether there is a `plan`, as sizes are known only at the run.
         scratch_size: bytes of scratch for each thread; 0 where none is used.
         shared_size: bytes of the buffer `PARTIALS`.
         schedules: how it was planned, for each contract in it.
@@ -54,16 +58,17 @@ class Kernel:
     name: str
     text: str
     buffers: tuple[str, ...]
-    words: tuple[SizeExpr, ...]
+    words: tuple[Size, ...]
     phases: tuple[Phase, ...]
+    counted: bool
     scratch_size: Size
     shared_size: Size
     schedules: tuple[Schedule, ...]
 
     @property
     def functions(self) -> tuple[str, ...]:
-        """The names that are handed out: `plan`, then the phases."""
-        return (f"{self.name}.plan", *(phase.name for phase in self.phases))
+        """The names that are handed out: `plan`, where there is one, then the phases."""
+        return (*([f"{self.name}.plan"] if self.counted else []), *(phase.name for phase in self.phases))
 
     @property
     def scratch_word(self) -> int:
@@ -108,77 +113,158 @@ def write_contraction(
     name: str,
     module: Module,
     emit_step: EmitStep,
+    within: bool = False,
     short: bool = False,
 ) -> Kernel:
     """The kernel with the text of its functions alone: `module` has the declarations.
 
+    `within`: it is part of another one, which knows its numbers and calls `plan` in any case.
     `short`: no reduction is long, though sizes are known only at the run.
     """
-    if parted := part_reduction(contract, machine, PARTIALS):
-        return _write_parted(parted, machine, name, module, emit_step)
+    if parts := part_reduction(contract, machine, PARTIALS):
+        return _write_parted(parts, machine, name, module, emit_step, within)
     schedule = plan(contract, machine)
     if short:
         schedule = replace(schedule, cut=False)
-    frame = make_frame(contract, schedule, machine, name, emit_step)
-    split = schedule.cut or (frame.flagged and not frame.direct)
-    buffers = tuple(dict.fromkeys(access.buffer for access in contract.accesses))
-    buffers += (PARTIALS,) if split else ()
-    counts = len(buffers) + 2
-    w = Writer(counts + (3 if split else 1), module)
-    slots = {buffer: slot for slot, buffer in enumerate((*buffers, SCRATCH))}
+    main = make_frame(contract, schedule, machine, name, emit_step)
     span, shift = span_of(contract)
-    phases = [write_main(w, frame, slots, span, shift)]
-    if split:
-        phases.append(write_tree(w, frame, slots, span))
-        phases.append(write_finish(w, frame, slots, shift))
-    _write_plan(w, name, counts, phases)
+    split = schedule.cut or (main.flagged and not main.direct)
+    frames = (main, finish_frame(main, shift)) if split else (main,)
+    buffers = tuple(dict.fromkeys(access.buffer for access in contract.accesses))
     itemsize = contract.accumulator.itemsize
     steps = product(loop.size for loop in schedule.reduction)
     cuts = (steps + LONG_REDUCTION - 1) // LONG_REDUCTION + 1 if schedule.cut else 1
-    return Kernel(
-        name=name,
-        text=w.functions(),
-        buffers=buffers,
-        words=tuple(w.words),
-        phases=tuple(phases),
-        scratch_size=part_bytes(panel_elements(schedule) + copy_elements(schedule), itemsize),
-        shared_size=cuts * span * itemsize if split else 0,
-        schedules=(schedule,),
+    return _write(
+        _Plan(frames, (*buffers, PARTIALS) if split else buffers, (span, shift), split),
+        module,
+        within,
+        part_bytes(panel_elements(schedule) + copy_elements(schedule), itemsize),
+        cuts * span * itemsize if split else 0,
     )
-
-
-def _write_plan(w: Writer, name: str, first: int, phases: Sequence[Phase]) -> None:
-    """Writes ``plan``; the counts are the words from `first` on."""
-    w.begin(f"void @{name}.plan(ptr %block) nounwind")
-    for number, phase in enumerate(phases):
-        w.do(f"store i64 {phase.count(w)}, ptr {w.address('%block', first + number, 'i64')}, align 8")
-    w.end()
 
 
 def _write_parted(
-    parted: tuple[Contract, Contract], machine: VectorUnit, name: str, module: Module, emit_step: EmitStep
+    parts: tuple[Contract, Contract],
+    machine: VectorUnit,
+    name: str,
+    module: Module,
+    emit_step: EmitStep,
+    within: bool,
 ) -> Kernel:
     """The kernel of two contracts, of which the second goes on with what the first leaves in `PARTIALS`."""
-    main, rest = parted
+    main, rest = parts
     found = dict.fromkeys(access.buffer for access in (*rest.accesses, *main.accesses))
     buffers = (*(buffer for buffer in found if buffer != PARTIALS), PARTIALS)
-    counts = len(buffers) + 2
-    w = Writer(counts + 2, module)
-    slots = {buffer: slot for slot, buffer in enumerate((*buffers, SCRATCH))}
-    schedules = plan(main, machine), plan(rest, machine)
-    phases = [
-        write_main(w, make_frame(part, schedule, machine, each, emit_step), slots, 1, 0)
-        for part, schedule, each in zip(parted, schedules, (name, f"{name}.finish"), strict=True)
-    ]
-    _write_plan(w, name, counts, phases)
-    itemsize = main.accumulator.itemsize
-    return Kernel(
-        name=name,
-        text=w.functions(),
-        buffers=buffers,
-        words=(),
-        phases=tuple(phases),
-        scratch_size=0,
-        shared_size=product(dim.size for dim in main.output_dims) * itemsize,
-        schedules=schedules,
+    frames = tuple(
+        make_frame(part, plan(part, machine), machine, each, emit_step)
+        for part, each in zip(parts, (name, f"{name}.finish"), strict=True)
     )
+    shared = product(dim.size for dim in main.output_dims) * main.accumulator.itemsize
+    return _write(_Plan(frames, buffers, (1, 0), False), module, within, 0, shared)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What is run, phase after phase: a frame, where it is `split` a tree of partial sums, other frames.
+
+    `place` is `span_of` the contract.
+    """
+
+    frames: tuple[Frame, ...]
+    buffers: tuple[str, ...]
+    place: tuple[Size, Size]
+    split: bool
+
+    @property
+    def phases(self) -> tuple[str, ...]:
+        """The names of the phases."""
+        main, *others = (frame.name for frame in self.frames)
+        return (main, *([f"{main}.tree"] if self.split else []), *others)
+
+    @property
+    def first_count(self) -> int:
+        """The word with the chunks of the first phase."""
+        return len(self.buffers) + 2
+
+    def count(self, w: Writer) -> tuple[list[Grid], list[Value]]:
+        """The grid of each frame, and the chunks of each phase."""
+        grids = [lay_out(w, frame) for frame in self.frames]
+        counts = [grid.chunks for grid in grids]
+        if self.split:
+            cuts = grids[0].cuts
+            finish = count_finish(w, self.frames[0], cuts, grids[1].chunks)
+            counts[1:] = [count_tree(w, cuts, self.place[0]), finish]
+        return grids, counts
+
+    def write(self, w: Writer, reads: Sequence[Callable[[Writer], Grid]]) -> None:
+        """Writes what is run; `reads` give the grid of each frame."""
+        slots = {buffer: slot for slot, buffer in enumerate((*self.buffers, SCRATCH))}
+        places = [self.place, *[(1, 0)] * (len(self.frames) - 1)]
+        for frame, place, read in zip(self.frames, places, reads, strict=True):
+            write_main(w, frame, slots, place, read)
+        if self.split:
+            write_tree(w, self.frames[0], slots, self.place[0], lambda w: reads[0](w).cuts)
+
+    def write_counter(self, w: Writer, later: Mapping[Size, tuple[int, str]]) -> None:
+        """Writes what counts chunks; the words `later` get a number of the grid of a frame."""
+        w.begin(f"void @{self.frames[0].name}.plan(ptr %block) nounwind")
+        grids, counts = self.count(w)
+        found = {self.first_count + i: count for i, count in enumerate(counts)}
+        for word, (frame, number) in later.items():
+            if word in w.words:
+                found[w.slot(word)] = getattr(grids[frame], number)
+        for slot, value in found.items():
+            w.do(f"store i64 {value}, ptr {w.address('%block', slot, 'i64')}, align 8")
+        w.end()
+
+    def widened(self, widening: Widening) -> _Plan:
+        """The same with words for its numbers."""
+        frames = tuple(
+            make_frame(
+                *(x.contract, widening.schedule(x.source), x.machine, x.name, x.emit_step), source=x.source
+            )
+            for x in self.frames
+        )
+        return _Plan(
+            frames, self.buffers, (widening.word(self.place[0]), widening.word(self.place[1])), self.split
+        )
+
+
+def _write(made: _Plan, module: Module, within: bool, scratch_size: Size, shared_size: Size) -> Kernel:
+    widening = Widening()
+    w = Writer(made.first_count + len(made.phases), module, widening.multiples)
+    later: dict[Size, tuple[int, str]] = {}
+    if within:
+        made.write(w, [partial(lay_out, frame=frame) for frame in made.frames])
+        written = made
+    else:
+        written = made.widened(widening)
+        numbers = [grid_words(widening, frame) for frame in written.frames]
+        reads = [partial(read_grid, frame=x, numbers=n) for x, n in zip(written.frames, numbers, strict=True)]
+        written.write(w, reads)
+        later = {
+            word: (i, number)
+            for i, found in enumerate(numbers)
+            for number, word in found.items()
+            if word in widening.planned
+        }
+    words = tuple(map(widening.actual, w.words))
+    counted = within or bool(later) or any(isinstance(word, SizeExpr) for word in words)
+    if counted:
+        written.write_counter(w, later)
+        words = tuple(map(widening.actual, w.words))
+    return Kernel(
+        name=made.frames[0].name,
+        text=w.functions(),
+        buffers=made.buffers,
+        words=words,
+        phases=tuple(Phase(x, partial(_count, made, i)) for i, x in enumerate(made.phases)),
+        counted=counted,
+        scratch_size=scratch_size,
+        shared_size=shared_size,
+        schedules=tuple(frame.schedule for frame in made.frames[: None if not made.split else 1]),
+    )
+
+
+def _count(made: _Plan, number: int, w: Writer) -> Value:
+    return made.count(w)[1][number]

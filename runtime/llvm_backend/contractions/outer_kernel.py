@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from graphc.types import DType
 from runtime.llvm_backend.contractions.epilogue import Epilogue, is_long, put_in_loops
 from runtime.llvm_backend.contractions.register_tile import Offsets, TileWriter, step_of, walk
-from runtime.llvm_backend.contractions.schedule import OUT, A, B
+from runtime.llvm_backend.contractions.schedule import CHAINS, OUT, A, B
 from runtime.llvm_backend.contractions.tile import apply
 from runtime.llvm_backend.ir import lanes
 from runtime.llvm_backend.ir.writer import Value
 
-_UNROLL = 2
-_CHAINS, _FEW_SUMS = 4, 2  # sums made at once of each output where there are so few
+_FEW_SUMS = 2  # of a tile: where there are so few, `CHAINS` are made of each output
 
 
 class OuterTile(TileWriter):
@@ -67,63 +66,52 @@ class OuterTile(TileWriter):
         counted = self.frame.counted and len(self.frame.inner) == 1
         size: Value = "%count" if counted else w.word(loop.size)
 
-        def steps(many: int) -> Callable[[Value, list[str]], list[str]]:
-            def body(index: Value, carried: list[str]) -> list[str]:
-                sums = [carried[i : i + count] for i in range(0, len(carried), count)]
-                for k in range(many):
-                    moved = {
-                        x: w.add(
-                            offsets[x],
-                            w.mul(w.add(index, k) if k else index, step_of(w, self.frame, last, x)),
-                        )
-                        for x in self.steps
-                    }
-                    sums[k % len(sums)] = self._step(moved, sums[k % len(sums)])
-                return [x for each in sums for x in each]
+        def step(index: Value, state: list[str]) -> list[str]:
+            moved = {
+                x: self.place(x, w.add(offsets[x], w.mul(index, step_of(w, self.frame, last, x))))
+                for x in self.steps
+            }
+            return self._step(moved, state)
 
-            return body
+        def steps(index: Value, state: list[str]) -> list[str]:
+            found: list[str] = []
+            for k in range(chains):
+                found += step(w.add(index, k), state[k * count : (k + 1) * count])
+            return found
 
-        count, chains = len(state), self._chains(size)
-        unroll = max(chains, min(_UNROLL, size) if isinstance(size, int) else _UNROLL)
-        if unroll < 1:
-            return state
-        if isinstance(size, int):
-            whole: Value = size // unroll * unroll
-        else:
-            whole = w.sub(size, w.rem(size, unroll))
-        zeros = [lanes.identity(self.frame.contract.combine, self.dtype, self.width)] * count
-        begun = [*state, *zeros * (chains - 1)]
-        sums = w.loop(whole, steps(unroll), [(self.type, x) for x in begun], step=unroll)
+        count, chains = len(state), 1 if counted else self._chains()
+        carried = [(self.type, x) for x in state]
+        if chains == 1:
+            return w.loop(size, step, carried)
+        zero = lanes.identity(self.frame.contract.combine, self.dtype, self.width)
+        whole = w.sub(size, w.rem(size, chains))
+        sums = w.loop(whole, steps, [*carried, *[(self.type, zero)] * (count * (chains - 1))], step=chains)
         while len(sums) > count:  # in pairs
             half = len(sums) // 2
             sums = [self._merge(x, y) for x, y in zip(sums[:half], sums[half:], strict=True)]
-        if isinstance(size, int) and isinstance(whole, int):
-            for k in range(whole, size):
-                sums = steps(1)(k, sums)
-            return sums
-        return w.loop(size, steps(1), [(self.type, x) for x in sums], start=whole)
+        return w.loop(size, step, [(self.type, x) for x in sums], start=whole)
 
-    def _chains(self, size: Value) -> int:
+    def _chains(self) -> int:
         """How many sums are made of each output: several of a row alone, or steps wait for steps."""
-        schedule = self.frame.schedule
+        schedule = self.frame.source
         alone = schedule.height * schedule.pair == 1 and schedule.vectors <= _FEW_SUMS
-        long = isinstance(size, int) and size >= 4 * _CHAINS
-        return _CHAINS if alone and long and not self.unary and self.dtype.is_floating else 1
+        size = schedule.inner[-1].size
+        long = isinstance(size, int) and size >= 4 * CHAINS
+        return CHAINS if alone and long and not self.unary and self.dtype.is_floating else 1
 
     def _merge(self, x: str, y: str) -> str:
         return lanes.merge(self.w, self.frame.contract.combine, x, y, self.dtype, self.width)
 
-    def _lanes(self, operand: int, offsets: Offsets, row: Offsets, j: int) -> str:
+    def _lanes(self, operand: int, places: Mapping[int, str], row: Offsets, j: int) -> str:
         """One vector of A or B, its prologue applied."""
         packed = operand == B and self.frame.schedule.pack and not self.frame.schedule.adaptive
         mask = None if packed else self.masks[j]
 
         def read(x: int) -> str:
-            offset = self.w.add(offsets[x], row[x])
-            offset = self.w.add(offset, self.w.mul(j * self.width, self.across[x]))
-            return lanes.load(
-                self.w, self.place(x, offset), self.frame.dtypes[x], self.width, self.across[x], mask
-            )
+            offset = self.w.add(row[x], self.w.mul(j * self.width, self.across[x]))
+            dtype = self.frame.dtypes[x]
+            place = self.w.address(places[x], offset, lanes.scalar_type(dtype))
+            return lanes.load(self.w, place, dtype, self.width, self.across[x], mask)
 
         return self._prologue(operand, read, self.width)
 
@@ -135,27 +123,28 @@ class OuterTile(TileWriter):
             value, dtype = apply(self.w, frame, expression, (value, dtype), reads, width)
         return lanes.convert(self.w, value, dtype, self.dtype, width)
 
-    def _scalar(self, offsets: Offsets, row: Offsets) -> str:
+    def _scalar(self, places: Mapping[int, str], row: Offsets) -> str:
         """One element of A in every lane."""
 
         def read(x: int) -> str:
-            place = self.place(x, self.w.add(offsets[x], row[x]))
-            return lanes.load(self.w, place, self.frame.dtypes[x], 1)
+            dtype = self.frame.dtypes[x]
+            place = self.w.address(places[x], row[x], lanes.scalar_type(dtype))
+            return lanes.load(self.w, place, dtype, 1)
 
         value = self._prologue(A, read, 1)
         return lanes.broadcast(self.w, value, lanes.scalar_type(self.dtype), self.width)
 
-    def _step(self, offsets: Offsets, state: list[str]) -> list[str]:
+    def _step(self, places: Mapping[int, str], state: list[str]) -> list[str]:
         w, across, state = self.w, self.tile.across, list(state)
         combine = self.frame.contract.combine
         still: Offsets = dict.fromkeys(self.frame.used, 0)
         reads = self.frame.reads(A) if self.frame.expression(A).steps else ()
         in_lanes = self.unary or any(self.across[x] != 0 for x in (A, *reads))
-        columns = [] if self.unary else [self._lanes(B, offsets, still, j) for j in range(across)]
+        columns = [] if self.unary else [self._lanes(B, places, still, j) for j in range(across)]
         for i, row in enumerate(self.rows):
-            same = "" if in_lanes else self._scalar(offsets, row)
+            same = "" if in_lanes else self._scalar(places, row)
             for j in range(across):
-                value = self._lanes(A, offsets, row, j) if in_lanes else same
+                value = self._lanes(A, places, row, j) if in_lanes else same
                 at = i * across + j
                 if self.unary:
                     state[at] = lanes.merge(w, combine, state[at], value, self.dtype, self.width)

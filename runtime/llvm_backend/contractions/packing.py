@@ -180,8 +180,7 @@ def _copy_panel(packer: _Packer, loops: Sequence[tuple[Loop, bool, Size]]) -> No
         packer.nest(loops, body)
         return []
 
-    size = column.size
-    if isinstance(size, int) and size % (schedule.vectors * width) == 0:
+    if schedule.panels.even:
         whole()
     else:
         w.choose(w.compare("eq", "%lanes", schedule.vectors * width), whole, part)
@@ -196,9 +195,10 @@ def _transpose_panel(packer: _Packer, loops: Sequence[tuple[Loop, bool, Size]]) 
     others = [*loops[:at], *loops[at + 1 :]]
     size = "%count" if counted else w.word(contiguous.size)
     squares = w.sub(size, w.rem(size, width))
-    full = w.sub("%lanes", w.rem("%lanes", width))
+    masked = schedule.panels.open or schedule.panels.edge
+    full: Value = w.sub("%lanes", w.rem("%lanes", width)) if masked else "%lanes"
     rest = w.sub("%lanes", full)
-    mask = lanes.mask_lanes(w, rest, width)
+    mask = lanes.mask_lanes(w, rest, width) if masked else None
 
     def along(offsets: dict[int, Value], k: Value) -> dict[int, Value]:
         return {x: w.add(offsets[x], w.mul(k, w.word(contiguous.strides[x]))) for x in packer.reads}
@@ -281,7 +281,7 @@ def _sweep(
     """Copies vectors along one loop within the nest of the others."""
     w, width = packer.w, packer.width
     full = w.sub(size, w.rem(size, width))
-    mask = lanes.mask_lanes(w, w.sub(size, full), width)
+    mask = lanes.mask_lanes(w, w.sub(size, full), width) if full != size else None
 
     def body(inside: dict[int, Value], there: Value) -> None:
         base = {x: w.add(inside[x], (offsets or {}).get(x, 0)) for x in packer.reads}

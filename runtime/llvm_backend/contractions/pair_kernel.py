@@ -11,7 +11,7 @@ from runtime.llvm_backend.contractions.pair_epilogue import PairEpilogue
 from runtime.llvm_backend.contractions.pair_packing import WordPacker
 from runtime.llvm_backend.contractions.pairs import MOST_EXACT, Product, as_product, words_of
 from runtime.llvm_backend.contractions.schedule import LONG_REDUCTION, OUT
-from runtime.llvm_backend.contractions.tile import tile_count, visit_tile
+from runtime.llvm_backend.contractions.splits import split_evenly, tile_count, visit_tile
 from runtime.llvm_backend.engine.machine import Machine
 from runtime.llvm_backend.ir import lanes
 from runtime.llvm_backend.ir.text import Module, Target
@@ -67,10 +67,12 @@ class _PairKernel(WordPacker):
         self._write_main()
         for height, clamped, masked in self.tiles:
             self._write_tile(height, clamped, masked)
-        w.begin(f"void @{self.name}.plan(ptr %block) nounwind")
-        for number, phase in enumerate(phases, len(self.buffers) + 2):
-            w.do(f"store i64 {phase.count(w)}, ptr {w.address('%block', number, 'i64')}, align 8")
-        w.end()
+        counted = bool(w.words)
+        if counted:
+            w.begin(f"void @{self.name}.plan(ptr %block) nounwind")
+            for number, phase in enumerate(phases, len(self.buffers) + 2):
+                w.do(f"store i64 {phase.count(w)}, ptr {w.address('%block', number, 'i64')}, align 8")
+            w.end()
         panels = (found.column.size + (self.panel - 1)) // self.panel
         each = panels * self.panel_words + found.row.size * self.lead
         return Kernel(
@@ -79,6 +81,7 @@ class _PairKernel(WordPacker):
             buffers=self.buffers,
             words=tuple(w.words),
             phases=tuple(phases),
+            counted=counted,
             scratch_size=0,
             shared_size=self.batch * each * 4,
             schedules=(),
@@ -92,7 +95,7 @@ class _PairKernel(WordPacker):
         shares = w.mul(w.word(self.batch), self.panels(w))
         work = product((found.row.size, found.column.size, found.deep.size, self.batch))
         wanted = w.max(1, w.min(_MOST_CHUNKS, w.ceil_div(w.word(work), _GRAIN)))
-        tiles = tile_count(w, w.word(found.row.size), self.height)
+        tiles = tile_count(w, split_evenly(found.row.size, self.height))
         parts = w.max(1, w.min(tiles, w.ceil_div(wanted, w.max(1, shares))))
         units = w.mul(shares, parts)
         return parts, units, w.min(units, wanted)
@@ -109,7 +112,8 @@ class _PairKernel(WordPacker):
         bases = {x: self.base(x) for x in range(OUT, len(self.operands))}
         parts, units, chunks = self._layout(w)
         many, size = self.panels(w), w.word(row.size)
-        tiles = tile_count(w, size, self.height)
+        split = split_evenly(row.size, self.height)
+        tiles = tile_count(w, split)
 
         def unit(index: Value) -> None:
             part, panel = w.rem(index, parts), w.div(index, parts)
@@ -142,7 +146,7 @@ class _PairKernel(WordPacker):
 
             start = w.div(w.mul(part, tiles), parts)
             stop = w.div(w.mul(w.add(part, 1), tiles), parts)
-            w.loop(stop, lambda t, _: visit_tile(w, size, self.height, t, tile), start=start)
+            w.loop(stop, lambda t, _: visit_tile(w, split, t, tile), start=start)
 
         self.ranges(units, chunks, unit)
         w.end()

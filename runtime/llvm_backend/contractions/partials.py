@@ -6,39 +6,41 @@ One phase adds them in pairs, one runs the epilogue; neither has a chunk where t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from graphc.sizes import Size
 from runtime.llvm_backend.contractions.contraction import Access, Contract, Expression
-from runtime.llvm_backend.contractions.driver import PARTIALS, Phase, make_frame, pointer_of, write_main
-from runtime.llvm_backend.contractions.grid import lay_out
+from runtime.llvm_backend.contractions.driver import PARTIALS, make_frame, pointer_of
 from runtime.llvm_backend.contractions.schedule import LONG_REDUCTION, plan
 from runtime.llvm_backend.contractions.tile import Frame
 from runtime.llvm_backend.ir import lanes
 from runtime.llvm_backend.ir.writer import Value, Writer
 
 
-def write_tree(w: Writer, frame: Frame, slots: Mapping[str, int], span: Size) -> Phase:
+def count_tree(w: Writer, cuts: Value, span: Size) -> Value:
+    """The chunks of the phase that adds up `cuts` partial sums."""
+    wanted = w.max(1, w.min(64, w.div(w.mul(cuts, w.word(span)), LONG_REDUCTION)))
+    return w.select(w.compare("eq", cuts, 1), 0, wanted)
+
+
+def write_tree(
+    w: Writer, frame: Frame, slots: Mapping[str, int], span: Size, cuts: Callable[[Writer], Value]
+) -> None:
     """Adds partial sums in pairs, in the order of their index: part[i] += part[i + 1, 2, 4, ...]."""
-    name, dtype, width = f"{frame.name}.tree", frame.accumulator, frame.schedule.width
+    dtype, width = frame.accumulator, frame.schedule.width
     type = lanes.scalar_type(dtype)
-
-    def count(w: Writer) -> Value:
-        cuts = lay_out(w, frame).cuts
-        wanted = w.max(1, w.min(64, w.div(w.mul(cuts, w.word(span)), LONG_REDUCTION)))
-        return w.select(w.compare("eq", cuts, 1), 0, wanted)
-
-    w.begin(f"void @{name}(ptr %block, i64 %chunk) nounwind")
-    cuts, size, chunks = lay_out(w, frame).cuts, w.word(span), count(w)
+    w.begin(f"void @{frame.name}.tree(ptr %block, i64 %chunk) nounwind")
+    many, size = cuts(w), w.word(span)
+    chunks = count_tree(w, many, span)
     parts = pointer_of(w, slots, PARTIALS, 0, dtype)
     first = w.div(w.mul("%chunk", size), chunks)
     stop = w.div(w.mul(w.add("%chunk", 1), size), chunks)
     w.declare("i64 @llvm.ctlz.i64(i64, i1)")
-    rounds = w.sub(64, w.value(f"call i64 @llvm.ctlz.i64(i64 {w.sub(cuts, 1)}, i1 false)"))
+    rounds = w.sub(64, w.value(f"call i64 @llvm.ctlz.i64(i64 {w.sub(many, 1)}, i1 false)"))
 
     def tier(number: Value, _: list[str]) -> None:
         apart = w.value(f"shl i64 1, {number}")
-        pairs = w.div(w.sub(w.add(cuts, apart), 1), w.mul(apart, 2))
+        pairs = w.div(w.sub(w.add(many, apart), 1), w.mul(apart, 2))
 
         def pair(index: Value, _: list[str]) -> None:
             left = w.address(parts, w.mul(w.mul(w.mul(index, 2), apart), size), type)
@@ -59,11 +61,10 @@ def write_tree(w: Writer, frame: Frame, slots: Mapping[str, int], span: Size) ->
 
     w.loop(rounds, tier)
     w.end()
-    return Phase(name, count)
 
 
-def write_finish(w: Writer, frame: Frame, slots: Mapping[str, int], shift: Size) -> Phase:
-    """Runs the epilogue on finished sums, where they are not in the output already."""
+def finish_frame(frame: Frame, shift: Size) -> Frame:
+    """That of the phase that runs the epilogue on finished sums, where they are not in the output already."""
     contract, total = frame.contract, frame.accumulator
     finish = Contract(
         dims=contract.output_dims,
@@ -75,11 +76,9 @@ def write_finish(w: Writer, frame: Frame, slots: Mapping[str, int], shift: Size)
         also=contract.also,
     )
     schedule = plan(finish, frame.machine)
-    last = make_frame(finish, schedule, frame.machine, f"{frame.name}.finish", frame.emit_step)
+    return make_frame(finish, schedule, frame.machine, f"{frame.name}.finish", frame.emit_step)
 
-    def gate(w: Writer, chunks: Value) -> Value:
-        if not frame.direct:
-            return chunks
-        return w.select(w.compare("eq", lay_out(w, frame).cuts, 1), 0, chunks)
 
-    return write_main(w, last, slots, 1, 0, gate)
+def count_finish(w: Writer, frame: Frame, cuts: Value, chunks: Value) -> Value:
+    """Those of `chunks` that are run, where there are `cuts` partial sums."""
+    return w.select(w.compare("eq", cuts, 1), 0, chunks) if frame.direct else chunks

@@ -25,10 +25,13 @@ from graphc.types import FLOAT16
 from runtime.llvm_backend.contractions.contraction import Access, Contract, Dim
 from runtime.llvm_backend.contractions.lane_choice import estimate, is_dot, lane_dim
 from runtime.llvm_backend.contractions.registers import VectorUnit, choose_tile, count_lanes, even_part
+from runtime.llvm_backend.contractions.splits import Split, split_evenly, split_lanes
 
 A, B, OUT = 0, 1, 2  # the first operands of every loop; then come the reads, then what is stored besides
 LONG_REDUCTION = 65_536  # steps per output beyond which a reduction is cut, by its size alone
 _PAGE = 4096  # bytes of memory that lie in one piece
+CHAINS = 4  # sums that are made at once of an output of few rows, or steps wait for steps
+_DOT_ACCUMULATORS = 8
 _OUTER_BLOCK, _DOT_BLOCK = 1152, LONG_REDUCTION  # steps of a reduction that stay in registers
 
 
@@ -54,13 +57,15 @@ class Schedule:
         inputs: which input A is, and B.
         batch, rows, column, reduction: the loops by role, outermost first.
         outer: how many of the reduction's loops lie outside the register tile; the next is blocked.
-        block: steps of that loop in a block; None where it is whole.
+        block: about as many steps of that loop are a block; None where it is whole.
         pair: how many of `rows[-2]` are in a tile; 1 where only `rows[-1]` is tiled.
         height: how many of `rows[-1]` are in a tile.
         vectors: vectors of the column in a tile (outer), or columns (dot).
         pack, transposed, copy: whether B is packed, by transposing squares; whether A is copied.
         adaptive: whether the run decides if B is packed: only where enough rows use the panel.
         cut: whether the reduction is cut into parts that are added up pairwise.
+        tiles: how the last of the rows are split: those of the pair, where there is one, and the last.
+        panels: how the column is split.
     """
 
     form: Literal["outer", "dot"]
@@ -71,7 +76,7 @@ class Schedule:
     column: Loop
     reduction: tuple[Loop, ...]
     outer: int
-    block: int | None
+    block: Size | None
     pair: int
     height: int
     vectors: int
@@ -81,6 +86,8 @@ class Schedule:
     adaptive: bool
     cut: bool
     width: int
+    tiles: tuple[Split, ...]
+    panels: Split
 
     @property
     def lanes_in_a(self) -> bool:
@@ -204,7 +211,9 @@ def _plan_outer(
     prepared = len(contract.ins) == 2 and bool(contract.input_expression(1 - a).steps)
     alone = isinstance(product(loop.size for loop in rows), int) and reuse <= 1  # one tile has all rows
     pack = pack and (apart or widened or (prepared and not alone) or (heavy and reuse >= 8 and not whole))
-    transposed = pack and apart and any(loop.strides[B] == 1 for loop in reduction[outer:])
+    contiguous = [loop.size for loop in reduction[outer:] if loop.strides[B] == 1]
+    squares = any(not isinstance(size, int) or size >= width for size in contiguous)
+    transposed = pack and apart and squares
     unknown = any(not isinstance(loop.size, int) for loop in rows)
     adaptive = pack and not (apart or widened or prepared) and b is not None and unknown
     adaptive = adaptive and b is not None and b.dtype == contract.accumulator
@@ -228,7 +237,14 @@ def _plan_outer(
         adaptive=adaptive,
         cut=_is_long(reduced),
         width=width,
+        tiles=_split_rows(rows, pair, height),
+        panels=split_lanes(column.size, width, vectors),
     )
+
+
+def _split_rows(rows: Sequence[Loop], pair: int, height: int) -> tuple[Split, ...]:
+    last = split_evenly(rows[-1].size, height)
+    return (split_evenly(rows[-2].size, pair), last) if pair > 1 else (last,)
 
 
 def _is_crowded(inner: Sequence[Loop], steps: int, across: int, b: Access | None, l2: int) -> bool:
@@ -333,6 +349,7 @@ def _plan_dot(contract: Contract, kept: Sequence[Dim], reduced: Sequence[Dim], w
     if isinstance(column.size, int):
         across = even_part(column.size, across)
     outer, block = _split_reduction(reduction, contract, _DOT_BLOCK)
+    height, across = max(1, height), max(1, across)
     return Schedule(
         form="dot",
         operands=operands,
@@ -344,12 +361,19 @@ def _plan_dot(contract: Contract, kept: Sequence[Dim], reduced: Sequence[Dim], w
         outer=outer,
         block=block,
         pair=1,
-        height=max(1, height),
-        vectors=max(1, across),
+        height=height,
+        vectors=across,
         pack=False,
         transposed=False,
         copy=False,
         adaptive=False,
         cut=_is_long(reduced),
         width=width,
+        tiles=_split_rows(merged_rows, 1, height),
+        panels=split_evenly(column.size, across),
     )
+
+
+def dot_copies(sums: int) -> int:
+    """How often the dot form holds each of `sums`, so that there are enough to hide latency."""
+    return max(1, _DOT_ACCUMULATORS // sums)

@@ -1,26 +1,19 @@
-"""Tiles: how a dim is split among register tiles, what a tile's kernel is called, where its operands lie.
-
-A size known now is split evenly: 128 rows of at most 12 are 7 x 12 + 4 x 11, never a bad edge. A size
-known at the run is full tiles, then tiles of up to four rows whose surplus rows repeat the last one: such
-a row is loaded, computed and stored alike, so one kernel serves any number of rows.
-"""
+"""Tiles: what a register tile's kernel is called, where its operands lie, how expressions are evaluated."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 from graphc.types import DType
 from runtime.llvm_backend.contractions.contraction import AS_IT_IS, Access, Contract, Expression, Step
 from runtime.llvm_backend.contractions.registers import VectorUnit
 from runtime.llvm_backend.contractions.schedule import A, B, Loop, Schedule
+from runtime.llvm_backend.contractions.splits import Masks
 from runtime.llvm_backend.ir.lanes import scalar_type
 from runtime.llvm_backend.ir.scalars import emit_op
 from runtime.llvm_backend.ir.writer import Value, Writer
-
-REST = 4  # rows of the tiles that follow the full ones
-Masks = Literal["none", "last", "all"]
 
 
 class EmitStep(Protocol):
@@ -56,6 +49,7 @@ class Frame:
 
     Attributes:
         name: the kernel's: what the names of its functions begin with.
+        source: the schedule with its numbers, where those of `schedule` are words.
         flagged: whether a tile's reduction may take several calls: `first`, `last` tell which one.
         direct: whether partial sums may lie in the output itself.
         dtypes: of each operand as a micro-kernel sees it: a packed one is of the accumulator's.
@@ -67,6 +61,7 @@ class Frame:
     name: str
     contract: Contract
     schedule: Schedule
+    source: Schedule
     machine: VectorUnit
     emit_step: EmitStep
     flagged: bool
@@ -150,115 +145,6 @@ def call_tile(
     arguments = [f"ptr {pointers[operand]}" for operand in frame.used]
     arguments += [f"i64 {number}" for number in numbers] + [f"i1 {flag}" for flag in flags]
     w.do(f"call void {tile.name(frame.name)}(ptr %block, {', '.join(arguments)})")
-
-
-# ---- splits ------------------------------------------------------------------------------------------
-
-
-def tile_count(w: Writer, size: Value, step: int) -> Value:
-    """How many tiles of at most `step` cover `size`."""
-    if isinstance(size, int):
-        return -(-size // step)
-    full = w.div(size, step)
-    return w.add(full, w.ceil_div(w.sub(size, w.mul(full, step)), min(step, REST)))
-
-
-def tile_start(w: Writer, size: Value, step: int, index: Value) -> Value:
-    """Where tile `index` begins, and the size where it is one past the last."""
-    if isinstance(size, int):
-        count = -(-size // step)
-        tall = size - (step - 1) * count
-        start = w.mul(index, step)
-        return start if tall == count else w.sub(start, w.max(w.sub(index, tall), 0))
-    full, rest = w.div(size, step), min(step, REST)
-    start = w.mul(w.min(index, full), step)
-    return w.min(size, w.add(start, w.mul(w.max(w.sub(index, full), 0), rest)))
-
-
-def visit_tile(
-    w: Writer, size: Value, step: int, index: Value, body: Callable[[int, bool, Value, Value], None]
-) -> None:
-    """Writes ``body(extent, clamped, start, valid)`` for each kind of tile that `index` may be."""
-    if isinstance(size, int):
-        count = -(-size // step)
-        tall = size - (step - 1) * count
-
-        def short() -> list[str]:
-            start = w.sub(w.mul(index, step), w.sub(index, tall))
-            body(step - 1, False, start, step - 1)
-            return []
-
-        if tall == count:
-            body(step, False, w.mul(index, step), step)
-        else:
-            w.choose(w.compare("slt", index, tall), lambda: _full(w, step, index, body), short)
-        return
-    full, rest = w.div(size, step), min(step, REST)
-
-    def last() -> list[str]:
-        start = w.add(w.mul(full, step), w.mul(w.sub(index, full), rest))
-        body(rest, True, start, w.min(w.sub(size, start), rest))
-        return []
-
-    w.choose(w.compare("slt", index, full), lambda: _full(w, step, index, body), last)
-
-
-def _full(w: Writer, step: int, index: Value, body: Callable[[int, bool, Value, Value], None]) -> list[str]:
-    body(step, False, w.mul(index, step), step)
-    return []
-
-
-def visit_panel(
-    w: Writer, frame: Frame, size: Value, index: Value, body: Callable[[int, Masks, Value, Value], None]
-) -> None:
-    """Writes ``body(vectors, masks, start, lanes)`` for each kind of panel that `index` may be."""
-    width, most = frame.schedule.width, frame.schedule.vectors
-    if not isinstance(size, int):
-        full = w.div(size, most * width)
-
-        def whole() -> list[str]:
-            body(most, "none", w.mul(index, most * width), most * width)
-            return []
-
-        def rest() -> list[str]:
-            start = w.mul(index, most * width)
-            body(most, "all", start, w.sub(size, start))
-            return []
-
-        w.choose(w.compare("slt", index, full), whole, rest)
-        return
-    vectors = -(-size // width)
-
-    def plain(across: int, _: bool, start: Value, __: Value) -> None:
-        body(across, "none", w.mul(start, width), across * width)
-
-    if size % width == 0:
-        visit_tile(w, vectors, most, index, plain)
-        return
-    count = -(-vectors // most)
-    across = most if vectors - (most - 1) * count == count else most - 1
-
-    def edge() -> list[str]:
-        start = (vectors - across) * width
-        body(across, "last", start, size - start)
-        return []
-
-    def before() -> list[str]:
-        visit_tile(w, vectors, most, index, plain)
-        return []
-
-    if count == 1:
-        edge()
-    else:
-        w.choose(w.compare("slt", index, count - 1), before, edge)
-
-
-def panel_count(w: Writer, frame: Frame, size: Value) -> Value:
-    """How many panels cover the column."""
-    if frame.schedule.form == "dot":
-        return tile_count(w, size, frame.schedule.vectors)
-    width, most = frame.schedule.width, frame.schedule.vectors
-    return w.ceil_div(w.ceil_div(size, width), most)
 
 
 # ---- expressions -------------------------------------------------------------------------------------

@@ -20,11 +20,19 @@ class Writer:
     """The text of one module, written function by function.
 
     `words` are the run-time sizes in the order of their slots, which begin at slot `first_word` of
-    the argument block; they are the only state that functions share.
+    the argument block; they are the only state that functions share. Those in `multiples` are known to be
+    at least 1, and multiples of those numbers.
     """
 
-    def __init__(self, first_word: int = 0, module: Module | None = None) -> None:
+    def __init__(
+        self,
+        first_word: int = 0,
+        module: Module | None = None,
+        multiples: Mapping[SizeExpr, int] | None = None,
+    ) -> None:
         self.module = module or Module(Target())
+        self._multiples = multiples or {}
+        self._known: dict[Value, int] = {}  # the same by name, of words that the function uses
         self.words: dict[SizeExpr, int] = {}
         self._first_word = first_word
         self._lines: list[str] = []
@@ -74,8 +82,8 @@ class Writer:
         self.do(f"ret {result}")
         loads = []
         for expression, name in self._loaded.items():
-            slot = self._first_word + self.words[expression]
-            loads.append(f"  {name}.at = getelementptr inbounds i64, ptr %block, i64 {slot}")
+            at = self.slot(expression)
+            loads.append(f"  {name}.at = getelementptr inbounds i64, ptr %block, i64 {at}")
             loads.append(f"  {name} = load i64, ptr {name}.at, align 8")
         self._done.append("\n".join([self._head, *loads, *self._lines, "}"]))
 
@@ -89,8 +97,14 @@ class Writer:
         """The value of a size: itself, or a word of the argument block."""
         if isinstance(size, int):
             return size
-        self.words.setdefault(size, len(self.words))
-        return self._loaded.setdefault(size, f"%word{self.words[size]}")
+        name = f"%word{self.words.setdefault(size, len(self.words))}"
+        if size in self._multiples:
+            self._known[name] = self._multiples[size]
+        return self._loaded.setdefault(size, name)
+
+    def slot(self, size: SizeExpr) -> int:
+        """Where in the argument block the word is that holds a size."""
+        return self._first_word + self.words[size]
 
     def add(self, x: Value, y: Value) -> Value:
         """``x + y``."""
@@ -132,6 +146,8 @@ class Writer:
             return 0
         if isinstance(x, int) and isinstance(y, int):
             return x % y
+        if isinstance(y, int) and self._known.get(x, 1) % y == 0:
+            return 0
         return self.value(f"urem i64 {x}, {y}")
 
     def ceil_div(self, x: Value, y: Value) -> Value:
@@ -199,7 +215,9 @@ class Writer:
         With known bounds it runs at least once or is not there; one round is written without a loop.
         """
         first = [value for _, value in carried]
-        known = isinstance(stop, int) and isinstance(start, int)
+        if start == stop:
+            return first
+        known = isinstance(start, int) and (isinstance(stop, int) or (start == 0 and stop in self._known))
         if isinstance(stop, int) and isinstance(start, int):
             if stop <= start:
                 return first

@@ -105,9 +105,9 @@ def contraction_pattern(kernel: Kernel, addresses: Addresses, threads: int) -> P
     made.room = shared + kernel.scratch_size * max(threads, 1)
     for i, size in enumerate(kernel.words):
         made.fill(kernel.first_word + i, size)
-    counter, *phases = kernel.functions
-    if kernel.words:
-        made.plan = addresses[counter]
+    phases = kernel.functions
+    if kernel.counted:
+        made.plan, phases = addresses[phases[0]], phases[1:]
     else:
         made.words[kernel.first_count : kernel.first_word] = kernel.chunks({})
     made.runs = [(addresses[name], kernel.first_count + i) for i, name in enumerate(phases)]

@@ -50,7 +50,7 @@ class Loaded:
         addresses = {name: self.library.address("contract", name) for name in self.kernel.functions}
         run = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)
         self.run = [run(addresses[phase.name]) for phase in self.kernel.phases]
-        self.plan = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(addresses[f"{self.kernel.name}.plan"])
+        self.counter = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(addresses[self.kernel.functions[0]])
 
     def block(self, buffers, values=None, threads=1):
         """The argument block, and what must live as long as it does."""
@@ -64,10 +64,17 @@ class Loaded:
         words += [number(word, values) for word in kernel.words]
         return np.array(words, np.int64), shared, scratch
 
+    def plan(self, block):
+        """Writes the counts into an argument block."""
+        if self.kernel.counted:
+            self.counter(block.ctypes.data)
+        else:
+            block[self.kernel.first_count : self.kernel.first_word] = self.kernel.chunks({})
+
     def __call__(self, buffers, values=None, order=lambda chunks: chunks):
         block, _shared, _scratch = self.block(buffers, values)
         kernel, address = self.kernel, block.ctypes.data
-        self.plan(address)
+        self.plan(block)
         counts = block[kernel.first_count : kernel.first_word].tolist()
         assert tuple(counts) == kernel.chunks(values or {})
         for run, count in zip(self.run, counts, strict=True):
