@@ -155,7 +155,7 @@ class StepWriter:
         if isinstance(kernel, RowKernel):
             if kernel.plan.has_choices and kernel.plan.inner == 0:
                 return Draft(PYTHON)
-            return self._drafted(self._module(kernel.text, kernel.functions, kernel), kernel)
+            return self._drafted(kernel, kernel)
         number = fill_of(node)
         look = look_through(self._cells.unmade)
         block = block_of(node, look)
@@ -171,10 +171,9 @@ class StepWriter:
             return self._looped(loops)
         with stage("IR text"):
             made = _emitted(contract)
-        native = NativeKernel(name_of(node), made.text, contract)
         if contract.combine in ("max", "min"):
             self.positive.update(dict.fromkeys(d.size for d in contract.reduced_dims))
-        return self._drafted(self._module(made.text, made.functions, native), made)
+        return self._drafted(made, NativeKernel(name_of(node), made.text, contract))
 
     def _looped(self, loops: Sequence[LoopKernel]) -> Draft:
         if not loops:
@@ -191,11 +190,11 @@ class StepWriter:
         for contract in block.contracts:
             if contract.combine in ("max", "min"):
                 self.positive[contract.dims[-2].size] = None
-        native = NativeKernel(name_of(node), made.text)
-        return self._drafted(self._module(made.text, made.functions, native), made)
+        return self._drafted(made, NativeKernel(name_of(node), made.text))
 
-    def _drafted(self, module: Module, kernel: RowKernel | Kernel) -> Draft:
-        return Draft(NATIVE, module, kernel, kernels=(self.kernels[module.text],))
+    def _drafted(self, kernel: RowKernel | Kernel, shown: NativeKernel | RowKernel) -> Draft:
+        module = self._module(kernel.text, kernel.functions, shown)
+        return Draft(NATIVE, module, kernel, kernels=(shown,))
 
     def _module(
         self,

@@ -56,7 +56,7 @@ def test_threads_share_scratch_without_a_clash():
     for _ in range(5):
         buffers = make_buffers(contract)
         block, _shared, _scratch = loaded.block(buffers, threads=4)
-        loaded.plan(block.ctypes.data)
+        loaded.plan(block)
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(partial(loaded.run[0], block.ctypes.data), range(loaded.kernel.chunks({})[0])))
         assert buffers["out"].tobytes() == expected["out"].tobytes()

@@ -313,3 +313,32 @@ def test_equal_contracts_give_equal_text():
     )
     first = emit_contraction(matmul(named("m"), named("n"), named("k")), AVX512)
     assert first.text == emit_contraction(matmul(M, N, K), AVX512).text  # names are no part of it
+
+
+ALIKE = {
+    "sizes": (matmul(128, 512, 784), matmul(128, 256, 512)),
+    "rows known at the run": (matmul(M, 512, 784), matmul(N, 1024, 300)),
+    "odd and even": (matmul(60, 128, 33), matmul(30, 256, 50)),
+    "turned": (matmul(256, 256, 64, transpose_y=True), matmul(128, 512, 1600, transpose_y=True)),
+    "convolution": (convolve(LAYER(8, 58, 58, 64, 64)), convolve(LAYER(3, 58, 30, 32, 64))),
+    "equal numbers": (matmul(512, 512, 512), matmul(512, 256, 1024)),
+}
+
+
+@pytest.mark.parametrize("name", ALIKE)
+def test_contracts_of_other_sizes_share_their_text(name):
+    first, second = (emit_contraction(contract, AVX512) for contract in ALIKE[name])
+    assert first.text == second.text
+    assert first.words != second.words
+
+
+def test_what_changes_the_code_is_part_of_the_text():
+    first = matmul(60, 64, 33)
+    for other in (
+        matmul(61, 64, 33),
+        matmul(60, 65, 33),
+        matmul(M, 64, 33),
+        matmul(60, 64, 33, transpose_x=True),
+        matmul(60, 64, 33, dtype=FLOAT64),
+    ):
+        assert emit_contraction(first, AVX512).text != emit_contraction(other, AVX512).text
