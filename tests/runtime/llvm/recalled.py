@@ -132,10 +132,21 @@ def traced():
 
 
 @program
+def chosen():
+    """Sizes that results give, by kernels: of what is given back, and of what only follows from it."""
+    x = gc.placeholder("float32", (None, 6), name="x")
+    rows = gc.boolean_mask(x, gc.sum(x, 1) > 0)
+    loss = gc.sum(gc.tanh(rows @ gc.constant(draw(6, 3))))
+    wanted = [rows * 2.0, loss, *gc.nonzero(x > 1.0), *gc.gradients(loss, [x])]
+    with gc.Session() as session:
+        return [value for n in (5, 60, 3) for value in session.run(wanted, {x: draw(n, 6)})]
+
+
+@program
 def in_python():
-    """Has a step in Python and sizes that a result gives: it is compiled anew by each process."""
+    """Has a step in Python: it is compiled anew by each process."""
     x = gc.placeholder("float32", (None,))
-    found = gc.boolean_mask(x, x > 0) * 2.0
+    found = gc.sum(x) * 2.0
     told = gc.py_func(lambda a: a[::-1].copy(), [x], ("float32", (9,)))
     with gc.Session() as session:
         return session.run([found, told], {x: draw(9)})
