@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import graphc  # only its name: the ops build on tensors, and are all there when an operator is used
 
@@ -123,6 +123,12 @@ class Operators:
 
     def __getitem__(self, key: Any) -> Tensor:
         return graphc.ops.index(self, key)
+
+    def __setitem__(self, key: Any, value: Any) -> NoReturn:
+        raise TypeError(
+            "elements are not assigned: gc.scatter_update(x, indices, updates) gives another tensor, the "
+            "scatter_update of a variable assigns when it runs"
+        )
 
     @property
     def T(self) -> Tensor:  # noqa: N802  NumPy's name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import FrozenInstanceError, dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from graphc.errors import GraphError
@@ -126,6 +126,14 @@ class Tensor(Operators):
 
     def __deepcopy__(self, memo: object) -> Tensor:
         return self
+
+
+def _refuse_change(self: Tensor, name: str, value: object) -> NoReturn:
+    raise FrozenInstanceError(f"{describe(self)} never changes: its {name!r} cannot be set")
+
+
+# The one that dataclasses make fails at names that are no fields, where there are slots.
+Tensor.__setattr__ = _refuse_change  # type: ignore[method-assign, assignment]  # as it says
 
 
 def public_size(size: Size) -> int | str | None:

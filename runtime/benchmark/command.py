@@ -40,7 +40,7 @@ def declare_bench(commands: Any) -> None:
     bench.add_argument("--python", action="append", default=[], help="another Python to look for them in")
     bench.add_argument("--rounds", type=int, help="cold processes of each, in turn; the least counts (3)")
     bench.add_argument("--seconds", type=float, default=0.2, help="how long a compiled graph runs")
-    bench.add_argument("--threads", type=int, default=2)
+    bench.add_argument("--threads", type=int, default=2, help="how many may compute")
     bench.add_argument("--limit", type=float, default=120.0, help="seconds that a process may take")
     bench.add_argument("--memory", type=float, default=0.0, help="megabytes that a process may hold; 0: any")
     bench.add_argument("--counters", action="store_true", help="only the counters, at the small sizes")

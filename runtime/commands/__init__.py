@@ -40,5 +40,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         return 1
     except OSError as error:
-        sys.stderr.write(f"{error}\n")
+        told = f"{error.strerror}: {error.filename}" if error.strerror and error.filename else error
+        sys.stderr.write(f"{told}\n")
         return 1

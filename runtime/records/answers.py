@@ -223,14 +223,14 @@ def show_gradient(record: Mapping[str, Any], name: str) -> list[Table]:
     """
     reading = Reading(record)
     found: dict[str, Mapping[str, Any]] = {}
-    names: dict[str, None] = {}
+    names: dict[str, bool] = {}  # and whether the user gave it
     state: dict[str, Mapping[str, Any]] = {}
     for stage in reading.stages:
         for id, node in stage["delta"]["added"].items():
             of = node["gradient"]
             if of is not None:
                 called = of["name"] or reading.describe(of["of"])
-                names[called] = None
+                names[called] = of["name"] is not None
                 if name in (called, of["of"]):
                     found[id] = node
         if found:
@@ -238,7 +238,10 @@ def show_gradient(record: Mapping[str, Any], name: str) -> list[Table]:
             break  # what later stages make of them is their fate
     if not found:
         close = get_close_matches(name, names, 1)
-        known = ", ".join(list(names)[:12]) or "none: nothing is differentiated"
+        known = (
+            ", ".join(sorted(names, key=names.__getitem__, reverse=True)[:12])
+            or "none: nothing is differentiated"
+        )
         advice = f"did you mean {close[0]!r}?" if close else f"there are {known}"
         raise UnknownNameError(f"no gradient belongs to {name!r}; {advice}")
     columns = ("node", "what", "type", "differentiates", "line", "became", "computed by", "time")

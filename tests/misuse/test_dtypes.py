@@ -223,8 +223,14 @@ ELSEWHERE = [
          "a tensor cannot be pickled: gc.save_graph writes a graph to a file",),
      lambda g: pickle.dumps(g.s)),
     ("item assignment", TypeError, (
-         "'Tensor' object does not support item assignment",),
+         "elements are not assigned: gc.scatter_update(x, indices, updates) gives another tensor",),
      lambda g: operator.setitem(g.x, 0, 1.0)),
+    ("item assignment of a variable", TypeError, (
+         "the scatter_update of a variable assigns when it runs",),
+     lambda g: operator.setitem(g.w, 0, 1.0)),
+    ("attribute", AttributeError, (
+         "placeholder 's' never changes: its 'shape' cannot be set",),
+     lambda g: setattr(g.s, "shape", (3,))),
     # Names and arguments.
     ("scope no text", gc.ArgumentError, (
          "a name is a text that is not empty, not None",),

@@ -162,3 +162,24 @@ def test_an_unknown_gradient_on_the_command_line(tmp_path, capsys):
     path.write_text(SCRIPT)
     assert main(["explain", str(path), "--gradient", "nothing"]) == 1
     assert "no gradient belongs to 'nothing'" in capsys.readouterr().err
+
+
+def test_those_whose_gradients_are_known_are_told_by_their_names(tmp_path, capsys):
+    path = tmp_path / "script.py"
+    path.write_text(
+        "import graphc as gc\n"
+        "w = gc.Variable([1.0, 2.0], name='weights')\n"
+        "y = gc.exp(w)\n"
+        "for _ in range(20):\n"
+        "    y = gc.tanh(y) * gc.sin(y + 1.0)\n"
+        "def build():\n"
+        "    return gc.gradients(gc.sum(y), [w])\n"
+    )
+    assert main(["explain", str(path), "--gradient", "zzzz"]) == 1
+    assert "there are weights, " in capsys.readouterr().err
+
+
+def test_a_file_that_is_not_there(tmp_path, capsys):
+    for command in (["dump", "-o", str(tmp_path / "x.html")], ["view"], ["explain"], ["bisect"]):
+        assert main([command[0], str(tmp_path / "nothing.json"), *command[1:]]) == 1
+        assert capsys.readouterr().err == f"No such file or directory: {tmp_path / 'nothing.json'}\n"
