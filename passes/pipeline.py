@@ -17,6 +17,7 @@ from passes.cutting import cut_feeds, refuse_unranked
 from passes.dead_results import drop_dead_results
 from passes.deduplication import deduplicate
 from passes.differentiation import differentiate
+from passes.distinct import sort_distinct
 from passes.flattening import flatten
 from passes.fusion import fuse
 from passes.layout import lay_out
@@ -66,6 +67,7 @@ PIPELINE: tuple[Pass, ...] = (
     lay_out,  # once all is there that is moved, and before fusion binds ops to rows
     turn_operands,  # after that: it would take the transposes back
     open_overlaps,  # after that: how windows lie is settled
+    sort_distinct,  # once nobody asks for more of its results
     clean,  # reshapes meet where a transpose stood between them
     flatten,  # after that: it makes reshapes that simplification would move
     fuse,  # after those that look at single ops

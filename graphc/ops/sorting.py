@@ -178,13 +178,19 @@ def _unique(x: Tensor, *, shape: Shape) -> TupleType:
     return TupleType((TensorType(x.dtype, shape), found, TensorType(INT64, x.result.shape)))
 
 
+def _begins(line: Array) -> Array:
+    """Where runs of equal elements begin; NaN next to each other are one."""
+    begins = np.ones(line.size, np.bool_)
+    begins[1:] = (line[1:] != line[:-1]) & (line[:-1] == line[:-1])
+    return begins
+
+
 def _distinct(x: Array, shape: Any) -> tuple[Array, Array, Array]:
     """As ``numpy.unique``, which sorts stably for the first of equal ones: here runs say which that is."""
     flat = np.ravel(x)
     order = np.argsort(flat)
     line = flat[order]
-    begins = np.ones(line.size, np.bool_)
-    begins[1:] = (line[1:] != line[:-1]) & (line[:-1] == line[:-1])  # NaN come last, and are one
+    begins = _begins(line)
     starts = np.flatnonzero(begins)
     first = np.minimum.reduceat(order, starts) if line.size else order
     inverse = np.empty(line.size, np.int64)
@@ -207,6 +213,50 @@ _unique.example(np.array([[3, 1, 3], [2, 1, 0]], np.int32), shape=(None,))
 _unique.example(np.array([0.5, np.nan, 0.5, np.nan]), shape=(None,), smooth=False)
 _unique.example("f64[4]", shape=(None,))
 _unique.example("i64[0,2]", shape=(None,))
+
+
+# What `unique` is made of, where sorting has kernels: what has no user then is not computed.
+
+
+@op("sorting", binds=True)
+def run_starts(x: Tensor, *, shape: Shape) -> TensorType:
+    """Where in `x` runs of equal elements begin, NaN being equal; their count binds the size in `shape`.
+
+    Shapes: ``[n] -> [m]``, int64.
+    """
+    if len(x.result.sizes) != 1:
+        raise ShapeError(f"runs lie along one axis, not the {len(x.result.sizes)} of {x.type}")
+    return TensorType(INT64, shape)
+
+
+run_starts.evaluate(lambda x, shape: np.flatnonzero(_begins(x)))
+run_starts.gradient(None)
+run_starts.example(np.array([1, 1, 2, 5, 5, 5], np.int32), shape=(None,))
+run_starts.example(np.array([-0.0, 0.0, 1.0, np.nan, np.nan]), shape=(None,), smooth=False)
+run_starts.example(np.array([False, True, True]), shape=(None,))
+run_starts.example("f32[0]", shape=(None,))
+
+
+@op("sorting")
+def run_numbers(starts: Tensor, order: Tensor) -> TensorType:
+    """At the place ``order[i]``: the number of the run that `i` is in. Runs begin at `starts`.
+
+    Shapes: ``[m], [n] -> [n]``, int64; `order` holds each of 0 to n - 1 once, `starts` rise from 0.
+    """
+    return TensorType(INT64, order.result.sizes)
+
+
+def _numbered(starts: Array, order: Array) -> Array:
+    found = np.empty(order.size, np.int64)
+    found[order] = np.searchsorted(starts, np.arange(order.size), "right") - 1
+    return found
+
+
+run_numbers.evaluate(_numbered)
+run_numbers.gradient(None)
+run_numbers.example(np.array([0, 2, 3]), np.array([3, 0, 5, 1, 4, 2]))
+run_numbers.example(np.array([0]), np.array([0]))
+run_numbers.example("i64[0]", "i64[0]")
 
 
 @explains

@@ -115,6 +115,13 @@ def flatten(function, target):
     return flatten(function, Target("llvm", fusible=names, contracts=lambda node: node.op.name == "matmul"))
 
 
+def sort_distinct(function, target):
+    """Distinct elements, for a backend with kernels."""
+    from passes.distinct import sort_distinct
+
+    return sort_distinct(function, Target("llvm", fusible=frozenset(("add",))))
+
+
 def open_overlaps(function, target):
     """Overlaps, for a backend that contracts."""
     from passes.overlaps import open_overlaps
@@ -131,6 +138,7 @@ PASSES = {
     "cutting": cut,
     "dead_results": "passes.dead_results:drop_dead_results",
     "deduplication": "passes.deduplication:deduplicate",
+    "distinct": sort_distinct,
     "differentiation": "passes.differentiation:differentiate",
     "epilogues": take_epilogues,
     "flattening": flatten,

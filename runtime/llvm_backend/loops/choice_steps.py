@@ -14,8 +14,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from graphc.sizes import Size, maximum, product
+from graphc.sizes import Size, maximum, minimum, product
 from graphc.tensor import Tensor
+from runtime.llvm_backend.ir.values import load, register_scalar
 from runtime.llvm_backend.ir.writer import Value
 from runtime.llvm_backend.loops.loop_kernel import (
     OTHER,
@@ -49,7 +50,8 @@ class Choice(ABC):
         per = (count + (_MOST_CHUNKS - 1)) // _MOST_CHUNKS
         self.per = maximum((per + 63) // 64 * 64, _FEWEST)
         self.chunks = maximum((count + self.per - 1) // self.per, 1)
-        self.name = node.op.name
+        self.name = f"{node.op.name} of {node.inputs[0].dtype}"
+        self.begun: Size = 0  # how many are chosen before the elements, all by the first chunk
 
     # What an op says.
 
@@ -60,6 +62,10 @@ class Choice(ABC):
     @abstractmethod
     def put(self, w: LoopWriter) -> Put:
         """What writes a result."""
+
+    def begin(self, w: LoopWriter) -> None:
+        """Writes the results that come before those of the elements."""
+        return
 
     # The kernels.
 
@@ -101,7 +107,8 @@ class Choice(ABC):
             w.store("i64", before[0], counts, chunk)
             return [str(w.add(before[0], own))]
 
-        (total,) = w.loop(w.size("chunks", self.chunks), begin, [("i64", "0")])
+        begun = 0 if self.begun == 0 else w.size("begun", self.begun)
+        (total,) = w.loop(w.size("chunks", self.chunks), begin, [("i64", str(begun))])
         if self.gives:
             w.store("i64", total, w.given())
         else:
@@ -131,6 +138,7 @@ class Choice(ABC):
             return after
 
         self._words(w, w.load("i64", self._counts(w), "%chunk"), word)
+        self.begin(w)
         return w.kernel(f"{self.name}, results", self.chunks)
 
 
@@ -214,12 +222,90 @@ class _Kept(_Nonzero):
         return put
 
 
+class _Starts(Choice):
+    """Where an element is not the one before, and 0 where there are any.
+
+    Elements are counted from the second. NaN next to each other are equal; they are last.
+    """
+
+    def __init__(self, node: Tensor, gives: bool) -> None:
+        (x,) = node.inputs
+        (size,), self.dtype = x.result.sizes, held(x.dtype)
+        super().__init__(node, gives, maximum(size - 1, 0), _LANES[item_bytes(x.dtype)])
+        self.begun = minimum(size, 1)
+
+    def bits(self, w: LoopWriter, first: Value, lanes: int) -> str:
+        em, x, scalar = w.emitter(lanes), w.operand(0), register_scalar(self.dtype)
+        before, own = (load(em, self.dtype, x, str(at)) for at in (first, w.add(first, 1)))
+        if not self.dtype.is_floating:
+            return as_bits(w, em.compare("ne", scalar, before, own), lanes)
+        apart = em.compare("une", scalar, before, own)
+        return as_bits(w, em.both(apart, em.compare("ord", scalar, before, before)), lanes)
+
+    def put(self, w: LoopWriter) -> Put:
+        result = w.result()
+        return lambda element, number: w.store("i64", w.add(element, 1), result, number)
+
+    def begin(self, w: LoopWriter) -> None:
+        is_first = w.compare("eq", "%chunk", 0)
+        some = w.compare("ne", w.size("begun", self.begun), 0)
+        w.when(w.both(is_first, some), lambda: w.store("i64", 0, w.result()))
+
+
+def _run_numbers(node: Tensor) -> Sequence[LoopKernel]:
+    """Chunk by chunk of the order: the run of its first place is looked for, then they follow each other."""
+    runs, places = (x.result.sizes[0] for x in node.inputs)
+    w = LoopWriter()
+    per = maximum((places + (_MOST_CHUNKS - 1)) // _MOST_CHUNKS, _FEWEST)
+    starts, order, result = w.operand(0), w.operand(1), w.result()
+    many, count, each = w.size("runs", runs), w.size("count", places), w.size("per", per)
+    first = w.mul("%chunk", each)
+    last = w.min(w.add(first, each), count)
+
+    def halve(state: list[str]) -> list[Value]:
+        low, high = state
+        middle = w.div(w.add(low, high), 2)
+        is_after = w.compare("sge", first, w.load("i64", starts, middle))
+        return [w.select(is_after, middle, low), w.select(is_after, high, middle)]
+
+    def wide(state: list[str]) -> str:
+        return w.compare("slt", w.add(state[0], 1), state[1])
+
+    run, _ = w.until(["i64", "i64"], [0, many], wide, halve)
+
+    def number(state: list[str]) -> list[Value]:
+        own, at = state
+        following = w.add(own, 1)
+        ends = w.choose(
+            w.compare("slt", following, many),
+            lambda: [w.load("i64", starts, following)],
+            lambda: [str(count)],
+            ["i64"],
+        )[0]
+        stop = w.max(w.min(ends, last), at)
+
+        def place(i: Value) -> None:
+            to = w.load("i64", order, i)
+            inside = w.value(f"icmp ult i64 {to}, {count}")
+            w.when(inside, lambda: w.store("i64", own, result, to))
+
+        w.each(stop, place, start=at)
+        return [following, stop]
+
+    def more(state: list[str]) -> str:
+        return w.both(w.compare("slt", state[0], many), w.compare("slt", state[1], last))
+
+    w.until(["i64", "i64"], [run, first], more, number)
+    return (w.kernel("run_numbers", (places + (per - 1)) // per),)
+
+
 Front = Callable[[Tensor, bool], Sequence[LoopKernel]]
 
 CHOICES: dict[str, Front] = {
     "flat_nonzero": lambda node, gives: _Places(node, gives, node.inputs[0]).kernels(),
     "nonzero": lambda node, gives: _Indices(node, gives, node.inputs[0]).kernels(),
     "boolean_mask": lambda node, gives: _Kept(node, gives, node.inputs[1]).kernels(),
+    "run_starts": lambda node, gives: _Starts(node, gives).kernels(),
 }
 """The kernels of ops that may bind the size in their attribute `shape`; whether the step does is told."""
 
@@ -229,5 +315,6 @@ def _known(front: Front) -> Callable[[Tensor], Sequence[LoopKernel]]:
 
 
 LOOPS: dict[str, Callable[[Tensor], Sequence[LoopKernel]]] = {
-    name: _known(front) for name, front in CHOICES.items()
+    **{name: _known(front) for name, front in CHOICES.items()},
+    "run_numbers": _run_numbers,
 }

@@ -198,3 +198,61 @@ def test_its_own_memory_is_not_given_away():
         call(np.array([7.0, 8.0, 9.0]))
         assert first.tolist() == [1.0, 2.0]
         assert second.tolist() == [[1.0], [2.0]]
+
+
+WANTED = [(), ("return_index",), ("return_inverse",), ("return_index", "return_inverse")]
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("wanted", WANTED, ids=str)
+def test_distinct_elements(wanted, dtype):
+    """Of -0.0 and 0.0 the first is shown; NaN are one."""
+    for shape in ((0,), (1,), (2,), (17,), (1000,), (9, 40)):
+        x = some(dtype, int(np.prod(shape))).reshape(shape)
+        if dtype.name not in ("bool", "bfloat16"):
+            x = x // x.dtype.type(9)
+        expected = np.unique(x, **dict.fromkeys(("return_index", "return_inverse"), True))
+        found = run(lambda x: gc.unique(x, **dict.fromkeys(wanted, True)), [x], [dtype])
+        found = found if wanted else [found]
+        right = [x.ravel()[expected[1]]]
+        right += [expected[1]] if "return_index" in wanted else []
+        right += [expected[2].reshape(shape)] if "return_inverse" in wanted else []
+        for a, b in zip(found, right, strict=True):
+            assert (a.dtype, a.shape) == (b.dtype, b.shape)
+            np.testing.assert_array_equal(a, b)
+        if dtype.is_floating:
+            np.testing.assert_array_equal(np.signbit(found[0]), np.signbit(right[0]))
+
+
+def test_many_distinct_elements_for_all_threads():
+    x = np.random.default_rng(7).integers(0, 30_000, 200_000)
+    expected = np.unique(x, return_index=True, return_inverse=True)
+    for threads in (1, 2, 4):
+        found = run(lambda x: gc.unique(x, True, True), [x], ["int64"], threads)
+        for a, b in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_what_nobody_asks_of_distinct_elements_is_not_computed():
+    x = gc.placeholder("float32", (None,), name="x")
+    values, index, inverse = gc.unique(x, return_index=True, return_inverse=True)
+    with gc.Session(backend="llvm") as session:
+
+        def ops(fetches):
+            return [s["op"] for s in session.compile(fetches, [x]).record["program"]["steps"]]
+
+        assert {"argsort", "run_numbers"}.isdisjoint(ops([values]))
+        assert "run_numbers" not in ops([values, index])
+        assert {"argsort", "run_starts", "run_numbers"} <= {*ops([inverse])}
+        assert session.compile([gc.size(values)], [x]).record["native"]["returns"] == 0
+        assert session.run(gc.size(values), {x: [1.0, 2.0, 1.0]}) == 2
+
+
+def test_distinct_elements_in_a_body_are_walked():
+    xs = gc.placeholder("int64", (4, 6), name="xs")
+    counts = gc.map_fn(lambda x: gc.size(gc.unique(x)), xs)
+    data = np.random.default_rng(8).integers(0, 4, (4, 6))
+    with gc.Session(backend="llvm") as session:
+        assert session.run(counts, {xs: data}).tolist() == [len(np.unique(row)) for row in data]
+        (region,) = session.compile(counts, [xs]).record["native"]["regions"]
+        assert "unique" in region["reason"]

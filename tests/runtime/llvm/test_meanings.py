@@ -15,7 +15,6 @@ from runtime.executable import Executable
 MEANINGS = {
     "polygamma": "a rare function, whose meaning is a series of many terms",
     "orthogonal_factor": "LAPACK's; initializers alone need it, once",
-    "unique": "its result has a size that only the run knows",
     "state_rank": "gives sizes to those that follow",
     "placeholder_with_default": "likewise",
     "overlap_add": "not yet a contraction",
