@@ -2,7 +2,7 @@
 
 LLVM asks for no more than a context and a target machine for each thread, so all cores compile: whoever
 knows a text hands it in (`begin`) and goes on, and helps with what is left once it needs the code
-(`finish`). What is only going to be needed (`begin_later`) is compiled by a thread of low priority beside
+(`finish`). What is only going to be needed (`begin_later`) is compiled by another thread beside
 all that. LLVM itself is loaded by the first of these threads, while Python goes on too. The functions of
 llvmlite's library that are called for that (`llvm.calls`) are no public interface: where they are not as
 expected, llvmlite lets one thread at a time into LLVM, and one module is compiled after the other.
@@ -14,7 +14,6 @@ import contextlib
 import ctypes
 import itertools
 import os
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -172,8 +171,6 @@ class _Worker:
             if not able:
                 with _books:  # what is in the queue stays there for whoever needs it
                     _working.discard(self)
-        if self._is_patient and sys.platform == "linux":
-            os.nice(_PATIENCE)  # there it is of the thread
         while able:
             with _books:
                 if not (_later if self._is_patient else _queue):
@@ -190,7 +187,6 @@ class _Worker:
                 job.settle(image)
 
 
-_PATIENCE = 10  # steps of niceness: a tenth of a core that others want too
 _patient = _Worker(patient=True)
 _workers = [_patient]
 

@@ -110,11 +110,7 @@ def _is_laid_out_as_expected(array: np.ndarray[Any, Any]) -> bool:
 
 
 def _array_functions() -> Any:
-    multiarray: Any
-    if np.lib.NumpyVersion(np.__version__) >= "2.0.0b1":
-        multiarray = np._core.multiarray  # type: ignore[attr-defined]  # NumPy gives its C API nowhere else
-    else:
-        multiarray = np.core.multiarray  # type: ignore[attr-defined]  # likewise
+    multiarray: Any = np._core.multiarray  # type: ignore[attr-defined]  # NumPy gives its C API nowhere else
     pointer = _python(ctypes.c_void_p, "PyCapsule_GetPointer", ctypes.py_object, ctypes.c_char_p)
     return (ctypes.c_void_p * (_ARRAY_NEW + 1)).from_address(pointer(multiarray._ARRAY_API, None))
 
@@ -138,7 +134,7 @@ class _MemoryHandler(ctypes.Structure):
 def memory_handler() -> int:
     """The address of the object that tells NumPy how large outputs are let go; 0: there are none such."""
     array = np.empty(3)
-    if np.lib.NumpyVersion(np.__version__) < "1.22.0" or np.ndarray.__basicsize__ != arraycode.ARRAY_BYTES:
+    if np.ndarray.__basicsize__ != arraycode.ARRAY_BYTES:
         return 0
     own = ctypes.c_void_p.from_address(id(array) + arraycode.AT_HANDLER).value
     known = _python(ctypes.py_object, "PyCapsule_New", ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)
