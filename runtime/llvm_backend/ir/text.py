@@ -161,6 +161,10 @@ class Emitter:
         self.module.declare(full, f"declare {of} {full}({', '.join([of] * len(operands))})")
         return self.let(f"call {of} {full}({', '.join(f'{of} {x}' for x in operands)})")
 
+    def counter(self, x: str) -> str:
+        """`x`, an i64 that counts a loop; see `unseen`."""
+        return self.let(unseen(self.module, x))
+
     def both(self, x: str, y: str) -> str:
         """Where both masks hold."""
         return self.binary("and", "i1", x, y)
@@ -211,6 +215,17 @@ class Emitter:
 
 
 @cache
+def unseen(module: Module, x: str) -> str:
+    """An instruction that gives the i64 `x`, of which LLVM's passes over loops know nothing then.
+
+    Nothing is left of it in the code. LLVM's strength reduction looks at all that depends on what counts a
+    loop, which took a third of the time to compile a kernel of several loops, and finds nothing to do where
+    addresses are written as they are to be.
+    """
+    module.declare("@llvm.expect.i64", "declare i64 @llvm.expect.i64(i64, i64)")
+    return f"call i64 @llvm.expect.i64(i64 {x}, i64 0)"
+
+
 def _type(scalar: str, width: int) -> str:
     return scalar if width == 1 else f"<{width} x {scalar}>"
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from graphc.sizes import Size, SizeExpr, Symbol, substitute
-from runtime.llvm_backend.ir.text import Emitter, Module, Target
+from runtime.llvm_backend.ir.text import Emitter, Module, Target, unseen
 
 Value = int | str
 Carried = Sequence[tuple[str, str]]  # the types and first values of what a loop carries
@@ -213,6 +213,8 @@ class Writer:
         """``for i in range(start, stop, step): carried = body(i, carried)``; gives the last ones.
 
         With known bounds it runs at least once or is not there; one round is written without a loop.
+        LLVM does not see what counts a loop around others or around calls (`text.unseen`): it finds nothing
+        there that is worth its time.
         """
         first = [value for _, value in carried]
         if start == stop:
@@ -232,12 +234,16 @@ class Writer:
         index, phis = self.fresh("i"), [self.fresh("phi") for _ in carried]
         place = len(self._lines)
         results = list(body(index, phis) or [])
+        counted = index
+        if any(map(_is_outer, self._lines[place:])):
+            counted = self.fresh("i")
+            self._lines.insert(place, f"  {index} = {unseen(self.module, counted)}")
         after = self.add(index, step)
         again = self.compare("slt", after, stop)
         latch = self._label
         self.do(f"br i1 {again}, label {head}, label {done}")
         self._lines[place:place] = [
-            f"  {index} = phi i64 [{start}, %{before}], [{after}, %{latch}]",
+            f"  {counted} = phi i64 [{start}, %{before}], [{after}, %{latch}]",
             *(
                 f"  {phi} = phi {type} [{value}, %{before}], [{result}, %{latch}]"
                 for phi, (type, value), result in zip(phis, carried, results, strict=True)
@@ -274,6 +280,11 @@ class Writer:
             self.value(f"phi {type} [{a}, %{from_x}], [{b}, %{from_y}]")
             for type, a, b in zip(types, x, y, strict=True)
         ]
+
+
+def _is_outer(line: str) -> bool:
+    """Whether a line of a loop makes it one around others, or around calls."""
+    return line.startswith("loop") or (" call " in line and "@llvm." not in line)
 
 
 class Evaluator(Writer):

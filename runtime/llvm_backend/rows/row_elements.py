@@ -9,7 +9,6 @@ from graphc.tensor import Tensor
 from passes.fusion import PUT
 from runtime.llvm_backend.ir.scalars import emit_op
 from runtime.llvm_backend.ir.text import Emitter
-from runtime.llvm_backend.ir.values import ahead, load, memory_dtype
 from runtime.llvm_backend.rows.row_labels import put_at
 from runtime.llvm_backend.rows.row_plan import VIEWS
 
@@ -52,12 +51,8 @@ class RowElements:
         if below in writer.inputs:
             access = writer.access(user, i)
             if (below, access) not in values:
-                at = em.let(f"add i64 {writer.offsets[access]}, {self.j}")
-                array = writer.arrays[writer.inputs[below]]
-                values[below, access] = load(em, memory_dtype(below.dtype), array, at, self.mask)
-                if writer.plan.is_split and self.mask is None:
-                    ahead(em, memory_dtype(below.dtype), array, at)
+                values[below, access] = writer.memory.load(em, below, access, self.j, self.mask)
             return values[below, access]
         if below not in values:  # of an earlier phase
-            values[below] = writer.load_kept(em, below, self.j, self.mask)
+            values[below] = writer.memory.load_kept(em, below, self.j, self.mask)
         return values[below]

@@ -46,10 +46,11 @@ class RowLoop:
         some = one.let(f"icmp slt i64 {begin}, {end}")
         one.do(f"br i1 {some}, label %{head}, label %{done}")
         self.begin(head)
-        j, after = one.name(), one.name()
-        one.do(f"{j} = phi i64 [{begin}, %{before}], [{after}, %{latch}]")
+        count, after = one.name(), one.name()
+        one.do(f"{count} = phi i64 [{begin}, %{before}], [{after}, %{latch}]")
         inside = [one.name() for _ in carried]
         here = len(one.lines)  # where the phis go, once it is known what they become
+        j = one.counter(count)
         found = body(j, inside)
         one.lines[here:here] = [
             f"  {name} = phi {type} [{start}, %{before}], [{x}, %{latch}]"
@@ -63,6 +64,28 @@ class RowLoop:
         self.begin(done)
         return [
             one.let(f"phi {type} [{start}, %{before}], [{x}, %{latch}]")
+            for (type, start), x in zip(carried, found, strict=True)
+        ]
+
+    def once(
+        self,
+        begin: str,
+        end: str,
+        carried: Sequence[tuple[str, str]],
+        body: Callable[[str, list[str]], Sequence[str]],
+    ) -> list[str]:
+        """`walk` for what is one step at most."""
+        one = self.one
+        before = one.label
+        some, done = one.fresh_label("some"), one.fresh_label("some.done")
+        one.do(f"br i1 {one.let(f'icmp slt i64 {begin}, {end}')}, label %{some}, label %{done}")
+        self.begin(some)
+        found = body(begin, [start for _, start in carried])
+        after = one.label
+        one.do(f"br label %{done}")
+        self.begin(done)
+        return [
+            one.let(f"phi {type} [{start}, %{before}], [{x}, %{after}]")
             for (type, start), x in zip(carried, found, strict=True)
         ]
 
@@ -91,7 +114,7 @@ class RowLoop:
                 either[0], totals, *(partial(self._whole, totals, begin, main, copies, way) for way in ways)
             )
         if self.width > 1 and self.has_masks:
-            rest = self._rest(wide, totals, main, end, elements, limit=end)
+            rest = self._rest(wide, totals, main, end, elements, limit=end, once=copies == 1)
             return self._numbers(totals, self._met(wide, totals, states, rest))
         if self.width > 1 and copies > 1:
             left = one.let(f"urem i64 {length}, {self.width}")
@@ -213,8 +236,12 @@ class RowLoop:
         end: str,
         elements: Elements,
         limit: str | None = None,
+        once: bool = False,
     ) -> list[State]:
-        """What whole vectors left, fewer than they were: with `limit`, lanes beyond it do not count."""
+        """What whole vectors left, fewer than they were: with `limit`, lanes beyond it do not count.
+
+        `once`: one vector, or none.
+        """
         one = self.one
 
         def some(j: str, inside: Sequence[str]) -> list[str]:
@@ -233,7 +260,8 @@ class RowLoop:
                 found += grown if mask is None else total.kept(em, mask, grown, state)
             return found
 
-        last = self.walk(begin, end, em.width, self._fresh(em, totals, 1), some)
+        fresh = self._fresh(em, totals, 1)
+        last = self.once(begin, end, fresh, some) if once else self.walk(begin, end, em.width, fresh, some)
         states = [state for (state,) in _cut(totals, last, 1)]
         return [
             [t.widened(em, state[0])] if t.is_blocked else state

@@ -111,10 +111,11 @@ def write_staggered(
     before = one.label
     one.do(f"br i1 {some}, label %{head}, label %{done}")
     loops.begin(head)
-    row, after = one.name(), one.name()
-    one.do(f"{row} = phi i64 [{start}, %{before}], [{after}, %{latch}]")
+    count, after = one.name(), one.name()
+    one.do(f"{count} = phi i64 [{start}, %{before}], [{after}, %{latch}]")
     own = [one.name() for _ in of_early]
     here = len(one.lines)  # where the phis of `own` go
+    row = one.counter(count)
     one.do(f"{after} = add i64 {row}, 1")
     there_is, there_are_more = (
         one.let(f"icmp sge i64 {row}, {first}"),

@@ -11,17 +11,16 @@ from passes.fusion import PICK, PUT
 from runtime.llvm_backend.ir.scalars import emit_op
 from runtime.llvm_backend.ir.text import Emitter, Module
 from runtime.llvm_backend.ir.values import (
-    ask,
     load,
     load_single,
     memory_dtype,
     register_bytes,
     register_scalar,
     store,
-    stream,
 )
 from runtime.llvm_backend.rows.nan_spread import forgetful
 from runtime.llvm_backend.rows.numerics import Looks, left_out, see
+from runtime.llvm_backend.rows.row_arrays import RowArrays
 from runtime.llvm_backend.rows.row_block import (
     ARRAYS,
     FLAG,
@@ -62,6 +61,7 @@ class RowWriter:
         self.wide = Emitter(self.module, self.width, prefix="v") if self.width > 1 else self.one
         self.wide.lines = self.one.lines
         self.loops = RowLoop(self.one, self.wide)
+        self.memory = RowArrays(self)
         self.inputs = {node: i for i, node in enumerate(plan.body.inputs)}
         self.written = {node: i for i, node in enumerate(plan.body.outputs)}
         own = (node for node in plan.kept if node not in self.written)
@@ -270,7 +270,7 @@ class RowWriter:
         def elements(em: Emitter, j: str, mask: str | None, past: bool = False) -> list[str]:
             if mask is None and em.width > 1:
                 for (operand, access), rows in asked.items():
-                    self.ask(em, operand, access, rows, j)
+                    self.memory.ask(em, operand, access, rows, j)
             return self.elements(em, phase, j, mask, spread, past)
 
         either = (self.streamed, partial(elements, past=True)) if self.may_stream(phase) else None
@@ -319,6 +319,7 @@ class RowWriter:
 
     def spread_numbers(self, phase: Phase) -> dict[object, str]:
         """What is one number and used by the loop's vectors, in all lanes, once before the loop."""
+        self.memory.begin(phase)
         if self.width == 1:
             return {}
         found: dict[object, str] = {}
@@ -357,7 +358,7 @@ class RowWriter:
                 row.compute(node)
         for node in phase.vectors:
             if node in self.written or node in self.slots:
-                self.store_row(em, node, row.values[node], j, mask, past)
+                self.memory.store(em, node, row.values[node], j, mask, past)
         found = [row.operand(node, 0) for node in phase.reductions]
         for node in phase.vectors:
             if node in self.looks:
@@ -366,30 +367,3 @@ class RowWriter:
         em.raise_faults(self.flag)
         self.one.label = self.wide.label = em.label
         return found
-
-    def ask(self, em: Emitter, operand: Tensor, access: Access, rows: int, j: str) -> None:
-        """Asks the memory for an operand's elements from `j` on, `rows` rows later."""
-        assert isinstance(self.plan.inner, int)
-        far = rows * (access.pitch or self.plan.inner)
-        at = em.let(f"add i64 {self.offsets[access]}, {em.let(f'add i64 {j}, {far}')}")
-        ask(em, memory_dtype(operand.dtype), self.arrays[self.inputs[operand]], at)
-
-    def store_row(self, em: Emitter, node: Tensor, value: str, j: str, mask: str | None, past: bool) -> None:
-        """Stores a row's values from `j` on: in the result, perhaps past the caches, or in scratch."""
-        if node in self.written:
-            place = self.written[node]
-            at = em.let(f"add i64 {self.offsets[self.plan.writes[place]]}, {j}")
-            if past and place in self.streams:
-                stream(em, memory_dtype(node.dtype), value, self.results[place], at)
-            else:
-                store(em, memory_dtype(node.dtype), value, self.results[place], at, mask)
-        else:
-            store(em, memory_dtype(node.dtype), value, self.kept[self.slots[node]], j, mask)
-
-    def load_kept(self, em: Emitter, node: Tensor, j: str, mask: str | None) -> str:
-        """A row's values that an earlier phase computed: from the result, or from scratch."""
-        if node in self.written:
-            place = self.written[node]
-            at = em.let(f"add i64 {self.offsets[self.plan.writes[place]]}, {j}")
-            return load(em, memory_dtype(node.dtype), self.results[place], at, mask)
-        return load(em, memory_dtype(node.dtype), self.kept[self.slots[node]], j, mask)
