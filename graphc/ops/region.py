@@ -135,18 +135,18 @@ def _differences(x: Sequence[Tensor], y: Sequence[Tensor]) -> tuple[Size, ...]:
 
 @explains
 def cond(
-    predicate: Any,
+    pred: Any,
     true_fn: Callable[[], Any],
     false_fn: Callable[[], Any],
     name: str | None = None,
 ) -> Any:
-    """The results of ``true_fn()`` where `predicate` holds, else those of ``false_fn()``.
+    """The results of ``true_fn()`` where `pred` holds, else those of ``false_fn()``.
 
     Both are called once, now, to define the branches; at the run only one branch runs, with the
     effects (assignments, prints, checks) made in it. Tensors of the graph around may be used freely.
 
     Args:
-        predicate: a bool scalar.
+        pred: a bool scalar.
         true_fn: called without arguments; gives a nesting of tensors, or None.
         false_fn: gives the same nesting, of the same dtypes and ranks.
         name: for the result, where it is one tensor.
@@ -155,9 +155,9 @@ def cond(
 
     Raises: ArgumentError where the nestings differ; DTypeError, ShapeError where types do.
     """
-    if isinstance(predicate, bool):
-        predicate = as_tensor(predicate)
-    test = as_tensor(predicate)
+    if isinstance(pred, bool):
+        pred = as_tensor(pred)
+    test = as_tensor(pred)
     if not callable(true_fn) or not callable(false_fn):
         raise ArgumentError("cond: true_fn and false_fn are functions without arguments")
     traces = [trace(true_fn), trace(false_fn)]

@@ -123,8 +123,8 @@ _check.example(np.array([True, True]), message="never", smooth=False)
 
 
 @explains
-def check(condition: Any, message: str = "check failed", data: Any = ()) -> Tensor:
-    """Ends the run with a CheckError that says `message` unless `condition` holds everywhere.
+def check(cond: Any, message: str = "check failed", data: Any = ()) -> Tensor:
+    """Ends the run with a CheckError that says `message` unless `cond` holds everywhere.
 
     Like every operation it runs when fetched or depended upon; nothing is committed when it fails.
 
@@ -132,7 +132,7 @@ def check(condition: Any, message: str = "check failed", data: Any = ()) -> Tens
     """
     if not isinstance(message, str):
         raise ArgumentError(f"the message of a check is a text, not {message!r}")
-    return _check(condition, *data, message=message)
+    return _check(cond, *data, message=message)
 
 
 @op("state", effect=True)

@@ -217,3 +217,11 @@ def test_branches_of_the_same_value_and_other_effects_stay_two(flag, capfd):
         assert run(y, {flag: value}) == 6
         captured = capfd.readouterr()
         assert (captured.out + captured.err).count("loud") == count
+
+
+def test_arguments_have_names():
+    x = gc.constant(2.0)
+    y = gc.cond(pred=x > 1.0, true_fn=lambda: x * 2.0, false_fn=lambda: x)
+    held = gc.check(cond=y > 3.0, message="large")
+    with gc.control_dependencies([held]), gc.Session() as session:
+        assert session.run(y + 0.0) == 4.0

@@ -56,7 +56,7 @@ HERE = [
      lambda g: gc.cond(g.s > 0, lambda: g.s, lambda: g.n)),
     ("cond nesting", gc.ArgumentError, (
          "cond: the branches give different nestings: [tensor] and tensor", "true_fn is <lambda>",
-         "predicate is the result of greater: bool[]"),
+         "pred is the result of greater: bool[]"),
      lambda g: gc.cond(g.s > 0, lambda: [g.s], lambda: g.s)),
     ("dtype unknown", gc.DTypeError, (
          "placeholder: 'float33' is not a dtype of graphc (bool, int8, int16, int32, int64, uint8,",
