@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import ast
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import count
 from typing import Any
 
 from graphc.function import Function, Pairs, topological
@@ -21,6 +22,7 @@ from passes.record import Change
 from passes.weight import GUESS, bytes_of, parts_of
 
 Node = dict[str, Any]
+Spell = Callable[[str, Function], dict[str, Any]]  # a body by its name
 _COLUMN = 48  # where places begin, as in `graphc.text`
 
 
@@ -35,9 +37,11 @@ class Deltas:
         self.speller = Speller()  # one for all states, so that unknown sizes and arrays keep their names
         self.sizes = Sizes(known or {})
         self.ids: dict[Tensor, str] = {}
+        self.bodies: dict[str, dict[Tensor, str]] = {}  # ids in bodies, by the place of those: "n7/body"
         self.belongings = Belongings()
         self._known: dict[str, Node] = {}
         self._next = 0
+        self._numbers: dict[str, Iterator[int]] = {}  # that no node in the body at that place has had
 
     def lineage(self, pairs: Pairs = (), changes: Iterable[Change] = ()) -> Lineage:  # type: ignore[assignment]  # read only
         """How the state that `step` is given next came of the present one."""
@@ -50,7 +54,7 @@ class Deltas:
         ids = lineage.name_all(function.nodes(), self.new_id)
         now = {}
         for node, id in ids.items():
-            now[id] = known[id] if node in before else self.spell(node, ids, lineage)
+            now[id] = known[id] if node in before else self.spell(node, ids, lineage, id)
         self.ids, self._known = ids, now
         return {
             "added": {id: node for id, node in now.items() if id not in known},
@@ -61,9 +65,10 @@ class Deltas:
             "effects": [ids[node] for node in function.effects],
         }
 
-    def spell(self, node: Tensor, ids: Mapping[Tensor, str], lineage: Lineage) -> Node:
-        """`node` as data; its operands are in `ids`."""
-        spelled = spell_node(node, ids, self.speller, self.sizes)
+    def spell(self, node: Tensor, ids: Mapping[Tensor, str], lineage: Lineage, place: str = "") -> Node:
+        """`node` as data; its operands are in `ids`. Where it has a `place`, nodes in its bodies keep ids."""
+        body = self._spelling(lineage, place) if place and node.op.name != "fused" else None
+        spelled = spell_node(node, ids, self.speller, self.sizes, body)
         if node.op.name == "fused":
             members = lineage.members(node)
             number = {inner: str(i) for i, inner in enumerate(node.attrs["body"].nodes())}
@@ -71,6 +76,22 @@ class Deltas:
             before = self._known.get(ids[node], {}) if node in ids else {}
             spelled["members"] = spelled["members"] or before.get("members", {})
         return spelled
+
+    def _spelling(self, lineage: Lineage, place: str) -> Spell:
+        """As `spell_body` for the bodies of the node at `place`, with the ids of the state before."""
+
+        def body(name: str, function: Function) -> dict[str, Any]:
+            at = f"{place}/{name}"
+            numbers = self._numbers.setdefault(at, count())
+            before = lineage.inside(self.bodies.get(at, {}))
+            self.bodies[at] = ids = before.name_all(function.nodes(), lambda: str(next(numbers)))
+            spelled = {
+                id: spell_node(node, ids, self.speller, self.sizes, self._spelling(lineage, f"{at}/{id}"))
+                for node, id in ids.items()
+            }
+            return _ends(spelled, function, ids)
+
+        return body
 
     def settle_gradients(self, delta: Mapping[str, Any], became: Mapping[str, list[str]]) -> None:
         """Completes the nodes of `delta` by the forward nodes that they belong to."""
@@ -120,18 +141,22 @@ class Sizes:
             return 0
 
 
-def spell_node(node: Tensor, ids: Mapping[Tensor, str], speller: Speller, sizes: Sizes) -> Node:
-    """`node` as data: its op, operands by id, attributes and type as text, and where it comes from."""
+def spell_node(
+    node: Tensor, ids: Mapping[Tensor, str], speller: Speller, sizes: Sizes, body: Spell | None = None
+) -> Node:
+    """`node` as data: its op, operands by id, attributes and type as text, and where it comes from.
+
+    ``body(name, function)`` spells its bodies; `spell_body` does where that is None.
+    """
     attrs: dict[str, Any] = {}
     given = parameters(node.op) if node.attrs else {}
     for key, parameter in given.items():
         if key in node.attrs:
             value = node.attrs[key]
-            attrs[key] = (
-                spell_body(value, speller, sizes)
-                if isinstance(value, Function)
-                else speller.value(value, parameter.kind == "Shape")
-            )
+            if not isinstance(value, Function):
+                attrs[key] = speller.value(value, parameter.kind == "Shape")
+            else:
+                attrs[key] = spell_body(value, speller, sizes) if body is None else body(key, value)
     loc, type = node.loc, node.type
     single = type if isinstance(type, TensorType) else None
     name = node.name
@@ -162,10 +187,14 @@ def spell_node(node: Tensor, ids: Mapping[Tensor, str], speller: Speller, sizes:
 
 def spell_body(function: Function, speller: Speller, sizes: Sizes) -> dict[str, Any]:
     """`function`, the body of a region, as data: all its nodes, numbered from 0."""
-    nodes = function.nodes()
-    ids = {node: str(i) for i, node in enumerate(nodes)}
+    ids = {node: str(i) for i, node in enumerate(function.nodes())}
+    return _ends({id: spell_node(node, ids, speller, sizes) for node, id in ids.items()}, function, ids)
+
+
+def _ends(nodes: dict[str, Node], function: Function, ids: Mapping[Tensor, str]) -> dict[str, Any]:
+    """A body of `nodes`, and which of them `function` begins and ends with."""
     return {
-        "nodes": {ids[node]: spell_node(node, ids, speller, sizes) for node in nodes},
+        "nodes": nodes,
         "inputs": [ids[node] for node in function.inputs],
         "outputs": [ids[node] for node in function.outputs],
         "effects": [ids[node] for node in function.effects],

@@ -7,6 +7,7 @@ operands (`graphc.function.following` tells), else one with the same op, line, n
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping
+from copy import copy
 from typing import Any
 
 from graphc.function import Pairs, bodies, topological
@@ -37,6 +38,12 @@ class Lineage:
         for change in changes:
             if change.before is not None and change.after is not None:
                 self._replaced.setdefault(change.before, []).append(change.after)
+
+    def inside(self, before: Mapping[Tensor, str]) -> Lineage:
+        """The same for the nodes in a body, which were `before`."""
+        found = copy(self)
+        found.before = before
+        return found
 
     def name_all(self, nodes: Iterable[Tensor], new_id: Any) -> dict[Tensor, str]:
         """The ids of `nodes`, the state after; `new_id` makes those of nodes that came of none alike."""

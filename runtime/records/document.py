@@ -40,7 +40,7 @@ def record_executable(
         title: what it is of.
     """
     prepared, deltas, record = prepare_recorded(executable.request, executable.target, known)
-    names = Names(executable.function, prepared.function, deltas.ids, deltas.sizes)
+    names = Names.of_function(executable.function, prepared.function, deltas)
     program, bound, native = executable.program, executable.bound, executable.native
     table = KernelTable(bound, {} if native is None else native.runs)
     cells = Cells(program, None if native is None else native.memory)

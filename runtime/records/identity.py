@@ -5,37 +5,46 @@ The record is made by running the passes once more, so its nodes are others, but
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from graphc.function import Function
 from graphc.tensor import Tensor
-from passes.delta import Sizes
+from passes.delta import Deltas, Sizes
 
 
 class Names:
     """The ids of nodes, and numbers for sizes.
 
-    Args:
-        function: the executable's.
-        again: what the passes made the second time.
-        ids: of the nodes of `again`.
+    Attributes:
         sizes: what symbols are.
     """
 
-    def __init__(self, function: Function, again: Function, ids: Mapping[Tensor, str], sizes: Sizes) -> None:
+    sizes: Sizes
+
+    def __init__(self, deltas: Deltas, ids: Mapping[Tensor, str], place: str = "") -> None:
+        self.sizes = deltas.sizes
+        self._deltas, self._ids, self._place = deltas, ids, place
+
+    @classmethod
+    def of_function(cls, function: Function, again: Function, deltas: Deltas) -> Names:
+        """Those of `function`, an executable's; `again` is what the passes made the second time."""
         ours, theirs = function.nodes(), again.nodes()
-        alike = len(ours) == len(theirs) and all(a.op is b.op for a, b in zip(ours, theirs, strict=True))
-        self._ids = {a: ids.get(b) for a, b in zip(ours, theirs, strict=True)} if alike else {}
-        self.sizes = sizes
+        ids = deltas.ids
+        return cls(
+            deltas, {a: ids[b] for a, b in zip(ours, theirs, strict=True)} if _alike(ours, theirs) else {}
+        )
 
     def of(self, node: Tensor) -> str | None:
         """The id of `node`; None where the second run of the passes came out otherwise."""
         return self._ids.get(node)
 
+    def inside(self, node: Tensor, name: str, body: Function) -> Names:
+        """Those of `body`, which `node` has under that `name`: in a group they are numbers."""
+        place, ours = f"{self._place}{self.of(node)}/{name}", body.nodes()
+        kept = self._deltas.bodies.get(place, {})
+        ids = dict(zip(ours, kept.values(), strict=True)) if _alike(ours, [*kept]) else None
+        return Names(self._deltas, ids or {n: str(i) for i, n in enumerate(ours)}, f"{place}/")
 
-class BodyNames(Names):
-    """The ids of nodes in a body: their numbers."""
 
-    def __init__(self, body: Function, sizes: Sizes) -> None:
-        self._ids = {node: str(i) for i, node in enumerate(body.nodes())}
-        self.sizes = sizes
+def _alike(xs: Sequence[Tensor], ys: Sequence[Tensor]) -> bool:
+    return len(xs) == len(ys) and all(x.op is y.op for x, y in zip(xs, ys, strict=True))

@@ -9,7 +9,7 @@ from passes.cost import cost_of_node
 from passes.program import Program
 from passes.record import spell_place
 from runtime.execution import BoundProgram, BoundStep
-from runtime.records.identity import BodyNames, Names
+from runtime.records.identity import Names
 from runtime.records.memory import Cells
 
 Kind = Callable[[BoundStep], str]
@@ -44,7 +44,12 @@ def spell_steps(
         if runner.bodies and runner not in kernels:
             spelled["bodies"] = {
                 name: spell_steps(
-                    body.program, body, kind, BodyNames(body.program.function, names.sizes), None, kernels
+                    body.program,
+                    body,
+                    kind,
+                    names.inside(step.node, name, body.program.function),
+                    None,
+                    kernels,
                 )
                 for name, body in runner.bodies.items()
             }

@@ -95,6 +95,44 @@ def test_ids_are_stable():
             assert before["nodes"] == after["nodes"]
 
 
+def inner(record, number):
+    """The nodes in all bodies but those of groups after a stage, by where they are."""
+    found, pending = {}, [*state_at(record["stages"], number)["nodes"].items()]
+    while pending:
+        place, node = pending.pop()
+        for name, body in node["attrs"].items() if node["op"] != "fused" else ():
+            if not isinstance(body, str):
+                inside = {f"{place}/{name}/{id}": each for id, each in body["nodes"].items()}
+                found |= inside
+                pending += inside.items()
+    return found
+
+
+def test_nodes_in_bodies_keep_their_numbers():
+    x = gc.placeholder("float64", (3,), name="x")
+    n = gc.placeholder("int64", (), name="n")
+
+    def step(i, y):
+        z = gc.sin(y * 1.0) + gc.exp(x)  # the one goes, the other leaves the loop
+        return i + 1, gc.cond(gc.sum(z) > 0.0, lambda: gc.tanh(z - 0.0), lambda: gc.cos(z))
+
+    y = gc.while_loop(lambda i, y: i < n, step, (gc.constant(0, "int64"), x))[1]
+    record = gc.record([y, *gc.gradients(gc.sum(y), [x])])
+    states = [inner(record, number) for number in range(len(record["stages"]))]
+    for kind in ("sin", "tanh", "cos"):
+        (first,) = (place for place, node in states[0].items() if node["op"] == kind)
+        assert states[-1].get(first, {"op": kind})["op"] == kind
+        assert sum(first in state for state in states) > len(states) // 2
+    ops = {}
+    for state in states:
+        for place, node in state.items():
+            assert ops.setdefault(place, node["op"]) == node["op"]
+    gone = [sorted(a.keys() - b.keys()) for a, b in pairwise(states)]
+    assert any(gone)
+    for number, places in enumerate(gone):  # no other has a number again
+        assert not [place for state in states[number + 1 :] for place in places if place in state]
+
+
 def test_nodes_say_where_they_come_from():
     stages = gc.record(training_step())["stages"]
     nodes = state_at(stages, -1)["nodes"].values()

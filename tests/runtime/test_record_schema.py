@@ -138,10 +138,20 @@ def check_program(record, last):
         assert all(0 <= i < len(cells) for i in step["reads"] + step["writes"])
         assert all(cells[i]["node"] == step["node"] for i in step["writes"])
         assert (step["kind"] == "llvm") <= (step["kernel"] is not None or "bodies" in step)
+        check_bodies(step, last[step["node"]])
     for number, kernel in enumerate(kernels):
         check(kernel, KERNEL)
         assert kernel["number"] == number
         assert "define" in kernel["llvm"]
+
+
+def check_bodies(step, node):
+    """The steps in bodies are of nodes that the bodies have."""
+    for name, steps in step.get("bodies", {}).items():
+        nodes = node["attrs"][name]["nodes"]
+        for inner in steps:
+            assert nodes[inner["node"]]["op"] == inner["op"]
+            check_bodies(inner, nodes[inner["node"]])
 
 
 def check_memory(memory, steps):
