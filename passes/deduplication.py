@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Hashable, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
@@ -15,6 +16,9 @@ from graphc.tensor import Tensor
 from passes.record import Decision, counters, decide, is_watched
 from passes.rewrite import map_bodies
 from passes.target import PLAIN, Target
+
+_SMALL = 1024  # bytes of an array that is a key as it is
+_SAMPLES = 61
 
 
 def deduplicate(function: Function, target: Target = PLAIN) -> Function:
@@ -71,7 +75,7 @@ def _value_key(value: Any) -> Hashable:
     if kind is tuple:
         return tuple([item if item.__class__ is int else _value_key(item) for item in value])
     if isinstance(value, np.ndarray):
-        return (value.dtype.str, value.shape, value.tobytes())
+        return _Content(value) if value.nbytes > _SMALL else (value.dtype.str, value.shape, value.tobytes())
     if isinstance(value, Function):
         return structure_key(value)
     if isinstance(value, float):
@@ -81,6 +85,34 @@ def _value_key(value: Any) -> Hashable:
     if isinstance(value, tuple):
         return tuple([_value_key(item) for item in value])
     return key
+
+
+class _Content:
+    """A large array as a key, equal to others by dtype, shape and bytes.
+
+    A few of its elements tell it from nearly all others; whole arrays are only read where those agree.
+    """
+
+    __slots__ = ("_array", "_digest", "_sampled")
+
+    def __init__(self, array: np.ndarray[Any, Any]) -> None:
+        self._array = array
+        self._sampled = array.dtype.str, array.shape, array.flat[:: array.size // _SAMPLES].tobytes()
+        self._digest: bytes | None = None
+
+    def __hash__(self) -> int:
+        return hash(self._sampled)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Content) or self._sampled != other._sampled:
+            return False
+        return self._array is other._array or self._digested() == other._digested()
+
+    def _digested(self) -> bytes:
+        """Made once, however many arrays there are that agree where they are looked at."""
+        if self._digest is None:
+            self._digest = hashlib.sha256(np.ascontiguousarray(self._array).data).digest()
+        return self._digest
 
 
 class Structure:
