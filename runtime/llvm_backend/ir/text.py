@@ -214,7 +214,6 @@ class Emitter:
         self.faults = {}
 
 
-@cache
 def unseen(module: Module, x: str) -> str:
     """An instruction that gives the i64 `x`, of which LLVM's passes over loops know nothing then.
 
@@ -226,6 +225,7 @@ def unseen(module: Module, x: str) -> str:
     return f"call i64 @llvm.expect.i64(i64 {x}, i64 0)"
 
 
+@cache
 def _type(scalar: str, width: int) -> str:
     return scalar if width == 1 else f"<{width} x {scalar}>"
 
