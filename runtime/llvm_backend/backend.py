@@ -26,7 +26,7 @@ from runtime.llvm_backend.engine.library import Library, Module, load
 from runtime.llvm_backend.engine.machine import host
 from runtime.llvm_backend.ir.text import target_of
 from runtime.llvm_backend.rows.infinities import Infinities
-from runtime.llvm_backend.rows.numerics import Given, Looks, find_looks, given_of
+from runtime.llvm_backend.rows.numerics import NO_LOOKS, Given, find_looks, given_of
 from runtime.llvm_backend.rows.row_block import SCRATCH_BYTES
 from runtime.llvm_backend.rows.row_kernel import fusible_ops, write_rows
 from runtime.llvm_backend.rows.row_plan import PART, RowPlan, plan_rows
@@ -138,7 +138,7 @@ def _written(key: _Rows, plan: RowPlan) -> str | None:
     """The text of `plan`, which is that of all bodies of this key."""
     if key not in _texts:
         with stage("IR text"):
-            looks: Looks = {} if key[2] is None else find_looks(plan.body, key[2])[0]
+            looks = NO_LOOKS if key[2] is None else find_looks(plan.body, key[2])
             text = write_rows(plan, target_of(host()), looks)
         while len(_texts) >= _MOST_TEXTS:
             _texts.pop(next(iter(_texts)), None)

@@ -134,6 +134,13 @@ def relu(call: Call) -> str:
     return maximum(Call(call.em, (call.operands[0], call.zero()), call.dtype, call.result))
 
 
+def showing_relu(v: Lanes, x: str) -> str:
+    """``max(x, 0)``, but NaN of a negative infinity."""
+    if v.scales:
+        return v.by_kind(x, x, 0x08030000)
+    return v.muladd(x, v.number(0.0), v.at_least(v.number(0.0), x))
+
+
 def negative(call: Call) -> str:
     """``-x``; integers wrap."""
     if call.dtype.is_floating:

@@ -82,6 +82,7 @@ _TABLE: dict[str, Emission] = {
     "minimum": emissions.minimum,
     "clip": emissions.clip,
     "relu": emissions.relu,
+    "showing relu": emissions.real_function(emissions.showing_relu),
     "abs": emissions.magnitude,
     "sign": emissions.signed_unit,
     "floor": emissions.made_whole("floor"),
@@ -115,6 +116,7 @@ _TABLE: dict[str, Emission] = {
     "exp": emissions.real_function(exponential.exp),
     "expm1": emissions.real_function(exponential.expm1),
     "sigmoid": emissions.real_function(exponential.sigmoid),
+    "showing sigmoid": emissions.real_function(exponential.showing_sigmoid),
     "sinh": emissions.real_function(exponential.sinh),
     "cosh": emissions.real_function(exponential.cosh),
     "tanh": emissions.real_function(hyperbolic.tanh),
@@ -148,7 +150,7 @@ _REAL = frozenset(
 # Their results need no rounding to float16 or bfloat16: they are operands, whole or not floating.
 _EXACT = frozenset(
     [
-        *("neg", "identity", "maximum", "minimum", "clip", "relu", "abs", "sign", "where"),
+        *("neg", "identity", "maximum", "minimum", "clip", "relu", "showing relu", "abs", "sign", "where"),
         *("floor", "ceil", "round", "trunc", "isnan", "isinf", "isfinite"),
         *("equal", "not_equal", "less", "less_equal", "greater", "greater_equal"),
     ]

@@ -4,7 +4,8 @@ Arithmetic hands them on: ``x + y`` of a NaN is NaN, so it is enough to look at 
 look of its own only where it may be made of finite numbers and nothing hands it on: where it is a result,
 or where all that read it may *hide* it, as comparisons, selections, ``exp(-inf) = 0`` and ``1 / inf = 0`` do.
 What no operand can make infinite (`ranges`) needs none: then only NaN may be hidden, which few ops do.
-A look is one multiply-add for each vector: ``0 x`` added up is 0, or NaN.
+A look is one multiply-add for each vector: ``0 x`` added up is 0, or NaN. Where a `relu` or a `sigmoid` would
+hide a value, and what it gives is seen, that op *shows* it instead, by a NaN: that costs nothing.
 
 A run in which one is seen is walked again op by op, by the meanings: that walk says which op made it of
 finite operands, or that none did, since it was fed. So a look may see too much, never too little.
@@ -13,6 +14,7 @@ finite operands, or that none did, since it was fed. So a look may see too much,
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from math import inf
 
@@ -95,11 +97,29 @@ def given_of(node: Tensor, infinities: Infinities) -> tuple[Given, ...]:
     return tuple((infinities.of(x), range_of_input(x)) for x in node.inputs)
 
 
-Looks = Mapping[Tensor, tuple[int, ...]]  # what is looked at, but where one of these operands is not finite
+SHOWING = frozenset(("relu", "sigmoid"))  # they may give NaN of what they otherwise hide
 
 
-def find_looks(body: Function, given: Sequence[Given] = ()) -> tuple[Looks, frozenset[int]]:
-    """The values of a fused body that are looked at, and the inputs that show in those, by number."""
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """How numbers are checked in a fused body.
+
+    Attributes:
+        at: what is looked at, but where one of these operands is not finite.
+        showing: the nodes that give NaN of an infinity.
+        inputs: the numbers of the inputs all that is wrong with which is seen.
+    """
+
+    at: Mapping[Tensor, tuple[int, ...]]
+    showing: frozenset[Tensor]
+    inputs: frozenset[int]
+
+
+NO_LOOKS = Looks({}, frozenset(), frozenset())
+
+
+def find_looks(body: Function, given: Sequence[Given] = ()) -> Looks:
+    """What is looked at in a fused body whose inputs have those `given`."""
     own = set(body.inputs)
     given = given or [(NONE, ANY)] * len(own)
     kinds = spread(body, [kinds for kinds, _ in given])
@@ -118,18 +138,27 @@ def find_looks(body: Function, given: Sequence[Given] = ()) -> tuple[Looks, froz
 
     shown: set[Tensor] = set()
     looks: dict[Tensor, tuple[int, ...]] = {}
+    showing: set[Tensor] = set()
+    shows: dict[Tensor, Tensor] = {}  # what could show a value, and is seen
     for node in reversed(body.nodes()):
         if node in own:
             continue
         if node not in shown and makes(node):
             apart = node.op.family == "elementwise"
-            looks[node] = tuple(i for i, x in enumerate(node.inputs) if apart and kinds[x])
+            left_out = tuple(i for i, x in enumerate(node.inputs) if apart and kinds[x])
+            if node in shows and not left_out and not kinds[node]:
+                showing.add(shows[node])
+                shown.add(node)
+            else:
+                looks[node] = left_out
         if _is_shown(node, looks, shown):
             shown.update(x for i, x in enumerate(node.inputs) if hands_on(node, i))
-    return looks, frozenset(i for i, x in enumerate(body.inputs) if x in shown)
+            if node.op.name in SHOWING and _is_float(node):
+                shows[node.inputs[0]] = node
+    return Looks(looks, frozenset(showing), frozenset(i for i, x in enumerate(body.inputs) if x in shown))
 
 
-def _is_shown(node: Tensor, looks: Looks, shown: set[Tensor]) -> bool:
+def _is_shown(node: Tensor, looks: Mapping[Tensor, tuple[int, ...]], shown: set[Tensor]) -> bool:
     """Whether all that is wrong with `node` is seen; a look that leaves elements out says little."""
     return node in shown or (node in looks and not looks[node])
 
@@ -155,7 +184,7 @@ def find_checks(program: Program) -> frozenset[int]:
 
 
 def _shown_in(node: Tensor, infinities: Infinities) -> frozenset[int]:
-    return find_looks(node.attrs["body"], given_of(node, infinities))[1]
+    return find_looks(node.attrs["body"], given_of(node, infinities)).inputs
 
 
 def find_unchecked(program: Program) -> str:

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from runtime.llvm_backend.rows.row_plan import RowPlan
 
-ROWS, PER, INNER, FLAG, SCRATCH, ARRAYS = range(6)
+
+class Word:
+    """Numbers of words."""
+
+    ROWS, PER, INNER, FLAG, SCRATCH, ARRAYS = range(6)
+
+
 SCRATCH_BYTES = 8  # an element of a kept row, whatever its dtype
 
 
 def share_word(plan: RowPlan) -> int:
     """The word that says how many of every eight chunks are streamed."""
     sizes = len(plan.outer) if len(plan.outer) > 1 else 0
-    return ARRAYS + len(plan.body.inputs) + len(plan.body.outputs) + sizes
+    return Word.ARRAYS + len(plan.body.inputs) + len(plan.body.outputs) + sizes

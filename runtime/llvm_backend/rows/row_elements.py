@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from graphc.tensor import Tensor
@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from runtime.llvm_backend.rows.row_writer import RowWriter
 
 
-def code_of(node: Tensor) -> str:
+def code_of(node: Tensor, showing: Collection[Tensor]) -> str:
     """The op that `emit_op` is to write."""
+    if node in showing:
+        return f"showing {node.op.name}"
     return "identity" if node.op.name in VIEWS else node.op.name
 
 
@@ -38,7 +40,8 @@ class RowElements:
             return
         operands = [self.operand(node, i) for i in range(len(node.inputs))]
         dtypes = [operand.dtype for operand in node.inputs]
-        self.values[node] = emit_op(self.em, code_of(node), operands, dtypes, node.dtype, node.attrs)
+        op = code_of(node, self.writer.showing)
+        self.values[node] = emit_op(self.em, op, operands, dtypes, node.dtype, node.attrs)
 
     def operand(self, user: Tensor, i: int) -> str:
         """Operand number i of `user`."""

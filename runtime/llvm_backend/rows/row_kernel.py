@@ -21,13 +21,11 @@ joins them, in an order that depends on the length alone.
 
 from __future__ import annotations
 
-from types import MappingProxyType
-
 from graphc.tensor import Tensor
 from passes.fusion import REDUCTIONS
 from runtime.llvm_backend.ir.scalars import has_code
 from runtime.llvm_backend.ir.text import Module, Target
-from runtime.llvm_backend.rows.numerics import Looks
+from runtime.llvm_backend.rows.numerics import NO_LOOKS, Looks
 from runtime.llvm_backend.rows.row_labels import BY_LABELS
 from runtime.llvm_backend.rows.row_parts import PartWriter
 from runtime.llvm_backend.rows.row_plan import VIEWS, RowPlan
@@ -45,7 +43,7 @@ def fusible_ops() -> frozenset[str]:
     return code | VIEWS | BY_LABELS | {op.name for op in REDUCTIONS}
 
 
-def write_rows(plan: RowPlan, target: Target, looks: Looks = MappingProxyType({})) -> str | None:
+def write_rows(plan: RowPlan, target: Target, looks: Looks = NO_LOOKS) -> str | None:
     """The module of `plan`'s kernel, which looks at `looks` (`numerics`); None where an op has no code."""
     given = set(plan.body.inputs)
     nodes = plan.body.nodes()

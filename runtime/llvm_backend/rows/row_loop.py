@@ -270,9 +270,7 @@ class RowLoop:
 
     def _fresh(self, em: Emitter, totals: Sequence[Total], copies: int) -> list[tuple[str, str]]:
         """Type and start of every register that is gathered in."""
-        starts = {
-            t: [em.broadcast(s, x) for s, x in zip((t.scalar, "i1"), t.starts, strict=False)] for t in totals
-        }
+        starts = {t: [em.broadcast(s, x) for s, x in zip(t.scalars, t.starts, strict=True)] for t in totals}
         return [
             pair for t in totals for _ in range(copies) for pair in zip(t.types(em), starts[t], strict=True)
         ]

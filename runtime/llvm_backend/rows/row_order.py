@@ -47,6 +47,15 @@ def copies_of(phase: Phase, looks: int) -> int:
     return 4 if len(phase.reductions) + len(phase.vectors) + looks <= 6 else 2
 
 
+def look_late(plan: RowPlan, phase: Phase, looks: int) -> int:
+    """How many vectors after a value a loop looks at it, where that is long and computes much.
+
+    A look has to wait for all that makes its value. An instruction that waits takes a place in the core which
+    others could have: at the end of a long chain it costs as much as three that need not wait.
+    """
+    return 2 if plan.is_flat and copies_of(phase, looks) == 1 else 0
+
+
 def asked_rows(plan: RowPlan) -> tuple[Phase | None, dict[tuple[Tensor, Access], int]]:
     """The phase that asks the memory for later rows, and for each operand that it asks for, how much later.
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from graphc.tensor import Tensor
 from runtime.llvm_backend.ir.values import register_scalar
-from runtime.llvm_backend.rows.row_block import SCRATCH
+from runtime.llvm_backend.rows.row_block import Word
 from runtime.llvm_backend.rows.row_plan import Phase
 from runtime.llvm_backend.rows.row_writer import RowWriter
 from runtime.llvm_backend.rows.totals import finish, total_of
@@ -73,4 +73,4 @@ class PartWriter(RowWriter):
         one = self.one
         many = sum(len(phase.reductions) for phase in self.plan.phases)
         at = one.let(f"add i64 {one.let(f'mul i64 {part}, {many}')}, {number}")
-        return one.let(f"getelementptr i64, ptr {self.word(SCRATCH, 'ptr')}, i64 {at}")
+        return one.let(f"getelementptr i64, ptr {self.word(Word.SCRATCH, 'ptr')}, i64 {at}")

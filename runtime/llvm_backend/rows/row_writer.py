@@ -21,21 +21,18 @@ from runtime.llvm_backend.ir.values import (
 from runtime.llvm_backend.rows.nan_spread import forgetful
 from runtime.llvm_backend.rows.numerics import Looks, left_out, see
 from runtime.llvm_backend.rows.row_arrays import RowArrays
-from runtime.llvm_backend.rows.row_block import (
-    ARRAYS,
-    FLAG,
-    INNER,
-    PER,
-    ROWS,
-    SCRATCH,
-    SCRATCH_BYTES,
-    share_word,
-)
+from runtime.llvm_backend.rows.row_block import SCRATCH_BYTES, Word, share_word
 from runtime.llvm_backend.rows.row_elements import RowElements, code_of
 from runtime.llvm_backend.rows.row_labels import as_index, checked_index, needed_for
 from runtime.llvm_backend.rows.row_loop import RowLoop
 from runtime.llvm_backend.rows.row_offsets import row_offsets
-from runtime.llvm_backend.rows.row_order import asked_rows, copies_of, split_phases, write_staggered
+from runtime.llvm_backend.rows.row_order import (
+    asked_rows,
+    copies_of,
+    look_late,
+    split_phases,
+    write_staggered,
+)
 from runtime.llvm_backend.rows.row_plan import Access, Phase, RowPlan, dtypes_of_rows
 from runtime.llvm_backend.rows.row_streams import is_streamed
 from runtime.llvm_backend.rows.row_wave import spare_rows
@@ -53,7 +50,8 @@ class RowWriter:
         looks: Looks,
         streams: Collection[int] = (),
     ) -> None:
-        self.plan, self.looks, self.streams = plan, looks, streams
+        self.plan, self.looks, self.streams = plan, looks.at, streams
+        self.showing = looks.showing
         self.module, target = module, module.target
         bytes_a_lane = max(map(register_bytes, dtypes_of_rows(plan)), default=8)
         self.width = max(target.vector_bits // 8 // bytes_a_lane, 1)
@@ -98,19 +96,19 @@ class RowWriter:
     def open(self) -> None:
         """Reads the block."""
         one, plan = self.one, self.plan
-        self.rows, self.per, self.inner = (self.word(i) for i in (ROWS, PER, INNER))
-        self.flag = self.word(FLAG, "ptr")
+        self.rows, self.per, self.inner = (self.word(i) for i in (Word.ROWS, Word.PER, Word.INNER))
+        self.flag = self.word(Word.FLAG, "ptr")
         count = len(plan.body.inputs)
-        self.arrays = [self.word(ARRAYS + i, "ptr") for i in range(count)]
-        self.results = [self.word(ARRAYS + count + i, "ptr") for i in range(len(plan.body.outputs))]
+        self.arrays = [self.word(Word.ARRAYS + i, "ptr") for i in range(count)]
+        self.results = [self.word(Word.ARRAYS + count + i, "ptr") for i in range(len(plan.body.outputs))]
         self.sizes = (
-            [self.word(ARRAYS + count + len(self.results) + i) for i in range(len(plan.outer))]
+            [self.word(Word.ARRAYS + count + len(self.results) + i) for i in range(len(plan.outer))]
             if len(plan.outer) > 1
             else []
         )
         spare = spare_rows(plan)
         if self.slots or spare:
-            self.spare = self.word(SCRATCH, "ptr")
+            self.spare = self.word(Word.SCRATCH, "ptr")
             bytes_a_row = one.let(f"mul i64 {self.inner}, {SCRATCH_BYTES}")
             own = one.let(f"mul i64 %chunk, {one.let(f'mul i64 {bytes_a_row}, {len(self.slots)}')}")
             self.kept = [
@@ -213,7 +211,7 @@ class RowWriter:
         """What one number a row comes to."""
         operands = [self.number(node, i) for i in range(len(node.inputs))]
         dtypes = [operand.dtype for operand in node.inputs]
-        return emit_op(self.one, code_of(node), operands, dtypes, node.dtype, node.attrs)
+        return emit_op(self.one, code_of(node, self.showing), operands, dtypes, node.dtype, node.attrs)
 
     def picked(self, node: Tensor) -> str:
         """The element of a row that a label numbers: all that it is made of is computed for it alone."""
@@ -280,7 +278,9 @@ class RowWriter:
     def totals(self, phase: Phase) -> list[Total]:
         """What a loop gathers: its reductions, then its looks."""
         found = [total_of(self.one, node, node not in self.forgetful) for node in phase.reductions]
-        return found + [look_of(self.one, node.dtype) for node in phase.vectors if node in self.looks]
+        seen = [node for node in phase.vectors if node in self.looks]
+        late = look_late(self.plan, phase, len(seen))
+        return found + [look_of(self.one, node.dtype, late) for node in seen]
 
     def seen(self, phase: Phase, found: Sequence[str]) -> list[str]:
         """Of what a loop gathered the reductions, once the looks are seen to."""

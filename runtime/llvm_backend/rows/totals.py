@@ -28,7 +28,7 @@ class Total:
         given: of what is gathered.
         dtype: of what it ends as.
         lanes: of what lanes gather in; where that is another, blocks of it are added up in `dtype`.
-        starts: what the registers hold first.
+        starts: what the registers hold first; those of a look behind the first are values still to be seen.
         meet: the op by which two meet.
         is_extremum: whether it is a maximum or minimum of floats; a second register remembers NaN.
         counts: of a look, the condition under which it counts; None: it does.
@@ -60,15 +60,22 @@ class Total:
     @property
     def remembers(self) -> bool:
         """Whether NaN wins."""
-        return len(self.starts) > 1
+        return self.is_extremum and len(self.starts) > 1
+
+    @property
+    def scalars(self) -> tuple[str, ...]:
+        """The LLVM type of a lane of each register."""
+        return (self.scalar, *("i1" if self.is_extremum else self.scalar for _ in self.starts[1:]))
 
     def types(self, em: Emitter) -> tuple[str, ...]:
         """The LLVM types of the registers."""
-        return tuple(map(em.type, (self.scalar, "i1")[: len(self.starts)]))
+        return tuple(map(em.type, self.scalars))
 
     def types_of_whole(self, em: Emitter) -> tuple[str, ...]:
         """The LLVM types of the registers once blocks are added up."""
-        return (em.type(register_scalar(self.dtype)),) if self.is_blocked else self.types(em)
+        if self.is_blocked or self.is_look:
+            return (em.type(register_scalar(self.dtype)),)
+        return self.types(em)
 
     def gather(self, em: Emitter, state: Sequence[str], value: str) -> State:
         """`value`, a register of `given`, added to the state.
@@ -76,8 +83,8 @@ class Total:
         An extremum forgets NaN, in one instruction; its second register remembers which lanes met one.
         """
         if self.meet == LOOK:
-            zero = em.number(self.scalar, 0.0)
-            return [em.intrinsic("fmuladd", self.scalar, value, zero, state[0])]
+            *late, last = value, *state[1:]
+            return [self.looked(em, state[0], last), *late]
         if not self.is_extremum:
             if register_scalar(self.given) != self.scalar:
                 value = emit_op(em, "cast", [value], [self.given], self.lanes, {"dtype": self.lanes})
@@ -87,6 +94,19 @@ class Total:
             return [best]
         return [best, em.either(state[1], em.compare("uno", self.scalar, value, value))]
 
+    def looked(self, em: Emitter, seen: str, value: str) -> str:
+        """What a look has seen, `value` included."""
+        return em.intrinsic("fmuladd", self.scalar, value, em.number(self.scalar, 0.0), seen)
+
+    def settled(self, em: Emitter, state: Sequence[str]) -> State:
+        """A state in which nothing is still to be seen."""
+        if not self.is_look:
+            return list(state)
+        seen = state[0]
+        for value in state[1:]:
+            seen = self.looked(em, seen, value)
+        return [seen]
+
     def better(self, em: Emitter, x: str, y: str) -> str:
         """The larger of two, or the smaller; of NaN it says nothing."""
         predicate = "ogt" if self.meet == "maximum" else "olt"
@@ -94,12 +114,12 @@ class Total:
 
     def kept(self, em: Emitter, mask: str, new: Sequence[str], old: Sequence[str]) -> State:
         """`new` where `mask` holds, else `old`."""
-        scalars = (self.scalar, "i1")
-        return [em.select(mask, scalar, x, y) for scalar, x, y in zip(scalars, new, old, strict=False)]
+        found = zip(self.scalars, new, old, strict=True)
+        return [em.select(mask, scalar, x, y) for scalar, x, y in found]
 
     def merge(self, em: Emitter, states: Sequence[Sequence[str]]) -> State:
-        """Several states into one, neighbours first."""
-        found = [list(state) for state in states]
+        """Several states into one that is settled, neighbours first."""
+        found = [self.settled(em, state) for state in states]
         while len(found) > 1:
             pairs = zip(found[::2], found[1::2], strict=False)
             odd = found[-1:] if len(found) % 2 else []
@@ -125,15 +145,18 @@ class Total:
 
     def number(self, one: Emitter, wide: Emitter, state: Sequence[str]) -> str:
         """What all lanes of a state, in `dtype`, are together."""
-        best = across(one, wide.width, self, state[0])
+        best = across(one, wide.width, self, self.settled(wide, state)[0])
         if not self.remembers:
             return best
         return one.let(f"select i1 {wide.any(state[1])}, {self.scalar} {_NAN}, {self.scalar} {best}")
 
 
-def look_of(em: Emitter, dtype: DType) -> Total:
-    """What a look at values of `dtype` gathers: 0, or NaN once one was NaN or infinite."""
-    return Total(dtype, dtype, dtype, (em.number(register_scalar(dtype), 0.0),), LOOK)
+def look_of(em: Emitter, dtype: DType, late: int = 0) -> Total:
+    """What a look at values of `dtype` gathers: 0, or NaN once one was NaN or infinite.
+
+    Each value is seen so many vectors `late`.
+    """
+    return Total(dtype, dtype, dtype, (em.number(register_scalar(dtype), 0.0),) * (1 + late), LOOK)
 
 
 LOOK = "look"  # in place of an op

@@ -113,6 +113,31 @@ def test_one_element_is_enough(length: int) -> None:
             assert "its result has" in str(_outcome("llvm", make, (x,)))
 
 
+HIDING: dict[str, Callable[[Any], Any]] = {
+    "sigmoid": lambda x: gc.sigmoid(x * x + 1) * x,
+    "sigmoid, below": lambda x: gc.sigmoid(1 - x * x) - x,
+    "relu": lambda x: gc.nn.relu(x * gc.abs(x)) + gc.exp(x * 0),
+}
+
+
+@pytest.mark.parametrize("name", HIDING)
+@pytest.mark.parametrize("length", [1, 15, 33, 1024, 70_001])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+def test_what_an_op_could_hide_it_shows(name: str, length: int, dtype: str) -> None:
+    large = {"float32": -2e19, "float64": -2e200, "float16": -300.0}[dtype]
+    with gc.Graph().as_default() as graph:
+        given = gc.placeholder(dtype, (length,))
+        session = gc.Session(graph=graph, backend="llvm", check_numerics=True)
+        native = session.compile(HIDING[name](given), [given]).native
+        assert native is not None
+        x = np.linspace(-3, 3, length).astype(dtype)
+        assert native.call(x) is not NotImplemented
+        for place in sorted({0, length // 2, max(length - 40, 0), length - 1}):
+            y = x.copy()
+            y[place] = large
+            assert native.call(y) is NotImplemented
+
+
 def test_a_failing_run_commits_nothing() -> None:
     v = gc.Variable(np.float32([1, 2]), name="v")
     x = gc.placeholder("float32", ())

@@ -83,6 +83,11 @@ LOOKS: dict[str, tuple[Callable[[Any], Any], list[str]]] = {
     "its root": (lambda x: gc.tanh(gc.rsqrt(gc.abs(x) + 1e-5)), ["add"]),
     "no share": (lambda x: gc.exp(x) / gc.sum(gc.exp(x), -1, keepdims=True), ["div", "sum"]),
     "a share of zero": (lambda x: _share(x, 0.0), ["div", "sum"]),
+    "hidden, but shown": (lambda x: gc.sigmoid(x * x + 1) * gc.nn.relu(x - 2) + gc.exp(-x) / 2, ["add"]),
+    "hidden for good": (
+        lambda x: gc.where(gc.sigmoid(x * x) > 0.5, gc.nn.relu(x - 2), 1.0),
+        ["square", "sub"],
+    ),
     "a share": (lambda x: _share(x, 2.0), ["sum"]),
 }
 
@@ -93,7 +98,7 @@ def test_what_is_looked_at(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
     def find(body: Any, given: Any = ()) -> Any:
         found = numerics.find_looks(body, given)
-        seen.extend(node.op.name for node in found[0])
+        seen.extend(node.op.name for node in found.at)
         return found
 
     monkeypatch.setattr("runtime.llvm_backend.backend.find_looks", find)

@@ -208,11 +208,20 @@ def _half_power(v: Lanes, parts: Reduced) -> str:
     return v.power_of_two(exponent(v, parts, -1))
 
 
-def sigmoid(v: Lanes, x: str) -> str:
-    """``1 / (1 + e)`` or ``e / (1 + e)`` with ``e = exp(-|x|)``."""
+def sigmoid(v: Lanes, x: str, shows: bool = False) -> str:
+    """``1 / (1 + e)`` or ``e / (1 + e)`` with ``e = exp(-|x|)``; with `shows`, NaN of an infinity."""
     small = exp(v, v.negate(v.magnitude(x)))
-    top = v.select(v.compare("olt", x, v.number(0.0)), small, v.number(1.0))
-    return v.divide(top, v.add(v.number(1.0), small))
+    if v.scales:
+        top = v.by_kind(small, x, 0xA033AA00 if shows else 0xA0A0AA00)
+    else:
+        top = v.select(v.compare("olt", x, v.number(0.0)), small, v.number(1.0))
+    found = v.divide(top, v.add(v.number(1.0), small))
+    return v.muladd(x, v.number(0.0), found) if shows and not v.scales else found
+
+
+def showing_sigmoid(v: Lanes, x: str) -> str:
+    """`sigmoid`, but NaN of an infinity."""
+    return sigmoid(v, x, shows=True)
 
 
 def sinh(v: Lanes, x: str) -> str:

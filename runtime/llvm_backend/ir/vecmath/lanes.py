@@ -245,6 +245,24 @@ class Lanes:
         )
         return em.let(f"call {of} {name}({operands})")
 
+    def by_kind(self, x: str, of: str, answers: int) -> str:
+        """`x`, but where `of` is of a kind that `answers` names another number; where `scales` holds.
+
+        Four bits for each kind, the lowest first: quiet and other NaN, 0, 1, -inf, inf, negative, positive.
+        0 stands for `x`, 3 for NaN, 8 for 0 and 10 for 1 (VFIXUPIMM in Intel's manual).
+        """
+        em, type = self.emitter, self.emitter.type(self.scalar)
+        whole_register = em.width * (8 if self.double else 4) == 64
+        kind = f"{'pd' if self.double else 'ps'}.{512 if whole_register else 256}"
+        mask, table = f"i{max(em.width, 8)}", em.type(self.whole)
+        more, rounding = (", i32", ", i32 4") if whole_register else ("", "")
+        name = f"@llvm.x86.avx512.mask.fixupimm.{kind}"
+        em.module.declare(name, f"declare {type} {name}({type}, {type}, {table}, i32, {mask}{more})")
+        return em.let(
+            f"call {type} {name}({type} {x}, {type} {of}, {table} {self.integer(answers)}, i32 0, "
+            f"{mask} -1{rounding})"
+        )
+
     def power_of_two(self, exponent: str) -> str:
         """``2 ** exponent`` for an integer of type `whole` in the normal range."""
         return self.from_bits(self.on_bits("shl", self.on_bits("add", exponent, self.bias), self.mantissa))
