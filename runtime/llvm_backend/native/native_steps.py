@@ -290,7 +290,7 @@ class StepWriter:
             return [loop_pattern(loop, library.address(each.name)) for loop, each in draft.loops]
         addresses = {name: library.address(module.name, name) for name in kernel.functions}
         if isinstance(kernel, RowKernel):
-            return [rows_pattern(kernel, addresses, bool(self.loops))]
+            return [rows_pattern(kernel, addresses, bool(self.loops), self._threads)]
         return [contraction_pattern(kernel, addresses, self._threads)]
 
     def _stamp(self, pattern: Pattern, step: Step) -> None:

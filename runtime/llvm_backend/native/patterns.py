@@ -65,7 +65,7 @@ class Pattern:
         return len(self.words) - 1
 
 
-def rows_pattern(kernel: RowKernel, addresses: Addresses, in_loop: bool) -> Pattern:
+def rows_pattern(kernel: RowKernel, addresses: Addresses, in_loop: bool, threads: int) -> Pattern:
     """That of a kernel of rows; nothing is streamed in loops."""
     plan = kernel.plan
     cut = cut_rows(plan, kernel.scratch_rows)
@@ -73,7 +73,7 @@ def rows_pattern(kernel: RowKernel, addresses: Addresses, in_loop: bool) -> Patt
     share = share_word(plan)
     made = Pattern([0] * (share + 1), flag=3)
     if not in_loop and streamed_results(plan):
-        made.streams = share, share_streamed(plan)
+        made.streams = share, share_streamed(plan, threads)
     for i, size in enumerate((cut.rows, cut.per, plan.inner)):
         made.fill(i, size)
     if cut.scratch != 0:

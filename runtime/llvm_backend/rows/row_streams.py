@@ -37,21 +37,27 @@ def streamed_results(plan: RowPlan) -> tuple[int, ...]:
         whole = plan.is_flat or plan.inner * memory_dtype(node.dtype).itemsize % _LINE == 0
         if access.is_full and whole and node not in plan.kept and _bytes([node]) >= _SMALLEST:
             found.append(i)
-    return tuple(found) if share_streamed(plan) else ()
+    return tuple(found) if share_streamed(plan, 1) else ()
 
 
-def share_streamed(plan: RowPlan) -> int:
+def share_streamed(plan: RowPlan, threads: int) -> int:
     """How many of every `TURNS` chunks are streamed, so that the rest stays in the cache.
 
-    Memory takes such stores at half the rate at which it is read. So there are few where not much is read in
-    the same time, and fewer where some of that is in the cache: half of a softmax that just fills it.
+    Memory takes such stores at half the rate at which it is read, which is what a core alone asks for. Where
+    there are several, few are streamed unless much is read in the same time, and fewer where some of that is
+    in the cache: half of a softmax that just fills it.
     """
     given, made = _bytes(plan.body.inputs), _bytes(plan.body.outputs)
     room = _KEPT * host().l3
     if made == 0 or given + made <= room:
         return 0
-    most = (1 + (given + made) / max(host().l3, 1)) / 4 * max(given / made, 1.0)
+    most = (1 + (given + made) / max(host().l3, 1)) / 4 * max(given / made, 1.0) if threads > 1 else 1.0
     return round(TURNS * min(1 - max(room - given, 0.0) / made, most, 1.0))
+
+
+def is_past_caches(plan: RowPlan) -> bool:
+    """Whether what a kernel reads and writes waits for the memory, for the most part."""
+    return _bytes((*plan.body.inputs, *plan.body.outputs)) > 1.5 * host().l3
 
 
 def find_read(program: Program, views: Callable[[Step], object]) -> frozenset[int]:

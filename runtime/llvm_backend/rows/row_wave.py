@@ -22,6 +22,7 @@ from passes.failure import may_fail
 from runtime.llvm_backend.rows.row_labels import BY_LABELS
 from runtime.llvm_backend.rows.row_order import is_short
 from runtime.llvm_backend.rows.row_plan import CHEAP, VIEWS, Phase, RowPlan
+from runtime.llvm_backend.rows.row_streams import is_past_caches, streamed_results
 
 Group = tuple[Phase, ...]  # one loop, and what is computed once a row before and after it
 _SMALLEST = 1 << 18  # elements that are worth a loop which is long to compile
@@ -31,8 +32,9 @@ _SHORTEST = 1 << 8  # elements of a row, so that its last sum is soon enough kno
 def wave_groups(plan: RowPlan) -> tuple[Group, ...]:
     """The phases of each loop of the wave; none where loops follow one another.
 
-    Only where loops with sums compute much: others wait for the memory, however they are ordered. The wave
-    takes one vector at a time, as such loops do where they follow one another: a sum is the same.
+    Only where loops with sums compute much: others wait for the memory, however they are ordered. So do those
+    whose stores bring line after line from there: a loop that does little but store is best at that. The
+    wave takes one vector at a time, as such loops do where they follow one another: a sum is the same.
     """
     loops = [i for i, phase in enumerate(plan.phases) if phase.vectors or phase.reductions]
     if len(loops) < 2 or plan.is_split or not _is_large(plan):
@@ -55,7 +57,8 @@ def _is_large(plan: RowPlan) -> bool:
     if not isinstance(plan.inner, int) or plan.inner < _SHORTEST:
         return False
     elements = product((*plan.outer, plan.inner))
-    return isinstance(elements, int) and elements >= _SMALLEST and is_short(plan)
+    waits = is_past_caches(plan) and not streamed_results(plan)
+    return isinstance(elements, int) and elements >= _SMALLEST and is_short(plan) and not waits
 
 
 def _is_free(node: Tensor) -> bool:

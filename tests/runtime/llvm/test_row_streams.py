@@ -13,8 +13,8 @@ from runtime.llvm_backend.rows import row_streams
 @pytest.fixture(params=[1, 3, 8])
 def share(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     monkeypatch.setattr(row_streams, "_SMALLEST", 0)
-    monkeypatch.setattr(row_streams, "share_streamed", lambda plan: request.param)
-    monkeypatch.setattr(patterns, "share_streamed", lambda plan: request.param)
+    monkeypatch.setattr(row_streams, "share_streamed", lambda plan, threads: request.param)
+    monkeypatch.setattr(patterns, "share_streamed", lambda plan, threads: request.param)
     return int(request.param)
 
 

@@ -82,7 +82,7 @@ def test_a_wave_changes_no_bit(kind: str, length: int, dtype: str, monkeypatch: 
 def test_a_wave_that_is_streamed(share: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(row_streams, "_SMALLEST", 0)
     for module in (row_streams, patterns):
-        monkeypatch.setattr(module, "share_streamed", lambda plan: share)
+        monkeypatch.setattr(module, "share_streamed", lambda plan, threads: share)
     x = np.random.default_rng(share).standard_normal((1001 + share, 288), dtype=np.float32)
     with _waves(monkeypatch, 0):
         found = _run(gc.nn.softmax, x)
