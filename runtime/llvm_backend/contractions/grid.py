@@ -75,11 +75,15 @@ def lay_out(w: Writer, frame: Frame) -> Grid:
     level = _longest_level(frame.source)
 
     rows = product(loop.size for loop in schedule.rows)
-    work = w.word(product((rows, schedule.column.size, steps, product(x.size for x in schedule.batch))))
+    lanes = w.word(schedule.column.size)
+    if schedule.form == "outer":  # those that are masked take as long
+        lanes = w.mul(w.ceil_div(lanes, schedule.width), schedule.width)
+    work = w.mul(w.word(product((rows, steps, product(x.size for x in schedule.batch)))), lanes)
     few = _has_few_rows(frame.source)
     light = few or schedule.lanes_in_a or len(frame.contract.ins) == 1
-    grain = _LIGHT_GRAIN if light else _GRAIN
-    wanted = w.max(1, w.min(_MOST_CHUNKS, w.ceil_div(work, grain)))
+    wanted = w.max(1, w.min(_MOST_CHUNKS, w.ceil_div(work, _LIGHT_GRAIN if light else _GRAIN)))
+    if not light:  # what would be one chunk, or two that may be uneven
+        wanted = w.max(wanted, w.mul(2, w.min(2, w.div(work, _GRAIN // 2))))
     others = w.max(1, w.mul(batch, cuts))
     if few:
         even = w.mul(w.div(wanted, others), others)  # each chunk has as much of the batch
@@ -106,7 +110,7 @@ def lay_out(w: Writer, frame: Frame) -> Grid:
         level=level,
         levels=levels,
         units=units,
-        chunks=w.max(1, w.min(units, wanted)),
+        chunks=w.max(1, w.select(w.compare("slt", others, wanted), units, w.min(units, wanted))),
     )
 
 

@@ -12,6 +12,7 @@ from runtime.llvm_backend.contractions.tile import apply
 from runtime.llvm_backend.ir import lanes
 from runtime.llvm_backend.ir.writer import Value
 
+_WIDE = 4  # vectors
 _FEW_SUMS = 2  # of a tile: where there are so few, `CHAINS` are made of each output
 
 
@@ -81,6 +82,8 @@ class OuterTile(TileWriter):
 
         count, chains = len(state), 1 if counted else self._chains()
         carried = [(self.type, x) for x in state]
+        if chains == 1 and self._goes_by_pairs():
+            return w.loop(size, lambda k, x: step(w.add(k, 1), step(k, x)), carried, step=2)
         if chains == 1:
             return w.loop(size, step, carried)
         zero = lanes.identity(self.frame.contract.combine, self.dtype, self.width)
@@ -90,6 +93,18 @@ class OuterTile(TileWriter):
             half = len(sums) // 2
             sums = [self._merge(x, y) for x, y in zip(sums[:half], sums[half:], strict=True)]
         return w.loop(size, step, [(self.type, x) for x in sums], start=whole)
+
+    def _goes_by_pairs(self) -> bool:
+        """Whether two steps are one: rows of B half a page apart are fetched too far ahead, and lost.
+
+        Few sets of L1 hold such rows, and an instruction that goes on by a whole page fetches none of them.
+        """
+        frame, tile = self.frame, self.tile
+        if self.unary or frame.source.pack or frame.counted or len(frame.inner) > 1:
+            return False
+        size = frame.source.inner[0].size
+        wide = len(self.rows) > 1 and tile.across >= _WIDE and tile.masks == "none" and not tile.clamped
+        return wide and isinstance(size, int) and size % 2 == 0
 
     def _chains(self) -> int:
         """How many sums are made of each output: several of a row alone, or steps wait for steps."""

@@ -32,6 +32,7 @@ LONG_REDUCTION = 65_536  # steps per output beyond which a reduction is cut, by 
 _PAGE = 4096  # bytes of memory that lie in one piece
 CHAINS = 4  # sums that are made at once of an output of few rows, or steps wait for steps
 _DOT_ACCUMULATORS = 8
+_MOST_OF_ANY = 12  # rows of a tile where their number is known at the run: those left over cost more
 _OUTER_BLOCK, _DOT_BLOCK = 1152, LONG_REDUCTION  # steps of a reduction that stay in registers
 
 
@@ -184,6 +185,8 @@ def _plan_outer(
     else:
         tall, registers = estimate(last.size), machine.vector_registers
         height, vectors = choose_tile(tall, vectors_in_all, registers, shared=not batch)
+        if not isinstance(last.size, int):
+            height = min(height, _MOST_OF_ANY)
     if isinstance(column.size, int):
         vectors = even_part(vectors_in_all, vectors)
     if isinstance(last.size, int):

@@ -2,8 +2,9 @@
 
 import pytest
 
-from graphc.sizes import named
+from graphc.sizes import Symbol, named
 from graphc.types import BFLOAT16, FLOAT16, FLOAT64
+from runtime.llvm_backend.contractions.kernel import emit_contraction
 from runtime.llvm_backend.contractions.registers import (
     AVX2,
     AVX512,
@@ -127,3 +128,37 @@ def test_tiles_leave_registers_free(machine):
 
 def test_even_parts():
     assert [even_part(128, 12), even_part(12, 12), even_part(13, 12), even_part(1, 8)] == [12, 12, 7, 1]
+
+
+def test_tiles_of_any_number_of_rows_are_low():
+    assert scheduled(matmul(named("m"), 10, 256)).height == 12
+    assert scheduled(matmul(192, 10, 256)).height > 12
+    assert scheduled(matmul(named("m"), 512, 784)).height == scheduled(matmul(192, 512, 784)).height
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "steps", "chunks"),
+    [
+        (64, 64, 64, 1),
+        (2, 512, 784, 2),  # half a million steps and more are shared by two
+        (130, 10, 256, 2),  # masked lanes take as long as others
+        (300, 10, 256, 4),  # more than that evenly
+        (22, 512, 784, 16),  # two parts of each of eight panels: none is joined with another
+        (492, 512, 784, 64),
+    ],
+)
+def test_work_is_shared_out_evenly(rows, columns, steps, chunks):
+    kernel = emit_contraction(matmul(named("m"), columns, steps), AVX512)
+    assert kernel.chunks({Symbol("m"): rows}) == (chunks,)
+
+
+def test_wide_tiles_go_two_steps_at_a_time_where_b_lies_in_rows():
+    def steps(contract):
+        text = emit_contraction(contract, AVX512).text
+        start = text.index("define internal void @kernel.tile.1.6.4.none(")
+        return text.count("call <16 x float> @llvm.fmuladd", start, text.index("\n}", start)) / 24
+
+    assert steps(matmul(named("m"), 512, 784)) == 2
+    assert steps(matmul(named("m"), 512, 785)) == 1
+    assert steps(matmul(named("m"), 512, named("k"))) == 1
+    assert steps(matmul(1026, 1024, 1024)) == 1  # packed
