@@ -67,10 +67,10 @@ def polygamma(x: Tensor, n: int) -> TensorType:
     """The derivative of order `n` of `digamma`, ``n >= 1``; `x` comes first here.
 
     Shapes: ``[...] -> [...]``, float; float64 of an integer.
-    Raises: ArgumentError for an order below 1.
+    Raises: ArgumentError for an order below 1, or above 170, whose factorials are no float64.
     """
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-        raise ArgumentError(f"the order is an int from 1 on, not {n!r}")
+    if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= 170:
+        raise ArgumentError(f"the order is an int from 1 to 170, not {n!r}")
     return real(x)
 
 
@@ -134,13 +134,13 @@ def _polygamma(x: Any, n: int) -> Any:
     sign = -1.0 if n % 2 else 1.0
     value = -sign * factorial(n) * _zeta(n + 1, np.where(negative, 1.0 - wide, wide))
     turn = np.pi * (wide - np.rint(wide))
-    slope = np.pi ** (n + 1) * polynomial(_cotangent_slope(n), 1.0 / np.tan(turn))
+    slope = np.pi ** (n + 1) * polynomial(cotangent_slope(n), 1.0 / np.tan(turn))
     reflected = np.where(turn == 0, np.inf if n % 2 else np.nan, sign * value - slope)
     reflected = np.where(np.isneginf(wide), np.nan, reflected)
     return np.where(negative, reflected, value).astype(x.dtype)
 
 
-def _cotangent_slope(n: int) -> list[float]:
+def cotangent_slope(n: int) -> list[float]:
     """The derivative of order `n` of cot, a polynomial in cot: ``d P(c) = -(1 + c ** 2) P'(c)``."""
     coefficients = [0.0, 1.0]
     for _ in range(n):

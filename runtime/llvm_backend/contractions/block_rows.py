@@ -24,7 +24,7 @@ from runtime.llvm_backend.contractions.contraction import (
 )
 from runtime.llvm_backend.contractions.strided import Strided
 from runtime.llvm_backend.ir.lanes import Combine
-from runtime.llvm_backend.ir.scalars import has_code
+from runtime.llvm_backend.ir.scalars import has_code, spelled
 
 ROW, INNER, BLOCK = "row", "inner", "block"  # dims: rows of a block, scores of a row, blocks of rows
 _MOST_ROWS = 128  # of a block: its scores stay in the cache, and its keys are packed for many of them
@@ -200,7 +200,7 @@ class BlockRows:
         steps: list[Step] = []
         for x in order:
             operands = tuple(value[self.of(operand)] for operand in x.inputs)
-            steps.append(Step(x.op.name, operands, x.dtype))
+            steps.append(Step(spelled(x.op.name, x.attrs), operands, x.dtype))
             value[x] = len(reads) + len(steps)
         return Expression(tuple(reads), tuple(steps))
 
@@ -241,7 +241,7 @@ class BlockRows:
         made: list[Step] = []
         for step in steps:
             operands = tuple(value[self.of(x)] for x in step.inputs)
-            made.append(Step(step.op.name, operands, step.dtype))
+            made.append(Step(spelled(step.op.name, step.attrs), operands, step.dtype))
             value[step] = len(reads) + len(made)
         expression = Expression(tuple(map(self._read, reads)), tuple(made))
         inside = {node, *steps}

@@ -18,6 +18,7 @@ from passes.fusion import REDUCTIONS
 from runtime.llvm_backend.contractions.contraction import Access, Contract, Expression, Step
 from runtime.llvm_backend.contractions.contraction_steps import plain_contract
 from runtime.llvm_backend.contractions.strided import Look, Strided, is_strided, see, see_dense
+from runtime.llvm_backend.ir.scalars import spelled
 from runtime.llvm_backend.rows.column_steps import is_of_columns
 
 _contracts: dict[Hashable, bool] = {}  # whether calls are contractions; graphs have many that are alike
@@ -191,7 +192,8 @@ class _Chain:
         """The steps, whose results are the values from `first` on; they are added to `value`."""
         made = []
         for n in self._nodes:
-            made.append(Step(n.op.name, tuple(value[self._seen.get(x, x)] for x in n.inputs), n.dtype))
+            operands = tuple(value[self._seen.get(x, x)] for x in n.inputs)
+            made.append(Step(spelled(n.op.name, n.attrs), operands, n.dtype))
             value[n] = first + len(made) - 1
         return made
 

@@ -1,7 +1,7 @@
 """What every elementwise op is in LLVM IR: the one table from an op's name to its emission.
 
 `emit_op` writes an op at the width of its emitter. Operands have come to one dtype already, as the graph's
-casts make them. An op outside the table has no machine code and runs by its meaning: polygamma.
+casts make them. An op outside the table has no machine code and runs by its meaning.
 """
 
 from __future__ import annotations
@@ -40,24 +40,32 @@ def emit_op(
 
     Args:
         em: where lines go; a fallible op notes its faults there (`Emitter.raise_faults` tells the flag).
-        name: an op for which `has_code` holds.
+        name: an op for which `has_code` holds, as `spelled`.
         operands: values in registers, each of the type of its dtype.
         dtypes: those of the operands.
         result: the dtype of the result.
-        attrs: the op's attributes; none that is known here has any but `cast`, whose dtype is `result`.
+        attrs: the op's attributes; none that is known here has any but `cast`, whose dtype is `result`, and
+            those that are `spelled`.
     """
     if name == "cast":
         return cast(em, operands[0], dtypes[0], result)
-    if name in _REAL and not dtypes[0].is_floating:
+    order = name.removeprefix(_ORDERED) if name.startswith(_ORDERED) else ""
+    if (order or name in _REAL) and not dtypes[0].is_floating:
         operands = [cast(em, x, given, FLOAT64) for x, given in zip(operands, dtypes, strict=True)]
         dtypes = [FLOAT64] * len(operands)
-    value = _TABLE[name](Call(em, tuple(operands), dtypes[-1], result))
+    call = Call(em, tuple(operands), dtypes[-1], result)
+    value = gamma.polygamma(call.lanes, operands[0], int(order)) if order else _TABLE[name](call)
     return value if name in _EXACT else rounded(em, result, value)
 
 
 def has_code(name: str) -> bool:
     """Whether `emit_op` knows the op, on all dtypes that the op takes."""
-    return name == "cast" or name in _TABLE
+    return name in ("cast", _ORDERED) or name in _TABLE
+
+
+def spelled(name: str, attrs: Mapping[str, Any]) -> str:
+    """The op with what of its attributes changes its code: ``polygamma 2``."""
+    return f"{name} {attrs['n']}" if name == _ORDERED else name
 
 
 def may_fault(name: str, dtypes: Sequence[DType]) -> bool:
@@ -66,6 +74,7 @@ def may_fault(name: str, dtypes: Sequence[DType]) -> bool:
     return integer and (name in _DIVIDES or (name == "power" and dtypes[0].kind == "i"))
 
 
+_ORDERED = "polygamma"  # whose order is an attribute
 _TABLE: dict[str, Emission] = {
     "add": emissions.instruction("fadd", "add", "or"),
     "sub": emissions.instruction("fsub", "sub"),

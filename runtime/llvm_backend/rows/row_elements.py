@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from graphc.tensor import Tensor
 from passes.fusion import PUT
-from runtime.llvm_backend.ir.scalars import emit_op
+from runtime.llvm_backend.ir.scalars import emit_op, spelled
 from runtime.llvm_backend.ir.text import Emitter
 from runtime.llvm_backend.rows.row_labels import put_at
 from runtime.llvm_backend.rows.row_plan import VIEWS
@@ -20,7 +20,7 @@ def code_of(node: Tensor, showing: Collection[Tensor]) -> str:
     """The op that `emit_op` is to write."""
     if node in showing:
         return f"showing {node.op.name}"
-    return "identity" if node.op.name in VIEWS else node.op.name
+    return "identity" if node.op.name in VIEWS else spelled(node.op.name, node.attrs)
 
 
 class RowElements:

@@ -13,7 +13,6 @@ from runtime.executable import Executable
 
 # Each op with the reason why it has no machine code.
 MEANINGS = {
-    "polygamma": "a rare function, whose meaning is a series of many terms",
     "orthogonal_factor": "LAPACK's; initializers alone need it, once",
     "state_rank": "gives sizes to those that follow",
     "placeholder_with_default": "likewise",

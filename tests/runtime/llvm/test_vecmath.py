@@ -6,6 +6,7 @@ import mpmath
 import numpy as np
 import pytest
 
+import graphc as gc
 from graphc.conversion import round_to_bfloat16
 from graphc.op import OPS
 from graphc.types import BFLOAT16, FLOAT16, FLOAT32, FLOAT64
@@ -205,6 +206,42 @@ def test_gamma_is_accurate_but_near_its_roots(name, function, dtype, target):
 
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("dtype", [FLOAT32, FLOAT64], ids=str)
+@pytest.mark.parametrize("order", [1, 2, 3, 4, 7, 30])
+def test_polygamma_is_accurate(order, dtype, target):
+    """Within the bounds where x is positive; elsewhere with the error of what is reflected."""
+    rng = np.random.default_rng(0)
+    parts = (
+        rng.uniform(0, 3, 150),
+        rng.uniform(3, 60, 150),
+        2.0 ** rng.uniform(-5, 20, 100),
+        2.0 ** rng.uniform(-1000 / (order + 1), 1000 / (order + 1), 100),
+        -rng.uniform(0, 20, 150),
+    )
+    with np.errstate(over="ignore", under="ignore"):
+        x = np.concatenate([*(part.astype(dtype.numpy) for part in parts), edges_of(dtype)])
+    x = np.concatenate([x, np.arange(-5, 20, 0.5, dtype.numpy)])
+    found = compiled(f"polygamma {order}", dtype, 1, TARGETS[target])(x)
+    with np.errstate(all="ignore"):
+        numpy = OPS["polygamma"].meaning(x, n=order)
+    for given, value, expected in zip(x, found, numpy, strict=True):
+        if not np.isfinite(given) or (given <= 0 and not np.isfinite(expected)):
+            next_to_0 = -1e-9 < given < 0  # where NumPy's polynomial of the cotangent is inf - inf
+            assert same(value, expected) or (next_to_0 and not np.isfinite(value)), (given, value, expected)
+            continue
+        exact = precise(lambda x: mpmath.polygamma(order, x), float(given))
+        if given > 0:
+            assert distance(value, exact, dtype) <= BOUNDS[dtype], (given, value, exact)
+            continue
+        turn = abs(float(given) - np.rint(float(given)))
+        opposite = precise(lambda x: mpmath.polygamma(order, 1 - x), float(given))
+        steep = precise(lambda x: mpmath.polygamma(order + 1, x), float(given))
+        allowed = np.finfo(dtype.numpy).eps * max(abs(exact), abs(opposite)) * (10 + order / turn)
+        allowed += 4 * np.finfo(np.float64).eps * turn * abs(steep)
+        assert abs(mpmath.mpf(float(value)) - exact) <= allowed, (given, value, exact)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("dtype", [FLOAT32, FLOAT64], ids=str)
 @pytest.mark.parametrize("name", ["power", "atan2"])
 def test_functions_of_two_are_accurate(name, dtype, target):
     rng = np.random.default_rng(0)
@@ -258,3 +295,33 @@ def test_half_precision_is_right_for_every_number(name, dtype):
 
 def widened(stored):
     return (stored.astype(np.uint32) << 16).view(np.float32)
+
+
+def test_polygamma_of_each_order_in_one_kernel():
+    """Alone and behind a product; of every kind of dtype; orders are told apart."""
+    x = gc.placeholder("float64", (None, 4), name="x")
+    w = gc.constant(np.linspace(0.1, 1.0, 20).reshape(4, 5))
+    fetches = [
+        gc.polygamma(x @ w, n=1) - gc.polygamma(x @ w, n=3),
+        gc.polygamma(x, n=2) * gc.polygamma(x, n=5),
+    ]
+    fetches += [gc.polygamma(gc.cast(x, dtype), n=2) for dtype in ("int32", "float16", "float32", "bfloat16")]
+    (slope,) = gc.gradients(gc.sum(gc.digamma(x)), [x])
+    fetches += [slope, gc.gradients(gc.sum(slope * slope), [x])[0]]
+    given = {x: np.linspace(1.0, 9.0, 28).reshape(7, 4)}
+    results = []
+    for backend in gc.backends():
+        with gc.Session(backend=backend) as session:
+            results.append(session.run(fetches, given))
+            if backend == "llvm":
+                assert not session.compile(fetches, [x]).record["fallbacks"]
+    for a, b, fetch in zip(*results, fetches, strict=True):
+        rtol = {"float16": 2e-3, "float32": 1e-6, "bfloat16": 1e-2}.get(fetch.dtype.name, 1e-12)
+        np.testing.assert_allclose(a, b, rtol=rtol)
+
+
+@pytest.mark.parametrize("order", [0, 171, 1.0, True])
+def test_orders_of_polygamma(order):
+    with pytest.raises(gc.ArgumentError, match="1 to 170"):
+        gc.polygamma(1.0, n=order)
+    assert gc.polygamma(1.0, n=170).dtype.name == "float32"
