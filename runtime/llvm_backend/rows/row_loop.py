@@ -17,6 +17,8 @@ from runtime.llvm_backend.rows.totals import BLOCK, State, Total
 
 # elements(em, j, mask): writes the elements from j on and gives what each total gathers of them.
 Elements = Callable[[Emitter, str, str | None], Sequence[str]]
+Body = Callable[[str, list[str]], Sequence[str]]
+Walk = Callable[[str, str, int, Sequence[tuple[str, str]], Body], list[str]]
 
 
 class RowLoop:
@@ -37,7 +39,7 @@ class RowLoop:
         end: str,
         step: int,
         carried: Sequence[tuple[str, str]],
-        body: Callable[[str, list[str]], Sequence[str]],
+        body: Body,
     ) -> list[str]:
         """``for j in range(begin, end, step)`` with values carried along, each with its type and start."""
         one = self.one
@@ -71,8 +73,9 @@ class RowLoop:
         self,
         begin: str,
         end: str,
+        step: int,
         carried: Sequence[tuple[str, str]],
-        body: Callable[[str, list[str]], Sequence[str]],
+        body: Body,
     ) -> list[str]:
         """`walk` for what is one step at most."""
         one = self.one
@@ -97,35 +100,47 @@ class RowLoop:
         copies: int,
         elements: Elements,
         either: tuple[str, Elements] | None = None,
+        length: int | None = None,
     ) -> list[str]:
         """The loops from `begin` to `end`, `copies` vectors at a time; gives each total as a number.
 
-        With `either`, whole vectors are of those elements instead where that condition holds.
+        With `either`, whole vectors are of those elements instead where that condition holds. Where the
+        `length` is known, what never runs is not written, nor a loop around what runs once: lengths that
+        need the same loops have the same text. A total is the same, whether its length is known or not.
         """
         one, wide = self.one, self.wide
         step = copies * self.width
-        length = one.let(f"sub i64 {end}, {begin}")
-        main = one.let(f"sub i64 {end}, {one.let(f'urem i64 {length}, {step}')}")
-        if either is None:
-            states = self._whole(totals, begin, main, copies, elements)
-        else:
-            ways = (either[1], elements)
-            states = self._chosen(
-                either[0], totals, *(partial(self._whole, totals, begin, main, copies, way) for way in ways)
-            )
+        known = length or None  # of an empty row all loops are written, and none runs
+        main, states = begin, None
+        all = one.let(f"sub i64 {end}, {begin}")
+        if known is None or known >= step:
+            main = one.let(f"sub i64 {end}, {one.let(f'urem i64 {all}, {step}')}")
+            rounds = None if known is None else known // step
+            ways = [
+                partial(self._whole, totals, begin, main, copies, way, rounds)
+                for way in (*((either[1],) if either else ()), elements)
+            ]
+            states = self._chosen(either[0], totals, *ways) if either else ways[0]()
+        left = None if known is None else known % step
+        if left == 0:
+            return self._numbers(totals, states or [])
         if self.width > 1 and self.has_masks:
-            rest = self._rest(wide, totals, main, end, elements, limit=end, once=copies == 1)
+            walk: Walk = self.once if copies == 1 else self.walk
+            if left is not None and left <= self.width:
+                walk = _directly
+            rest = self._rest(wide, totals, main, end, elements, walk, limit=end)
             return self._numbers(totals, self._met(wide, totals, states, rest))
-        if self.width > 1 and copies > 1:
-            left = one.let(f"urem i64 {length}, {self.width}")
-            whole = one.let(f"sub i64 {end}, {left}")
+        if self.width > 1 and copies > 1 and (left is None or left >= self.width):
+            whole = one.let(f"sub i64 {end}, {one.let(f'urem i64 {all}, {self.width}')}")
             rest = self._rest(wide, totals, main, whole, elements)
             states, main = self._met(wide, totals, states, rest), whole
-        numbers = self._numbers(totals, states)
-        if step == 1:
-            return numbers
+        if states is not None and (step == 1 or (left is not None and left % self.width == 0)):
+            return self._numbers(totals, states)
+        numbers = None if states is None else self._numbers(totals, states)
         rest = self._rest(one, totals, main, end, elements)
         last = [t.number(one, one, state) for t, state in zip(totals, rest, strict=True)]
+        if numbers is None:
+            return last
         return [t.join(one, x, y, t.dtype) for t, x, y in zip(totals, numbers, last, strict=True)]
 
     @property
@@ -150,9 +165,11 @@ class RowLoop:
         return self.one.number(total.scalar, 0.0)
 
     def _met(
-        self, em: Emitter, totals: Sequence[Total], x: Sequence[State], y: Sequence[State]
+        self, em: Emitter, totals: Sequence[Total], x: Sequence[State] | None, y: list[State]
     ) -> list[State]:
-        """States in the totals' own dtypes as one."""
+        """States in the totals' own dtypes as one; there may be no `x`."""
+        if x is None:
+            return y
         return [
             [t.join(em, a[0], b[0], t.dtype)] if t.is_blocked else t.merge(em, [a, b])
             for t, a, b in zip(totals, x, y, strict=True)
@@ -181,9 +198,15 @@ class RowLoop:
         ]
 
     def _whole(
-        self, totals: Sequence[Total], begin: str, end: str, copies: int, elements: Elements
+        self,
+        totals: Sequence[Total],
+        begin: str,
+        end: str,
+        copies: int,
+        elements: Elements,
+        rounds: int | None,
     ) -> list[State]:
-        """Whole vectors; gives states in the totals' own dtypes."""
+        """Whole vectors, in so many rounds; gives states in the totals' own dtypes."""
         wide, one = self.wide, self.one
         step = copies * self.width
         blocked = [t for t in totals if t.is_blocked]
@@ -198,20 +221,24 @@ class RowLoop:
                     states[i][copy] = total.gather(wide, states[i][copy], value)
             return _joined(states)
 
+        walk: Walk = _directly if rounds == 1 else self.walk
         if not blocked:
-            found = self.walk(begin, end, step, self._fresh(wide, plain, copies), vectors)
+            found = walk(begin, end, step, self._fresh(wide, plain, copies), vectors)
             return [t.merge(wide, s) for t, s in zip(plain, _cut(plain, found, copies), strict=True)]
 
         zeros = self._fresh(wide, blocked, copies)
+        is_block = rounds is not None and rounds <= BLOCK
 
         def blocks(j: str, inside: Sequence[str]) -> list[str]:
-            last = one.intrinsic("smin", "i64", one.let(f"add i64 {j}, {BLOCK * step}"), end)
+            last = end
+            if not is_block:
+                last = one.intrinsic("smin", "i64", one.let(f"add i64 {j}, {BLOCK * step}"), end)
             sums, others = inside[: len(blocked)], iter(_cut(plain, inside[len(blocked) :], copies))
             fresh = iter(_cut(blocked, [start for _, start in zeros], copies))
             begun = [next(fresh) if t.is_blocked else next(others) for t in totals]
             types = [type for t in totals for _ in range(copies) for type in t.types(wide)]
             carried = list(zip(types, _joined(begun), strict=True))
-            states = _cut(totals, self.walk(j, last, step, carried, vectors), copies)
+            states = _cut(totals, walk(j, last, step, carried, vectors), copies)
             ended = [
                 t.widened(wide, t.merge(wide, s)[0])
                 for t, s in zip(totals, states, strict=True)
@@ -223,7 +250,8 @@ class RowLoop:
         wide_zeros = [register_scalar(t.dtype) for t in blocked]
         carried = [(wide.type(scalar), wide.number(scalar, 0.0)) for scalar in wide_zeros]
         carried += self._fresh(wide, plain, copies)
-        found = self.walk(begin, end, BLOCK * step, carried, blocks)
+        outer: Walk = _directly if is_block else self.walk
+        found = outer(begin, end, BLOCK * step, carried, blocks)
         sums = iter(found[: len(blocked)])
         kept = iter(_cut(plain, found[len(blocked) :], copies))
         return [[next(sums)] if t.is_blocked else t.merge(wide, next(kept)) for t in totals]
@@ -235,13 +263,10 @@ class RowLoop:
         begin: str,
         end: str,
         elements: Elements,
+        walk: Walk | None = None,
         limit: str | None = None,
-        once: bool = False,
     ) -> list[State]:
-        """What whole vectors left, fewer than they were: with `limit`, lanes beyond it do not count.
-
-        `once`: one vector, or none.
-        """
+        """What whole vectors left, fewer than they were: with `limit`, lanes beyond it do not count."""
         one = self.one
 
         def some(j: str, inside: Sequence[str]) -> list[str]:
@@ -261,7 +286,7 @@ class RowLoop:
             return found
 
         fresh = self._fresh(em, totals, 1)
-        last = self.once(begin, end, fresh, some) if once else self.walk(begin, end, em.width, fresh, some)
+        last = (walk or self.walk)(begin, end, em.width, fresh, some)
         states = [state for (state,) in _cut(totals, last, 1)]
         return [
             [t.widened(em, state[0])] if t.is_blocked else state
@@ -274,6 +299,11 @@ class RowLoop:
         return [
             pair for t in totals for _ in range(copies) for pair in zip(t.types(em), starts[t], strict=True)
         ]
+
+
+def _directly(begin: str, end: str, step: int, carried: Sequence[tuple[str, str]], body: Body) -> list[str]:
+    """`RowLoop.walk` of one step."""
+    return list(body(begin, [start for _, start in carried]))
 
 
 def _cut(totals: Sequence[Total], registers: Sequence[str], copies: int) -> list[list[State]]:

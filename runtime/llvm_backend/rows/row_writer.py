@@ -273,7 +273,12 @@ class RowWriter:
 
         either = (self.streamed, partial(elements, past=True)) if self.may_stream(phase) else None
         copies = copies_of(phase, len(totals) - len(phase.reductions))
-        return self.seen(phase, self.loops.write(totals, begin, end, copies, elements, either))
+        found = self.loops.write(totals, begin, end, copies, elements, either, self.length(end))
+        return self.seen(phase, found)
+
+    def length(self, end: str) -> int | None:
+        """How long the row is whose loops go to `end`, where that is known before the run."""
+        return self.plan.inner if isinstance(self.plan.inner, int) and end == self.inner else None
 
     def totals(self, phase: Phase) -> list[Total]:
         """What a loop gathers: its reductions, then its looks."""

@@ -127,7 +127,9 @@ class WaveWriter(RowWriter):
 
         either = (self.streamed, partial(elements, past=True)) if any(map(self.may_stream, walked)) else None
         gathered: list[Total] = [total for each in totals for total in each]
-        values = iter(self.loops.write(gathered, "0", self.inner, 1, elements, either))
+        values = iter(
+            self.loops.write(gathered, "0", self.inner, 1, elements, either, self.length(self.inner))
+        )
         for group, place, phase, each in zip(groups, places, walked, totals, strict=True):
             self._be_at(place)
             self.end_loop(phase, self.seen(phase, [next(values) for _ in each]))

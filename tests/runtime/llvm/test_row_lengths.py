@@ -1,0 +1,68 @@
+"""Lengths of rows: where one is known only loops that run are written, and every result is the same."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import graphc as gc
+from runtime.llvm_backend import backend
+from runtime.llvm_backend.engine.machine import host
+from runtime.llvm_backend.rows import row_kernel
+
+PROGRAM = """
+import numpy as np
+import graphc as gc
+random = np.random.default_rng(7)
+session = gc.Session(threads=1)
+def totals(x):
+    return [
+        gc.nn.softmax(x, axis=-1), gc.sum(x, axis=-1), gc.mean(gc.exp(x), axis=-1),
+        gc.min(x * 2.0, axis=-1) + gc.max(x, axis=-1), gc.sum(gc.cast(x * 0.1, "int16"), axis=-1),
+    ]
+any_size = gc.placeholder("float32", [None, None])
+expected_of = session.make_callable(totals(any_size), [any_size])
+for length in LENGTHS:
+    given = random.standard_normal((3, length), dtype=np.float32)
+    if length > 3:
+        given[1, length - 1], given[2, 0] = np.nan, -np.inf
+    x = gc.placeholder("float32", [3, length])
+    found, expected = session.make_callable(totals(x), [x])(given), expected_of(given)
+    for got, wanted in zip(found, expected):
+        assert np.array_equal(got, wanted, equal_nan=True), (length, got, wanted)
+"""
+EDGES = (1, 4, 5, 8, 15, 16, 17, 32, 33, 48, 63, 64, 65, 128, 256, 257, 272, 300, 1024, 1040, 1100)
+
+
+@pytest.mark.parametrize("level", ["", "x86-64-v2", "x86-64-v3"])
+def test_a_known_length_gives_the_bits_of_any(level):
+    if level and (host().architecture != "x86_64" or host().vector_bytes < (32 if level[-1] == "3" else 16)):
+        pytest.skip("the CPU is not of that level")
+    subprocess.run(
+        [sys.executable, "-c", PROGRAM.replace("LENGTHS", repr(EDGES))],
+        check=True,
+        env={**os.environ, "GRAPHC_CPU": level, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
+
+
+def test_lengths_that_need_the_same_loops_share_a_text(monkeypatch):
+    texts = []
+
+    def noting(*arguments):
+        texts.append(row_kernel.write_rows(*arguments))
+        return texts[-1]
+
+    monkeypatch.setattr(backend, "write_rows", noting)
+    for length in (128, 192, 10, 1100):
+        with gc.Graph().as_default() as graph:
+            x = gc.placeholder("float32", [3, length])
+            y = gc.nn.softmax(x, axis=-1)
+            gc.Session(graph=graph, threads=1).run(y, {x: np.zeros((3, length), np.float32)})
+    whole, same, shorter, longer = texts
+    assert whole == same
+    assert len(shorter) < len(longer) > len(whole)
+    assert "masked" not in whole
