@@ -83,7 +83,7 @@ def lay_out(w: Writer, frame: Frame) -> Grid:
     light = few or schedule.lanes_in_a or len(frame.contract.ins) == 1
     wanted = w.max(1, w.min(_MOST_CHUNKS, w.ceil_div(work, _LIGHT_GRAIN if light else _GRAIN)))
     if not light:  # what would be one chunk, or two that may be uneven
-        wanted = w.max(wanted, w.mul(2, w.min(2, w.div(work, _GRAIN // 2))))
+        wanted = w.max(wanted, w.mul(2, w.min(2, w.div(work, 3 * _GRAIN // 4))))
     others = w.max(1, w.mul(batch, cuts))
     if few:
         even = w.mul(w.div(wanted, others), others)  # each chunk has as much of the batch

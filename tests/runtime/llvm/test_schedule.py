@@ -140,9 +140,10 @@ def test_tiles_of_any_number_of_rows_are_low():
     ("rows", "columns", "steps", "chunks"),
     [
         (64, 64, 64, 1),
-        (2, 512, 784, 2),  # half a million steps and more are shared by two
-        (130, 10, 256, 2),  # masked lanes take as long as others
-        (300, 10, 256, 4),  # more than that evenly
+        (128, 128, 32, 1),
+        (2, 512, 784, 2),  # most of a million steps are shared by two
+        (200, 10, 256, 2),  # masked lanes take as long as others
+        (400, 10, 256, 4),  # more than that evenly
         (22, 512, 784, 16),  # two parts of each of eight panels: none is joined with another
         (492, 512, 784, 64),
     ],
