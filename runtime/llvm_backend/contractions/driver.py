@@ -31,6 +31,7 @@ from runtime.llvm_backend.contractions.tile import (
     call_tile,
 )
 from runtime.llvm_backend.ir import lanes
+from runtime.llvm_backend.ir.text import QUICKLY
 from runtime.llvm_backend.ir.writer import Value, Writer
 from runtime.llvm_backend.table.scratch import part_bytes, write_claiming
 
@@ -123,10 +124,12 @@ def write_main(
     """The phase that computes the contract of `frame`; `place` is its `span_of`, `read` gives its grid."""
     schedule = frame.schedule
     size = part_bytes(panel_elements(schedule) + copy_elements(schedule), frame.accumulator.itemsize)
+    # Where one matrix is multiplied by another tiles take long, and how they are called counts for nothing.
+    how = "noinline nounwind" if schedule.batch or len(schedule.rows) > 1 else f"{QUICKLY} nounwind"
     if size == 0:
-        w.begin(f"void @{frame.name}(ptr %block, i64 %chunk) nounwind")
+        w.begin(f"void @{frame.name}(ptr %block, i64 %chunk) {how}")
     else:
-        w.begin(f"internal void @{frame.name}.within(ptr %block, ptr %scratch, i64 %chunk) noinline nounwind")
+        w.begin(f"internal void @{frame.name}.within(ptr %block, ptr %scratch, i64 %chunk) {how}")
     driver = Driver(w, frame, slots, place, read(w))
     driver.write()
     w.end()

@@ -35,7 +35,7 @@ from runtime.llvm_backend.contractions.row_product import part_reduction
 from runtime.llvm_backend.contractions.schedule import LONG_REDUCTION, Schedule, plan
 from runtime.llvm_backend.contractions.tile import EmitStep, Frame, emit_scalar_step
 from runtime.llvm_backend.contractions.widening import Widening
-from runtime.llvm_backend.ir.text import Module, Target
+from runtime.llvm_backend.ir.text import QUICKLY, Module, Target
 from runtime.llvm_backend.ir.writer import Evaluator, Value, Writer
 from runtime.llvm_backend.table.scratch import part_bytes
 
@@ -207,7 +207,7 @@ class _Plan:
 
     def write_counter(self, w: Writer, later: Mapping[Size, tuple[int, str]]) -> None:
         """Writes what counts chunks; the words `later` get a number of the grid of a frame."""
-        w.begin(f"void @{self.frames[0].name}.plan(ptr %block) nounwind")
+        w.begin(f"void @{self.frames[0].name}.plan(ptr %block) {QUICKLY} nounwind")
         grids, counts = self.count(w)
         found = {self.first_count + i: count for i, count in enumerate(counts)}
         for word, (frame, number) in later.items():

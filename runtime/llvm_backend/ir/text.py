@@ -18,6 +18,11 @@ _SUFFIXES = {"half": "f16", "bfloat": "bf16", "float": "f32", "double": "f64", "
 FLOATS = ("half", "bfloat", "float", "double")
 
 
+# Of a function that calls others and computes little itself: LLVM selects its instructions one by one, which
+# takes half as long.
+QUICKLY = "noinline optnone"
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """What of a machine changes the text.
