@@ -9,7 +9,7 @@ from runtime.llvm_backend.contractions.kernel import Kernel
 from runtime.llvm_backend.contractions.lane_choice import estimate
 from runtime.llvm_backend.contractions.pair_epilogue import PairEpilogue
 from runtime.llvm_backend.contractions.pair_packing import WordPacker
-from runtime.llvm_backend.contractions.pairs import MOST_EXACT, Product, as_product, words_of
+from runtime.llvm_backend.contractions.pairs import MOST_EXACT, PAIRS, Product, as_product, words_of
 from runtime.llvm_backend.contractions.schedule import LONG_REDUCTION, OUT
 from runtime.llvm_backend.contractions.splits import split_evenly, tile_count, visit_tile
 from runtime.llvm_backend.engine.machine import Machine
@@ -17,8 +17,9 @@ from runtime.llvm_backend.ir import lanes
 from runtime.llvm_backend.ir.text import Module, Target
 from runtime.llvm_backend.ir.writer import Value, Writer
 
-LEAST_WORK = 1 << 19  # multiply-adds, below which packing costs more than it saves
-_LEAST_ROWS = 8
+# Multiply-adds and rows, below which packing costs more than it saves: of bfloat16, of bytes, of bytes that
+# are cast, which otherwise are multiplied as wide integers.
+_LEAST_PAIRS, _LEAST_BYTES, _LEAST_CAST = (1 << 19, 8), (1 << 15, 8), (1 << 15, 4)
 _MOST_CHUNKS, _GRAIN = 64, 1 << 21
 _UNROLL = 2
 
@@ -29,27 +30,31 @@ def emit_pairs(
     name: str = "kernel",
     *,
     target: Target | None = None,
-    least_work: int = LEAST_WORK,
+    always: bool = False,
 ) -> Kernel | None:
-    """The kernel of `contract` by dot instructions; None where the CPU, or the contract, is not for them."""
-    found = find_product(contract, machine, least_work)
+    """The kernel of `contract` by dot instructions; None where the CPU, or the contract, is not for them.
+
+    `always`: also where it is so small that others are faster.
+    """
+    found = find_product(contract, machine, always)
     return None if found is None else _PairKernel(found, machine, name, Module(target or Target())).emit()
 
 
-def find_product(contract: Contract, machine: Machine, least_work: int = LEAST_WORK) -> Product | None:
+def find_product(contract: Contract, machine: Machine, always: bool = False) -> Product | None:
     """`contract` as dot instructions of `machine` compute it; None where they cannot, or should not."""
     words = words_of(contract, machine)
     found = None if words is None else as_product(contract, words)
-    return found if found is not None and _is_worth(found, least_work) else None
+    return found if found is not None and _is_worth(found, always) else None
 
 
-def _is_worth(found: Product, least_work: int) -> bool:
+def _is_worth(found: Product, always: bool) -> bool:
     steps = found.deep.size
     most = MOST_EXACT if found.contract.accumulator.itemsize > 4 else LONG_REDUCTION
     if not isinstance(steps, int) or steps > most:
         return False
     rows, columns = estimate(found.row.size), estimate(found.column.size)
-    return rows >= min(_LEAST_ROWS, least_work) and rows * columns * steps >= least_work
+    least = _LEAST_PAIRS if found.words is PAIRS else _LEAST_CAST if found.contract.prologue else _LEAST_BYTES
+    return always or (rows * columns * steps >= least[0] and rows >= least[1])
 
 
 class _PairKernel(WordPacker):

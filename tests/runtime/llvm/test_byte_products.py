@@ -48,7 +48,7 @@ def run(contract, machine, sizes=None):
     values = {Symbol(name): size for name, size in (sizes or {}).items()}
 
     def emit(contract, _, target):
-        made = emit_pairs(contract, machine, target=target, least_work=1)
+        made = emit_pairs(contract, machine, target=target, always=True)
         assert ("vpdpbusd" if machine.int8 else "pmadd") in made.text
         return made
 
@@ -175,6 +175,7 @@ def test_what_is_no_product_of_bytes():
     machine = machine_for("quadruples", 64)
     exact = cast_to(matmul(64, 64, MOST_EXACT + 1), (UINT8, UINT8), INT32)
     assert find_product(exact, machine) is not None
+    assert find_product(cast_to(matmul(4, 90, 95), (UINT8, UINT8), INT32), machine) is not None
     for contract in (
         cast_to(matmul(64, 64, MOST_EXACT + 1), (UINT8, UINT8), INT64),  # its sums leave int32
         cast_to(matmul(64, 64, 70_000), (UINT8, UINT8), INT32),
@@ -182,6 +183,7 @@ def test_what_is_no_product_of_bytes():
         replace(exact, ins=(exact.ins[0], replace(exact.ins[1], dtype=INT16))),
         cast_to(matmul(1, 640, 6400), (UINT8, UINT8), INT32),
         cast_to(matmul(16, 16, 16), (UINT8, UINT8), INT32),
+        cast_to(matmul(3, 600, 640), (UINT8, UINT8), INT32),
     ):
         assert find_product(contract, machine) is None
 
@@ -272,10 +274,10 @@ def test_the_casts_are_no_arrays():
     with gc.Graph().as_default() as graph:
         x, w, y = (
             gc.placeholder(*each)
-            for each in (("uint8", (None, 200)), ("int8", (200, 100)), ("int8", (100, 3)))
+            for each in (("uint8", (None, 200)), ("int8", (200, 100)), ("int8", (2, 200)))
         )
         result = gc.cast(gc.matmul(wide(x), wide(w)), "float32") * 0.5
-        few = gc.matmul(wide(w), wide(y))
+        few = gc.matmul(wide(y), wide(w))
         with gc.Session(graph, backend="llvm") as session:
             executable = session.compile(result, [x, w])
             assert [s["kind"] for s in executable.record["program"]["steps"]] == ["llvm", "view"]

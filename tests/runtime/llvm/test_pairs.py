@@ -64,7 +64,7 @@ def load(contract, width):
     machine = replace(host(), vector_bytes=width)
 
     def emit(contract, _, target):
-        made = emit_pairs(contract, machine, target=target, least_work=1)
+        made = emit_pairs(contract, machine, target=target, always=True)
         assert made is not None
         return made
 
