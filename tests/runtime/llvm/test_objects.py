@@ -312,6 +312,14 @@ def test_two_thousand_compilations_stay_small():
     assert int(run_python(code, GRAPHC_CACHE="")) <= 40
 
 
+def test_code_made_quickly_is_another_object_that_does_the_same():
+    modules = [Module(f"at {effort}", ADDS.format(80_001), effort=effort) for effort in (0, 1)]
+    assert modules[0].key() != modules[1].key()
+    made = load(modules)
+    assert len({made.address(module.name) for module in modules}) == 2
+    assert [call(made.address(module.name), 4) for module in modules] == [80_005, 80_005]
+
+
 def test_what_takes_longest_is_compiled_first(monkeypatch):
     monkeypatch.setattr(compiler, "_count_cores", lambda: 1)  # so that nobody begins before all are told
     ended = []
