@@ -21,7 +21,7 @@ from runtime.llvm_backend.contractions.tile import EmitStep, emit_scalar_step
 from runtime.llvm_backend.ir import lanes
 from runtime.llvm_backend.ir.text import Module, Target
 from runtime.llvm_backend.ir.writer import Value, Writer
-from runtime.llvm_backend.table.scratch import ALIGNMENT, part_bytes, write_claiming
+from runtime.llvm_backend.table.scratch import ALIGNMENT, claim_part, part_bytes
 
 _MOST_CHUNKS = 256
 
@@ -70,7 +70,13 @@ def emit_block(
     w.begin(f"internal void @{name}.within(ptr %block, ptr %scratch, i64 %chunk) noinline nounwind")
     _Driver(w, block, members, slots, offsets).write(phase)
     w.end()
-    write_claiming(w, name, f"{name}.within", slots[SCRATCH], size)
+    w.begin(f"void @{name}(ptr %block, i64 %chunk) nounwind")
+    part = claim_part(w, slots[SCRATCH], size)
+    w.do(
+        f"call void @{name}.within(ptr %block, ptr {part.address}, i64 %chunk)"
+    )  # where the stack is its own
+    part.give_back(w)
+    w.end()
     if w.words:
         w.begin(f"void @{name}.plan(ptr %block) nounwind")
         w.do(f"store i64 {phase.count(w)}, ptr {w.address('%block', len(buffers) + 2, 'i64')}, align 8")

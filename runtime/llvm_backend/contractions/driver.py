@@ -9,6 +9,7 @@ from graphc.sizes import Size
 from graphc.types import DType
 from runtime.llvm_backend.contractions.contraction import Contract
 from runtime.llvm_backend.contractions.grid import Grid
+from runtime.llvm_backend.contractions.lane_choice import estimate
 from runtime.llvm_backend.contractions.microkernel import write_tile
 from runtime.llvm_backend.contractions.packing import (
     COPY,
@@ -33,9 +34,10 @@ from runtime.llvm_backend.contractions.tile import (
 from runtime.llvm_backend.ir import lanes
 from runtime.llvm_backend.ir.text import QUICKLY
 from runtime.llvm_backend.ir.writer import Value, Writer
-from runtime.llvm_backend.table.scratch import part_bytes, write_claiming
+from runtime.llvm_backend.table.scratch import claim_part, part_bytes
 
 PARTIALS = "partials"  # the buffer of partial sums, which all threads share
+_LONG_TILE = 200  # steps of vectors: some 100 cycles
 SCRATCH = "scratch"  # the slot of the memory that chunks have while they run
 
 
@@ -124,17 +126,14 @@ def write_main(
     """The phase that computes the contract of `frame`; `place` is its `span_of`, `read` gives its grid."""
     schedule = frame.schedule
     size = part_bytes(panel_elements(schedule) + copy_elements(schedule), frame.accumulator.itemsize)
-    # Where one matrix is multiplied by another tiles take long, and how they are called counts for nothing.
-    how = "noinline nounwind" if schedule.batch or len(schedule.rows) > 1 else f"{QUICKLY} nounwind"
-    if size == 0:
-        w.begin(f"void @{frame.name}(ptr %block, i64 %chunk) {how}")
-    else:
-        w.begin(f"internal void @{frame.name}.within(ptr %block, ptr %scratch, i64 %chunk) {how}")
-    driver = Driver(w, frame, slots, place, read(w))
+    effort = f"{QUICKLY} " if _is_light(frame) else ""
+    w.begin(f"void @{frame.name}(ptr %block, i64 %chunk) {effort}nounwind")
+    part = None if size == 0 else claim_part(w, slots[SCRATCH], size)
+    driver = Driver(w, frame, slots, place, read(w), part.address if part else "")
     driver.write()
+    if part:
+        part.give_back(w)
     w.end()
-    if size != 0:
-        write_claiming(w, frame.name, f"{frame.name}.within", slots[SCRATCH], size)
     for tile in driver.tiles:
         write_tile(w, frame, tile)
     if frame.schedule.pack:
@@ -143,22 +142,35 @@ def write_main(
         write_copy(w, frame)
 
 
+def _is_light(frame: Frame) -> bool:
+    """Whether the driver's time is nothing beside that of a tile: then it is made quickly, not thoroughly."""
+    schedule = frame.source
+    outputs = schedule.pair * schedule.height * schedule.vectors
+    return estimate(schedule.steps) * outputs >= _LONG_TILE
+
+
 class Driver:
     """The loop nest of the main phase, outermost first: a method for each level."""
 
     def __init__(
-        self, w: Writer, frame: Frame, slots: Mapping[str, int], place: tuple[Size, Size], grid: Grid
+        self,
+        w: Writer,
+        frame: Frame,
+        slots: Mapping[str, int],
+        place: tuple[Size, Size],
+        grid: Grid,
+        scratch: str,
     ) -> None:
         self.w, self.frame, self.schedule, self.slots = w, frame, frame.schedule, slots
         self.grid = grid
         self.span, self.shift = place
+        self.panel = scratch
         self.split = frame.schedule.cut or (frame.flagged and not frame.direct)
         self.tiles: dict[Tile, None] = {}  # in the order of their first use
 
     def write(self) -> None:
         """Writes the body of the kernel."""
         w, frame = self.w, self.frame
-        total = lanes.scalar_type(frame.accumulator)
         self.base = {
             x: pointer_of(
                 w, self.slots, frame.access(x).buffer, frame.access(x).offset, frame.access(x).dtype
@@ -167,8 +179,10 @@ class Driver:
         }
         if self.split:
             self.partials = pointer_of(w, self.slots, PARTIALS, self.shift, frame.accumulator)
-        self.panel = "%scratch"
-        self.copied = w.address("%scratch", w.word(panel_elements(self.schedule)), total)
+        if self.schedule.copy:
+            self.copied = w.address(
+                self.panel, w.word(panel_elements(self.schedule)), lanes.scalar_type(frame.accumulator)
+            )
         chunks, units = self.grid.chunks, self.grid.units
         start = w.div(w.mul("%chunk", units), chunks)
         stop = w.div(w.mul(w.add("%chunk", 1), units), chunks)

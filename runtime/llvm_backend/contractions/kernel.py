@@ -207,7 +207,7 @@ class _Plan:
 
     def write_counter(self, w: Writer, later: Mapping[Size, tuple[int, str]]) -> None:
         """Writes what counts chunks; the words `later` get a number of the grid of a frame."""
-        w.begin(f"void @{self.frames[0].name}.plan(ptr %block) {QUICKLY} nounwind")
+        w.begin(f"void @{self.frames[0].name}.plan(ptr %block) {QUICKLY} nounwind")  # it runs once
         grids, counts = self.count(w)
         found = {self.first_count + i: count for i, count in enumerate(counts)}
         for word, (frame, number) in later.items():

@@ -13,6 +13,7 @@ from runtime.llvm_backend.ir import lanes
 from runtime.llvm_backend.ir.writer import Value
 
 _WIDE = 4  # vectors
+_STEPS = 2  # at once, where a row is alone or a tile is wide
 _FEW_SUMS = 2  # of a tile: where there are so few, `CHAINS` are made of each output
 
 
@@ -74,21 +75,20 @@ class OuterTile(TileWriter):
             }
             return self._step(moved, state)
 
-        def steps(index: Value, state: list[str]) -> list[str]:
-            found: list[str] = []
-            for k in range(chains):
-                found += step(w.add(index, k), state[k * count : (k + 1) * count])
-            return found
-
         count, chains = len(state), 1 if counted else self._chains()
-        carried = [(self.type, x) for x in state]
-        if chains == 1 and self._goes_by_pairs():
-            return w.loop(size, lambda k, x: step(w.add(k, 1), step(k, x)), carried, step=2)
-        if chains == 1:
-            return w.loop(size, step, carried)
-        zero = lanes.identity(self.frame.contract.combine, self.dtype, self.width)
-        whole = w.sub(size, w.rem(size, chains))
-        sums = w.loop(whole, steps, [*carried, *[(self.type, zero)] * (count * (chains - 1))], step=chains)
+        pairs = self._goes_by_pairs()
+        many = max(chains, _STEPS if pairs or len(self.rows) == 1 else 1)
+
+        def steps(index: Value, state: list[str]) -> list[str]:
+            found = [state[i : i + count] for i in range(0, len(state), count)]
+            for k in range(many):
+                found[k % chains] = step(w.add(index, k), found[k % chains])
+            return [x for each in found for x in each]
+
+        zeros = [lanes.identity(self.frame.contract.combine, self.dtype, self.width)] * count
+        carried = [(self.type, x) for x in (*state, *zeros * (chains - 1))]
+        whole = size if pairs else w.sub(size, w.rem(size, many))
+        sums = w.loop(whole, steps, carried, step=many)
         while len(sums) > count:  # in pairs
             half = len(sums) // 2
             sums = [self._merge(x, y) for x, y in zip(sums[:half], sums[half:], strict=True)]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from graphc.sizes import Size
 from graphc.types import DType
 from runtime.llvm_backend.contractions.contraction import Access
-from runtime.llvm_backend.contractions.schedule import A, B, Loop, Schedule
+from runtime.llvm_backend.contractions.schedule import A, B, Loop, Schedule, square_side
 from runtime.llvm_backend.contractions.tile import Frame, apply
 from runtime.llvm_backend.ir import lanes
 from runtime.llvm_backend.ir.writer import Value, Writer
@@ -187,14 +187,15 @@ def _copy_panel(packer: _Packer, loops: Sequence[tuple[Loop, bool, Size]]) -> No
 
 
 def _transpose_panel(packer: _Packer, loops: Sequence[tuple[Loop, bool, Size]]) -> None:
-    """Squares of W x W through registers; the edges of columns and of steps lane by lane."""
+    """W columns in squares of 16 bytes through registers; the edges of columns and of steps lane by lane."""
     w, schedule, width = packer.w, packer.frame.schedule, packer.width
     column = schedule.column
     at = next(i for i, (loop, _, _) in enumerate(loops) if loop.strides[B] == 1)
     contiguous, counted, step = loops[at]
     others = [*loops[:at], *loops[at + 1 :]]
     size = "%count" if counted else w.word(contiguous.size)
-    squares = w.sub(size, w.rem(size, width))
+    piece = square_side(schedule)
+    whole = w.sub(size, w.rem(size, piece))
     masked = schedule.panels.open or schedule.panels.edge
     full: Value = w.sub("%lanes", w.rem("%lanes", width)) if masked else "%lanes"
     rest = w.sub("%lanes", full)
@@ -206,14 +207,12 @@ def _transpose_panel(packer: _Packer, loops: Sequence[tuple[Loop, bool, Size]]) 
     def target(to: Value, k: Value, j: Value) -> Value:
         return w.add(w.add(to, w.mul(k, w.word(step))), j)
 
-    def square(offsets: dict[int, Value], to: Value, k: Value, j: Value) -> None:
-        here = along(offsets, k)
-        stride = w.word(column.strides[B])
-        rows = [
-            lanes.load(w, packer.place(B, w.add(here[B], w.mul(q, stride))), packer.dtype(B), width)
-            for q in range(width)
-        ]
-        for q, row in enumerate(lanes.transpose(w, rows, packer.dtype(B))):
+    def squares(offsets: dict[int, Value], to: Value, k: Value, j: Value) -> None:
+        here, dtype = along(offsets, k), packer.dtype(B)
+        offset = [w.add(here[B], w.mul(q, w.word(column.strides[B]))) for q in range(width)]
+        read = [lanes.load(w, packer.place(B, x), dtype, piece) for x in offset]
+        rows = [lanes.join(w, read[q::piece], dtype, piece) for q in range(piece)]
+        for q, row in enumerate(lanes.transpose_pieces(w, rows, dtype, width)):
             deeper = along(here, q)
             found = [
                 lanes.load(w, packer.place(x, deeper[x]), packer.dtype(x), width, w.word(column.strides[x]))
@@ -224,11 +223,11 @@ def _transpose_panel(packer: _Packer, loops: Sequence[tuple[Loop, bool, Size]]) 
     def body(offsets: dict[int, Value], to: Value) -> None:
         def columns(j: Value, _: list[str]) -> None:
             here = _columns(packer, offsets, j)
-            w.loop(squares, lambda k, _: square(here, to, k, j), step=width)
+            w.loop(whole, lambda k, _: squares(here, to, k, j), step=piece)
             w.loop(
                 size,
                 lambda k, _: packer.move(along(here, k), target(to, k, j), column, None),
-                start=squares,
+                start=whole,
             )
 
         def edge() -> list[str]:

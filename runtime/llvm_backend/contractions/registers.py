@@ -38,6 +38,9 @@ class Vectors:
 AVX512, AVX2, NEON, SSE = Vectors(64, 32), Vectors(32, 16), Vectors(16, 32), Vectors()
 
 
+_TALLEST = 12  # rows of a tile one vector wide: more of them cost more code and are no faster
+
+
 def count_lanes(unit: VectorUnit, itemsize: int) -> int:
     """Lanes of elements of that size; at least two, which LLVM splits where no register has them."""
     return max(2, unit.vector_bytes // itemsize)
@@ -65,7 +68,7 @@ def choose_tile(rows: int, vectors: int, registers: int, shared: bool = True) ->
 
     widest = 8 if rows == 1 and shared else 16  # one row waits for memory: more panels are more even
     for across in range(1, min(vectors, widest) + 1):
-        for height in range(1, min(rows, 24) + 1):
+        for height in range(1, min(rows, 24 if across > 1 else _TALLEST) + 1):
             held = across if rows > 1 else 1  # a row alone reads B where it multiplies
             if height * across + held + max(2, registers // 8) > registers:
                 continue

@@ -215,8 +215,8 @@ def _plan_outer(
     alone = isinstance(product(loop.size for loop in rows), int) and reuse <= 1  # one tile has all rows
     pack = pack and (apart or widened or (prepared and not alone) or (heavy and reuse >= 8 and not whole))
     contiguous = [loop.size for loop in reduction[outer:] if loop.strides[B] == 1]
-    squares = any(not isinstance(size, int) or size >= width for size in contiguous)
-    transposed = pack and apart and squares
+    side = 1 if b is None else _square_side(b, width)
+    transposed = pack and apart and any(not isinstance(size, int) or size >= side for size in contiguous)
     unknown = any(not isinstance(loop.size, int) for loop in rows)
     adaptive = pack and not (apart or widened or prepared) and b is not None and unknown
     adaptive = adaptive and b is not None and b.dtype == contract.accumulator
@@ -375,6 +375,17 @@ def _plan_dot(contract: Contract, kept: Sequence[Dim], reduced: Sequence[Dim], w
         tiles=_split_rows(merged_rows, 1, height),
         panels=split_evenly(column.size, across),
     )
+
+
+def _square_side(b: Access, width: int) -> int:
+    return min(width, max(1, 16 // b.dtype.itemsize))
+
+
+def square_side(schedule: Schedule) -> int:
+    """Steps of the reduction in a square of B that is transposed: they are 16 bytes."""
+    b = schedule.operands[B]
+    assert b is not None  # or nothing would be packed
+    return _square_side(b, schedule.width)
 
 
 def dot_copies(sums: int) -> int:

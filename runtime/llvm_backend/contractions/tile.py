@@ -131,20 +131,27 @@ def advance(w: Writer, frame: Frame, pointers: Pointers, loop: Loop, index: Valu
 def signature(frame: Frame, name: str) -> str:
     """The head of a micro-kernel."""
     pointers = ", ".join(f"ptr noalias %p{operand}" for operand in frame.used)
-    steps = "".join(f"i64 %step{i}, " for i in range(len(frame.inner))) if frame.schedule.adaptive else ""
-    return (
-        f"internal void {name}(ptr %block, {pointers}, i64 %count, i64 %rows, i64 %lanes, "
-        f"{steps}i1 %first, i1 %last) noinline nounwind"
-    )
+    steps = [f"%step{i}" for i in range(len(frame.inner))] if frame.schedule.adaptive else []
+    others = _needed(frame, ["%count", "%rows", "%lanes", *steps], ["%first", "%last"])
+    return f"internal void {name}(ptr %block, {pointers}{others}) noinline nounwind"
 
 
 def call_tile(
     w: Writer, frame: Frame, tile: Tile, pointers: Pointers, numbers: Sequence[Value], flags: Sequence[str]
 ) -> None:
     """Calls the micro-kernel: `numbers` are count, rows, lanes and B's steps; `flags` first and last."""
-    arguments = [f"ptr {pointers[operand]}" for operand in frame.used]
-    arguments += [f"i64 {number}" for number in numbers] + [f"i1 {flag}" for flag in flags]
-    w.do(f"call void {tile.name(frame.name)}(ptr %block, {', '.join(arguments)})")
+    arguments = ", ".join(f"ptr {pointers[operand]}" for operand in frame.used)
+    others = _needed(frame, numbers, flags)
+    w.do(f"call void {tile.name(frame.name)}(ptr %block, {arguments}{others})")
+
+
+def _needed(frame: Frame, numbers: Sequence[Value], flags: Sequence[str]) -> str:
+    """Those of the numbers and flags that some micro-kernel of the kernel asks for."""
+    schedule = frame.schedule
+    asked = [frame.counted, schedule.tiles[-1].open, schedule.panels.open or schedule.panels.edge]
+    found = [f", i64 {x}" for x, needed in zip(numbers, asked, strict=False) if needed]
+    found += [f", i64 {x}" for x in numbers[len(asked) :]]
+    return "".join([*found, *(f", i1 {flag}" for flag in flags if frame.flagged)])
 
 
 # ---- expressions -------------------------------------------------------------------------------------

@@ -97,5 +97,5 @@ def _likely_multiples(schedule: Schedule) -> tuple[int, ...]:
     if schedule.form == "dot":
         copies = dot_copies(schedule.pair * schedule.height * schedule.vectors)
         return copies * schedule.width, schedule.width
-    found = (schedule.width,) if schedule.transposed or schedule.copy else ()
+    found: tuple[int, ...] = (schedule.width,) if schedule.copy else ()
     return (*found, CHAINS) if schedule.height * schedule.pair == 1 else found

@@ -210,6 +210,40 @@ def reduce_lanes(w: Writer, combine: Combine, x: str, dtype: DType, width: int) 
     return x
 
 
+def join(w: Writer, parts: Sequence[str], dtype: DType, width: int) -> str:
+    """Parts of `width` lanes each, a power of two of them, side by side."""
+    found = list(parts)
+    while len(found) > 1:
+        type = f"<{width} x {register_scalar(dtype)}>"
+        places = ", ".join(f"i32 {i}" for i in range(2 * width))
+        found = [
+            w.value(f"shufflevector {type} {x}, {type} {y}, <{2 * width} x i32> <{places}>")
+            for x, y in zip(found[::2], found[1::2], strict=True)
+        ]
+        width *= 2
+    return found[0]
+
+
+def transpose_pieces(w: Writer, rows: Sequence[str], dtype: DType, width: int) -> list[str]:
+    """Squares side by side, each as wide as there are `rows` of `width` lanes, transposed where they are."""
+    type, piece = f"<{width} x {register_scalar(dtype)}>", len(rows)
+
+    def shuffle(x: str, y: str, first: int, unit: int) -> str:
+        """Units of `x` and `y` in turn, from half a piece on: of each piece one half."""
+        units = (begin + at for begin in range(first, width, piece) for at in range(0, piece // 2, unit))
+        places = ", ".join(f"i32 {at + side + i}" for at in units for side in (0, width) for i in range(unit))
+        return w.value(f"shufflevector {type} {x}, {type} {y}, <{width} x i32> <{places}>")
+
+    def columns(found: Sequence[str], unit: int) -> list[str]:
+        if len(found) == 1:
+            return list(found)
+        pairs = list(zip(found[::2], found[1::2], strict=True))
+        halves = ([shuffle(x, y, first, unit) for x, y in pairs] for first in (0, piece // 2))
+        return [x for half in halves for x in columns(half, 2 * unit)]
+
+    return columns(rows, 1)
+
+
 def transpose(w: Writer, rows: Sequence[str], dtype: DType) -> list[str]:
     """A square of lanes of registers transposed in registers: log2(width) rounds of perfect shuffles."""
     width, found = len(rows), list(rows)

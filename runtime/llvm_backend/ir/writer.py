@@ -31,7 +31,7 @@ class Writer:
         multiples: Mapping[SizeExpr, int] | None = None,
     ) -> None:
         self.module = module or Module(Target())
-        self._multiples = multiples or {}
+        self._multiples = {} if multiples is None else multiples  # more may come, while nothing uses them
         self._known: dict[Value, int] = {}  # the same by name, of words that the function uses
         self.words: dict[SizeExpr, int] = {}
         self._first_word = first_word

@@ -6,6 +6,8 @@ takes the lowest free one, so a thread mostly finds the part that is in its cach
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from graphc.sizes import Size
 from runtime.llvm_backend.ir.writer import Writer
 
@@ -19,12 +21,25 @@ def part_bytes(elements: Size, itemsize: int) -> Size:
     return (elements * itemsize + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
 
 
-def write_claiming(w: Writer, name: str, inner: str, slot: int, size: Size) -> None:
-    """Writes ``void name(ptr block, i64 chunk)``: `inner` with a part of the scratch that `slot` points to.
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part that a chunk has taken: its address, and what gives it back."""
+
+    address: str
+    bits: str
+    bit: str
+
+    def give_back(self, w: Writer) -> None:
+        """Lets other chunks have it."""
+        free = w.value(f"xor i64 {self.bit}, -1")
+        w.value(f"atomicrmw and ptr {self.bits}, i64 {free} release, align 8")
+
+
+def claim_part(w: Writer, slot: int, size: Size) -> Part:
+    """Takes a part of `size` bytes of the scratch that `slot` points to.
 
     The word after `slot` has the bits of the parts; it is 0 while no chunk runs.
     """
-    w.begin(f"void @{name}(ptr %block, i64 %chunk) nounwind")
     w.declare("i64 @llvm.cttz.i64(i64, i1)")
     base = w.value(f"load ptr, ptr {w.address('%block', slot, 'ptr')}, align 8")
     bits = w.address("%block", slot + 1, "i64")
@@ -41,7 +56,4 @@ def write_claiming(w: Writer, name: str, inner: str, slot: int, size: Size) -> N
     pair = w.value(f"cmpxchg ptr {bits}, i64 {before}, i64 {after} acquire monotonic, align 8")
     w.do(f"br i1 {w.value(f'extractvalue {{ i64, i1 }} {pair}, 1')}, label {taken}, label {again}")
     w.label(taken)
-    own = w.address(base, w.mul(part, w.word(size)), "i8")
-    w.do(f"call void @{inner}(ptr %block, ptr {own}, i64 %chunk)")
-    w.value(f"atomicrmw and ptr {bits}, i64 {w.value(f'xor i64 {bit}, -1')} release, align 8")
-    w.end()
+    return Part(w.address(base, w.mul(part, w.word(size)), "i8"), bits, bit)
