@@ -9,7 +9,6 @@ from graphc.sizes import Size
 from graphc.types import DType
 from runtime.llvm_backend.contractions.contraction import Contract
 from runtime.llvm_backend.contractions.grid import Grid
-from runtime.llvm_backend.contractions.lane_choice import estimate
 from runtime.llvm_backend.contractions.microkernel import write_tile
 from runtime.llvm_backend.contractions.packing import (
     COPY,
@@ -37,7 +36,7 @@ from runtime.llvm_backend.ir.writer import Value, Writer
 from runtime.llvm_backend.table.scratch import claim_part, part_bytes
 
 PARTIALS = "partials"  # the buffer of partial sums, which all threads share
-_LONG_TILE = 200  # steps of vectors: some 100 cycles
+_LARGE_TILE = 12  # vectors of outputs: with a reduction of a dozen steps some 100 cycles
 SCRATCH = "scratch"  # the slot of the memory that chunks have while they run
 
 
@@ -144,9 +143,9 @@ def write_main(
 
 def _is_light(frame: Frame) -> bool:
     """Whether the driver's time is nothing beside that of a tile: then it is made quickly, not thoroughly."""
-    schedule = frame.source
+    schedule = frame.schedule
     outputs = schedule.pair * schedule.height * schedule.vectors
-    return estimate(schedule.steps) * outputs >= _LONG_TILE
+    return len(frame.contract.ins) == 2 and outputs >= _LARGE_TILE
 
 
 class Driver:
