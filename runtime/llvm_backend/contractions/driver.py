@@ -142,8 +142,13 @@ def write_main(
 
 
 def _is_light(frame: Frame) -> bool:
-    """Whether the driver's time is nothing beside that of a tile: then it is made quickly, not thoroughly."""
+    """Whether the driver's time is nothing beside that of a tile: then it is made quickly, not thoroughly.
+
+    So it is where one matrix is multiplied by another, and the tile is no small one.
+    """
     schedule = frame.schedule
+    if schedule.batch or len(schedule.rows) > 1:
+        return False
     outputs = schedule.pair * schedule.height * schedule.vectors
     return len(frame.contract.ins) == 2 and outputs >= _LARGE_TILE
 

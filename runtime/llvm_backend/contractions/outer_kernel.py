@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from graphc.types import DType
 from runtime.llvm_backend.contractions.epilogue import Epilogue, is_long, put_in_loops
 from runtime.llvm_backend.contractions.register_tile import Offsets, TileWriter, step_of, walk
-from runtime.llvm_backend.contractions.schedule import CHAINS, OUT, A, B
+from runtime.llvm_backend.contractions.schedule import CHAINS, OUT, SHORT, A, B
 from runtime.llvm_backend.contractions.tile import apply
 from runtime.llvm_backend.ir import lanes
 from runtime.llvm_backend.ir.writer import Value
@@ -75,6 +75,10 @@ class OuterTile(TileWriter):
             }
             return self._step(moved, state)
 
+        if isinstance(size, int) and size <= SHORT:
+            for k in range(size):
+                state = step(k, state)
+            return state
         count, chains = len(state), 1 if counted else self._chains()
         pairs = self._goes_by_pairs()
         many = max(chains, _STEPS if pairs or len(self.rows) == 1 else 1)

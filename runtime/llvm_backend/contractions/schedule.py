@@ -30,6 +30,7 @@ from runtime.llvm_backend.contractions.splits import Split, split_evenly, split_
 A, B, OUT = 0, 1, 2  # the first operands of every loop; then come the reads, then what is stored besides
 LONG_REDUCTION = 65_536  # steps per output beyond which a reduction is cut, by its size alone
 _PAGE = 4096  # bytes of memory that lie in one piece
+SHORT = 4  # steps that are written one after the other, where the reduction has no more
 CHAINS = 4  # sums that are made at once of an output of few rows, or steps wait for steps
 _DOT_ACCUMULATORS = 8
 _MOST_OF_ANY = 12  # rows of a tile where their number is known at the run: those left over cost more

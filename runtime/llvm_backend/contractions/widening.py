@@ -1,8 +1,9 @@
 """Widening: the numbers of a schedule that leave its code as it is become words of the argument block.
 
-A size or a stride is a word, but for 0, 1 and -1, which are other code. So contractions of other sizes, of
-which the schedule is the same but for numbers, have one text, and are compiled once. What is known of a
-word (it is no 0, or it is a multiple of the lanes) is part of the text.
+A size or a stride is a word, but for 0, 1 and -1, which are other code, and the size of a short reduction,
+whose steps are written one after the other. So contractions of other sizes, of which the schedule is the same
+but for numbers, have one text, and are compiled once. What is known of a word (it is no 0, or it is a multiple
+of the lanes) is part of the text.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import replace
 
 from graphc.sizes import Size, SizeExpr, Symbol, named, sole_symbol, substitute
 from runtime.llvm_backend.contractions.contraction import Access
-from runtime.llvm_backend.contractions.schedule import CHAINS, Loop, Schedule, dot_copies
+from runtime.llvm_backend.contractions.schedule import CHAINS, SHORT, Loop, Schedule, dot_copies
 from runtime.llvm_backend.contractions.splits import Split
 
 
@@ -63,7 +64,7 @@ class Widening:
             batch=tuple(self._loop(loop) for loop in schedule.batch),
             rows=rows,
             column=column,
-            reduction=tuple(self._loop(loop, likely) for loop in schedule.reduction),
+            reduction=tuple(self._reduced(loop, likely) for loop in schedule.reduction),
             block=None if schedule.block is None else self.word(schedule.block, always=True),
             tiles=tuple(
                 self._split(split, loop.size)
@@ -71,6 +72,10 @@ class Widening:
             ),
             panels=self._split(schedule.panels, column.size),
         )
+
+    def _reduced(self, loop: Loop, multiples: Sequence[int]) -> Loop:
+        made = self._loop(loop, multiples)
+        return replace(made, size=loop.size) if isinstance(loop.size, int) and loop.size <= SHORT else made
 
     def _loop(self, loop: Loop, multiples: Sequence[int] = ()) -> Loop:
         return Loop(self.word(loop.size, multiples), tuple(self.word(stride) for stride in loop.strides))
