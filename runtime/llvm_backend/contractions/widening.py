@@ -2,7 +2,7 @@
 
 A size or a stride is a word, but for 0, 1 and -1, which are other code, and the size of a short reduction,
 whose steps are written one after the other. So contractions of other sizes, of which the schedule is the same
-but for numbers, have one text, and are compiled once. What is known of a word (it is no 0, or it is a multiple
+but for numbers, have one text, and are compiled once. What is known of a word (it is no 0, or a multiple
 of the lanes) is part of the text.
 """
 
