@@ -250,10 +250,25 @@ def transpose(w: Writer, rows: Sequence[str], dtype: DType) -> list[str]:
     type, half = f"<{width} x {register_scalar(dtype)}>", width // 2
     pairs = [i for k in range(width) for i in (k, width + k)]
     sides = [", ".join(f"i32 {i}" for i in part) for part in (pairs[:width], pairs[width:])]
-    for _ in range(int(math.log2(width))):
+    for number in range(int(math.log2(width))):
+        if number:
+            found = [_apart(w, x, dtype, width) for x in found]
         found = [
             w.value(f"shufflevector {type} {found[k]}, {type} {found[k + half]}, <{width} x i32> <{side}>")
             for k in range(half)
             for side in sides
         ]
     return found
+
+
+def _apart(w: Writer, x: str, dtype: DType, width: int) -> str:
+    """`x` without what it comes from: LLVM tries in vain to make one shuffle of several, which took long.
+
+    Nothing is left of it in the code.
+    """
+    of = register_scalar(dtype)
+    if of not in ("float", "double"):
+        return x
+    name = f"@llvm.arithmetic.fence.v{width}{'f32' if of == 'float' else 'f64'}"
+    w.declare(f"<{width} x {of}> {name}(<{width} x {of}>)")
+    return w.value(f"call <{width} x {of}> {name}(<{width} x {of}> {x})")
