@@ -98,6 +98,10 @@ class Index:
             if each.integers:
                 self._of_integers.update(each.ops)
 
+    def knows_some(self, nodes: Iterable[Tensor]) -> bool:
+        """Whether there is a rule for the op of one of `nodes`."""
+        return not self._by_op.keys().isdisjoint(map(attrgetter("op"), nodes))
+
     def rules_for(self, node: Tensor) -> tuple[Rule, ...]:
         """The rules that may hold for `node`, by its op and those of its operands."""
         op, operands = node.op, node.inputs
@@ -202,6 +206,8 @@ class _Sweep:
 
     def run(self) -> Function:
         function = self.function
+        if not (function.has_regions() or self.rules.knows_some(self.nodes)):
+            return function
         if self.inert.issuperset(self.nodes):
             return function
         done, inert = self.done, self.inert

@@ -19,7 +19,7 @@ import pytest
 import graphc as gc
 from graphc import ops, sizes
 from graphc.conversion import round_to_bfloat16
-from graphc.function import Function
+from graphc.function import Function, all_nodes
 from graphc.types import BFLOAT16
 from passes import simplification
 from passes.match import Surroundings
@@ -111,6 +111,22 @@ def test_an_index_gives_the_rules_that_may_hold_in_order():
         for node in gc.parse(case.before).function.nodes():
             wanted = [each for each in RULES if node.op in each.ops and each.may_hold(node.inputs)]
             assert list(INDEX.rules_for(node)) == wanted
+
+
+def test_rules_reach_bodies_of_a_function_that_has_none_of_their_ops():
+    def tangent_of_sine(match):
+        """``tan(sin(x)) -> sin(x)``."""
+        return match.inputs[0]
+
+    rules = index([rule(ops.tan, of=(ops.sin,))(tangent_of_sine)])
+    x = gc.placeholder("float64", (3,))
+    outside = Function((x,), (gc.exp(x),))
+    assert rewrite(outside, rules) is outside
+    _, y = gc.while_loop(lambda i, t: i < 3, lambda i, t: (i + 1, gc.tan(gc.sin(t))), [0, x])
+    whole = Function((x,), (y,))
+    assert ops.tan not in {node.op for node in whole.nodes()}
+    names = [{node.op for node in all_nodes(f)} for f in (whole, rewrite(whole, rules))]
+    assert [ops.tan in found for found in names] == [True, False]
 
 
 def test_a_rule_says_which_operands_it_may_hold_for():
