@@ -46,10 +46,12 @@ def render(report: Report, verdicts: Sequence[Verdict], history: Sequence[Mappin
     """The page. `history` are earlier reports as data, oldest first."""
     about = report.about
     machine = ", ".join(f"{name} {value}" for name, value in about["machine"].items())
+    many = about["rounds"]
+    rounds = "one round" if many == 1 else f"{many} rounds, of which the least counts"
     parts = [
         "<h1>graphc bench</h1>",
         f"<p>{escape(about['when'])}: {escape(machine)}; {about['threads']} threads, "
-        f"{about['rounds']} rounds, of which the least counts.</p>",
+        f"{rounds}.</p>",
     ]
     if verdicts:
         parts += ["<h2>Crown</h2>", _crown(verdicts)]
