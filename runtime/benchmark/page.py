@@ -50,8 +50,7 @@ def render(report: Report, verdicts: Sequence[Verdict], history: Sequence[Mappin
     rounds = "one round" if many == 1 else f"{many} rounds, of which the least counts"
     parts = [
         "<h1>graphc bench</h1>",
-        f"<p>{escape(about['when'])}: {escape(machine)}; {about['threads']} threads, "
-        f"{rounds}.</p>",
+        f"<p>{escape(about['when'])}: {escape(machine)}; {about['threads']} threads, {rounds}.</p>",
     ]
     if verdicts:
         parts += ["<h2>Crown</h2>", _crown(verdicts)]
