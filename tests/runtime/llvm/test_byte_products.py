@@ -1,8 +1,5 @@
 """Products of bytes that are cast to wider integers: by dot instructions, with what is done to their sums."""
 
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from itertools import product
 from unittest.mock import patch
@@ -22,6 +19,7 @@ from runtime.llvm_backend.engine.machine import host
 from tests.runtime.llvm import contracts
 from tests.runtime.llvm.contracts import Loaded, make_buffers, results, view
 from tests.runtime.llvm.frontends import matmul
+from tests.runtime.llvm.levels import run_at_level
 from tests.runtime.llvm.test_pairs import FORMS
 
 KINDS = {"quadruples": QUADRUPLES, "widened": WIDENED}
@@ -246,18 +244,7 @@ def test_models():
 
 @pytest.mark.parametrize("level", ["x86-64-v2", "x86-64-v3", "x86-64-v4"])
 def test_models_of_a_level(level):
-    if host().architecture != "x86_64" or host().vector_bytes < {"2": 16, "3": 32, "4": 64}[level[-1]]:
-        pytest.skip("the CPU is not of that level")
-    code = "from tests.runtime.llvm.test_byte_products import *; check_models(SHAPES[:3])"
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "GRAPHC_CPU": level, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    run_at_level(level, "from tests.runtime.llvm.test_byte_products import *; check_models(SHAPES[:3])")
 
 
 def fused_by(executable):

@@ -1,16 +1,12 @@
 """Elements that are chosen at the run: how many, in memory of that size, without a return into Python."""
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
 import graphc as gc
 from graphc.types import BFLOAT16, DTYPES
-from runtime.llvm_backend.engine.machine import host
 from runtime.llvm_backend.native.late_memory import Growth
+from tests.runtime.llvm.levels import run_at_level
 from tests.runtime.llvm.test_late_sizes import draw, expect_same
 
 COUNTS = (0, 1, 15, 16, 17, 63, 64, 65, 1000, 16_384, 16_385, 70_001)
@@ -63,17 +59,7 @@ def test_all_dtypes(dtype):
 
 @pytest.mark.parametrize("level", ["x86-64-v2", "x86-64-v3", "x86-64-v4"])
 def test_words_of_a_level(level):
-    if host().architecture != "x86_64" or host().vector_bytes < {"2": 16, "3": 32, "4": 64}[level[-1]]:
-        pytest.skip("the CPU is not of that level")
-    done = subprocess.run(
-        [sys.executable, "-c", "from tests.runtime.llvm.test_choices import *; check_kinds((65, 1000))"],
-        env={**os.environ, "GRAPHC_CPU": level, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    run_at_level(level, "from tests.runtime.llvm.test_choices import *; check_kinds((65, 1000))")
 
 
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 1.0])

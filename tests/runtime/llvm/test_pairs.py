@@ -1,8 +1,5 @@
 """Products of bfloat16 and of bytes: by dot instructions, and as any CPU has them."""
 
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from unittest.mock import patch
 
@@ -19,6 +16,7 @@ from runtime.llvm_backend.engine.machine import host
 from tests.runtime.llvm import contracts
 from tests.runtime.llvm.contracts import Loaded, make_buffers, view
 from tests.runtime.llvm.frontends import matmul
+from tests.runtime.llvm.levels import run_at_level
 
 M, N, B = (named(name) for name in "MNB")
 needs_pairs = pytest.mark.skipif(not has_dots(host(), PAIRS), reason="the CPU has no vdpbf16ps")
@@ -209,18 +207,7 @@ def test_products_of_sessions():
 
 @pytest.mark.parametrize("level", ["x86-64-v3", "x86-64-v4"])
 def test_products_of_a_level(level):
-    if host().architecture != "x86_64" or host().vector_bytes < (32 if level[-1] == "3" else 64):
-        pytest.skip("the CPU is not of that level")
-    code = "from tests.runtime.llvm.test_pairs import *; check_products(SIZES)"
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "GRAPHC_CPU": level, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    run_at_level(level, "from tests.runtime.llvm.test_pairs import *; check_products(SIZES)")
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "int8"])

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
 import graphc as gc
 from runtime.llvm_backend import backend
-from runtime.llvm_backend.engine.machine import host
 from runtime.llvm_backend.rows import row_kernel
+from tests.runtime.llvm.levels import run_at_level
 
 PROGRAM = """
 import numpy as np
@@ -40,13 +36,7 @@ EDGES = (1, 4, 5, 8, 15, 16, 17, 32, 33, 48, 63, 64, 65, 128, 256, 257, 272, 300
 
 @pytest.mark.parametrize("level", ["", "x86-64-v2", "x86-64-v3"])
 def test_a_known_length_gives_the_bits_of_any(level):
-    if level and (host().architecture != "x86_64" or host().vector_bytes < (32 if level[-1] == "3" else 16)):
-        pytest.skip("the CPU is not of that level")
-    subprocess.run(
-        [sys.executable, "-c", PROGRAM.replace("LENGTHS", repr(EDGES))],
-        check=True,
-        env={**os.environ, "GRAPHC_CPU": level, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-    )
+    run_at_level(level, PROGRAM.replace("LENGTHS", repr(EDGES)))
 
 
 def test_lengths_that_need_the_same_loops_share_a_text(monkeypatch):

@@ -1,9 +1,5 @@
 """Sorts, selections, argmax give the bits of their meaning, of zeros and NaN too, whatever way sizes take."""
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,8 +7,8 @@ from hypothesis import strategies as st
 
 import graphc as gc
 from graphc.types import as_dtype
-from runtime.llvm_backend.engine.machine import host
 from runtime.llvm_backend.loops.loop_steps import loops_of
+from tests.runtime.llvm.levels import run_at_level
 
 DTYPES = [
     *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
@@ -217,18 +213,7 @@ def check_all():
 
 @pytest.mark.parametrize("level", ["x86-64-v2", "x86-64-v3"])
 def test_narrower_vectors(level):
-    if host().architecture != "x86_64" or host().vector_bytes < (32 if level[-1] == "3" else 16):
-        pytest.skip("the CPU is not of that level")
-    code = "from tests.runtime.llvm.test_sorting import *; check_all()"
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "GRAPHC_CPU": level, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    run_at_level(level, "from tests.runtime.llvm.test_sorting import *; check_all()")
 
 
 def test_a_long_line_is_several_chunks():
