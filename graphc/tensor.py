@@ -133,7 +133,7 @@ def _refuse_change(self: Tensor, name: str, value: object) -> NoReturn:
 
 
 # The one that dataclasses make fails at names that are no fields, where there are slots.
-Tensor.__setattr__ = _refuse_change  # type: ignore[method-assign, assignment]  # as it says
+Tensor.__setattr__ = _refuse_change  # type: ignore[method-assign, assignment]  # a method of the class, replaced once it is made
 
 
 def public_size(size: Size) -> int | str | None:
