@@ -165,17 +165,12 @@ class _Nonzero(Choice):
 
     def bits(self, w: LoopWriter, first: Value, lanes: int) -> str:
         """A number is 0 where its bits are, but for the sign of a float."""
-        type = bits_type(self.dtype)
+        em, type = w.emitter(lanes), bits_type(self.dtype)
         place = w.address(w.operand(self.node.inputs.index(self.x)), first, type)
-        vector = type if lanes == 1 else f"<{lanes} x {type}>"
-        x = w.value(f"load {vector}, ptr {place}, align {item_bytes(self.dtype)}")
+        x = w.value(f"load {em.type(type)}, ptr {place}, align {item_bytes(self.dtype)}")
         if self.dtype.is_floating:
-            x = w.value(f"shl {vector} {x}, {_splat(type, 1, lanes)}")
-        return as_bits(w, w.value(f"icmp ne {vector} {x}, {_splat(type, 0, lanes)}"), lanes)
-
-
-def _splat(type: str, number: int, lanes: int) -> str:
-    return str(number) if lanes == 1 else "<" + ", ".join([f"{type} {number}"] * lanes) + ">"
+            x = em.binary("shl", type, x, em.integer(type, 1))
+        return as_bits(w, em.compare("ne", type, x, em.integer(type, 0)), lanes)
 
 
 class _Places(_Nonzero):
