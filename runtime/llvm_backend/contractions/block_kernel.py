@@ -15,7 +15,7 @@ from graphc.sizes import Size, product
 from runtime.llvm_backend.contractions.block_hiding import SEEN, depends, factor, largest, write_seen
 from runtime.llvm_backend.contractions.contraction import Access, Block, Contract, Dim, Expression
 from runtime.llvm_backend.contractions.driver import PARTIALS, SCRATCH, Phase
-from runtime.llvm_backend.contractions.kernel import Kernel, write_contraction
+from runtime.llvm_backend.contractions.kernel import Kernel, write_contraction, write_plan
 from runtime.llvm_backend.contractions.registers import VectorUnit
 from runtime.llvm_backend.contractions.tile import EmitStep, emit_scalar_step
 from runtime.llvm_backend.ir import lanes
@@ -72,15 +72,12 @@ def emit_block(
     w.end()
     w.begin(f"void @{name}(ptr %block, i64 %chunk) nounwind")
     part = claim_part(w, slots[SCRATCH], size)
-    w.do(
-        f"call void @{name}.within(ptr %block, ptr {part.address}, i64 %chunk)"
-    )  # where the stack is its own
+    # A function of its own: behind the loop that claims, what lies on the stack would have no fixed place.
+    w.do(f"call void @{name}.within(ptr %block, ptr {part.address}, i64 %chunk)")
     part.give_back(w)
     w.end()
     if w.words:
-        w.begin(f"void @{name}.plan(ptr %block) nounwind")
-        w.do(f"store i64 {phase.count(w)}, ptr {w.address('%block', len(buffers) + 2, 'i64')}, align 8")
-        w.end()
+        write_plan(w, name, lambda w: {len(buffers) + 2: phase.count(w)})
     inside = (member.kernel.text.replace("define void @", "define internal void @") for member in members)
     return Kernel(
         name=name,

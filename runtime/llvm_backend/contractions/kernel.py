@@ -90,6 +90,14 @@ class Kernel:
         return tuple(int(phase.count(Evaluator(values))) for phase in self.phases)
 
 
+def write_plan(w: Writer, name: str, words: Callable[[Writer], Mapping[int, Value]]) -> None:
+    """Writes ``void name.plan(ptr block)``, which stores `words`, each by its place in the block."""
+    w.begin(f"void @{name}.plan(ptr %block) {QUICKLY} nounwind")  # it runs once
+    for place, value in words(w).items():
+        w.do(f"store i64 {value}, ptr {w.address('%block', place, 'i64')}, align 8")
+    w.end()
+
+
 def emit_contraction(
     contract: Contract,
     machine: VectorUnit,
@@ -207,15 +215,16 @@ class _Plan:
 
     def write_counter(self, w: Writer, later: Mapping[Size, tuple[int, str]]) -> None:
         """Writes what counts chunks; the words `later` get a number of the grid of a frame."""
-        w.begin(f"void @{self.frames[0].name}.plan(ptr %block) {QUICKLY} nounwind")  # it runs once
-        grids, counts = self.count(w)
-        found = {self.first_count + i: count for i, count in enumerate(counts)}
-        for word, (frame, number) in later.items():
-            if word in w.words:
-                found[w.slot(word)] = getattr(grids[frame], number)
-        for slot, value in found.items():
-            w.do(f"store i64 {value}, ptr {w.address('%block', slot, 'i64')}, align 8")
-        w.end()
+
+        def words(w: Writer) -> Mapping[int, Value]:
+            grids, counts = self.count(w)
+            found = {self.first_count + i: count for i, count in enumerate(counts)}
+            for word, (frame, number) in later.items():
+                if word in w.words:
+                    found[w.slot(word)] = getattr(grids[frame], number)
+            return found
+
+        write_plan(w, self.frames[0].name, words)
 
     def widened(self, widening: Widening) -> _Plan:
         """The same with words for its numbers."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from graphc.sizes import product
 from runtime.llvm_backend.contractions.contraction import Contract
 from runtime.llvm_backend.contractions.driver import Phase
-from runtime.llvm_backend.contractions.kernel import Kernel
+from runtime.llvm_backend.contractions.kernel import Kernel, write_plan
 from runtime.llvm_backend.contractions.lane_choice import estimate
 from runtime.llvm_backend.contractions.pair_epilogue import PairEpilogue
 from runtime.llvm_backend.contractions.pair_packing import WordPacker
@@ -74,10 +74,8 @@ class _PairKernel(WordPacker):
             self._write_tile(height, clamped, masked)
         counted = bool(w.words)
         if counted:
-            w.begin(f"void @{self.name}.plan(ptr %block) nounwind")
-            for number, phase in enumerate(phases, len(self.buffers) + 2):
-                w.do(f"store i64 {phase.count(w)}, ptr {w.address('%block', number, 'i64')}, align 8")
-            w.end()
+            first = len(self.buffers) + 2
+            write_plan(w, self.name, lambda w: {first + i: x.count(w) for i, x in enumerate(phases)})
         panels = (found.column.size + (self.panel - 1)) // self.panel
         each = panels * self.panel_words + found.row.size * self.lead
         return Kernel(
