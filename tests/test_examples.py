@@ -37,24 +37,24 @@ def test_build_gives_what_can_be_shown(name):
 
 
 def test_hello(capsys):
-    load("01_hello").main()
+    load("hello").main()
     out = capsys.readouterr().out
     assert "%points: f32[n,2]" in out
     assert "[ 5. 13. 17.]\n[1.]\ncompiled: 1\n" in out
 
 
 def test_gradients():
-    assert load("02_gradients").main() == pytest.approx(1, abs=1e-12)
+    assert load("gradients").main() == pytest.approx(1, abs=1e-12)
 
 
 def test_custom_op():
-    values = load("04_custom_op").main()
+    values = load("custom_op").main()
     np.testing.assert_allclose(values["y"], [5, 1e200])
     np.testing.assert_allclose(values["slope"], [0.6, 1])
 
 
 def test_custom_pass(capsys):
-    assert load("05_custom_pass").main()["cosh"] >= 1
+    assert load("custom_pass").main()["cosh"] >= 1
     out = capsys.readouterr().out
     rows = [
         line.split("[")[1]

@@ -14,6 +14,7 @@ import graphc as gc
 from graphc.function import Function
 from passes.rewrite import index, rewrite
 from passes.target import Target
+from runtime.backend import BACKENDS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -61,7 +62,7 @@ def test_links_lead_somewhere(page):
 
 def test_the_custom_op_of_the_page_is_the_one_of_the_example():
     page = (ROOT / "docs" / "adding.md").read_text(encoding="utf-8")
-    example = (ROOT / "examples" / "04_custom_op.py").read_text(encoding="utf-8")
+    example = (ROOT / "examples" / "custom_op.py").read_text(encoding="utf-8")
     code = re.search(r"```python\n(@op.*?)```", page, re.DOTALL).group(1)
     assert code in example
 
@@ -84,7 +85,11 @@ def test_licence_is_apache():
 def code_of_the_page(name):
     """What the block of docs/adding.md that defines `name` defines."""
     page = (ROOT / "docs" / "adding.md").read_text(encoding="utf-8")
-    (code,) = [c for c in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if f"def {name}(" in c]
+    (code,) = [
+        c
+        for c in re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+        if re.search(rf"(def|class) {name}\(", c)
+    ]
     names: dict = {}
     exec(code, names)
     return names[name]
@@ -108,11 +113,25 @@ def test_the_rule_of_the_page_works():
     assert rewrite(shorter, rules) is shorter
 
 
-def test_the_files_of_the_tour_exist():
-    room = None
+def test_the_backend_of_the_page_works(monkeypatch):
+    backend = code_of_the_page("MyBackend")
+    monkeypatch.setitem(BACKENDS, "mine", lambda threads, check_numerics: backend())
+    with gc.Graph().as_default(), gc.Session(backend="mine") as session:
+        x = gc.placeholder("float32", (3,), name="x")
+        assert session.run(gc.exp(x + 1.0), {x: [-1, -1, -1]}).tolist() == [1, 1, 1]
+        steps = session.compile(gc.exp(x + 1.0), [x]).record["steps"]
+    assert [(step["op"], step["kernel"]) for step in steps] == [("add", "mine"), ("exp", "meaning")]
+
+
+def test_the_tour_names_every_file_of_the_rooms_and_no_other():
+    room, named = None, {}
     for line in (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").splitlines():
         if match := re.match(r"## `(\w+)`", line):
             room = match[1]
         elif room and line.startswith("| `"):
-            for name in re.findall(r"`([\w/]+(?:\.py|/))`", line.split("|")[1]):
-                assert (ROOT / room / name).exists(), f"{room}/{name}"
+            named.setdefault(room, set()).update(re.findall(r"`([\w/]+)(?:\.py|/)?`", line.split("|")[1]))
+    for room, names in named.items():
+        files = {p.stem for p in (ROOT / room).iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()}
+        rooms = {p.relative_to(ROOT / room).as_posix() for p in (ROOT / room / "llvm_backend").glob("*/")}
+        rooms = {path for path in rooms if (ROOT / room / path / "__init__.py").exists()}
+        assert {name.rstrip("/") for name in names} == (files - {"__init__", "__main__"}) | rooms, room

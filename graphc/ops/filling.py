@@ -1,4 +1,4 @@
-"""Filling: tensors that need no data: zeros, ones, ranges, the identity, triangles."""
+"""Filling: tensors of one number, which need no data: `full`, `zeros`, `ones`, also like another tensor."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def test_a_plan_that_forgets_a_use_is_found():
         simulate(program, forgetful, sizes_of(program, 8))
 
 
-@pytest.mark.parametrize("example", ["digits", "char_lstm", "newton", "02_gradients"])
+@pytest.mark.parametrize("example", ["digits", "char_lstm", "newton", "gradients"])
 def test_the_arena_of_every_example_is_close_to_what_is_alive(example):
     with gc.Graph(seed=0).as_default():
         fetches = runpy.run_path(str(EXAMPLES / f"{example}.py"))["build"]()

@@ -86,7 +86,7 @@ def test_no_run_of_an_example_returns_into_python(name):
         record = session.compile(fetches, feeds).record
     assert record["native"]["reason"] is None
     assert record["native"]["regions"] == []
-    assert record["native"]["returns"] == (1 if name == "04_custom_op" else 0)
+    assert record["native"]["returns"] == (1 if name == "custom_op" else 0)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Add a rule and a pass of your own, switch one off, and have them checked; the package stays as it is.
 
-python examples/05_custom_pass.py
+python examples/custom_pass.py
 """
 
 from __future__ import annotations

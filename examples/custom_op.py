@@ -1,6 +1,6 @@
 """Add an op: its type rule, what it means, how it slopes, how it is tested.
 
-    python examples/04_custom_op.py
+    python examples/custom_op.py
 
 This is the whole of it. Inside graphc the same lines stand in a file of `graphc/ops/`.
 """

@@ -1,6 +1,6 @@
 """Gradients are nodes like any other, so they have gradients too: find a minimum by Newton's method.
 
-python examples/02_gradients.py
+python examples/gradients.py
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ def build() -> dict[str, gc.Tensor]:
     f = x * gc.log(x) - x
     (slope,) = gc.gradients(f, [x])
     (curvature,) = gc.gradients(slope, [x])
-    assert slope is not None
-    assert curvature is not None
     return {"f": f, "slope": slope, "next": x.assign_sub(slope / curvature)}
 
 

@@ -1,6 +1,6 @@
 """Define a graph, look at it, run it.
 
-python examples/01_hello.py
+python examples/hello.py
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ def build() -> gc.Tensor:
 
 
 def feeds() -> dict[str, np.ndarray]:
-    """Points to measure it with: ``python -m graphc dump examples/01_hello.py -o hello.html``."""
+    """Points to measure it with: ``python -m graphc dump examples/hello.py -o hello.html``."""
     return {"points": np.ones((1000, 2), np.float32)}
 
 
