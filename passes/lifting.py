@@ -15,6 +15,7 @@ from graphc.function import Function, bodies, rebuild, topological, with_inputs
 from graphc.graph import graph_frame
 from graphc.location import on_behalf_of
 from graphc.ops.loop import loop
+from graphc.ops.movement import _ensure_shape as ensure_shape
 from graphc.ops.override import override_gradient
 from graphc.ops.state import after, assign, pick, variable
 from graphc.tensor import Tensor
@@ -245,8 +246,12 @@ def _as_value(
     latest: Callable[[], Tensor | None],
     new: Mapping[Tensor, Tensor],
 ) -> Tensor:
-    if node.op is assign:  # its value goes out with the body
-        return inputs[0]
+    if node.op is assign:  # its value goes out with the body, of the type that the variable has
+        value = inputs[0]
+        if value.type == node.type:
+            return value
+        shape = {"shape": node.attrs["shape"]}
+        return Tensor(ensure_shape, (value,), shape, node.type, node.loc, None, node.owner)
     if node.op is not variable:
         return with_inputs(node, inputs)
     if node.attrs["name"] in entering:

@@ -14,6 +14,7 @@ from graphc.ops.elementwise import add, identity
 from graphc.ops.filling import zeros_like
 from graphc.ops.loop import Parts, loop, varies
 from graphc.ops.marker import connected, gradients
+from graphc.ops.movement import ensure_shape
 from graphc.ops.state import pick
 from graphc.sizes import Size
 from graphc.tensor import Tensor
@@ -120,12 +121,16 @@ class _Step:
         formal = Parts.of(pure.inputs, carried, scanned)
         stacked = [i for i in range(carried, len(g)) if g[i] is not None]
         carries = _needed(g, pure, formal.starts, stacked)
-        ends = [pure.outputs[i] for i in (*carries, *stacked)]
+        with graph_frame(body.owner):
+            carried_on = [_sized_as(pure.outputs[i], formal.starts[i]) for i in carries]
+        ends = [*carried_on, *(pure.outputs[i] for i in stacked)]
         reached = connected(topological(ends), ends, {*formal.captured, *formal.slices}, set())
         captured = tuple(i for i, x in enumerate(formal.captured) if x in reached)
         slices = tuple(i for i, x in enumerate(formal.slices) if x in reached)
         owner = body.owner
-        cotangents = tuple(parameter(f"cotangent{i}", formal.starts[i].result, owner) for i in carries)
+        # Sizes of a cotangent may be known that those of what is carried are not.
+        starts = {i: formal.starts[i] if (cotangent := g[i]) is None else cotangent for i in carries}
+        cotangents = tuple(parameter(f"cotangent{i}", starts[i].result, owner) for i in carries)
         sums = tuple(parameter(f"sum{i}", formal.captured[i].result, owner) for i in captured)
         incoming = tuple(parameter(f"slice{i}", pure.outputs[i].result, owner) for i in stacked)
         with graph_frame(owner):
@@ -160,6 +165,15 @@ def _needed(
         if grown == needed:
             return tuple(sorted(needed))
         needed = grown
+
+
+def _sized_as(x: Tensor, like: Tensor) -> Tensor:
+    """`x` in the sizes of `like`: its own may be bound by a `cond` that a step backwards does not run."""
+    own, shape = x.result.shape, like.result.shape
+    if own == shape or own is None or shape is None or len(own) != len(shape):
+        return x
+    fits = all(sizes.meet(a, b) is not None for a, b in zip(own, shape, strict=True))
+    return ensure_shape(x, shape) if fits else x  # else it changes from step to step
 
 
 def _varying(start: Tensor, formal: Tensor) -> bool:

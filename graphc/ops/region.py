@@ -56,7 +56,7 @@ def _either(x: TensorType, y: TensorType, given: Iterator[Size]) -> TensorType:
     if len(x.shape) != len(y.shape):
         raise ShapeError(f"the branches give {x} and {y}, of different ranks")
     differing = sum(a != b for a, b in zip(x.shape, y.shape, strict=True))
-    named = [size for size, _ in zip(given, range(differing), strict=False)]
+    named = [size for _, size in zip(range(differing), given, strict=False)]
     if len(named) < differing:
         raise ShapeError(f"the branches give {x} and {y}")
     fresh = iter(named)

@@ -675,6 +675,24 @@ def test_a_loop_that_never_ends_is_interrupted_and_commits_nothing():
         process.stdout.close()
 
 
+@pytest.mark.parametrize("choose", [False, True])
+def test_a_cotangent_may_know_a_size_that_the_loop_does_not(choose):
+    """Against the same with all sizes known: the scales give the cotangents a size."""
+    found = []
+    for size in (None, 2):
+        x, c = (gc.placeholder("float64", (size,), name=name) for name in "xc")
+
+        def step(y, c=c):
+            return gc.cond(gc.sum(y) > 1.5, lambda: gc.tanh(c), lambda: y * 1.5) if choose else gc.tanh(y) * c
+
+        y = gc.while_loop(lambda i, y: i < 3, lambda i, y: (i + 1, step(y)), (0, x))[1]
+        slopes = gc.gradients(gc.sum(gc.sin(y) * np.array([1.0, 2.0])), [x, c])
+        total = gc.sum(slopes[0] * np.array([0.5, 3.0])) + gc.sum(slopes[1] * slopes[1])
+        curves = gc.gradients(total, [x, c], unconnected="zero")
+        found.append(run([y, *slopes, *curves], {x: [0.3, 0.9], c: [1.1, -0.4]}))
+    np.testing.assert_array_equal(*found)
+
+
 def test_loops_round_trip_as_text():
     x = gc.placeholder("float64", ("n",), name="x")
     y = gc.while_loop(

@@ -219,6 +219,34 @@ def test_branches_of_the_same_value_and_other_effects_stay_two(flag, capfd):
         assert (captured.out + captured.err).count("loud") == count
 
 
+def test_several_results_may_differ_in_sizes_that_are_not_known(flag):
+    x, y = (gc.placeholder("float64", (None,), name=name) for name in "xy")
+    both = gc.cond(flag, lambda: [x, y, x], lambda: [y, x + 1.0, x])
+    feeds = {x: [1.0], y: [2.0, 3.0]}
+    for value, expected in ((True, [[1], [2, 3], [1]]), (False, [[2, 3], [2], [1]])):
+        for found, wanted in zip(run(both, {**feeds, flag: value}), expected, strict=True):
+            np.testing.assert_array_equal(found, wanted)
+
+
+def test_a_branch_assigns_what_has_an_unknown_size(flag):
+    x = gc.placeholder("float64", (None,), name="x")
+    v = gc.Variable(np.zeros(2), name="v")
+
+    def store():
+        v.assign(x)
+        return gc.sum(x)
+
+    total = gc.cond(flag, store, lambda: gc.sum(x) * 2.0)
+    with gc.Session() as session:
+        session.run(gc.global_variables_initializer())
+        assert session.run(total, {flag: False, x: [1.0, 2.0]}) == 6
+        np.testing.assert_array_equal(session.run(v), [0, 0])
+        assert session.run(total, {flag: True, x: [1.0, 2.0]}) == 3
+        with pytest.raises(gc.ShapeError, match="sizes differ"):
+            session.run(total, {flag: True, x: [1.0, 2.0, 3.0]})
+        np.testing.assert_array_equal(session.run(v), [1, 2])
+
+
 def test_arguments_have_names():
     x = gc.constant(2.0)
     y = gc.cond(pred=x > 1.0, true_fn=lambda: x * 2.0, false_fn=lambda: x)

@@ -13,9 +13,14 @@ _MOST_ROWS_OF_DOT = 16
 
 
 def estimate(size: Size) -> int:
-    """A number to decide by: symbols are taken for a middling size."""
+    """A number to decide by: symbols are taken for a middling size.
+
+    What is known only at the run is never taken for nothing, as ``x[-1:4]`` of a middling size is.
+    """
+    if isinstance(size, int):
+        return size
     number = substitute(size, dict.fromkeys(symbols(size), _HINT))
-    return number if isinstance(number, int) else _HINT
+    return max(number, 1) if isinstance(number, int) else _HINT
 
 
 def lane_dim(contract: Contract, kept: Sequence[Dim], reduced: Sequence[Dim], width: int) -> Dim | None:

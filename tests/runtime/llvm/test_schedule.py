@@ -1,7 +1,9 @@
 """Roles are derived from strides alone."""
 
+import numpy as np
 import pytest
 
+import graphc as gc
 from graphc.sizes import Symbol, named
 from graphc.types import BFLOAT16, FLOAT16, FLOAT64
 from runtime.llvm_backend.contractions.kernel import emit_contraction
@@ -124,6 +126,16 @@ def test_tiles_leave_registers_free(machine):
             assert height <= rows
             assert across <= vectors
     assert scheduled(matmul(64, 64, 64, dtype=FLOAT64), machine).width == machine.vector_bytes // 8
+
+
+def test_what_is_known_at_the_run_is_never_planned_as_nothing():
+    """``x[-1:4]`` of a middling size has no row, and that of four has one."""
+    x, w = np.arange(60.0).reshape(4, 15), np.ones((15, 33))
+    with gc.Graph().as_default(), gc.Session() as session:
+        given = gc.placeholder("float64", (None, None), name="x")
+        y = gc.matmul(given[-1:4], w)
+        np.testing.assert_array_equal(session.run(y, {given: x}), x[-1:4] @ w)
+        np.testing.assert_array_equal(session.run(y, {given: np.ones((9, 15))}), np.zeros((0, 33)))
 
 
 def test_even_parts():
