@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
-from graphc.types import DType
 from runtime.llvm_backend.ir.text import Emitter
 from runtime.llvm_backend.ir.values import register_scalar
 from runtime.llvm_backend.rows.totals import BLOCK, State, Total
+
+if TYPE_CHECKING:
+    from runtime.llvm_backend.rows.row_looks import RowLooks
 
 # elements(em, j, mask): writes the elements from j on and gives what each total gathers of them.
 Elements = Callable[[Emitter, str, str | None], Sequence[str]]
@@ -26,7 +29,7 @@ class RowLoop:
 
     def __init__(self, one: Emitter, wide: Emitter) -> None:
         self.one, self.wide, self.width = one, wide, wide.width
-        self.looks: dict[DType, str] = {}  # where looks at values of a dtype are gathered
+        self.looks: RowLooks | None = None  # where looks are gathered over many rows
 
     def begin(self, label: str) -> None:
         """Begins a block, for both emitters."""
@@ -138,7 +141,7 @@ class RowLoop:
             return self._numbers(totals, states)
         numbers = None if states is None else self._numbers(totals, states)
         rest = self._rest(one, totals, main, end, elements)
-        last = [t.number(one, one, state) for t, state in zip(totals, rest, strict=True)]
+        last = self._numbers(totals, rest, one)
         if numbers is None:
             return last
         return [t.join(one, x, y, t.dtype) for t, x, y in zip(totals, numbers, last, strict=True)]
@@ -148,20 +151,16 @@ class RowLoop:
         """Whether some lanes of a vector may count and others not."""
         return self.one.module.target.masks
 
-    def _numbers(self, totals: Sequence[Total], states: Sequence[State]) -> list[str]:
-        return [self._number(t, state) for t, state in zip(totals, states, strict=True)]
+    def _numbers(
+        self, totals: Sequence[Total], states: Sequence[State], em: Emitter | None = None
+    ) -> list[str]:
+        """What states come to, in the lanes of `em`; looks are added to those at other rows."""
+        return [self._number(em or self.wide, t, state) for t, state in zip(totals, states, strict=True)]
 
-    def _number(self, total: Total, state: State) -> str:
-        """What a state comes to; a look is gathered over all rows, where there is room for it."""
-        room = self.looks.get(total.dtype) if total.is_look else None
-        if room is None:
-            return total.number(self.one, self.wide, state)
-        of = self.wide.type(total.scalar)
-        before, look = self.one.let(f"load {of}, ptr {room}"), state[0]
-        if total.counts is not None:
-            zero = self.wide.number(total.scalar, 0.0)
-            look = self.one.let(f"select i1 {total.counts}, {of} {look}, {of} {zero}")
-        self.one.do(f"store {of} {total.join(self.wide, before, look, total.dtype)}, ptr {room}")
+    def _number(self, em: Emitter, total: Total, state: State) -> str:
+        if not total.is_look or self.looks is None:
+            return total.number(self.one, em, state)
+        self.looks.note(em, total.dtype, total.settled(em, state)[0], total.counts)
         return self.one.number(total.scalar, 0.0)
 
     def _met(

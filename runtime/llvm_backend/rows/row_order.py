@@ -17,6 +17,7 @@ from graphc.tensor import Tensor
 from runtime.llvm_backend.engine.machine import host
 from runtime.llvm_backend.ir.text import Emitter
 from runtime.llvm_backend.ir.values import memory_dtype
+from runtime.llvm_backend.rows.row_looks import RowLooks
 from runtime.llvm_backend.rows.row_loop import RowLoop
 from runtime.llvm_backend.rows.row_plan import CHEAP, VIEWS, Access, Phase, RowPlan
 
@@ -91,6 +92,7 @@ def is_short(plan: RowPlan) -> bool:
 def write_staggered(
     one: Emitter,
     loops: RowLoop,
+    looks: RowLooks,
     span: tuple[str, str],
     types: tuple[Sequence[str], Sequence[str]],
     phases: tuple[Written, Written, Written],
@@ -111,9 +113,14 @@ def write_staggered(
 
     def meet(types: Sequence[str], x: Sequence[str], x_from: str, y: Sequence[str], y_from: str) -> list[str]:
         return [
-            one.let(f"phi {type} [{a}, %{x_from}], [{b}, %{y_from}]")
+            a if a == b else one.let(f"phi {type} [{a}, %{x_from}], [{b}, %{y_from}]")
             for type, a, b in zip(types, x, y, strict=True)
         ]
+
+    def see(before: Sequence[str], x_from: str, y_from: str) -> Sequence[str]:
+        """What looks have seen where blocks meet, the first of which saw nothing."""
+        looks.hold(meet(looks.types, before, x_from, looks.sums, y_from))
+        return looks.sums
 
     start = one.let(f"sub i64 {first}, 1")
     some = one.let(f"icmp slt i64 {first}, {end}")
@@ -123,6 +130,8 @@ def write_staggered(
     count, after = one.name(), one.name()
     one.do(f"{count} = phi i64 [{start}, %{before}], [{after}, %{latch}]")
     own = [one.name() for _ in of_early]
+    seen, begun = [one.name() for _ in looks.sums], looks.sums
+    looks.hold(seen)
     here = len(one.lines)  # where the phis of `own` go
     row = one.counter(count)
     one.do(f"{after} = add i64 {row}, 1")
@@ -137,6 +146,7 @@ def write_staggered(
     middle_end = goto(ahead)
     loops.begin(ahead)
     left = meet(of_middle, ["poison"] * len(left), head, left, middle_end)
+    seen_before = see(seen, head, middle_end)
     one.do(f"br i1 {there_are_more}, label %{lead}, label %{rest}")
 
     loops.begin(lead)
@@ -144,15 +154,21 @@ def write_staggered(
     lead_end = goto(rest)
     loops.begin(rest)
     next_own = meet(of_early, own, ahead, found, lead_end)
+    seen_before = see(seen_before, ahead, lead_end)
     one.do(f"br i1 {there_is}, label %{ending}, label %{latch}")
 
     loops.begin(ending)
     last(row, [*own, *left])
-    goto(latch)
+    last_end = goto(latch)
     loops.begin(latch)
+    see(seen_before, rest, last_end)
     one.lines[here:here] = [
-        f"  {name} = phi {type} [poison, %{before}], [{x}, %{latch}]"
-        for name, type, x in zip(own, of_early, next_own, strict=True)
+        f"  {name} = phi {type} [{start}, %{before}], [{x}, %{latch}]"
+        for name, type, start, x in (
+            *zip(own, of_early, ["poison"] * len(own), next_own, strict=True),
+            *zip(seen, looks.types, begun, looks.sums, strict=True),
+        )
     ]
     one.do(f"br i1 {there_are_more}, label %{head}, label %{done}")
     loops.begin(done)
+    looks.hold(meet(looks.types, begun, before, looks.sums, latch))

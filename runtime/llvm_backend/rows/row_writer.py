@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 
 from graphc.tensor import Tensor
-from graphc.types import DType
 from passes.fusion import PICK, PUT
 from runtime.llvm_backend.ir.scalars import emit_op
 from runtime.llvm_backend.ir.text import Emitter, Module
@@ -19,11 +18,12 @@ from runtime.llvm_backend.ir.values import (
     store,
 )
 from runtime.llvm_backend.rows.nan_spread import forgetful
-from runtime.llvm_backend.rows.numerics import Looks, left_out, see
+from runtime.llvm_backend.rows.numerics import Looks, left_out
 from runtime.llvm_backend.rows.row_arrays import RowArrays
 from runtime.llvm_backend.rows.row_block import SCRATCH_BYTES, Word, share_word
 from runtime.llvm_backend.rows.row_elements import RowElements, code_of
 from runtime.llvm_backend.rows.row_labels import as_index, checked_index, needed_for
+from runtime.llvm_backend.rows.row_looks import RowLooks
 from runtime.llvm_backend.rows.row_loop import RowLoop
 from runtime.llvm_backend.rows.row_offsets import row_offsets
 from runtime.llvm_backend.rows.row_order import (
@@ -59,6 +59,7 @@ class RowWriter:
         self.wide = Emitter(self.module, self.width, prefix="v") if self.width > 1 else self.one
         self.wide.lines = self.one.lines
         self.loops = RowLoop(self.one, self.wide)
+        self.sight = self.loops.looks = RowLooks(self.one, self.wide, plan, looks.at)
         self.memory = RowArrays(self)
         self.inputs = {node: i for i, node in enumerate(plan.body.inputs)}
         self.written = {node: i for i, node in enumerate(plan.body.outputs)}
@@ -121,12 +122,11 @@ class RowWriter:
         if self.streams:
             past = [self.results[i] for i in self.streams]
             self.streamed = is_streamed(self.one, self.word(share_word(plan)), past)
-        self.gather_looks()
         self.load_numbers()
 
     def close(self, name: str, parameters: str) -> None:
         """Ends the function."""
-        self.see_looks()
+        self.sight.see(self.flag)
         body = "\n".join([*self.one.lines, "  ret void"])
         self.module.define(name, lambda: f"define void @{name}({parameters}) {{\nentry:\n{body}\n}}")
 
@@ -149,11 +149,13 @@ class RowWriter:
         early, last = split_phases(plan)
         if not early:
 
-            def whole(row: str, _: Sequence[str]) -> list[str]:
+            def whole(row: str, seen: Sequence[str]) -> Sequence[str]:
+                self.sight.hold(seen)
                 self.run_phases(plan.phases, row)
-                return []
+                return self.sight.sums
 
-            self.loops.walk(first, end, 1, (), whole)
+            carried = list(zip(self.sight.types, self.sight.sums, strict=True))
+            self.sight.hold(self.loops.walk(first, end, 1, carried, whole))
             return
         parts = plan.phases[:early], plan.phases[early:last], plan.phases[last:]
         made = [self.made_by(part) for part in parts]
@@ -168,7 +170,9 @@ class RowWriter:
 
             return write
 
-        write_staggered(self.one, self.loops, (first, end), (types[0], types[1]), (part(0), part(1), part(2)))
+        write_staggered(
+            self.one, self.loops, self.sight, (first, end), (types[0], types[1]), (part(0), part(1), part(2))
+        )
 
     def made_by(self, phases: Sequence[Phase]) -> list[Tensor]:
         """What is one number a row after `phases`."""
@@ -231,7 +235,8 @@ class RowWriter:
         """Looks at a number and stores it, where it is to be."""
         if node in self.looks:
             parts = [(self.number(node, i), node.inputs[i].dtype) for i in self.looks[node]]
-            self.see(node.dtype, left_out(self.one, self.numbers[node], node.dtype, parts))
+            seen = left_out(self.one, self.numbers[node], node.dtype, parts)
+            self.sight.note(self.one, node.dtype, seen, self.counts)
         place = self.written.get(node)
         if place is not None:
             offset = self.offsets[self.plan.writes[place]]
@@ -272,9 +277,9 @@ class RowWriter:
             return self.elements(em, phase, j, mask, spread, past)
 
         either = (self.streamed, partial(elements, past=True)) if self.may_stream(phase) else None
-        copies = copies_of(phase, len(totals) - len(phase.reductions))
+        copies = copies_of(phase, len(totals) - len(phase.reductions) if self.plan.is_flat else 0)
         found = self.loops.write(totals, begin, end, copies, elements, either, self.length(end))
-        return self.seen(phase, found)
+        return found[: len(phase.reductions)]
 
     def length(self, end: str) -> int | None:
         """How long the row is whose loops go to `end`, where that is known before the run."""
@@ -287,40 +292,9 @@ class RowWriter:
         late = look_late(self.plan, phase, len(seen))
         return found + [look_of(self.one, node.dtype, late) for node in seen]
 
-    def seen(self, phase: Phase, found: Sequence[str]) -> list[str]:
-        """Of what a loop gathered the reductions, once the looks are seen to."""
-        looks = (node for node in phase.vectors if node in self.looks)
-        for node, total in zip(looks, found[len(phase.reductions) :], strict=True):
-            if total != self.one.number(register_scalar(node.dtype), 0.0):
-                self.see(node.dtype, total)
-        return list(found[: len(phase.reductions)])
-
     def may_stream(self, phase: Phase) -> bool:
         """Whether a loop stores what may go past the caches."""
         return any(self.written.get(node) in self.streams for node in phase.vectors)
-
-    def gather_looks(self) -> None:
-        """Makes room for what looks at vectors see in all rows of a chunk."""
-        one, wide = self.one, self.wide
-        vectors = {node for phase in self.plan.phases for node in phase.vectors}
-        for dtype in dict.fromkeys(node.dtype for node in self.looks if node in vectors):
-            of = wide.type(register_scalar(dtype))
-            room = self.loops.looks[dtype] = one.let(f"alloca {of}")
-            one.do(f"store {of} {wide.number(register_scalar(dtype), 0.0)}, ptr {room}")
-
-    def see_looks(self) -> None:
-        """Raises the flag where a look at a vector has seen something."""
-        for dtype, room in self.loops.looks.items():
-            state = self.one.let(f"load {self.wide.type(register_scalar(dtype))}, ptr {room}")
-            self.see(dtype, look_of(self.one, dtype).number(self.one, self.wide, [state]))
-
-    def see(self, dtype: DType, number: str) -> None:
-        """Raises the flag where `number` says that something is not finite, if looks at the row count."""
-        if self.counts is not None:
-            scalar = register_scalar(dtype)
-            number = self.one.select(self.counts, scalar, number, self.one.number(scalar, 0.0))
-        see(self.one, dtype, number, self.flag)
-        self.wide.label = self.one.label
 
     def spread_numbers(self, phase: Phase) -> dict[object, str]:
         """What is one number and used by the loop's vectors, in all lanes, once before the loop."""

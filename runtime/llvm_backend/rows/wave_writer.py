@@ -39,6 +39,7 @@ class WaveWriter(RowWriter):
             for node, delay in delayed.items()
             for _ in range(delay)
         ]
+        seen = list(zip(self.sight.types, self.sight.sums, strict=True))
         of_all, results = dict(self.numbers), list(self.results)
         last = one.let(f"sub i64 {end}, 1")
         made_by = {node: n for n, group in enumerate(groups) for node in self.made_by(group)}
@@ -46,6 +47,7 @@ class WaveWriter(RowWriter):
         def step(number: str, inside: Sequence[str]) -> list[str]:
             rest = iter(inside)
             before = {node: [next(rest) for _ in range(delay)] for node, delay in delayed.items()}
+            self.sight.hold(list(rest))
             places = []
             for n, group in enumerate(groups):
                 numbers = {
@@ -56,9 +58,11 @@ class WaveWriter(RowWriter):
                 places.append(self._place(group, number, n, (first, last), of_all | numbers, results))
             self._step(groups, places)
             found = {node: places[made_by[node]].numbers[node] for node in delayed}
-            return [x for node, values in before.items() for x in (found[node], *values[:-1])]
+            made = [x for node, values in before.items() for x in (found[node], *values[:-1])]
+            return [*made, *self.sight.sums]
 
-        self.loops.walk(first, one.let(f"add i64 {end}, {behind}"), 1, carried, step)
+        left = self.loops.walk(first, one.let(f"add i64 {end}, {behind}"), 1, [*carried, *seen], step)
+        self.sight.hold(left[len(carried) :])
         self.counts = None
 
     def _delayed(self, groups: Sequence[Group]) -> dict[Tensor, int]:
@@ -132,6 +136,6 @@ class WaveWriter(RowWriter):
         )
         for group, place, phase, each in zip(groups, places, walked, totals, strict=True):
             self._be_at(place)
-            self.end_loop(phase, self.seen(phase, [next(values) for _ in each]))
+            self.end_loop(phase, [next(values) for _ in each][: len(phase.reductions)])
             for later in group[group.index(phase) :]:
                 self.run_numbers(later)
