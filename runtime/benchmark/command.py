@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,18 +13,20 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from graphc.atomic import write_atomically
-from graphc.errors import ArgumentError, FormatError
-from runtime.benchmark import crown
+from graphc.errors import ArgumentError
+from runtime.benchmark import crown, sheets
 from runtime.benchmark.comparing import BOUND, compare
 from runtime.benchmark.families import FAMILIES
-from runtime.benchmark.introspection import is_countable
-from runtime.benchmark.measuring import FORM, Plan, Report, about, check_agreement, count, graphs_of, measure
-from runtime.benchmark.page import read_history, render
+from runtime.benchmark.introspection import COUNTED_CPU, is_countable
+from runtime.benchmark.measuring import Plan, about, count, graphs_of, measure
+from runtime.benchmark.page import render
 from runtime.benchmark.peers import ADAPTERS
-from runtime.benchmark.processes import Limits
+from runtime.benchmark.processes import Limits, can_tell_memory
+from runtime.benchmark.report import FORM, Report, check_agreement, read_history, read_report
 
 PEERS = tuple(name for name in ADAPTERS if not name.startswith("graphc"))
 COUNTED_SIZES = 100_000  # larger graphs are not counted beside their times: what counts takes time itself
+_NO_EDGE = 10_000  # characters: what goes to a file or another program is not cut
 
 
 def declare_bench(commands: Any) -> None:
@@ -33,9 +37,11 @@ def declare_bench(commands: Any) -> None:
         epilog=f"families: {', '.join(f'{name} ({each.about})' for name, each in FAMILIES.items())}",
     )
     bench.add_argument("--families", help="only these, comma between")
-    bench.add_argument("--sizes", help="these in place of each family's own, comma between")
-    bench.add_argument("--quick", action="store_true", help="two small sizes of each family, one round")
-    bench.add_argument("--crown", action="store_true", help="only what the bars of the project are for")
+    which = bench.add_mutually_exclusive_group()
+    which.add_argument("--sizes", help="these in place of each family's own, comma between")
+    which.add_argument("--quick", action="store_true", help="two small sizes of each family, one round")
+    which.add_argument("--crown", action="store_true", help="only what the bars of the project are for")
+    which.add_argument("--counters", action="store_true", help="only the counters, at the small sizes")
     bench.add_argument("--vs", help=f"other libraries, comma between: {', '.join(PEERS)}")
     bench.add_argument("--python", action="append", default=[], help="another Python to look for them in")
     bench.add_argument("--rounds", type=int, help="cold processes of each, in turn; the least counts (3)")
@@ -43,7 +49,6 @@ def declare_bench(commands: Any) -> None:
     bench.add_argument("--threads", type=int, default=2, help="how many may compute")
     bench.add_argument("--limit", type=float, default=120.0, help="seconds that a process may take")
     bench.add_argument("--memory", type=float, default=0.0, help="megabytes that a process may hold; 0: any")
-    bench.add_argument("--counters", action="store_true", help="only the counters, at the small sizes")
     bench.add_argument("--json", help="a file to write all that was measured to")
     bench.add_argument("--html", help="a file to write a page with charts to")
     bench.add_argument("--history", help="a folder of earlier JSON files, for the page; this one is added")
@@ -55,30 +60,31 @@ def declare_bench(commands: Any) -> None:
 
 
 def run_bench(given: argparse.Namespace) -> int:
-    """Measures, shows, writes, compares; the exit status.
+    """Measures, writes, shows, compares; the exit status.
 
     Raises: ArgumentError, FormatError, OSError before anything is measured where what is given is wrong.
     """
     plan = _plan(given)
-    baseline = _read(given.compare) if given.compare else None
+    baseline = read_report(Path(given.compare)) if given.compare is not None else None
+    if not given.counters:
+        _refuse_without_rich()
+    past = _prepare_files(given)
     report = Report(about(plan))
     interrupted = False
-    if given.counters:
-        report.counts.update(_counted(plan, report))
-    else:
-        _refuse_without_rich()
-        try:
+    try:
+        if not given.counters:
             with _progress() as tell:
                 measure(plan, report, tell)
                 tell("counters")
-                report.counts.update(_counted(plan, report))
-        except KeyboardInterrupt:
-            interrupted = True
-            sys.stderr.write("interrupted: what was measured so far follows\n")
+        report.counts.update(_counted(plan, report))
+    except KeyboardInterrupt:
+        interrupted = True
+        sys.stderr.write("interrupted: what was measured so far follows\n")
     check_agreement(report)
-    verdicts = crown.judge(report) if given.crown else []
+    asked = {family for family, _ in plan.graphs}
+    verdicts = crown.judge(report, [bar for bar in crown.BARS if bar.family in asked]) if given.crown else []
+    _write(given, report, verdicts, past)
     _show(given, report, verdicts)
-    _write(given, report, verdicts)
     if interrupted:
         return 130
     return 0 if baseline is None else _compare(baseline, report, given.bound)
@@ -87,15 +93,29 @@ def run_bench(given: argparse.Namespace) -> int:
 def _plan(given: argparse.Namespace) -> Plan:
     families = _names(given.families, tuple(FAMILIES), "family")
     if given.counters:
+        for option in ("vs", "history", "rounds"):
+            if getattr(given, option) is not None:
+                raise ArgumentError(f"--{option} is for times, and --counters measures none")
         graphs = tuple((name, FAMILIES[name].small) for name in families or FAMILIES)
     elif given.crown:
         graphs = tuple(graph for graph in crown.GRAPHS if families is None or graph[0] in families)
     else:
         graphs = graphs_of(families, _sizes(given.sizes), given.quick)
+    if not graphs:
+        raise ArgumentError(f"there is no bar for {' or '.join(families or ())}")
     rounds = given.rounds if given.rounds is not None else 1 if given.quick else 3
-    for name, number in (("--rounds", rounds), ("--threads", given.threads), ("--limit", given.limit)):
-        if not number > 0:
-            raise ArgumentError(f"{name} is a number above 0, not {number}")
+    for name, number, least in (
+        ("--rounds", rounds, "above 0"),
+        ("--threads", given.threads, "above 0"),
+        ("--limit", given.limit, "above 0"),
+        ("--bound", given.bound, "above 0"),
+        ("--seconds", given.seconds, "not below 0"),
+        ("--memory", given.memory, "not below 0"),
+    ):
+        if not (number > 0 or (number == 0 and least == "not below 0")):
+            raise ArgumentError(f"{name} is a number {least}, not {number}")
+    if given.memory and not can_tell_memory():
+        raise ArgumentError("--memory: this system does not tell what a process holds")
     return Plan(
         graphs,
         _names(given.vs, PEERS, "library") or (),
@@ -103,14 +123,21 @@ def _plan(given: argparse.Namespace) -> Plan:
         given.seconds,
         given.threads,
         Limits(given.limit, given.memory),
-        tuple(given.python),
+        tuple(map(_interpreter, given.python)),
     )
+
+
+def _interpreter(given: str) -> str:
+    found = shutil.which(os.path.expanduser(given))
+    if found is None:
+        raise ArgumentError(f"--python: {given} is no program")
+    return os.path.abspath(found)  # our processes run in folders of their own
 
 
 def _names(text: str | None, known: tuple[str, ...], what: str) -> tuple[str, ...] | None:
     if text is None:
         return None
-    found = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    found = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
     for name in found:
         if name not in known:
             raise ArgumentError(f"there is no {what} {name!r}; there are {', '.join(known)}")
@@ -130,20 +157,24 @@ def _sizes(text: str | None) -> list[int] | None:
 
 
 def _counted(plan: Plan, report: Report) -> dict[str, dict[str, int]]:
-    """The counters of the graphs that graphc compiled; why they are missing goes to standard error."""
+    """The counters of the graphs that graphc compiled; none where that fails: standard error has why."""
+    if not is_countable():
+        sys.stderr.write(f"counters: they are of {COUNTED_CPU}, which this machine does not run\n")
+        return {}
     wanted = []
     for family, size in plan.graphs:
         row = report.row(family, size, "graphc")
         if size <= COUNTED_SIZES and (row is None or row["cold"]):
             wanted.append((family, size))
-    found = count(wanted, plan.limits)
-    trouble = found.pop("error", None)
-    if not found and not trouble:
-        trouble = {"text": "they are of x86-64-v3, which this machine does not run"}
-    if trouble:
-        sys.stderr.write(f"counters: {trouble['text']}\n")
-    for graph in [graph for graph, counts in found.items() if "error" in counts]:
-        sys.stderr.write(f"counters of {graph}: {found.pop(graph)['error']}\n")
+    told = count(wanted, plan.limits) if wanted else {}
+    ended = told.get("error", {}).get("text", "")
+    found = {}
+    for graph in (f"{family} {size}" for family, size in wanted):
+        counts = told.get(graph, {"error": ended})
+        if "error" in counts:
+            sys.stderr.write(f"counters of {graph}: {counts['error']}\n")
+            counts = {}
+        found[graph] = counts
     return found
 
 
@@ -161,13 +192,14 @@ def _refuse_without_rich() -> None:
 def _progress() -> Iterator[Callable[[str], None]]:
     """What tells what is measured now, on standard error, so that standard output is the tables alone."""
     from rich.console import Console
+    from rich.text import Text
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield lambda text: console.print(text, markup=False, highlight=False)
+        yield lambda text: print(text, file=sys.stderr)  # noqa: T201  as it is, for a file or another program
         return
     with console.status("graphc bench") as status:
-        yield lambda text: status.update(text)
+        yield lambda text: status.update(Text(text))
 
 
 def _show(given: argparse.Namespace, report: Report, verdicts: list[crown.Verdict]) -> None:
@@ -177,26 +209,39 @@ def _show(given: argparse.Namespace, report: Report, verdicts: list[crown.Verdic
         return
     from rich.console import Console
 
-    from runtime.benchmark import table
+    from runtime.benchmark.table import print_sheets
 
-    wide = None if sys.stdout.isatty() else 200
-    console = Console(width=wide, highlight=False)
-    table.print_report(report, console)
-    if verdicts:
-        console.print(table.crown(verdicts))
+    console = Console(width=None if sys.stdout.isatty() else _NO_EDGE, highlight=False)
+    bars = [sheets.crown(verdicts)] if verdicts else []
+    print_sheets([*sheets.sheets_of(report), *bars], sheets.remarks(report), console)
 
 
-def _write(given: argparse.Namespace, report: Report, verdicts: list[crown.Verdict]) -> None:
+def _prepare_files(given: argparse.Namespace) -> list[dict[str, Any]]:
+    """Sees to it that what is to be written can be; the earlier reports."""
+    for path in (given.json, given.html):
+        if path is not None:
+            folder = Path(path).parent
+            folder.mkdir(parents=True, exist_ok=True)
+            if Path(path).is_dir() or not os.access(folder, os.W_OK):
+                raise ArgumentError(f"{path!r} is no file that can be written")
+    if given.history is None:
+        return []
+    Path(given.history).mkdir(parents=True, exist_ok=True)
+    return read_history(Path(given.history))
+
+
+def _write(
+    given: argparse.Namespace, report: Report, verdicts: list[crown.Verdict], past: list[dict[str, Any]]
+) -> None:
     # A file of counters alone is kept with the code: it says nothing of the day or the machine.
     kept = {"form": FORM, "counts": report.counts} if given.counters else report.as_dict()
     data = json.dumps(kept, indent=1) + "\n"
-    past = read_history(Path(given.history)) if given.history else []
-    if given.json:
+    if given.json is not None:
         _put(Path(given.json), data)
-    if given.history:
+    if given.history is not None:
         stamp = report.about["when"].replace(":", "").replace("+0000", "Z")
         _put(Path(given.history) / f"{stamp}.json", data)
-    if given.html:
+    if given.html is not None:
         _put(Path(given.html), render(report, verdicts, past))
 
 
@@ -204,19 +249,7 @@ def _put(path: Path, text: str) -> None:
     def write(file: BinaryIO) -> None:
         file.write(text.encode())
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, write)
-
-
-def _read(path: str) -> dict[str, Any]:
-    try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise FormatError(f"{path} is no JSON: {error}") from None
-    if not isinstance(found, dict):
-        raise FormatError(f"{path} is no report of graphc bench")
-    compare(found, found)  # raises for another form
-    return found
 
 
 def _compare(baseline: dict[str, Any], report: Report, bound: float) -> int:

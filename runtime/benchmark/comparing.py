@@ -6,8 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from graphc.errors import FormatError
-from runtime.benchmark.measuring import FORM
 from runtime.benchmark.stages import least
 
 BOUND = 1.5  # how much larger a ratio may be; both of its times are of the same machine and hour
@@ -39,10 +37,16 @@ def _spell(value: float | None) -> str:
 def compare_counts(
     before: Mapping[str, Mapping[str, int]], now: Mapping[str, Mapping[str, int]]
 ) -> list[Difference]:
-    """The counters that differ, of the graphs in both; a baseline's counter that is no more is worse."""
+    """The counters that differ, of the graphs in both; a baseline's counter that is no more is worse.
+
+    A graph that was to be counted and could not be has none, and is one difference.
+    """
     found = []
     for graph in before.keys() & now.keys():
         old, new = before[graph], now[graph]
+        if old and not new:
+            found.append(Difference(graph, "its counters", len(old), None, True))
+            continue
         for name in dict.fromkeys((*old, *new)):
             x, y = old.get(name), new.get(name)
             if x != y:
@@ -73,13 +77,7 @@ def ratios_of(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], float]
 def compare(
     before: Mapping[str, Any], now: Mapping[str, Any], bound: float = BOUND
 ) -> tuple[list[Difference], int]:
-    """The differences of two reports as data, and how many numbers could be compared.
-
-    Raises: FormatError for what is no report of this form.
-    """
-    for report in (before, now):
-        if not isinstance(report, Mapping) or report.get("form") != FORM:
-            raise FormatError(f'a benchmark\'s baseline is JSON with "form": {FORM}')
+    """The differences of two reports as data, and how many numbers could be compared."""
     found = compare_counts(before.get("counts", {}), now.get("counts", {}))
     shared = before.get("counts", {}).keys() & now.get("counts", {}).keys()
     compared = sum(len(before["counts"][graph]) for graph in shared)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from runtime.benchmark.fitting import fit_stages
-from runtime.benchmark.measuring import Report
+from runtime.benchmark.report import Report
 from runtime.benchmark.stages import stages_of
 
 SHARE = 0.01  # of the whole, below which a stage's growth is no matter

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from runtime.benchmark.measuring import Report
-from runtime.benchmark.stages import stages_of
+from runtime.benchmark.report import Report
+from runtime.benchmark.stages import spell_seconds, stages_of
 
 LEAST_SECONDS = 1e-3  # below, a clock measures itself
 
@@ -32,7 +32,7 @@ class Fit:
 
     def __str__(self) -> str:
         interval = "" if math.isnan(self.error) else f" ± {self.error:.2f}"
-        return f"n^{self.exponent:.2f}{interval}"
+        return f"{spell_seconds(self.scale)} n^{self.exponent:.2f}{interval}"
 
 
 def fit(sizes: Sequence[float], seconds: Sequence[float]) -> Fit | None:

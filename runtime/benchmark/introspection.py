@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import platform
 import tracemalloc
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from passes.record import recording
-from passes.stages import Heard, listening, stage
 from runtime.benchmark.families import FAMILIES, Array, Arrays
 from runtime.benchmark.peers.graphc_peer import Graphc
-
-__all__ = ["Heard", "count", "find_peak", "is_countable", "listening", "stage"]
 
 COUNTED_CPU = "x86-64-v3"  # counters are those of kernels for it, so that they are the same everywhere
 
@@ -68,20 +63,12 @@ def _kernels(executable: Any) -> dict[str, int]:
     }
 
 
-@contextmanager
-def _traced() -> Iterator[list[int]]:
-    tracemalloc.start()
-    found: list[int] = []
-    try:
-        yield found
-        found.append(tracemalloc.get_traced_memory()[1])
-    finally:
-        tracemalloc.stop()
-
-
 def find_peak(peer: Graphc, name: str, size: int, parameters: Arrays, cases: list[dict[str, Array]]) -> int:
     """The most bytes that Python and NumPy hold at once while a graph is built and compiled."""
-    with _traced() as found:
+    tracemalloc.start()
+    try:
         peer.build(FAMILIES[name], size, parameters, cases)
         _ = peer.executable
-    return found[0]
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()

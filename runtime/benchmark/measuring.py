@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import datetime
 import os
-import platform
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from runtime.benchmark.families import FAMILIES
-from runtime.benchmark.introspection import COUNTED_CPU, is_countable
+from runtime.benchmark.introspection import COUNTED_CPU
 from runtime.benchmark.processes import Interpreters, Limits, Parts, environment, run_job, scratch
+from runtime.benchmark.report import ABSENT, Report
 from runtime.benchmark.worker import OWN
 
 Tell = Callable[[str], None]
 TRACING = 8  # how much slower Python is, at worst, while its memory is traced
-FORM = 1  # of the data; raise it where an old file would be misread
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,30 +41,6 @@ class Plan:
     pythons: tuple[str, ...] = ()
 
 
-@dataclass(slots=True)
-class Report:
-    """What was measured, as data for JSON; complete up to wherever measuring was stopped.
-
-    Each row of `rows` is a graph in a library: its `family`, `size`, `peer`; its `cold` rounds; what
-    else it told, by part; in `trouble`, why something is missing. `counts` are by "family size".
-    """
-
-    about: dict[str, Any]
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    counts: dict[str, dict[str, int]] = field(default_factory=dict)
-
-    def as_dict(self) -> dict[str, Any]:
-        """It as data."""
-        return {"form": FORM, "about": self.about, "rows": self.rows, "counts": self.counts}
-
-    def row(self, family: str, size: int, peer: str) -> dict[str, Any] | None:
-        """The row of one graph in one library, if there is one."""
-        for row in self.rows:
-            if (row["family"], row["size"], row["peer"]) == (family, size, peer):
-                return row
-        return None
-
-
 def about(plan: Plan) -> dict[str, Any]:
     """When, where and how was measured."""
     from runtime.commands.information import information
@@ -83,105 +58,77 @@ def about(plan: Plan) -> dict[str, Any]:
 def measure(plan: Plan, report: Report, tell: Tell) -> None:
     """Fills `report`, graph after graph, so that what is there when it is interrupted is sound."""
     with scratch() as folder:
-        interpreters = Interpreters(plan.pythons, folder)
-        found: dict[str, str] = {}
+        measuring = _Measuring(plan, report, tell, folder)
+        measuring.warm_bytecode()
+        for number, (family, size) in enumerate(plan.graphs, 1):
+            measuring.measure(family, size, f"[{number}/{len(plan.graphs)}] {family} {size:,}")
+
+
+class _Measuring:
+    """Graph after graph, each in all libraries."""
+
+    def __init__(self, plan: Plan, report: Report, tell: Tell, folder: str) -> None:
+        self.plan, self.report, self.tell, self.folder = plan, report, tell, folder
+        self.interpreters = Interpreters(plan.pythons, folder)
+        self.pythons = dict.fromkeys(OWN, sys.executable)
+        self.stopped: dict[tuple[str, str], str] = {}  # why larger graphs of (family, peer) are not tried
         for peer in plan.peers:
-            python = interpreters.find(peer)
+            python = self.interpreters.find(peer)
             if python is None:
-                report.about["peers"][peer] = "not installed"
-                tell(f"{peer}: not installed")
+                report.about["peers"][peer] = ABSENT
+                tell(f"{peer}: {ABSENT}")
             else:
-                found[peer] = python
-        _warm_bytecode(plan, folder, interpreters)
-        stopped: dict[tuple[str, str], str] = {}
-        for family, size in plan.graphs:
-            _Graph(plan, report, tell, interpreters, found, stopped, family, size).measure(folder)
+                self.pythons[peer] = python
 
+    def warm_bytecode(self) -> None:
+        """Imports all that our processes import, once, so that none of those measured compiles Python."""
+        for peer in OWN:
+            self.run({"peer": peer, "family": "mlp_train", "size": 1}, ["cold"], "first")
 
-def _bytecode(folder: str) -> dict[str, str]:
-    """Where our processes keep bytecode: an installed graphc has it, a fresh checkout does not."""
-    return {"PYTHONPYCACHEPREFIX": os.path.join(folder, "bytecode")}
-
-
-def _warm_bytecode(plan: Plan, folder: str, interpreters: Interpreters) -> None:
-    """Imports all that our processes import, once, so that none of those measured compiles Python."""
-    job = {"family": "mlp_train", "size": 1, "threads": plan.threads, "parts": ["cold"], "seconds": 0.0}
-    for peer in OWN:
-        seen = environment(os.path.join(folder, "first"), plan.threads, _bytecode(folder))
-        run_job({**job, "peer": peer}, sys.executable, interpreters.path_for(peer), seen, plan.limits)
-
-
-class _Graph:
-    """One graph in all libraries."""
-
-    def __init__(
-        self,
-        plan: Plan,
-        report: Report,
-        tell: Tell,
-        interpreters: Interpreters,
-        pythons: dict[str, str],
-        stopped: dict[tuple[str, str], str],
-        family: str,
-        size: int,
-    ) -> None:
-        self.plan, self.report, self.tell, self.interpreters = plan, report, tell, interpreters
-        self.pythons = {"graphc": sys.executable, "graphc-numpy": sys.executable, **pythons}
-        self.stopped, self.family, self.size = stopped, family, size
-
-    def measure(self, folder: str) -> None:
-        rows = {peer: self.begin(peer) for peer in self.pythons}
+    def measure(self, family: str, size: int, title: str) -> None:
+        rows = [self.begin(family, size, peer) for peer in self.pythons]
         for number in range(self.plan.rounds):
-            for peer, row in rows.items():
+            for row in rows:
                 if row["trouble"]:
                     continue
-                place = os.path.join(folder, f"{self.family}-{self.size}-{peer}-{number}")
-                own = peer in OWN
-                parts = ["cold"] + (["again"] * own + ["hot"] if number == 0 else [])
-                self.keep(row, self.run(peer, parts, place), "cold")
+                peer = row["peer"]
+                place = f"{family}-{size}-{peer}-{number}"
+                parts = ["cold", *["again"] * (peer in OWN), "hot"] if number == 0 else ["cold"]
+                self.keep(row, title, "cold", parts, place)
                 if peer == "graphc" and number == 0 and row["cold"]:
-                    self.keep(row, self.run(peer, ["cold"], place), "disk")
+                    self.keep(row, title, "disk", ["cold"], place)
                     if row["cold"][0]["seconds"] * TRACING > self.plan.limits.seconds:
                         row["untraced"] = "what Python holds: tracing it would exceed the limit"
                     else:
-                        self.keep(row, self.run(peer, ["memory"], place), "memory")
+                        self.keep(row, title, "memory", ["memory"], place)
 
-    def begin(self, peer: str) -> dict[str, Any]:
+    def begin(self, family: str, size: int, peer: str) -> dict[str, Any]:
         """A row without numbers; with the reason where none can be had."""
-        row: dict[str, Any] = {
-            "family": self.family,
-            "size": self.size,
-            "peer": peer,
-            "cold": [],
-            "trouble": "",
-        }
-        row["trouble"] = self.stopped.get((self.family, peer), "")
+        trouble = self.stopped.get((family, peer), "")
+        row = {"family": family, "size": size, "peer": peer, "cold": [], "trouble": trouble}
         self.report.rows.append(row)
         return row
 
-    def run(self, peer: str, parts: list[str], place: str) -> Parts:
-        self.tell(f"{self.family} {self.size:,}: {peer} {', '.join(parts)}")
-        job = {
-            "peer": peer,
-            "family": self.family,
-            "size": self.size,
-            "threads": self.plan.threads,
-            "parts": parts,
-            "seconds": self.plan.seconds,
-        }
-        folder = os.path.dirname(place)
-        seen = environment(place, self.plan.threads, _bytecode(folder) if peer in OWN else None)
+    def run(self, row: dict[str, Any], parts: list[str], place: str) -> Parts:
+        """What a process told of the graph of `row`, with its caches in the folder `place`."""
+        graph = {name: row[name] for name in ("peer", "family", "size")}
+        job = {**graph, "threads": self.plan.threads, "parts": parts, "seconds": self.plan.seconds}
+        peer = row["peer"]
+        # Where our processes keep bytecode: an installed graphc has it, a fresh checkout does not.
+        more = {"PYTHONPYCACHEPREFIX": os.path.join(self.folder, "bytecode")} if peer in OWN else None
+        seen = environment(os.path.join(self.folder, place), self.plan.threads, more)
         return run_job(job, self.pythons[peer], self.interpreters.path_for(peer), seen, self.plan.limits)
 
-    def keep(self, row: dict[str, Any], parts: Parts, cold: str) -> None:
-        """Adds to `row` what a process told; `cold` says what its compiling was."""
+    def keep(self, row: dict[str, Any], title: str, cold: str, wanted: list[str], place: str) -> None:
+        """Adds to `row` what a process told of the parts `wanted`; `cold` says what compiling was."""
+        self.tell(f"{title}: {row['peer']} {', '.join(wanted)}")
+        parts, graphs = self.run(row, wanted, place), (row["family"], row["peer"])
         start = parts.get("start")
-        peer: str = row["peer"]
         if start:
-            self.report.about["peers"].setdefault(peer, start["version"])
+            self.report.about["peers"].setdefault(row["peer"], start["version"])
             row.setdefault("import", []).append(start["seconds"])
             if not start["supported"]:
-                row["trouble"] = "its ops do not express it"
+                row["trouble"] = self.stopped[graphs] = "its ops do not express it"
         if "cold" in parts:
             if cold == "cold":
                 row["cold"].append(parts["cold"])
@@ -193,30 +140,20 @@ class _Graph:
         text = parts["error"]["text"]
         where = "" if cold == "cold" else f"{cold}: "
         row["trouble"] = where + text
-        self.tell(f"{self.family} {self.size:,}: {peer}: {where}{text}")
+        self.tell(f"{title}: {row['peer']}: {where}{text}")
         if cold == "cold" and not row["cold"]:
-            self.stopped[self.family, peer] = f"not tried: {text} at size {self.size:,}"
+            self.stopped[graphs] = f"not tried: {text} at size {row['size']:,}"
 
 
 def count(graphs: Sequence[tuple[str, int]], limits: Limits) -> dict[str, dict[str, Any]]:
-    """The deterministic counters of `graphs`, by "family size"; {} on a machine that cannot run that code."""
-    if not is_countable():
-        return {}
+    """The deterministic counters of `graphs`, by "family size"; in ``"error"``, why there are no more.
+
+    The machine must be able to run what is counted (`is_countable`).
+    """
     with scratch() as folder:
         seen = environment(folder, 2, {"GRAPHC_CPU": COUNTED_CPU})
         own = Interpreters((), folder)
-        parts = run_job({"counts": list(graphs)}, sys.executable, own.path_for("graphc"), seen, limits)
-    return parts
-
-
-def check_agreement(report: Report) -> None:
-    """Notes where a library computed something else than graphc's NumPy backend did."""
-    for row in report.rows:
-        reference = report.row(row["family"], row["size"], "graphc-numpy")
-        if row["cold"] and reference and reference["cold"]:
-            x, y = row["cold"][0]["digest"], reference["cold"][0]["digest"]
-            if any(abs(a - b) > 1e-2 * max(abs(b), 1e-2) for a, b in zip(x, y, strict=True)):
-                row["differs"] = [x, y]
+        return run_job({"counts": list(graphs)}, sys.executable, own.path_for("graphc"), seen, limits)
 
 
 def graphs_of(
@@ -226,15 +163,6 @@ def graphs_of(
     found = []
     for name in families or FAMILIES:
         family = FAMILIES[name]
-        own = (
-            (family.small, *[s for s in family.sizes if family.small < s <= 1000][:1])
-            if quick
-            else family.sizes
-        )
-        found += [(name, size) for size in sorted(sizes or own)]
+        two = family.small, *[size for size in family.sizes if family.small < size <= 1000][:1]
+        found += [(name, size) for size in sorted(set(sizes or (two if quick else family.sizes)))]
     return tuple(found)
-
-
-def describe_python() -> str:
-    """This interpreter."""
-    return f"{platform.python_implementation()} {platform.python_version()}"

@@ -22,7 +22,6 @@ from runtime.benchmark.peers import ADAPTERS
 ROOT = Path(str(runtime.__file__)).parent.parent
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 _POLL = 0.02  # seconds between two looks at a process
-_PAGE = 4096
 LIBRARIES = {name: name for name in ADAPTERS if not name.startswith("graphc")}
 
 Parts = dict[str, dict[str, Any]]
@@ -46,7 +45,7 @@ class Interpreters:
 
     def __init__(self, given: Sequence[str], folder: str) -> None:
         self._pythons = (sys.executable, *given)
-        self._beside = Path(folder) / "beside"
+        self._folder, self._beside = folder, Path(folder) / "beside"
 
     def find(self, peer: str) -> str | None:
         """The first interpreter that has the library of `peer`; None where none does."""
@@ -55,7 +54,9 @@ class Interpreters:
         look = f"import importlib.util as u, sys; sys.exit(u.find_spec({LIBRARIES[peer]!r}) is None)"
         for python in self._pythons:
             try:
-                done = subprocess.run([python, "-c", look], capture_output=True, check=False, timeout=60)
+                done = subprocess.run(
+                    [python, "-c", look], capture_output=True, check=False, timeout=60, cwd=self._folder
+                )
             except (OSError, subprocess.TimeoutExpired):
                 continue
             if done.returncode == 0:
@@ -157,11 +158,16 @@ def _attend(process: subprocess.Popen[str], job: str, limits: Limits) -> str:
     return ""
 
 
+def can_tell_memory() -> bool:
+    """Whether the system tells what a process holds."""
+    return _megabytes(os.getpid()) > 0
+
+
 def _megabytes(pid: int) -> float:
-    """What a process holds in memory now; 0 where the system does not tell."""
+    """What a process holds in memory now; 0 where the system does not tell, or it has ended."""
     try:
         with open(f"/proc/{pid}/statm", encoding="ascii") as file:
-            return int(file.read().split()[1]) * _PAGE / (1 << 20)
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
     except (OSError, ValueError, IndexError):
         return 0.0
 

@@ -33,13 +33,26 @@ class Times:
     entered: int
 
 
+def spell_seconds(seconds: float | None) -> str:
+    """A time in the unit that suits it; "-" for none."""
+    if seconds is None:
+        return "-"
+    for unit, scale, digits in (("s", 1.0, 2), ("ms", 1e3, 1), ("us", 1e6, 1)):
+        if seconds * scale >= 1:
+            return f"{seconds * scale:.{digits}f} {unit}"
+    return f"{seconds * 1e9:.0f} ns"
+
+
 def stages_of(row: Mapping[str, Any], part: str = "cold") -> dict[str, Times]:
-    """The least time of each stage over the rounds; {} for a library that tells none."""
+    """The least times of each stage over the rounds; {} for a library that tells none."""
     told = [found["stages"] for found in _rounds(row, part) if "stages" in found]
     names = dict.fromkeys(name for found in told for name in found)
     middle = [name for name in names if name not in FIRST and name not in LAST]
     order = [name for name in (*FIRST, *middle, *LAST) if name in names]
-    return {name: Times(*min(found[name] for found in told if name in found)) for name in order}
+    return {
+        name: Times(*map(min, zip(*(found[name] for found in told if name in found), strict=True)))
+        for name in order
+    }
 
 
 def cost_of_nodes(row: Mapping[str, Any]) -> dict[str, float]:

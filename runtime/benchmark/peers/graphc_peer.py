@@ -91,8 +91,8 @@ class Graphc:
     def sharing(self) -> tuple[int, int]:
         """How many distinct kernels the last graph has, and how many steps run one."""
         executable = self.executable
-        kinds = executable.native.kinds if executable.native else ()
-        return len({kernel.text for kernel in executable.kernels}), sum(kind == "llvm" for kind in kinds)
+        runs = executable.native.runs if executable.native else {}
+        return len({kernel.text for kernel in executable.kernels}), sum(map(bool, runs.values()))
 
     @property
     def compile_count(self) -> int:

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,9 @@ from graphc.__main__ import main
 from runtime.benchmark import charts, command, measuring
 from runtime.benchmark.families import FAMILIES
 from runtime.benchmark.introspection import COUNTED_CPU, is_countable
+from runtime.benchmark.page import render
 from runtime.benchmark.processes import Interpreters, Limits, environment, run_job
+from runtime.benchmark.report import Report, read_history
 
 ROOT = Path(__file__).parents[3]
 BASELINE = ROOT / "benchmarks" / "baseline.json"
@@ -30,20 +33,46 @@ QUICK = ["bench", "--sizes", "4", "--rounds", "1", "--seconds", "0.001"]
         (["--sizes", "ten"], "--sizes are numbers above 0"),
         (["--rounds", "0"], "--rounds is a number above 0"),
         (["--limit", "0"], "--limit is a number above 0"),
+        (["--limit", "nan"], "--limit is a number above 0"),
+        (["--bound", "nan"], "--bound is a number above 0"),
+        (["--memory", "-5"], "--memory is a number not below 0"),
+        (["--seconds", "-1"], "--seconds is a number not below 0"),
+        (["--families", ","], "no family ''"),
+        (["--crown", "--families", "ones"], "no bar for ones"),
+        (["--python", "./not there"], "--python: ./not there is no program"),
+        (["--counters", "--vs", "jax"], "--vs is for times"),
+        (["--counters", "--history", "past"], "--history is for times"),
+        (["--json", str(ROOT)], "is no file that can be written"),
+        (["--html", f"{ROOT}/README.md/page.html"], "README.md"),
+        (["--history", f"{ROOT}/README.md"], "README.md"),
     ],
 )
-def test_what_is_wrong_is_refused_before_anything_is_measured(given, message, capsys):
+def test_what_is_wrong_is_refused_before_anything_is_measured(given, message, capsys, monkeypatch):
+    monkeypatch.setattr(command, "measure", None)
+    monkeypatch.setattr(command, "count", None)
     assert main(["bench", *given]) == 1
     assert message in capsys.readouterr().err
 
 
 def test_a_baseline_that_is_none_is_refused_first(tmp_path, capsys):
-    for content, message in (("{}", "form"), ("no", "no JSON"), ("[]", "no report")):
+    for content, message in (
+        ("{}", "form"),
+        ("no", "no JSON"),
+        ("[]", "no report"),
+        ('{"form": 1, "rows": [5]}', "rows"),
+    ):
         path = tmp_path / "b.json"
         path.write_text(content)
         assert main(["bench", "--compare", str(path)]) == 1
         assert message in capsys.readouterr().err
     assert main(["bench", "--compare", str(tmp_path / "absent.json")]) == 1
+
+
+@pytest.mark.parametrize("given", [["--quick", "--sizes", "4"], ["--counters", "--crown"]])
+def test_what_is_measured_is_said_in_one_way(given, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["bench", *given])
+    assert "not allowed with" in capsys.readouterr().err
 
 
 def test_without_rich_the_message_says_what_to_install(monkeypatch, capsys):
@@ -89,6 +118,8 @@ def test_all_parts_are_measured(written):
             assert row["disk"]["counts"]["modules from cache"] > 0
             assert row["memory"]["bytes"] > 0
             assert row["cold"][0]["counts"]["nodes"] > 0
+            distinct, steps = row["cold"][0]["sharing"]
+            assert 0 < distinct <= steps
     assert "codegen" in shown
     assert "fibonacci" in shown
     assert re.search(r"passes +│ +\d+\.\d\d +│ +\d+\.\d\d", shown)  # microseconds a node
@@ -99,16 +130,14 @@ def test_the_history_grows_and_the_page_shows_it(written, capsys):
     assert len(list((folder / "past").glob("*.json"))) == 1
     page = (folder / "page.html").read_text()
     assert "History" not in page
-    from runtime.benchmark.measuring import Report
-    from runtime.benchmark.page import read_history, render
-
     (folder / "past" / "other.json").write_text('{"form": 1}')
     past = read_history(folder / "past")
     assert len(past) == 1
     data = json.loads((folder / "new.json").read_text())
     page = render(Report(data["about"], data["rows"], data["counts"]), [], past)
     assert "History: 2 reports" in page
-    assert "http" not in page.replace("http://www.w3.org", "")  # it needs nothing from elsewhere
+    assert "http" not in page  # it needs nothing from elsewhere
+    assert page.count("<polyline") == 6  # two libraries of two families, and the history of each
 
 
 def test_a_report_compares_with_itself_and_not_with_better_ones(written, tmp_path, monkeypatch, capsys):
@@ -141,6 +170,65 @@ def test_an_interrupt_leaves_what_was_measured(tmp_path, monkeypatch, capsys):
     assert json.loads((tmp_path / "part.json").read_text())["rows"][0]["trouble"] == "so far"
     assert "chain" in (tmp_path / "part.html").read_text()
     assert "interrupted" in capsys.readouterr().err
+
+
+def test_an_interrupt_while_counting_is_no_traceback(monkeypatch, tmp_path, capsys):
+    def interrupted(graphs, limits):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "count", interrupted)
+    monkeypatch.setattr(command, "is_countable", lambda: True)
+    assert main(["bench", "--counters", "--json", str(tmp_path / "part.json")]) == 130
+    assert json.loads((tmp_path / "part.json").read_text()) == {"form": 1, "counts": {}}
+    assert "interrupted" in capsys.readouterr().err
+
+
+def test_files_are_written_before_anything_is_shown(monkeypatch, tmp_path):
+    """Whoever reads the tables may go: `graphc bench | head`."""
+
+    def gone(*given):
+        raise BrokenPipeError
+
+    monkeypatch.setattr(command, "measure", lambda plan, report, tell: None)
+    monkeypatch.setattr(command, "count", lambda graphs, limits: {})
+    monkeypatch.setattr(command, "_show", gone)
+    assert main([*QUICK, "--json", str(tmp_path / "new" / "all.json")]) == 1
+    assert json.loads((tmp_path / "new" / "all.json").read_text())["form"] == 1
+
+
+@pytest.mark.parametrize(
+    ("told", "why"),
+    [
+        ({"chain 40": {"error": "ValueError: [/b]"}}, "ValueError: [/b]"),
+        ({"error": {"text": "over the limit of 1 s"}}, "over the limit of 1 s"),
+    ],
+)
+def test_what_can_no_longer_be_counted_is_worse(monkeypatch, tmp_path, capsys, told, why):
+    monkeypatch.setattr(command, "is_countable", lambda: True)
+    monkeypatch.setattr(command, "count", lambda graphs, limits: told)
+    (tmp_path / "old.json").write_text(
+        '{"form": 1, "counts": {"chain 40": {"nodes": 3}, "wide 20": {"nodes": 3}}}'
+    )
+    assert main(["bench", "--counters", "--families", "chain", "--compare", str(tmp_path / "old.json")]) == 1
+    out, err = capsys.readouterr()
+    assert f"counters of chain 40: {why}" in err
+    assert "worse: chain 40: its counters was 1 and is not there" in out
+    assert "wide" not in out
+
+
+def test_nothing_is_counted_where_nothing_compiled(monkeypatch, capsys):
+    """A wrong reason would be given if the machine were blamed."""
+
+    def failed(plan, report, tell):
+        report.rows.append({"family": "chain", "size": 4, "peer": "graphc", "cold": [], "trouble": "none"})
+
+    monkeypatch.setattr(command, "measure", failed)
+    monkeypatch.setattr(command, "count", None)
+    monkeypatch.setattr(command, "is_countable", lambda: True)
+    assert main([*QUICK, "--families", "chain"]) == 0
+    out, err = capsys.readouterr()
+    assert "chain 4, graphc: none" in out
+    assert err == "counters\n"
 
 
 LIMITS = Limits()
@@ -201,14 +289,29 @@ def test_others_go_on_where_one_is_over_its_limit(monkeypatch):
         return {"start": start, "cold": found, "again": found, "hot": {"seconds": 1}}
 
     monkeypatch.setattr(measuring, "run_job", fake)
-    monkeypatch.setattr(measuring, "_warm_bytecode", lambda *given: None)
+    monkeypatch.setattr(measuring._Measuring, "warm_bytecode", lambda self: None)
     plan = measuring.Plan((("chain", 4), ("chain", 8), ("tree", 4)), rounds=1)
-    report = measuring.Report({"peers": {}})
+    report = Report({"peers": {}})
     measuring.measure(plan, report, lambda text: None)
     assert told == [
         ("graphc", 4), ("graphc-numpy", 4), ("graphc-numpy", 8), ("graphc", 4), ("graphc-numpy", 4),
     ]  # fmt: skip
     assert report.row("chain", 8, "graphc")["trouble"] == "not tried: over the limit of 1 s at size 4"
+
+
+def test_a_library_without_the_ops_of_a_family_is_asked_once(monkeypatch):
+    told = []
+
+    def fake(given, python, path, seen, limits):
+        told.append((given["peer"], given["size"]))
+        return {"start": {"seconds": 0.1, "version": "x", "supported": False, "mb": 1}}
+
+    monkeypatch.setattr(measuring, "run_job", fake)
+    monkeypatch.setattr(measuring._Measuring, "warm_bytecode", lambda self: None)
+    report = Report({"peers": {}})
+    measuring.measure(measuring.Plan((("chain", 4), ("chain", 8))), report, lambda text: None)
+    assert told == [("graphc", 4), ("graphc-numpy", 4)]
+    assert {row["trouble"] for row in report.rows} == {"its ops do not express it"}
 
 
 def test_rounds_are_interleaved(monkeypatch):
@@ -220,10 +323,8 @@ def test_rounds_are_interleaved(monkeypatch):
         return {"start": start, "cold": {"seconds": 1.0, "digest": [1, 1, 1]}}
 
     monkeypatch.setattr(measuring, "run_job", fake)
-    monkeypatch.setattr(measuring, "_warm_bytecode", lambda *given: None)
-    measuring.measure(
-        measuring.Plan((("tree", 4),), rounds=2), measuring.Report({"peers": {}}), lambda text: None
-    )
+    monkeypatch.setattr(measuring._Measuring, "warm_bytecode", lambda self: None)
+    measuring.measure(measuring.Plan((("tree", 4),), rounds=2), Report({"peers": {}}), lambda text: None)
     assert [peer for peer, _ in told] == ["graphc"] * 3 + ["graphc-numpy"] + ["graphc", "graphc-numpy"]
     assert told[1:3] == [("graphc", ("cold",)), ("graphc", ("memory",))]
 
@@ -231,7 +332,7 @@ def test_rounds_are_interleaved(monkeypatch):
 def test_a_library_that_is_not_there_is_said_to_be_so(monkeypatch):
     monkeypatch.setattr(measuring.Interpreters, "find", lambda self, peer: None)
     monkeypatch.setattr(measuring, "run_job", lambda *given: {"error": {"text": "none"}})
-    report = measuring.Report({"peers": {}})
+    report = Report({"peers": {}})
     told = []
     measuring.measure(measuring.Plan((("tree", 4),), ("jax",)), report, told.append)
     assert report.about["peers"] == {"jax": "not installed"}
@@ -297,7 +398,7 @@ def test_a_level_is_compiled_for_on_request(cpu):
 
 def test_charts_are_well_formed_and_escape_names():
     line = charts.lines({"<a & b>": [(10, 0.1), (1000, 2.0)], "c": [(10, 0.5)]}, "n", "s")
-    bar = charts.bars({"n = 10": {"fuse": 0.5, "<b>": 1.0}}, "s")
+    bar = charts.bars({"n = 10": {"fuse": 0.5, "<b>": 1.0}}, "s", ["plan", "<b>", "fuse"])
     for svg in (line, bar):
         root = ElementTree.fromstring(svg)
         assert root.tag == "svg"
@@ -308,7 +409,33 @@ def test_charts_are_well_formed_and_escape_names():
 
 
 def test_nothing_to_show_is_no_chart():
-    assert charts.lines({}, "n", "s") == charts.lines({"a": [(0, 1)]}, "n", "s") == charts.bars({}, "s") == ""
+    assert (
+        charts.lines({}, "n", "s")
+        == charts.lines({"a": [(0, 1)]}, "n", "s")
+        == charts.bars({}, "s", [])
+        == ""
+    )
+
+
+def test_a_stage_has_one_colour_in_all_charts():
+    def colours(parts):
+        root = ElementTree.fromstring(charts.bars({"n = 1": dict.fromkeys(parts, 1.0)}, "s", ["a", "b", "c"]))
+        bars = [rect.get("fill") for rect in root.findall("rect")]
+        assert bars[: len(parts)] == bars[len(parts) :]  # those of the bar and those of the legend
+        return dict(zip(parts, bars, strict=False))
+
+    one, other = colours(["a", "c"]), colours(["b", "c"])
+    assert one["c"] == other["c"]
+    assert len({*one.values(), *other.values()}) == 3
+
+
+def test_reports_are_numbered_evenly():
+    series = {"a": [(i, 1.0) for i in range(1, 21)]}
+    root = ElementTree.fromstring(charts.lines(series, "report", "s", numbered=True))
+    xs = [float(circle.get("cx")) for circle in root.findall("circle")]
+    assert {round(y - x, 1) for x, y in pairwise(xs)} <= {17.3, 17.4, 16.5, 16.6}
+    one = ElementTree.fromstring(charts.lines({"a": [(1, 1.0)]}, "report", "s", numbered=True))
+    assert len(one.findall("circle")) == 1
 
 
 def test_larger_is_further_up_and_to_the_right():

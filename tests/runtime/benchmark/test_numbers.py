@@ -1,5 +1,6 @@
 """Fitting, comparing, judging, and what is read from the rows of a report."""
 
+import json
 import math
 
 import pytest
@@ -8,8 +9,9 @@ from graphc.errors import FormatError
 from runtime.benchmark.comparing import compare, compare_counts, ratios_of
 from runtime.benchmark.crown import BARS, GRAPHS, Bar, judge
 from runtime.benchmark.fitting import fit, fit_stages
-from runtime.benchmark.measuring import Report, check_agreement, graphs_of
-from runtime.benchmark.stages import break_even, cost_of_nodes, least, stages_of
+from runtime.benchmark.measuring import graphs_of
+from runtime.benchmark.report import Report, check_agreement, read_history, read_report
+from runtime.benchmark.stages import Times, break_even, cost_of_nodes, least, stages_of
 
 
 def cold(seconds, stages=None, digest=(1, 0.5, 0.5)):
@@ -55,7 +57,8 @@ def test_two_points_leave_no_interval():
     found = fit([10, 100], [0.1, 1.0])
     assert found.exponent == pytest.approx(1)
     assert math.isnan(found.error)
-    assert str(found) == "n^1.00"
+    assert str(found) == "10.0 ms n^1.00"
+    assert str(fit([10, 100, 1000], [0.1, 1.0, 10.0])) == "10.0 ms n^1.00 ± 0.00"
 
 
 def test_times_below_the_clock_are_left_out():
@@ -72,6 +75,11 @@ def test_stages_are_fitted_by_the_least_of_the_rounds():
     fits = fit_stages(report(*rows, row("chain", 10, "jax", cold(1))), "chain")
     assert fits["fuse"].exponent == pytest.approx(1)
     assert fits["cold"].scale == pytest.approx(1e-3)
+
+
+def test_of_a_stage_the_least_counts_on_the_clock_and_of_processors_whichever_round_had_it():
+    told = row("f", 1, "graphc", cold(1, {"fuse": [1, 9, 2]}), cold(1, {"fuse": [9, 1, 2]}))
+    assert stages_of(told)["fuse"] == Times(1, 1, 2)
 
 
 # Rows.
@@ -131,8 +139,25 @@ def test_other_numbers_are_noticed():
     assert [each["peer"] for each in whole.rows if "differs" in each] == ["jax"]
 
 
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf, 0.52])
+def test_what_is_no_number_or_beyond_all_numbers_is_another_number(number):
+    one = row("f", 1, "jax", cold(1, digest=(1, 0.5, number)))
+    other = row("f", 1, "graphc-numpy", cold(1))
+    check_agreement(report(one, other))
+    assert "differs" in one
+    same = row("f", 1, "jax", cold(1, digest=(1, 0.5, number)))
+    check_agreement(report(same, row("f", 1, "graphc-numpy", cold(1, digest=(1, 0.5, number)))))
+    assert "differs" not in same
+
+
+def test_another_count_of_results_is_noticed():
+    one = row("f", 1, "jax", cold(1, digest=(2, 0.5, 0.5)))
+    check_agreement(report(one, row("f", 1, "graphc-numpy", cold(1))))
+    assert "differs" in one
+
+
 def test_what_is_measured_of_which_family():
-    assert graphs_of(["chain"], [100, 10], False) == (("chain", 10), ("chain", 100))
+    assert graphs_of(["chain"], [100, 10, 100], False) == (("chain", 10), ("chain", 100))
     assert graphs_of(["fibonacci"], None, True) == (("fibonacci", 12), ("fibonacci", 20))
     assert {family for family, _ in graphs_of(None, None, False)} >= {"chain", "lstm", "switch", "ones"}
     assert max(size for family, size in graphs_of(["chain"], None, False)) == 100_000
@@ -183,10 +208,64 @@ def test_what_no_longer_compiles_is_worse():
     assert compare(before, as_data())[0] == []  # it was not asked for
 
 
-@pytest.mark.parametrize("other", [{}, {"form": 99}, []])
-def test_another_form_is_refused(other):
-    with pytest.raises(FormatError, match="form"):
-        compare(other, as_data())
+def test_a_graph_that_cannot_be_counted_any_more_is_worse_and_one_that_was_not_asked_for_is_not():
+    before = as_data(counts={"f 1": {"a": 5, "b": 1}, "g 1": {"a": 1}})
+    (found,), compared = compare(before, as_data(counts={"f 1": {}}))
+    assert (str(found), found.is_worse) == ("f 1: its counters was 2 and is not there", True)
+    assert compared == 2
+
+
+# Files.
+
+ROW = {"family": "f", "size": 1, "peer": "graphc", "cold": [{"seconds": 1.0}]}
+
+
+def test_what_was_written_is_read(tmp_path):
+    path = tmp_path / "report.json"
+    data = as_data(row("f", 1, "graphc", cold(1), again={"seconds": 0.5}), counts={"f 1": {"a": 1}})
+    path.write_text(json.dumps(data))
+    assert read_report(path) == data
+    path.write_text('{"form": 1}')  # nothing was measured
+    assert read_report(path) == {"form": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no JSON"),
+        ('{"form": 1, "cou', "no JSON"),
+        ("[" * 100_000, "no JSON"),
+        ("{}", '"form": 1'),
+        ("[]", '"form": 1'),
+        ('{"form": 99}', '"form": 1'),
+        ('{"form": 1, "counts": []}', "counters"),
+        ('{"form": 1, "counts": {"f 1": 5}}', "counters"),
+        ('{"form": 1, "counts": {"f 1": {"a": "x"}}}', "counters"),
+        ('{"form": 1, "rows": {}}', "rows"),
+        ('{"form": 1, "rows": [{}]}', "rows"),
+        (json.dumps({"form": 1, "rows": [{**ROW, "cold": [{}]}]}), "rows"),
+        (json.dumps({"form": 1, "rows": [{**ROW, "cold": [{"seconds": 0}]}]}), "rows"),
+        (json.dumps({"form": 1, "rows": [{**ROW, "cold": [{"seconds": math.nan}]}]}), "rows"),
+        (json.dumps({"form": 1, "rows": [{**ROW, "again": None}]}), "rows"),
+        (json.dumps({"form": 1, "rows": [{**ROW, "size": "<b>"}]}), "rows"),
+    ],
+)
+def test_what_is_no_report_is_refused_and_no_part_of_a_history(tmp_path, text, message):
+    path = tmp_path / "report.json"
+    path.write_text(text)
+    with pytest.raises(FormatError, match=message):
+        read_report(path)
+    assert read_history(tmp_path) == []
+
+
+def test_a_history_is_in_order_of_time_and_of_reports_with_rows(tmp_path):
+    for name, when in (("a", "2026-03"), ("b", "2026-01"), ("c", "2026-02")):
+        (tmp_path / f"{name}.json").write_text(
+            json.dumps({"form": 1, "about": {"when": when}, "rows": [ROW]})
+        )
+    (tmp_path / "counters.json").write_text('{"form": 1, "counts": {"f 1": {"a": 1}}}')
+    (tmp_path / "empty.json").write_text('{"form": 1, "about": {"when": "2026-04"}, "rows": []}')
+    assert [each["about"]["when"] for each in read_history(tmp_path)] == ["2026-01", "2026-02", "2026-03"]
 
 
 # Crown.

@@ -1,0 +1,177 @@
+"""Sheets: what they hold, how they fit a terminal, and that no text is taken for markup."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from runtime.benchmark.crown import Bar, Verdict
+from runtime.benchmark.page import render
+from runtime.benchmark.report import Report
+from runtime.benchmark.sheets import (
+    Sheet,
+    caches,
+    costs,
+    counters,
+    crown,
+    growth,
+    remarks,
+    sheets_of,
+    totals,
+    waterfall,
+)
+from runtime.benchmark.stages import spell_seconds
+from runtime.benchmark.table import parts, print_sheets
+
+HOSTILE = "<script>alert(1)</script> [/b] [red]&"
+
+
+def cold(n):
+    return {
+        "seconds": n * 0.1, "cpu": n * 0.1, "build": 0.02, "first": n * 0.08, "mb": 3.0, "digest": [1, 1, 1],
+        "stages": {"build": [n * 0.1, n * 0.2, 1], "simplify": [n / 100, n / 100, 1], "plan": [1e-5] * 2 + [1]},
+        "counts": {"nodes": n, "object bytes": 1000 * n}, "sharing": [2, 8],
+    }  # fmt: skip
+
+
+def report(**more):
+    rows = []
+    for n in (1, 10):
+        rows += [
+            {
+                "family": "chain", "size": n, "peer": "graphc", "cold": [cold(n)], "trouble": "",
+                "again": {"seconds": 0.01, "counts": {"requests recognised": 1}}, "memory": {"bytes": 2e6},
+                "disk": {"seconds": 0.02, "counts": {"modules from cache": 3}}, "hot": {"seconds": 0.001},
+            },
+            {
+                "family": "chain", "size": n, "peer": "graphc-numpy", "hot": {"seconds": 0.002},
+                "cold": [{**cold(n), "seconds": 0.05}], "trouble": "",
+            },
+        ]  # fmt: skip
+    about = {"when": "2026-01-01", "machine": {}, "threads": 2, "rounds": 1, "peers": {}}
+    return Report({**about, **more}, rows, {"chain 10": {"nodes": 1234}, "wide 10": {}})
+
+
+def printed(sheets, remarks, width):
+    console = Console(file=io.StringIO(), width=width)
+    print_sheets(sheets, remarks, console)
+    return console.file.getvalue()
+
+
+def test_totals_hold_all_of_a_row():
+    first, numpy, *_ = totals(report()).rows
+    assert first == (
+        "chain", "1", "graphc", "100.0 ms", "20.0 ms", "80.0 ms", "20.0 ms", "10.0 ms", "1.0 ms",
+        "3 MB", "2.0 MB", "2", "75%", "50 runs",
+    )  # fmt: skip
+    assert numpy[-1] == ""
+
+
+def test_a_waterfall_is_of_the_largest_graph_and_leaves_out_what_takes_no_time():
+    sheet = waterfall(report())
+    assert sheet.head == ("stage", "chain 10")
+    assert sheet.rows == (("build", "1.00 s / 2.00 s"), ("simplify", "100.0 ms / 100.0 ms"))
+
+
+def test_caches_are_told_cold_and_warm():
+    sheet = caches(report())
+    assert sheet.head == ("graph", "", "nodes", "object bytes", "modules from cache", "requests recognised")
+    assert sheet.rows[3:] == (
+        ("chain 10", "cold", "10", "10,000", "", ""),
+        ("chain 10", "warm disk", "", "", "3", ""),
+        ("chain 10", "warm", "", "", "", "1"),
+    )
+
+
+def test_counters_growth_and_costs():
+    assert counters(report()).rows == (("chain 10", "1,234"),)
+    assert growth(report()).rows == (
+        ("build", "200.0 ms n^1.00"), ("simplify", "10.0 ms n^1.00"), ("cold", "100.0 ms n^1.00"),
+    )  # fmt: skip
+    assert costs(report()).rows == (("simplify", "10000.00"), ("plan", "1.00"), ("passes", "10001.00"))
+
+
+def test_bars_are_in_units_of_their_own():
+    bars = [
+        Verdict(Bar("a", "f", 1, 0.25), 0.3, "slow", 0.5),
+        Verdict(Bar("b", "f", 1, 1, "executables"), 1),
+        Verdict(Bar("c", "f", 1, 1), None, "not measured"),
+    ]
+    assert crown(bars).rows == (
+        ("a", "250.0 ms", "300.0 ms", "1.20", "not met", "500.0 ms", "slow"),
+        ("b", "1", "1", "1.00", "met", "-", ""),
+        ("c", "1.00 s", "-", "-", "not met", "-", "not measured"),
+    )
+
+
+def test_what_is_missing_is_remarked():
+    whole = report(peers={"jax": "not installed", "torch": "torch 2"})
+    whole.rows[0] |= {"trouble": "over the limit of 1 s", "untraced": "too long", "differs": [[1], [2]]}
+    assert list(remarks(whole)) == [
+        "jax: not installed",
+        "chain 1, graphc: over the limit of 1 s",
+        "chain 1, graphc: too long",
+        "chain 1, graphc: computes other numbers",
+        "wide 10: not counted",
+    ]
+
+
+def test_nothing_measured_is_no_sheet():
+    assert list(sheets_of(Report({"peers": {}}))) == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (None, "-"),
+        (12.345, "12.35 s"),
+        (1.0, "1.00 s"),
+        (0.0125, "12.5 ms"),
+        (2.5e-6, "2.5 us"),
+        (3e-9, "3 ns"),
+    ],
+)
+def test_times_are_in_units_that_suit_them(seconds, text):
+    assert spell_seconds(seconds) == text
+
+
+SHEET = Sheet("t", ("graph", *"abcdef"), (("chain", *["123456"] * 6), ("wide", *["9"] * 6)))
+
+
+@pytest.mark.parametrize("width", [10, 20, 30, 40, 60, 200])
+def test_what_is_too_wide_is_split_and_each_part_says_what_its_rows_are(width):
+    shown = list(parts(SHEET, width))
+    assert [i for columns in shown for i in columns if i] == [1, 2, 3, 4, 5, 6]
+    assert all(columns[0] == 0 for columns in shown)
+    assert len(shown) == {10: 6, 20: 6, 30: 3, 40: 2, 60: 2, 200: 1}[width]
+    text = printed([SHEET], [], width)
+    if width >= 20:
+        assert max(map(len, text.splitlines())) <= width
+        assert text.count("123456") == 6  # nothing is cut
+
+
+def test_no_text_is_markup_in_a_terminal():
+    sheet = Sheet("t", ("graph", "note"), ((HOSTILE, HOSTILE),))
+    assert printed([sheet], [HOSTILE], 200).count(HOSTILE) == 3
+
+
+def test_no_text_is_markup_in_a_page():
+    whole = report(machine={HOSTILE: HOSTILE}, when=HOSTILE, peers={"jax": HOSTILE})
+    for row in whole.rows:
+        row |= {"family": HOSTILE, "trouble": HOSTILE}
+        row["cold"][0]["stages"][HOSTILE] = [1.0, 1.0, 1]
+    whole.counts[HOSTILE] = {HOSTILE: 1}
+    verdicts = [Verdict(Bar(HOSTILE, "f", 1, 1), 1, HOSTILE)]
+    page = render(whole, verdicts, [{**whole.as_dict()}])
+    assert "<script" not in page
+    assert "<polyline" in page
+    assert "<rect" in page
+    assert "History: 2 reports, the oldest of &lt;script" in page
+
+
+def test_a_page_has_what_a_terminal_has():
+    whole = report()
+    page = render(whole, [])
+    for sheet in sheets_of(whole):
+        assert f"<h2>{sheet.title}</h2>" in page
+        assert all(f">{cell}<" in page for row in sheet.rows for cell in row)
