@@ -2,8 +2,8 @@
 
 LLVM asks for no more than a context and a target machine for each thread, so all cores compile: whoever
 knows a text hands it in (`begin`) and goes on, and helps with what is left once it needs the code
-(`finish`). What is only going to be needed (`begin_later`) is compiled by another thread beside
-all that. LLVM itself is loaded by the first of these threads, while Python goes on too. The functions of
+(`finish`). What is only going to be needed (`begin_later`) is compiled by these threads when there is
+nothing that somebody waits for. LLVM itself is loaded by the first of these threads, while Python goes on too. The functions of
 llvmlite's library that are called for that (`llvm.calls`) are no public interface: where they are not as
 expected, llvmlite lets one thread at a time into LLVM, and one module is compiled after the other.
 """
@@ -76,27 +76,26 @@ def begin(
         for job in jobs:
             _add(job)
         wanted = min(_count_cores() - 1, len(_queue))
-        starting = [] if alone and len(jobs) == 1 else _idle_workers(wanted - len(_working - {_patient}))
+        starting = [] if alone and len(jobs) == 1 else _idle_workers(wanted - len(_working))
     for worker in starting:
         worker.start()
     return jobs
 
 
 def begin_later(text: Text, after: Callable[[Job], object]) -> Job:
-    """A job as of `begin` that no other waits for; several are worked on in order."""
+    """A job as of `begin` that comes after those, and no other waits for; several are worked on in order."""
     job = Job(*text, after)
     with _books:
         _later.append(job)
-        starts = _patient not in _working
-        _working.add(_patient)
-    if starts:
-        _patient.start()
+        starting = _idle_workers(1 - len(_working))
+    for worker in starting:
+        worker.start()
     return job
 
 
 def is_coming(job: Job) -> bool:
     """Whether a thread works on `job` of `begin_later`, or will without being asked again."""
-    return not job.done.is_set() and _patient in _working
+    return not job.done.is_set() and bool(_working)
 
 
 def finish(jobs: Sequence[Job]) -> list[bytes]:
@@ -147,10 +146,9 @@ def _add(job: Job) -> None:
 
 
 class _Worker:
-    """A thread that compiles what is in the queue, and ends when nothing is; `patient`: what is for later."""
+    """A thread that compiles what is in the queue, then what is for later, and ends when nothing is."""
 
-    def __init__(self, patient: bool = False) -> None:
-        self._is_patient = patient
+    def __init__(self) -> None:
         self.machines: dict[int, int] = {}  # by effort, opened when they are first needed
         self.gate = threading.Lock()  # held while it is in LLVM
 
@@ -173,10 +171,10 @@ class _Worker:
                     _working.discard(self)
         while able:
             with _books:
-                if not (_later if self._is_patient else _queue):
+                if not _queue and not _later:
                     _working.discard(self)
                     return
-                job = _later.popleft() if self._is_patient else heappop(_queue)[2]
+                job = heappop(_queue)[2] if _queue else _later.popleft()
             image = None
             try:
                 with self.gate:
@@ -187,13 +185,12 @@ class _Worker:
                 job.settle(image)
 
 
-_patient = _Worker(patient=True)
-_workers = [_patient]
+_workers: list[_Worker] = []
 
 
 def _idle_workers(number: int) -> list[_Worker]:
     """As many workers as that which are not working, and now are."""
-    idle = (worker for worker in _workers if worker not in _working and worker is not _patient)
+    idle = (worker for worker in _workers if worker not in _working)
     found = list(itertools.islice(idle, max(number, 0)))
     while len(found) < number:
         found.append(_Worker())

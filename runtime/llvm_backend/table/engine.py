@@ -9,7 +9,9 @@ from runtime.llvm_backend.table import builtin, pool, steploop
 
 def begin(threads: int) -> None:
     """Has the engine's objects made that the cache lacks, for `threads` threads, while the caller goes on."""
-    objects.expect([part.module for part in _parts(threads) if not part.is_loaded], later=True)
+    for part in _parts(threads):
+        if not part.is_loaded:  # LLVM is loaded while the text of the next is written
+            objects.expect([part.module], later=True)
 
 
 def is_coming(threads: int) -> bool:

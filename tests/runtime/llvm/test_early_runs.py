@@ -238,7 +238,7 @@ def test_what_is_for_later_is_made_in_order_and_taken_by_whoever_needs_it(monkey
 
 
 def test_what_no_thread_works_on_is_not_coming(monkeypatch):
-    monkeypatch.setattr(compiler._patient, "start", lambda: compiler._working.discard(compiler._patient))
+    monkeypatch.setattr(compiler._Worker, "start", compiler._working.discard)
     module = Module("nobody's", "define void @kernel() {\n  ret void\n}\n; of nobody\n")
     objects.expect([module], later=True)
     assert not objects.is_coming(module)
@@ -271,8 +271,8 @@ from runtime.llvm_backend.table import engine
 HELD = """
 import threading
 from runtime.llvm_backend.engine import compiler
-held, start = threading.Event(), compiler._patient.start
-compiler._patient.start = lambda: threading.Thread(target=lambda: held.wait() and start()).start()
+held, start = threading.Event(), compiler._Worker.start
+compiler._Worker.start = lambda self: threading.Thread(target=lambda: held.wait() and start(self)).start()
 """
 SETTLED = """
 good = right()
