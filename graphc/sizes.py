@@ -63,6 +63,8 @@ class SizeExpr:
         return self * -1 + other
 
     def __mul__(self, other: Size) -> Size:
+        if isinstance(other, int):
+            return SizeExpr(tuple((atoms, n * other) for atoms, n in self.terms)) if other else 0
         return _polynomial(
             (tuple(sorted(a + b, key=_key)), m * n) for a, m in self.terms for b, n in _terms(other)
         )
@@ -133,8 +135,8 @@ def _polynomial(terms: Iterable[Term]) -> Size:
     kept = [(atoms, n) for atoms, n in sums.items() if n]
     if not kept:
         return 0
-    if len(kept) == 1 and not kept[0][0]:
-        return kept[0][1]
+    if len(kept) == 1:
+        return SizeExpr((kept[0],)) if kept[0][0] else kept[0][1]
     kept.sort(key=lambda term: (-len(term[0]), tuple(a.key for a in term[0])))
     return SizeExpr(tuple(kept))
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,9 @@ from passes.pipeline import Request
 
 MOST_NODES = 20_000  # of a request, those of bodies included
 MOST_BYTES = 16 << 20  # of its constants
+MOST_ASSIGNED = 1 << 20  # of its constants, where it does no more than assign them
 _MOST_DEPTH = 50  # bodies within bodies
+_ASSIGNING = frozenset(("constant", "assign", "group"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +50,15 @@ class _UnknownError(Exception):
 
 
 def fingerprint(request: Request) -> Fingerprint | None:
-    """The fingerprint of `request`; None where there is none, or it is too large to be looked at. Linear."""
-    speller = _Speller()
+    """The fingerprint of `request`; None where there is none, or it takes too long. Linear.
+
+    To assign large constants, as an initializer does, is compiled sooner than their bytes are hashed.
+    """
+    nodes, speller = topological((*request.fetches, *request.feeds)), _Speller()
+    if _assigned_bytes(nodes) > MOST_ASSIGNED:
+        return None
     try:
-        text = "\n".join(speller.request(request))
+        text = "\n".join(speller.request(request, nodes))
     except _UnknownError:
         return None
     symbols = tuple(speller.symbols)
@@ -59,6 +66,17 @@ def fingerprint(request: Request) -> Fingerprint | None:
     order = sorted(range(len(symbols)), key=lambda i: symbols[i].serial)
     digest = hashlib.sha256(f"{order}\n{text}".encode()).hexdigest()
     return Fingerprint(digest, symbols, speller.nodes, speller.bytes, tuple(speller.arrays))
+
+
+def _assigned_bytes(nodes: Sequence[Tensor]) -> int:
+    """The bytes of constants among `nodes`, if those do no more than assign them; else 0."""
+    found = 0
+    for node in nodes:
+        if node.op.name not in _ASSIGNING:
+            return 0
+        if node.op.name == "constant":
+            found += node.attrs["value"].nbytes
+    return found
 
 
 class _Speller:
@@ -72,8 +90,7 @@ class _Speller:
         self._types: dict[int, str] = {}  # by identity, which the nodes keep
         self._bodies: dict[Function, int] = {}
 
-    def request(self, request: Request) -> Iterator[str]:
-        nodes = topological((*request.fetches, *request.feeds))
+    def request(self, request: Request, nodes: Sequence[Tensor]) -> Iterator[str]:
         number = {node: i for i, node in enumerate(nodes)}
         yield from self._lines(nodes, number)
         yield _joined(number[node] for node in request.fetches)
@@ -84,7 +101,7 @@ class _Speller:
         for symbol, size in request.sizes.items():
             yield f"{self._atom(symbol)}={size}"
 
-    def _lines(self, nodes: list[Tensor] | tuple[Tensor, ...], number: dict[Tensor, int]) -> Iterator[str]:
+    def _lines(self, nodes: Sequence[Tensor], number: dict[Tensor, int]) -> Iterator[str]:
         self.nodes += len(nodes)
         if self.nodes > MOST_NODES:
             raise _UnknownError

@@ -7,6 +7,7 @@ import pytest
 
 import graphc as gc
 from runtime import recognition
+from runtime.llvm_backend.engine import postponement
 from runtime.llvm_backend.table import engine
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as jobs in the background inherit it
@@ -21,8 +22,13 @@ def pytest_addoption(parser):
 
 @pytest.fixture(autouse=True, scope="session")
 def settled():
-    """No test begins while the engine is compiled: the slower way of runs before that has its own tests."""
+    """No test begins while the engine is compiled: the slower way of runs before that has its own tests.
+
+    Nor is anything postponed: what is written is there at once.
+    """
     engine.wait(2)
+    postponement.patience = 0
+    postponement.catch_up()
 
 
 @pytest.fixture(params=gc.backends())

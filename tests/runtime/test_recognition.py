@@ -46,6 +46,26 @@ def line(scale=2.0, dtype="float32", name="w", keep=False, constant=(1.0, 2.0, 3
     return [gc.sum(gc.exp(x * w) * scale + np.array(constant, dtype), keepdims=keep)], [x]
 
 
+def test_what_only_assigns_large_constants_is_compiled_sooner_than_their_bytes_are_hashed(monkeypatch):
+    def initializer(*more):
+        gc.Variable(np.arange(8, dtype=np.float32), name="v")
+        return [gc.global_variables_initializer(), *more], []
+
+    assert not is_recognised(initializer)
+    assert is_recognised(initializer)
+    monkeypatch.setattr(fingerprints, "MOST_ASSIGNED", 31)
+    assert not is_recognised(initializer)
+    _, executable, heard = compiled(initializer)
+    assert heard.entered["lowering"] == 1
+    assert executable.native is not None
+
+    def computes():
+        return initializer(gc.exp(gc.constant([1.0])))
+
+    assert not is_recognised(computes)
+    assert is_recognised(computes)
+
+
 def train(rate=0.125):
     x, y = gc.placeholder("float32", ["n", 4], name="x"), gc.placeholder("float32", ["n"], name="y")
     w = gc.Variable(np.zeros((4, 1), np.float32), name="w")

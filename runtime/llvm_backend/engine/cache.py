@@ -18,9 +18,11 @@ import threading
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import partial
 from typing import BinaryIO
 
 from graphc.atomic import write_atomically
+from runtime.llvm_backend.engine.postponement import postpone
 
 DISK_LIMIT = 256 << 20
 MEMORY_LIMIT = 16 << 20
@@ -108,10 +110,11 @@ class ByteCache:
             return data
 
     def put(self, key: str, data: bytes) -> None:
-        """Keeps `data` under `key`."""
+        """Keeps `data` under `key`: at once in memory, on the disk when nobody waits for it."""
         with _lock:
             self._remember(key, data)
-            self._write(key, data)
+        if self.folder is not None:
+            postpone(partial(self._write, key, data))
 
     def forget(self) -> None:
         """Empties the memory; the folder stays."""
@@ -153,14 +156,17 @@ class ByteCache:
         return data
 
     def _write(self, key: str, data: bytes) -> None:
-        if self.folder is None:
-            return
         content = b"".join((_MAGIC, _digest(key, data), data))
+        with _lock:
+            self._write_file(self._path(key), content)
+
+    def _write_file(self, path: str, content: bytes) -> None:
+        assert self.folder is not None
         try:
             os.makedirs(self.folder, mode=0o700, exist_ok=True)
             if not self._trusted():
                 return
-            write_atomically(self._path(key), lambda file: _write_all(file, content), durable=False)
+            write_atomically(path, lambda file: _write_all(file, content), durable=False)
             self.record.written += 1
             if self._disk_size is None:
                 self._disk_size = sum(size for _, size, _ in self._entries())

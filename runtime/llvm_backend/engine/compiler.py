@@ -3,9 +3,9 @@
 LLVM asks for no more than a context and a target machine for each thread, so all cores compile: whoever
 knows a text hands it in (`begin`) and goes on, and helps with what is left once it needs the code
 (`finish`). What is only going to be needed (`begin_later`) is compiled by these threads when there is
-nothing that somebody waits for. LLVM itself is loaded by the first of these threads, while Python goes on too. The functions of
-llvmlite's library that are called for that (`llvm.calls`) are no public interface: where they are not as
-expected, llvmlite lets one thread at a time into LLVM, and one module is compiled after the other.
+nothing that somebody waits for. LLVM itself is loaded by the first of them, while Python goes on too. The
+functions of llvmlite's library that are called for that (`llvm.calls`) are no public interface: where they
+are not as expected, llvmlite lets one thread at a time into LLVM, and one module is compiled after the other.
 """
 
 from __future__ import annotations

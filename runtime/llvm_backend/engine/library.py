@@ -137,12 +137,14 @@ def _compatible(missing: Mapping[_Identity, Module]) -> list[dict[_Identity, Mod
 
 def keep_for_ever(thing: object) -> None:
     """Lets nothing free `thing`: as all ends, module globals are cleared before the last thread stops."""
-    if hasattr(ctypes, "pythonapi"):
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
+    if _own is not None:
+        _own(ctypes.py_object(thing))
     else:
         _kept.append(thing)
 
 
+# Looked up here: while LLVM is loaded, the system looks up nothing.
+_own = ctypes.pythonapi.Py_IncRef if hasattr(ctypes, "pythonapi") else None
 _kept: list[object] = []  # on PyPy, which frees nothing when it ends
 
 

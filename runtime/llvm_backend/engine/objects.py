@@ -23,6 +23,7 @@ from runtime.llvm_backend.engine.llvm import THOROUGH
 from runtime.llvm_backend.engine.machine import host
 
 ENTRY = "kernel"
+_GOES_ON = re.compile(r"[\w.$-]").match  # in the name of a function
 _FORMAT = "graphc object 4"  # raise it where the way from text to object changes
 
 
@@ -142,8 +143,16 @@ def count_instructions(text: str) -> int:
 
 def _rename(module: Module, key: str) -> str:
     """The text with its functions under the names that the object gives them."""
-    names = "|".join(map(re.escape, module.functions))
-    return re.sub(rf"@({names})(?![\w.$-])", rf"@\1.{key}", module.text)
+    text = module.text
+    for function in module.functions:
+        begun, *parts = text.split(f"@{function}")
+        text = begun + "".join([_called(function, key, behind) + behind for behind in parts])
+    return text
+
+
+def _called(function: str, key: str, behind: str) -> str:
+    """What stands for ``@function``, unless it is the beginning of another name, which goes on `behind`."""
+    return f"@{function}" if _GOES_ON(behind) else f"@{function}.{key}"
 
 
 @cache

@@ -22,6 +22,7 @@ import numpy as np
 from graphc.sizes import Symbol
 from runtime.backend import Template
 from runtime.counting import Counter
+from runtime.llvm_backend.engine.postponement import catch_up
 from runtime.llvm_backend.native.late_memory import take_given
 from runtime.llvm_backend.native.lowered import PYTHON, Lowered, bare, knows_lines
 from runtime.llvm_backend.native.python_steps import PythonSteps, in_python_step
@@ -109,8 +110,9 @@ class NativeProgram:
         return self._builtin is None and is_coming(self._threads)
 
     def settle(self) -> None:
-        """Waits until that is over."""
+        """Waits until that is over, and what was postponed is done."""
         wait(self._threads)
+        catch_up()
 
     def _build(self) -> Callable[..., Any]:
         self._use_pool()

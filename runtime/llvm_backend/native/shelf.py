@@ -10,19 +10,22 @@ from functools import partial
 
 import numpy as np
 
+import graphc
 from graphc.sizes import Symbol
 from passes.stages import count, stage
 from runtime.backend import Template
+from runtime.llvm_backend.engine.cache import ByteCache
 from runtime.llvm_backend.engine.machine import host
 from runtime.llvm_backend.engine.mapping import can_map
 from runtime.llvm_backend.engine.objects import objects
-from runtime.llvm_backend.native.lowered import Array
+from runtime.llvm_backend.engine.postponement import postpone
+from runtime.llvm_backend.native.lowered import Array, Lowered
 from runtime.llvm_backend.native.native_program import NativeProgram
 from runtime.llvm_backend.native.template import UnreadableError, pack, unpack
 from runtime.sources import sources
 
 MOST_BYTES = 8 << 20  # of a template
-_FORMAT = "graphc template 1"
+_FORMAT = "graphc template 2"
 
 
 def recall(digest: str, symbols: Sequence[Symbol], arrays: Sequence[Array], threads: int) -> Template | None:
@@ -31,12 +34,14 @@ def recall(digest: str, symbols: Sequence[Symbol], arrays: Sequence[Array], thre
     `symbols` and `arrays` are the request's own, as its fingerprint has them.
     """
     with stage("recall"):
-        key = _key(digest)
-        data = None if key is None else objects().get(key)
+        data = objects().get(_key(digest)) if can_map() else None
         if data is None:
             return None
+        ours = _sources()
+        if ours is None or data[: len(ours)] != ours:
+            return None
         try:
-            lowered = unpack(data, symbols, arrays)
+            lowered = unpack(data[len(ours) :], symbols, arrays)
         except UnreadableError:
             count("templates unreadable", 1)
             return None
@@ -44,22 +49,29 @@ def recall(digest: str, symbols: Sequence[Symbol], arrays: Sequence[Array], thre
 
 
 def remember(digest: str, native: NativeProgram, symbols: Sequence[Symbol], arrays: Sequence[Array]) -> None:
-    """Keeps a template of `native` for `recall`, where that can be."""
+    """Keeps a template of `native` for `recall`, where that can be, once nobody waits for anything."""
     cache = objects()
-    if cache.folder is None:
-        return
-    with stage("remember"):
-        key = _key(digest)
-        data = None if key is None else pack(native.lowered, symbols, arrays)
-        if key is not None and data is not None and len(data) <= MOST_BYTES:
-            cache.put(key, data)
+    if cache.folder is not None and can_map():
+        postpone(partial(_remember, cache, _key(digest), native.lowered, symbols, arrays))
 
 
-def _key(digest: str) -> str | None:
-    """The name of the entry: of the request, this graphc, and all that its passes and kernels look at."""
-    ours = sources() if can_map() else None
-    if ours is None:
-        return None
-    libraries = np.__version__, platform.python_version()
-    whole = (_FORMAT, ours, *libraries, *map(str, astuple(host())), digest)
+def _remember(
+    cache: ByteCache, key: str, lowered: Lowered, symbols: Sequence[Symbol], arrays: Sequence[Array]
+) -> None:
+    ours = _sources()
+    data = None if ours is None else pack(lowered, symbols, arrays)
+    if ours is not None and data is not None and len(data) <= MOST_BYTES:
+        cache.put(key, ours + data)
+
+
+def _key(digest: str) -> str:
+    """The name of the entry: of the request, where this graphc is, and what passes and kernels look at."""
+    known = graphc.__file__, graphc.__version__, np.__version__, platform.python_version()
+    whole = (_FORMAT, *known, *map(str, astuple(host())), digest)
     return hashlib.sha256("\n".join(whole).encode()).hexdigest()[:40]
+
+
+def _sources() -> bytes | None:
+    """What an entry begins with: this very graphc. It takes longer to tell than that there is no entry."""
+    found = sources()
+    return None if found is None else found.encode()
