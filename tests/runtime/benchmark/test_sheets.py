@@ -27,10 +27,10 @@ HOSTILE = "<script>alert(1)</script> [/b] [red]&"
 
 
 def cold(n):
+    stages = {"build": [n / 10, n / 5, 1], "simplify": [n / 100, n / 100, 1], "plan": [1e-5, 1e-5, 1]}
     return {
-        "seconds": n * 0.1, "cpu": n * 0.1, "build": 0.02, "first": n * 0.08, "mb": 3.0, "digest": [1, 1, 1],
-        "stages": {"build": [n * 0.1, n * 0.2, 1], "simplify": [n / 100, n / 100, 1], "plan": [1e-5] * 2 + [1]},
-        "counts": {"nodes": n, "object bytes": 1000 * n}, "sharing": [2, 8],
+        "seconds": n / 10, "cpu": n / 10, "build": 0.02, "first": n * 0.08, "mb": 3.0, "digest": [1, 1, 1],
+        "stages": stages, "counts": {"nodes": n, "object bytes": 1000 * n}, "sharing": [2, 8],
     }  # fmt: skip
 
 
