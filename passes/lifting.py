@@ -14,7 +14,9 @@ from graphc.errors import StateError
 from graphc.function import Function, bodies, rebuild, topological, with_inputs
 from graphc.graph import graph_frame
 from graphc.location import on_behalf_of
+from graphc.ops.elementwise import identity
 from graphc.ops.loop import loop
+from graphc.ops.marker import gradient_request
 from graphc.ops.movement import _ensure_shape as ensure_shape
 from graphc.ops.override import override_gradient
 from graphc.ops.state import after, assign, pick, variable
@@ -224,15 +226,23 @@ def _pure(
     refuse_unordered(seen)
     last = {node.attrs["variable"]: node for node in seen.assignments}
     new: dict[Tensor, Tensor] = {}
+    asked = {x for node in nodes if node.op is gradient_request for x in node.inputs}
 
     def make(node: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
-        new[node] = _as_value(node, inputs, entering, lambda: latest_assignment(node, seen), new)
+        value = _as_value(node, inputs, entering, lambda: latest_assignment(node, seen), new)
+        new[node] = apart(node, value) if node.op is variable else value
         return new[node]
+
+    def apart(read: Tensor, value: Tensor) -> Tensor:
+        """`value`; as a node of this read's own where its slope is asked for, for slopes of reads add up."""
+        return (
+            Tensor(identity, (value,), {}, value.type, read.loc, None, read.owner) if read in asked else value
+        )
 
     given = [name for name in assigned if name in last]
     effects = tuple(node for node in body.effects if node.op is not assign)
     outputs = (*body.outputs, *(last[name] for name in given))
-    start = {formal: outer.get(formal, formal) for formal in body.inputs}
+    start = {formal: apart(formal, outer[formal]) if formal in outer else formal for formal in body.inputs}
     rebuilt, _ = rebuild(Function(body.inputs, outputs, effects), make, start)
     values = dict(zip(given, rebuilt.outputs[len(body.outputs) :], strict=True))
     leaving = tuple(values.get(name, entering[name]) for name in assigned)

@@ -131,6 +131,35 @@ def test_gradients_reach_reads_that_have_dependencies():
     assert run([y, slope, curve]) == ([8, 12, 12], [])
 
 
+@pytest.mark.parametrize("kind", ["loop", "branch"])
+def test_each_read_of_a_variable_counts_once_in_a_slope_taken_where_it_is_assigned(kind):
+    v = gc.Variable(4.0, name="v")
+
+    def descend():
+        (slope,) = gc.gradients(v * v * v + 2.0 * v, [v])  # 3 v v + 2
+        with gc.control_dependencies([v.assign_sub(slope / 10.0)]):
+            return gc.identity(slope)
+
+    if kind == "loop":
+        slopes = gc.scan(lambda c, x: (c, descend()), 0.0, gc.zeros((2,)))[1]
+        after = 4.0 - 5.0 - 0.5
+        assert run(slopes, v)[0].tolist() == [50.0, 5.0]
+        assert run(slopes, v)[1] == [after]
+    else:
+        slope = gc.cond(gc.placeholder_with_default(True), descend, lambda: gc.constant(0.0))
+        assert run(slope, v) == (50.0, [-1.0])
+
+
+def test_training_steps_in_a_loop():
+    v = gc.Variable(8.0, name="v")
+
+    def step(i):
+        with gc.control_dependencies([gc.train.SGD(0.25).minimize(v * v)]):
+            return i + 1
+
+    assert run(gc.while_loop(lambda i: i < 3, step, 0), v) == (3, [1.0])
+
+
 def test_gradients_through_assignments_that_inner_bodies_read():
     v, x = gc.Variable(2.0, name="v"), gc.placeholder("float32", (), name="x")
 
