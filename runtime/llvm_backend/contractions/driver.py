@@ -215,13 +215,18 @@ class Driver:
         else:
             w.loop(stop, block, start=first)
 
-    def _enter(self, pointers: Mapping[int, str], loops: tuple[Loop, ...], index: Value) -> dict[int, str]:
-        """The pointers at one flat index of a nest, whose last loop runs fastest."""
+    def _enter(
+        self, pointers: Mapping[int, str], loops: tuple[Loop, ...], index: Value, least: int = 0
+    ) -> dict[int, str]:
+        """The pointers at one flat index of a nest, whose last loop runs fastest.
+
+        `least`: of a size; with 1, index 0 of an empty nest is where the nest begins.
+        """
         w, found = self.w, dict(pointers)
         for number, loop in enumerate(reversed(loops)):
             if number == len(loops) - 1:
                 return _advance_plain(w, self.frame, found, loop, index)
-            size = w.word(loop.size)
+            size = w.max(least, w.word(loop.size)) if least else w.word(loop.size)
             found = _advance_plain(w, self.frame, found, loop, w.rem(index, size))
             index = w.div(index, size)
         return found
@@ -244,13 +249,14 @@ class Driver:
         """One block of the reduction."""
         w, schedule, grid = self.w, self.schedule, self.grid
         at, index = w.rem(number, grid.of_loop), w.div(number, grid.of_loop)
-        pointers = self._enter(pointers, schedule.reduction[: schedule.outer], index)
+        pointers = self._enter(pointers, schedule.reduction[: schedule.outer], index, least=1)
         count: Value = 0
         if schedule.block is not None:
             loop = schedule.inner[0]
             size = w.word(loop.size)
             start = w.div(w.mul(at, size), grid.of_loop)
             count = w.sub(w.div(w.mul(w.add(at, 1), size), grid.of_loop), start)
+            count = w.mul(count, self._outside())
             pointers = _advance_plain(w, self.frame, pointers, loop, start)
         levels = grid.levels[grid.level]
         rows = w.div(w.mul(part, levels), grid.parts), w.div(w.mul(w.add(part, 1), levels), grid.parts)
@@ -259,6 +265,15 @@ class Driver:
         first = w.div(w.mul(group, grid.panels), grid.groups)
         stop = w.div(w.mul(w.add(group, 1), grid.panels), grid.groups)
         w.loop(stop, lambda panel, _: self._panel(panel, pointers, rows, count, flags), start=first)
+
+    def _outside(self) -> Value:
+        """1; 0 where a loop of the reduction around the blocks may be empty, and is."""
+        w, found = self.w, 1
+        sources = self.frame.source.reduction
+        for loop, source in zip(self.schedule.reduction[: self.schedule.outer], sources, strict=False):
+            if not isinstance(source.size, int) or source.size == 0:
+                found = w.mul(found, w.min(1, w.word(loop.size)))
+        return found
 
     def _copy(self, pointers: Mapping[int, str], rows: tuple[Value, Value], count: Value) -> str:
         """Copies the rows of this unit; gives where row 0 would be."""

@@ -66,7 +66,8 @@ def lay_out(w: Writer, frame: Frame) -> Grid:
     of_loop: Value = 1
     if schedule.block is not None:
         of_loop = w.max(1, w.ceil_div(w.word(schedule.inner[0].size), w.word(schedule.block)))
-    blocks = w.mul(w.word(product(loop.size for loop in schedule.reduction[: schedule.outer])), of_loop)
+    outside = w.word(product(loop.size for loop in schedule.reduction[: schedule.outer]))
+    blocks = w.mul(w.max(1, outside), of_loop)  # one of no steps stores what an empty sum is
     cuts: Value = 1
     if schedule.cut:
         cuts = w.max(1, w.min(blocks, w.ceil_div(w.word(steps), LONG_REDUCTION)))
