@@ -268,7 +268,8 @@ class Driver:
 
     def _outside(self) -> Value:
         """1; 0 where a loop of the reduction around the blocks may be empty, and is."""
-        w, found = self.w, 1
+        w = self.w
+        found: Value = 1
         sources = self.frame.source.reduction
         for loop, source in zip(self.schedule.reduction[: self.schedule.outer], sources, strict=False):
             if not isinstance(source.size, int) or source.size == 0:

@@ -133,7 +133,7 @@ class Writer:
         return self.value(f"mul nsw i64 {x}, {y}")
 
     def div(self, x: Value, y: Value) -> Value:
-        """``x // y`` of numbers that are not negative; anything where `y` is known to be 0: that never runs."""
+        """``x // y`` of numbers that are not negative; something where `y` is a 0, for that never runs."""
         if y == 1 or x == 0 or y == 0:
             return x
         if isinstance(x, int) and isinstance(y, int):
@@ -141,7 +141,7 @@ class Writer:
         return self.value(f"udiv i64 {x}, {y}")
 
     def rem(self, x: Value, y: Value) -> Value:
-        """``x % y`` of numbers that are not negative; 0 where `y` is known to be 0: that never runs."""
+        """``x % y`` of numbers that are not negative; something where `y` is a 0, for that never runs."""
         if y == 1 or x == 0 or y == 0:
             return 0
         if isinstance(x, int) and isinstance(y, int):
