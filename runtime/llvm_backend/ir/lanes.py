@@ -7,12 +7,12 @@ gather. Masks are made at the run from a count of valid lanes, so one kernel ser
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Sequence
 from typing import Literal
 
-from graphc.types import FLOAT32, DType
+from graphc.types import DType
 from runtime.llvm_backend.ir.casts import cast
+from runtime.llvm_backend.ir.text import float_text, load_text, splat, store_text, suffix_of, vector_of
 from runtime.llvm_backend.ir.values import memory_scalar, register_scalar, to_memory, to_register
 from runtime.llvm_backend.ir.writer import Value, Writer
 
@@ -31,37 +31,23 @@ def scalar_type(dtype: DType) -> str:
 
 def vector_type(dtype: DType, width: int) -> str:
     """`width` lanes in memory; a scalar where that is 1."""
-    return scalar_type(dtype) if width == 1 else f"<{width} x {scalar_type(dtype)}>"
+    return vector_of(memory_scalar(dtype), width)
 
 
 def suffix(dtype: DType, width: int) -> str:
     """How intrinsics spell the type."""
-    type = scalar_type(dtype)
-    name = {"float": "f32", "double": "f64"}.get(type, type)
-    return name if width == 1 else f"v{width}{name}"
+    return suffix_of(memory_scalar(dtype), width)
 
 
 def constant(number: float, dtype: DType, width: int) -> str:
     """A number in every lane."""
-    if number == 0 and not (dtype.is_floating and math.copysign(1, number) < 0):
-        return "zeroinitializer" if width > 1 else ("0.0" if dtype.is_floating else "0")
-    if dtype.is_floating:
-        if dtype == FLOAT32:
-            number = struct.unpack("f", struct.pack("f", number))[0]
-        text = f"0x{struct.unpack('>Q', struct.pack('>d', number))[0]:016X}"
-    else:
-        text = str(int(number))
-    lane = f"{scalar_type(dtype)} {text}"
-    return text if width == 1 else "<" + ", ".join([lane] * width) + ">"
+    of = scalar_type(dtype)
+    return splat(of, float_text(of, number) if dtype.is_floating else str(int(number)), width)
 
 
 def broadcast(w: Writer, x: str, type: str, width: int) -> str:
     """A scalar in every lane."""
-    if width == 1:
-        return x
-    first = w.value(f"insertelement <{width} x {type}> poison, {type} {x}, i64 0")
-    places = f"<{width} x i32> zeroinitializer"
-    return w.value(f"shufflevector <{width} x {type}> {first}, <{width} x {type}> poison, {places}")
+    return x if width == 1 else w.emit(width, lambda em: em.broadcast(type, x))
 
 
 def _iota(width: int) -> str:
@@ -96,15 +82,9 @@ def _load(
     type, vector = scalar_type(dtype), vector_type(dtype, width)
     if stride == 0 or width == 1:
         return broadcast(w, w.value(f"load {type}, ptr {pointer}, align {dtype.itemsize}"), type, width)
-    name = suffix(dtype, width)
     if stride == 1:
-        if mask is None:
-            return w.value(f"load {vector}, ptr {pointer}, align {dtype.itemsize}")
-        w.declare(f"{vector} @llvm.masked.load.{name}.p0(ptr, i32, <{width} x i1>, {vector})")
-        return w.value(
-            f"call {vector} @llvm.masked.load.{name}.p0(ptr {pointer}, i32 {dtype.itemsize}, "
-            f"<{width} x i1> {mask}, {vector} zeroinitializer)"
-        )
+        return w.value(load_text(w.module, type, width, pointer, dtype.itemsize, mask))
+    name = suffix(dtype, width)
     w.declare(
         f"{vector} @llvm.masked.gather.{name}.v{width}p0(<{width} x ptr>, i32, <{width} x i1>, {vector})"
     )
@@ -118,21 +98,13 @@ def _store(
     w: Writer, x: str, pointer: str, dtype: DType, width: int, stride: Value = 1, mask: str | None = None
 ) -> None:
     type, vector = scalar_type(dtype), vector_type(dtype, width)
-    if width == 1 or (stride == 1 and mask is None):
-        w.do(f"store {vector} {x}, ptr {pointer}, align {dtype.itemsize}")
+    if width == 1 or stride == 1:
+        w.do(store_text(w.module, type, width, x, pointer, dtype.itemsize, None if width == 1 else mask))
         return
-    name = suffix(dtype, width)
-    if stride == 1:
-        w.declare(f"void @llvm.masked.store.{name}.p0({vector}, ptr, i32, <{width} x i1>)")
-        target = f"ptr {pointer}"
-    else:
-        w.declare(
-            f"void @llvm.masked.scatter.{name}.v{width}p0({vector}, <{width} x ptr>, i32, <{width} x i1>)"
-        )
-        target = _places(w, pointer, type, width, stride)
-    intrinsic = f"masked.store.{name}.p0" if stride == 1 else f"masked.scatter.{name}.v{width}p0"
+    name = f"@llvm.masked.scatter.{suffix(dtype, width)}.v{width}p0"
+    w.declare(f"void {name}({vector}, <{width} x ptr>, i32, <{width} x i1>)")
     w.do(
-        f"call void @llvm.{intrinsic}({vector} {x}, {target}, i32 {dtype.itemsize}, "
+        f"call void {name}({vector} {x}, {_places(w, pointer, type, width, stride)}, i32 {dtype.itemsize}, "
         f"<{width} x i1> {mask or _all(width)})"
     )
 

@@ -99,19 +99,19 @@ class Emitter:
 
     def type(self, scalar: str) -> str:
         """The type of a value whose lanes are `scalar`."""
-        return _type(scalar, self.width)
+        return vector_of(scalar, self.width)
 
     def suffix(self, scalar: str) -> str:
         """How intrinsics name that type, such as ``v16f32``."""
-        return _suffix(scalar, self.width)
+        return suffix_of(scalar, self.width)
 
     def number(self, scalar: str, value: float) -> str:
         """A floating constant in all lanes, rounded to `scalar`."""
-        return _splat(scalar, float_text(scalar, value), self.width)
+        return splat(scalar, float_text(scalar, value), self.width)
 
     def integer(self, scalar: str, value: int) -> str:
         """An integer constant in all lanes; for i1, 0 or 1."""
-        return _splat(scalar, str(value), self.width)
+        return splat(scalar, str(value), self.width)
 
     # Lines.
 
@@ -143,26 +143,28 @@ class Emitter:
 
     def binary(self, instruction: str, scalar: str, x: str, y: str) -> str:
         """``instruction x, y``."""
-        return self.let(f"{instruction} {_type(scalar, self.width)} {x}, {y}")
+        return self.let(f"{instruction} {vector_of(scalar, self.width)} {x}, {y}")
 
     def compare(self, predicate: str, scalar: str, x: str, y: str) -> str:
         """The mask of lanes where ``x predicate y``."""
         kind = "fcmp" if scalar in FLOATS else "icmp"
-        return self.let(f"{kind} {predicate} {_type(scalar, self.width)} {x}, {y}")
+        return self.let(f"{kind} {predicate} {vector_of(scalar, self.width)} {x}, {y}")
 
     def select(self, mask: str, scalar: str, x: str, y: str) -> str:
         """`x` where `mask` holds, else `y`."""
-        of = _type(scalar, self.width)
-        return self.let(f"select {_type('i1', self.width)} {mask}, {of} {x}, {of} {y}")
+        of = vector_of(scalar, self.width)
+        return self.let(f"select {vector_of('i1', self.width)} {mask}, {of} {x}, {of} {y}")
 
     def convert(self, instruction: str, before: str, after: str, x: str) -> str:
         """``instruction x to after``, such as ``sitofp``."""
-        return self.let(f"{instruction} {_type(before, self.width)} {x} to {_type(after, self.width)}")
+        return self.let(
+            f"{instruction} {vector_of(before, self.width)} {x} to {vector_of(after, self.width)}"
+        )
 
     def intrinsic(self, name: str, scalar: str, *operands: str) -> str:
         """``llvm.name`` of operands and a result of one type."""
-        of = _type(scalar, self.width)
-        full = f"@llvm.{name}.{_suffix(scalar, self.width)}"
+        of = vector_of(scalar, self.width)
+        full = f"@llvm.{name}.{suffix_of(scalar, self.width)}"
         self.module.declare(full, f"declare {of} {full}({', '.join([of] * len(operands))})")
         return self.let(f"call {of} {full}({', '.join(f'{of} {x}' for x in operands)})")
 
@@ -186,7 +188,7 @@ class Emitter:
         """Whether `mask` holds in some lane: an i1."""
         if self.width == 1:
             return mask
-        of = _type("i1", self.width)
+        of = vector_of("i1", self.width)
         full = f"@llvm.vector.reduce.or.v{self.width}i1"
         self.module.declare(full, f"declare i1 {full}({of})")
         return self.let(f"call i1 {full}({of} {mask})")
@@ -195,7 +197,7 @@ class Emitter:
         """A single `scalar` in all lanes."""
         if self.width == 1:
             return x
-        of = _type(scalar, self.width)
+        of = vector_of(scalar, self.width)
         first = self.let(f"insertelement {of} poison, {scalar} {x}, i64 0")
         return self.let(f"shufflevector {of} {first}, {of} poison, <{self.width} x i32> zeroinitializer")
 
@@ -230,19 +232,44 @@ def unseen(module: Module, x: str) -> str:
     return f"call i64 @llvm.expect.i64(i64 {x}, i64 0)"
 
 
+def load_text(module: Module, scalar: str, width: int, pointer: str, align: int, mask: str | None) -> str:
+    """An instruction that loads elements from `pointer` on; those outside `mask` are 0."""
+    of = vector_of(scalar, width)
+    if mask is None:
+        return f"load {of}, ptr {pointer}, align {align}"
+    name, masks = f"@llvm.masked.load.{suffix_of(scalar, width)}.p0", vector_of("i1", width)
+    module.declare(name, f"declare {of} {name}(ptr, i32, {masks}, {of})")
+    return f"call {of} {name}(ptr {pointer}, i32 {align}, {masks} {mask}, {of} zeroinitializer)"
+
+
+def store_text(
+    module: Module, scalar: str, width: int, x: str, pointer: str, align: int, mask: str | None
+) -> str:
+    """An instruction that stores the elements of `x`, or those in `mask`, from `pointer` on."""
+    of = vector_of(scalar, width)
+    if mask is None:
+        return f"store {of} {x}, ptr {pointer}, align {align}"
+    name, masks = f"@llvm.masked.store.{suffix_of(scalar, width)}.p0", vector_of("i1", width)
+    module.declare(name, f"declare void {name}({of}, ptr, i32, {masks})")
+    return f"call void {name}({of} {x}, ptr {pointer}, i32 {align}, {masks} {mask})"
+
+
 @cache
-def _type(scalar: str, width: int) -> str:
+def vector_of(scalar: str, width: int) -> str:
+    """The type of `width` lanes: a scalar where that is 1."""
     return scalar if width == 1 else f"<{width} x {scalar}>"
 
 
 @cache
-def _suffix(scalar: str, width: int) -> str:
+def suffix_of(scalar: str, width: int) -> str:
+    """How intrinsics name that type, such as ``v16f32``."""
     of = _SUFFIXES.get(scalar, scalar)
     return of if width == 1 else f"v{width}{of}"
 
 
 @cache
-def _splat(scalar: str, text: str, width: int) -> str:
+def splat(scalar: str, text: str, width: int) -> str:
+    """A constant in all lanes."""
     return text if width == 1 else f"splat ({scalar} {text})"
 
 

@@ -8,7 +8,7 @@ loaded and stored as float32, and the registers are the same. Everything else is
 from __future__ import annotations
 
 from graphc.types import BFLOAT16, BOOL, DTYPES, FLOAT16, FLOAT32, FLOAT64, DType
-from runtime.llvm_backend.ir.text import Emitter
+from runtime.llvm_backend.ir.text import Emitter, load_text, store_text
 from runtime.llvm_backend.ir.vecmath.lanes import Lanes
 
 _PAGE = 4096
@@ -47,16 +47,7 @@ def load(em: Emitter, dtype: DType, array: str, index: str, mask: str | None = N
     """Elements of `array` from `index` on, in consecutive lanes; lanes outside `mask` are 0."""
     scalar = memory_scalar(dtype)
     at = em.let(f"getelementptr {scalar}, ptr {array}, i64 {index}")
-    of = em.type(scalar)
-    if mask is None:
-        held = em.let(f"load {of}, ptr {at}, align {_align(dtype)}")
-    else:
-        name = f"@llvm.masked.load.{em.suffix(scalar)}.p0"
-        masks = em.type("i1")
-        em.module.declare(name, f"declare {of} {name}(ptr, i32, {masks}, {of})")
-        held = em.let(
-            f"call {of} {name}(ptr {at}, i32 {_align(dtype)}, {masks} {mask}, {of} zeroinitializer)"
-        )
+    held = em.let(load_text(em.module, scalar, em.width, at, dtype.itemsize, mask))
     return to_register(em, dtype, held)
 
 
@@ -75,7 +66,7 @@ def ask(em: Emitter, dtype: DType, array: str, index: str) -> None:
 def load_single(em: Emitter, dtype: DType, array: str) -> str:
     """The first element of `array`, in all lanes."""
     scalar = memory_scalar(dtype)
-    held = em.let(f"load {scalar}, ptr {array}, align {_align(dtype)}")
+    held = em.let(f"load {scalar}, ptr {array}, align {dtype.itemsize}")
     return to_register(em, dtype, em.broadcast(scalar, held))
 
 
@@ -84,14 +75,7 @@ def store(em: Emitter, dtype: DType, value: str, array: str, index: str, mask: s
     scalar = memory_scalar(dtype)
     held = to_memory(em, dtype, value)
     at = em.let(f"getelementptr {scalar}, ptr {array}, i64 {index}")
-    of = em.type(scalar)
-    if mask is None:
-        em.do(f"store {of} {held}, ptr {at}, align {_align(dtype)}")
-        return
-    name = f"@llvm.masked.store.{em.suffix(scalar)}.p0"
-    masks = em.type("i1")
-    em.module.declare(name, f"declare void {name}({of}, ptr, i32, {masks})")
-    em.do(f"call void {name}({of} {held}, ptr {at}, i32 {_align(dtype)}, {masks} {mask})")
+    em.do(store_text(em.module, scalar, em.width, held, at, dtype.itemsize, mask))
 
 
 def stream(em: Emitter, dtype: DType, value: str, array: str, index: str) -> None:
@@ -101,10 +85,6 @@ def stream(em: Emitter, dtype: DType, value: str, array: str, index: str) -> Non
     at = em.let(f"getelementptr {scalar}, ptr {array}, i64 {index}")
     em.module.declare("!0", "!0 = !{i32 1}")
     em.do(f"store {em.type(scalar)} {held}, ptr {at}, align {em.width * dtype.itemsize}, !nontemporal !0")
-
-
-def _align(dtype: DType) -> int:
-    return dtype.itemsize
 
 
 def to_register(em: Emitter, dtype: DType, held: str) -> str:
