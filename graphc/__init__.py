@@ -11,6 +11,7 @@ array([[11.]], dtype=float32)
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from graphc.custom import custom_gradient, py_func, register_py_func
@@ -63,8 +64,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 # Loaded when first used: what itself imports this module's names, and the rooms above this one.
+_ROOMS = ("nn", "losses", "train", "random", "initializers")
 _LATER = {
-    **dict.fromkeys(("initializers", "losses", "nn", "random", "train"), ""),
+    **dict.fromkeys(_ROOMS, ""),
     **dict.fromkeys(("load_graph", "save_graph"), "graphc.files"),
     **dict.fromkeys(("parse", "show", "show_with_data"), "graphc.text"),
     "dump": "runtime.dumping",
@@ -82,7 +84,10 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     if name not in _LATER:
-        raise AttributeError(f"module 'graphc' has no attribute {name!r}")
+        rooms = () if name.startswith("_") else _ROOMS
+        advice = "".join(f"; there is gc.{room}.{name}" for room in rooms if hasattr(__getattr__(room), name))
+        module = sys.modules[__name__]  # with it Python suggests what has a name near to this one
+        raise AttributeError(f"graphc has no {name!r}{advice}", name=name, obj=module)
     home = _LATER[name]
     found = getattr(import_module(home), name) if home else import_module(f"graphc.{name}")
     globals()[name] = found
@@ -99,8 +104,6 @@ def _make_ready() -> None:
     A room above that is on its way already is what imports this one: it loads what it needs, and cannot be
     imported before it is whole. So do the commands of ``python -m graphc``.
     """
-    import sys
-
     if not {"passes", "runtime"} & sys.modules.keys() and getattr(sys, "argv", [])[:1] != ["-m"]:
         import runtime.readiness
 

@@ -110,7 +110,8 @@ def natural_dtype(value: Any) -> DType:
         raise ArgumentError(f"{_brief(value)} is no array: {error}") from None
     if not isinstance(value, _PYTHON_NUMBERS) and not isinstance(value, list | tuple):
         if array.dtype.kind not in "biuf":
-            raise ArgumentError(f"a number, an array or a tensor is wanted, not {_brief(value)}")
+            advice = ": call it" if callable(value) else ""
+            raise ArgumentError(f"a number, an array or a tensor is wanted, not {_brief(value)}{advice}")
         return as_dtype(array.dtype)
     if array.dtype.kind == "b":
         return BOOL

@@ -40,6 +40,8 @@ def custom_gradient(function: Callable[..., Any]) -> Callable[..., Any]:
 
     Raises: ArgumentError, DTypeError, ShapeError where what the functions give does not fit.
     """
+    if not callable(function):
+        raise ArgumentError(f"custom_gradient: a function is wanted, not {function!r}")
 
     @explains
     @wraps(function)

@@ -1,24 +1,49 @@
-"""Errors of functions that are made of ops, in the three parts that those of ops have."""
+"""Explanation: errors in three parts: what is wrong; where; what the operands are and where each was made."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
+from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
 from graphc.errors import GraphError
-from graphc.location import here
+from graphc.location import Location, here, is_ours
+from graphc.suggestion import call_of
 from graphc.tensor import Tensor, describe
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 
-def explains(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """Gives the errors that `function` raises its name, the caller's line, and what the operands are.
+def explain(
+    error: GraphError, name: str, operands: Iterable[tuple[str, Any]], location: Location | None
+) -> None:
+    """Gives `error`, raised in a call of `name`, its three parts; one that has them stays as it is.
 
-    Those that an op or another function inside has told already stay as they are.
+    `operands` are labels and what they are; a line tells of each that is a tensor or a variable.
+    """
+    if getattr(error, "explained", False):
+        return
+    error.explained = True  # type: ignore[attr-defined]  # read here alone
+    if not str(error).startswith(f"{name}: "):
+        error.args = (f"{name}: {error}", *error.args[1:])
+    lines = [f"at {location}"] if location else []
+    for label, value in operands:
+        if isinstance(value, Tensor):
+            made = f", made at {value.loc.short}" if value.loc else ""
+            lines.append(f"{label} is {describe(value)}: {value.type}{made}")
+        elif hasattr(value, "describe"):  # a variable, whose methods are explained too
+            lines.append(f"{label} is {value.describe()}")
+    error.extend(*lines)
+
+
+def explains(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Explains the errors that `function` raises: they get its name, the caller's line, and the operands.
+
+    Those that an op inside has explained get its name in front, ``softmax: max: axis 2 is ...``, since that
+    is what the user called. A TypeError says how `function` is called, where the call does not fit.
     """
     made = function.__name__ == "__init__"
     name = function.__qualname__.partition(".")[0] if made else function.__name__
@@ -29,28 +54,42 @@ def explains(function: Callable[Arguments, Result]) -> Callable[Arguments, Resul
             return function(*args, **kwargs)
         except GraphError as error:
             if not getattr(error, "explained", False):
-                error.explained = True  # type: ignore[attr-defined]  # read here and by Op
-                if not str(error).startswith(f"{name}: "):
-                    error.args = (f"{name}: {error}", *error.args[1:])
-                location = here()
-                error.extend(*([f"at {location}"] if location else []), *_operands(function, args, kwargs))
+                explain(error, name, _operands(function, args, kwargs), here())
+            elif not _passed_the_user(error.__traceback__):
+                _name_outermost(error, name)
+            raise
+        except TypeError as error:
+            if error.__traceback__ is not None and error.__traceback__.tb_next is None:  # no line of it ran
+                error.add_note(f"it is {call_of(function)}")
             raise
 
     return explained
 
 
-def _operands(function: Callable[..., Any], args: Any, kwargs: Any) -> list[str]:
-    """A line for each argument that is a tensor or a variable, or a list that holds some."""
-    lines = []
+def _name_outermost(error: GraphError, name: str) -> None:
+    """Puts `name` in front of an explained text, in the place of what functions further inside put there."""
+    text = str(error).removeprefix(getattr(error, "outermost", ""))
+    outermost = "" if text.startswith(f"{name}: ") else f"{name}: "
+    error.outermost = outermost  # type: ignore[attr-defined]  # read here alone
+    error.args = (outermost + text, *error.args[1:])
+
+
+def _passed_the_user(traceback: TracebackType | None) -> bool:
+    """Whether what raised was called by a function of the user's, such as a body, whose line it tells."""
+    while traceback is not None:
+        if not is_ours(traceback.tb_frame.f_code.co_filename):
+            return True
+        traceback = traceback.tb_next
+    return False
+
+
+def _operands(function: Callable[..., Any], args: Any, kwargs: Any) -> Iterable[tuple[str, Any]]:
+    """The arguments by their names, and what stands in those that are lists."""
     for label, value in inspect.signature(function).bind(*args, **kwargs).arguments.items():
-        if label == "self" and function.__name__ == "__init__":
-            continue  # it is not there yet
-        listed = value if isinstance(value, list | tuple) else [value]
-        for i, item in enumerate(listed):
-            place = label if listed is not value else f"{label}[{i}]"
-            if isinstance(item, Tensor):
-                made = f", made at {item.loc.short}" if item.loc else ""
-                lines.append(f"{place} is {describe(item)}: {item.type}{made}")
-            elif hasattr(item, "describe"):  # a variable, whose methods are explained too
-                lines.append(f"{'it' if place == 'self' else place} is {item.describe()}")
-    return lines
+        if label == "self":
+            if function.__name__ != "__init__":  # else it is not there yet
+                yield "it", value
+        elif isinstance(value, list | tuple):
+            yield from ((f"{label}[{i}]", item) for i, item in enumerate(value))
+        else:
+            yield label, value

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from threading import local
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from graphc.errors import ArgumentError, GraphMismatchError, UnknownNameError
 from graphc.location import Location
+from graphc.suggestion import suggest
 from graphc.tensor import Tensor, describe
 from graphc.types import TupleType
 
@@ -53,13 +54,21 @@ class Graph:
         with _frame(Frame(self, "", ())):
             yield self
 
+    def __enter__(self) -> NoReturn:
+        raise TypeError("a graph is opened by `with graph.as_default():`")
+
+    def __exit__(self, *_: object) -> None:
+        """Python looks for it before it enters."""
+
     def get_tensor(self, name: str) -> Tensor:
         """The tensor that bears `name`; for a variable, a new read. Raises: UnknownNameError."""
+        if not isinstance(name, str):
+            raise ArgumentError(f"get_tensor: a name is a text, not {name!r}")
         if name in self._named:
             return self._named[name]
         if name in self.variables:
             return self.variables[name].value()
-        raise UnknownNameError(f"no tensor or variable is named {name!r}{_similar(name, self.names())}")
+        raise UnknownNameError(f"no tensor or variable is named {name!r}{suggest(name, self.names())}")
 
     def names(self) -> list[str]:
         """The names of all named tensors and variables, in order of definition."""
@@ -132,13 +141,6 @@ def check_name(name: object) -> None:
         name.encode()
     except UnicodeEncodeError:
         raise ArgumentError(f"a name must be valid Unicode, and {name!r} is not") from None
-
-
-def _similar(name: str, names: Sequence[str]) -> str:
-    from difflib import get_close_matches  # only needed on the way to an error
-
-    close = get_close_matches(name, names, 1)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 # The current graph, scope and control dependencies: one immutable frame on a stack per thread.
@@ -231,6 +233,8 @@ def control_dependencies(dependencies: Sequence[Any] | None) -> Iterator[None]:
         return
     if isinstance(dependencies, Tensor | Variable):
         dependencies = [dependencies]
+    if not isinstance(dependencies, Iterable):
+        raise ArgumentError(f"control dependencies are a list of tensors or operations, not {dependencies!r}")
     listed = []
     for given in dependencies:
         if not isinstance(given, Tensor | Variable):

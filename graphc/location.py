@@ -48,6 +48,11 @@ _places: dict[tuple[str, int], Location] = {}  # lines that were asked for, whic
 _MOST_PLACES = 4096
 
 
+def is_ours(file: str) -> bool:
+    """Whether code of `file` is graphc's, so that no user wrote it."""
+    return _is_ours.setdefault(file, file.startswith(_OURS))
+
+
 def here() -> Location | None:
     """The line of the nearest caller outside graphc, or the one that `on_behalf_of` set."""
     borrowed = _on_behalf_of.get()
@@ -58,7 +63,7 @@ def here() -> Location | None:
         file = frame.f_code.co_filename
         ours = _is_ours.get(file)
         if ours is None:
-            ours = _is_ours[file] = file.startswith(_OURS)
+            ours = is_ours(file)
         if not ours:
             place = file, frame.f_lineno
             return _places.get(place) or _placed(place)

@@ -54,6 +54,8 @@ def while_loop(
     Raises: ArgumentError, ShapeError, DTypeError where body and loop variables do not fit, naming both.
     """
     starts = [as_tensor(leaf) for leaf in nesting.flatten(loop_vars)]
+    if not starts:
+        raise ArgumentError("while_loop: there are no loop variables")
     invariants = _invariants(loop_vars, shape_invariants)
     types = [_formal(start, shape) for start, shape in zip(starts, invariants, strict=True)]
     arguments = loop_vars if isinstance(loop_vars, list | tuple) else (loop_vars,)
@@ -111,6 +113,8 @@ def map_fn(fn: Callable[[Any], Any], xs: Any, name: str | None = None) -> Any:
         xs: an array, or any nesting of arrays whose first axes are alike.
         name: for the result, where it is one tensor.
     """
+    if not callable(fn):
+        raise ArgumentError(f"map_fn: fn is a function of a slice, not {fn!r}")
     xs = _walked(xs)
     arrays = [as_tensor(leaf) for leaf in nesting.flatten(xs)]
     _require_axis("map_fn", arrays)

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
@@ -26,8 +26,10 @@ from typing import Any
 
 from graphc import sizes
 from graphc.errors import ArgumentError, GraphError, ShapeError
+from graphc.explanation import explain
 from graphc.location import Location, here
-from graphc.tensor import Tensor, describe
+from graphc.suggestion import call_of, suggest
+from graphc.tensor import Tensor
 from graphc.types import DType, TensorType, TupleType, Type, as_dtype, as_shape
 
 # What the annotations of attributes mean. (Names, so that a schema reads well.)
@@ -134,7 +136,7 @@ class Op:
             inputs = as_operands(self, values, location)
             return enter(self, inputs, attrs, name, location)
         except GraphError as error:
-            explain(error, self, values, location)
+            explain(error, self.name, self.labelled(values), location)
             raise
 
     def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -148,21 +150,31 @@ class Op:
                 try:
                     values += tuple(kwargs.pop(name) for name in self.operands[len(values) :])
                 except KeyError as missing:
-                    raise TypeError(f"{self.name}() misses its operand {missing}") from None
+                    raise TypeError(f"{self.name}() misses its operand {missing}: {self._call()}") from None
         if not (self.defaults or kwargs or extra):
             return values, {}
         attrs = dict(self.defaults)
         if len(extra) > len(attrs):
-            raise TypeError(f"{self.name}() takes {len(self.operands) + len(attrs)} arguments at most")
+            most = len(self.operands) + len(attrs)
+            raise TypeError(f"{self.name}() takes {most} at most, not {len(args)}: {self._call()}")
         attrs.update(zip(attrs, extra, strict=False))
         for key, value in kwargs.items():
             if key not in attrs:
-                raise TypeError(f"{self.name}() has no argument {key!r}")
+                near = suggest(key, attrs)
+                raise TypeError(f"{self.name}() has no argument {key!r}: {self._call()}{near}")
             attrs[key] = value
         for key, value in attrs.items():
             if value is _REQUIRED:
-                raise TypeError(f"{self.name}() misses its argument {key!r}")
+                raise TypeError(f"{self.name}() misses its argument {key!r}: {self._call()}")
         return values, attrs
+
+    def labelled(self, values: Sequence[Any]) -> Iterator[tuple[str, Any]]:
+        """Operands with what messages call them."""
+        labels = [f"operand {i}" for i in range(len(values))] if self.variadic else self.operands
+        return zip(labels, values, strict=False)
+
+    def _call(self) -> str:
+        return f"it is {call_of(self.rule).lstrip('_')}"
 
     def canonical(self, inputs: tuple[Tensor, ...], attrs: Mapping[str, Any]) -> Mapping[str, Any]:
         """`attrs` in their one spelling, as far as the operands' ranks are known."""
@@ -319,23 +331,6 @@ def _agreement(results: list[Type]) -> Type:
 def _common(results: list[TensorType]) -> TensorType:
     first = results[0]
     return first if all(r == first for r in results) else TensorType(first.dtype, None)
-
-
-def explain(error: GraphError, made: Op, values: Sequence[Any], location: Location | None) -> None:
-    """Gives `error` its three parts, unless a call inside this one did."""
-    if getattr(error, "explained", False):
-        return
-    error.explained = True  # type: ignore[attr-defined]  # read only here
-    error.args = (f"{made.name}: {error}", *error.args[1:])
-    lines = [f"at {location}"] if location else []
-    labels = made.operands if not made.variadic else [f"operand {i}" for i in range(len(values))]
-    for label, value in zip(labels, values, strict=False):
-        if isinstance(value, Tensor):
-            place = f", made at {value.loc.short}" if value.loc else ""
-            lines.append(f"{label} is {describe(value)}: {value.type}{place}")
-        elif hasattr(value, "describe"):
-            lines.append(f"{label} is {value.describe()}")
-    error.extend(*lines)
 
 
 # Attributes in one spelling.

@@ -1,7 +1,8 @@
-"""Python's syntax for tensors and variables: ``x + y``, ``x @ w``, ``x[1:, None]``."""
+"""Python's syntax for tensors and variables: ``x + y``, ``x[1:, None]``; and what Python asks in vain."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import graphc  # only its name: the ops build on tensors, and are all there when an operator is used
@@ -14,10 +15,17 @@ if TYPE_CHECKING:
 class Operators:
     """What `Tensor` and `Variable` share: each operator makes the node of the op it stands for.
 
-    ``==`` stays identity, so that tensors can be keys of a dict; `gc.equal` compares values.
+    ``==`` stays identity, so that tensors can be keys of a dict; `gc.equal` compares values. What asks for
+    a value now (``if x``, ``float(x)``, ``np.exp(x)``) is a TypeError that says what to do instead.
     """
 
     __slots__ = ()
+
+    # NumPy leaves `array + tensor` to the tensor, and asks it for an array where it would compute itself.
+    __array_priority__ = 1000.0
+
+    if TYPE_CHECKING:
+        _told: Callable[[], str]  # what a message calls it: ``placeholder 'x' (made at train.py:3)``
 
     def __add__(self, other: Any) -> Tensor:
         return graphc.ops.add(self, other)
@@ -124,13 +132,56 @@ class Operators:
     def __getitem__(self, key: Any) -> Tensor:
         return graphc.ops.index(self, key)
 
+    @property
+    def T(self) -> Tensor:  # noqa: N802  NumPy's name
+        """All axes reversed."""
+        return graphc.ops.transpose(self)
+
+    # What only a run knows, or nobody does.
+
+    def __bool__(self) -> bool:
+        raise TypeError(
+            f"the truth of {self._told()} is known only in session.run: use gc.cond or gc.where instead of "
+            "`if`, gc.logical_and instead of `and`, and `is None` to ask for absence"
+        )
+
+    def __contains__(self, item: object) -> NoReturn:
+        raise TypeError(
+            f"`in` asks {self._told()} for a value now, and it has one only in session.run: "
+            "gc.any(gc.equal(x, y)) asks there"
+        )
+
+    def __array__(self, *_: object, **__: object) -> NoReturn:
+        raise TypeError(
+            f"{self._told()} has no value yet: session.run gives its array; inside a graph use graphc's "
+            "function instead of NumPy's, as gc.exp for np.exp"
+        )
+
+    def _refuse_number(self) -> NoReturn:
+        raise TypeError(f"{self._told()} has no value yet: session.run gives it")
+
+    __float__ = __int__ = __index__ = __complex__ = _refuse_number
+
+    def __format__(self, spec: str) -> str:
+        return self._refuse_number() if spec else str(self)
+
     def __setitem__(self, key: Any, value: Any) -> NoReturn:
         raise TypeError(
             "elements are not assigned: gc.scatter_update(x, indices, updates) gives another tensor, the "
             "scatter_update of a variable assigns when it runs"
         )
 
-    @property
-    def T(self) -> Tensor:  # noqa: N802  NumPy's name
-        """All axes reversed."""
-        return graphc.ops.transpose(self)
+    def __delitem__(self, key: Any) -> NoReturn:
+        raise TypeError("elements are not deleted: x[...] and gc.boolean_mask give those that are kept")
+
+    if not TYPE_CHECKING:  # checkers are to find what there is not
+
+        def __getattr__(self, name: str) -> NoReturn:
+            if name.startswith("_"):
+                raise AttributeError(name)
+            text = f"a {type(self).__name__.lower()} has no attribute {name!r}"
+            if name in ("eval", "numpy", "item", "tolist", "data"):
+                text = f"{self._told()} has no {name!r}, nor a value yet: session.run gives it"
+            elif callable(getattr(graphc.ops, name, None)):
+                text += f": gc.{name} is a function"
+            raise AttributeError(text, name=name, obj=self)

@@ -34,9 +34,6 @@ class Tensor(Operators):
     name: str | None
     owner: Graph | None
 
-    # NumPy must leave `array + tensor` to the tensor.
-    __array_ufunc__ = None
-
     @property
     def result(self) -> TensorType:
         """The type of the value. Raises: GraphError for an op with several results or none."""
@@ -65,6 +62,9 @@ class Tensor(Operators):
         """The graph that it was made in."""
         return self.owner
 
+    def _told(self) -> str:
+        return f"{describe(self)} (made at {self.loc.short})" if self.loc else describe(self)
+
     def __repr__(self) -> str:
         name = f"{self.name!r} " if self.name else ""
         place = f", made at {self.loc.short}" if self.loc else ""
@@ -83,10 +83,11 @@ class Tensor(Operators):
     def __len__(self) -> int:
         shape = self.result.shape
         if not shape:
-            raise TypeError(f"len() of {describe(self)}, which has no known first axis")
+            why = "has no axes" if shape == () else "has a rank that only the run knows"
+            raise TypeError(f"{self._told()} has no len(): it {why}")
         if not isinstance(shape[0], int):
             raise TypeError(
-                f"len() of {describe(self)} is known only at the run; gc.shape(x)[0] is its size there"
+                f"{self._told()} has no len() yet: only the run knows it; gc.shape(x)[0] is its size there"
             )
         return shape[0]
 
@@ -96,27 +97,6 @@ class Tensor(Operators):
         except TypeError as error:
             raise TypeError(f"cannot iterate: {error}; gc.scan or gc.map_fn walk an axis") from None
         return (self[i] for i in range(length))
-
-    def __contains__(self, item: object) -> NoReturn:
-        raise TypeError("`in` asks for a value now, and a tensor has one only in session.run")
-
-    def __bool__(self) -> bool:
-        place = f" (made at {self.loc.short})" if self.loc else ""
-        raise TypeError(
-            f"the truth of a tensor{place} is known only in session.run: use gc.cond or gc.where "
-            "instead of `if`, gc.logical_and instead of `and`, and `is None` to ask for absence"
-        )
-
-    def __array__(self, *_: object, **__: object) -> NoReturn:
-        raise TypeError(
-            f"{describe(self)} has no value yet: session.run gives its array; inside a graph use "
-            "graphc's function instead of NumPy's"
-        )
-
-    def _refuse_number(self) -> NoReturn:
-        raise TypeError(f"{describe(self)} has no value yet: session.run gives it")
-
-    __float__ = __int__ = __index__ = __complex__ = _refuse_number
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a tensor cannot be pickled: gc.save_graph writes a graph to a file")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -35,13 +36,29 @@ def trace(function: Callable[..., Any], types: Sequence[TensorType] = (), nest: 
     """Calls `function` on new inputs of `types`, nested as the arguments in `nest` are.
 
     A result that is an operation counts as the truth that it has run; None stays None.
+
+    Raises: ArgumentError for what cannot be called so.
     """
     with body_graph() as graph:
         inputs = tuple(parameter(f"arg{i}", type, graph) for i, type in enumerate(types))
-        result = function(*nesting.rebuild_nest(nest, inputs))
+        arguments = nesting.rebuild_nest(nest, inputs)
+        _refuse_uncallable(function, len(arguments))
+        result = function(*arguments)
         leaves = nesting.flatten(result)
         outputs = tuple(_as_output(leaf) for leaf in leaves if leaf is not None)
     return Trace(graph, result, inputs, outputs, tuple(graph.effects))
+
+
+def _refuse_uncallable(function: Any, count: int) -> None:
+    arguments = f"{count} argument{'s' * (count != 1)}" if count else "no arguments"
+    if not callable(function):
+        raise ArgumentError(f"a function of {arguments} is wanted, not {function!r}")
+    try:
+        inspect.signature(function).bind(*range(count))
+    except TypeError as error:
+        raise ArgumentError(f"{place_of(function)}, is called with {arguments}: {error}") from None
+    except ValueError:
+        return  # one that says nothing of its arguments
 
 
 def _as_output(leaf: Any) -> Tensor:

@@ -12,6 +12,7 @@ from graphc import sizes
 from graphc.errors import ArgumentError, DTypeError, ShapeError
 from graphc.size_text import format_size, parse_size
 from graphc.sizes import Size, SizeExpr, Symbol
+from graphc.suggestion import suggest
 
 
 class DType:
@@ -94,7 +95,8 @@ def as_dtype(spelling: object) -> DType:
         return _BY_NUMPY[held.newbyteorder("=")]
     except (TypeError, KeyError, ValueError):
         known = ", ".join(dtype.name for dtype in DTYPES)
-        raise DTypeError(f"{spelling!r} is not a dtype of graphc ({known})") from None
+        near = suggest(spelling, _BY_NAME)
+        raise DTypeError(f"{spelling!r} is not a dtype of graphc ({known}){near}") from None
 
 
 @dataclass(frozen=True, slots=True, repr=False)

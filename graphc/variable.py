@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from graphc.errors import ArgumentError, DTypeError, GraphMismatchError, ShapeError, StateError
 from graphc.explanation import explains
@@ -25,8 +25,6 @@ class Variable(Operators):
     A read sees the value as it was when the run began, or what an assignment among its control
     dependencies gave it. Assignments take effect together when the run ends well.
     """
-
-    __array_ufunc__ = None  # NumPy must leave `array + variable` to the variable
 
     @explains
     def __init__(
@@ -77,12 +75,14 @@ class Variable(Operators):
         """Whether the graph says what it begins with; one read from a text may leave that out."""
         return "initializer" in self.__dict__
 
-    def __getattr__(self, attribute: str) -> Any:
-        if attribute in ("initializer", "initial_value") and "name" in self.__dict__:
-            raise StateError(
-                f"{self.describe()} was read without its initial value: restore it from a checkpoint"
-            )
-        raise AttributeError(f"a variable has no attribute {attribute!r}")
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if name in ("initializer", "initial_value") and "name" in self.__dict__:
+                raise StateError(
+                    f"{self.describe()} was read without its initial value: restore it from a checkpoint"
+                )
+            return super().__getattr__(name)
 
     @property
     def dtype(self) -> DType:
@@ -141,10 +141,12 @@ class Variable(Operators):
             given = as_tensor(given, self.dtype)
         return self._assign(given)
 
+    @explains
     def assign_add(self, value: Any) -> Tensor:
         """Adds `value` to it; the result is the new value."""
         return self.assign(self.value() + value)
 
+    @explains
     def assign_sub(self, value: Any) -> Tensor:
         """Subtracts `value` from it; the result is the new value."""
         return self.assign(self.value() - value)
@@ -177,6 +179,10 @@ class Variable(Operators):
             raise DTypeError(f"{self.describe()} cannot hold {value.type}: cast it")
         return assign(value, variable=self.name, dtype=self.type.dtype, shape=self.type.shape)
 
+    def _told(self) -> str:
+        place = f" (made at {self.loc.short})" if self.loc else ""
+        return f"variable {self.name!r}{place}"
+
     def __repr__(self) -> str:
         return f"<graphc {self.describe()}>"
 
@@ -185,12 +191,6 @@ class Variable(Operators):
 
     def __iter__(self) -> Any:
         return iter(self.value())
-
-    def __bool__(self) -> bool:
-        return bool(self.value())
-
-    def __array__(self, *_: object, **__: object) -> Any:
-        return self.value().__array__()
 
     def __deepcopy__(self, memo: object) -> Variable:
         return self

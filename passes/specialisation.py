@@ -8,9 +8,9 @@ from typing import Any
 
 from graphc import sizes
 from graphc.errors import GraphError
+from graphc.explanation import explain
 from graphc.function import Function, rebuild, with_inputs
 from graphc.location import on_behalf_of
-from graphc.op import explain
 from graphc.ops.movement import state_rank
 from graphc.ops.source import _placeholder as placeholder
 from graphc.sizes import Size, SizeExpr, Symbol
@@ -62,7 +62,7 @@ def _remade(node: Tensor, inputs: tuple[Tensor, ...], attrs: Mapping[str, Any]) 
         attrs = node.op.canonical(inputs, attrs)
         return replace(node, inputs=inputs, attrs=attrs, type=node.op.infer(inputs, attrs))
     except GraphError as error:
-        explain(error, node.op, inputs, node.loc)
+        explain(error, node.op.name, node.op.labelled(inputs), node.loc)
         raise
 
 

@@ -25,6 +25,7 @@ from graphc.atomic import write_atomically
 from graphc.errors import ArgumentError, DTypeError, FormatError
 from graphc.graph import Graph
 from graphc.sizes import SizeExpr
+from graphc.suggestion import suggest
 from graphc.types import INT64, DType, TensorType, as_dtype
 from graphc.variable import Variable
 from runtime.backend import Array
@@ -307,7 +308,7 @@ def _problem(name: str, type: TensorType, entries: Mapping[str, _Entry]) -> str 
     """Why the entry for the variable `name` of `type` cannot be used."""
     entry = entries.get(name)
     if entry is None:
-        return f"variable {name!r} ({type}) is not in it"
+        return f"variable {name!r} ({type}) is not in it{suggest(name, entries)}"
     wanted = type.sizes
     fits = len(wanted) == len(entry.shape) and all(
         isinstance(size, SizeExpr) or size == given for size, given in zip(wanted, entry.shape, strict=True)

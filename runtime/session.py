@@ -71,7 +71,7 @@ class Session:
         tiered: bool = False,
     ) -> None:
         if graph is not None and not isinstance(graph, Graph):
-            raise ArgumentError(f"a session runs a gc.Graph, not {graph!r}")
+            raise ArgumentError(f"a session runs a gc.Graph, not {graph!r}: name the others, as backend=...")
         if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
             raise ArgumentError(f"a seed is an int, not {seed!r}")
         is_int = isinstance(memory_budget, int) and not isinstance(memory_budget, bool)

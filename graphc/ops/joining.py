@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from graphc.conversion import as_tensor
-from graphc.errors import ArgumentError, ShapeError
+from graphc.errors import ArgumentError, DTypeError, ShapeError
 from graphc.explanation import explains
 from graphc.op import Axis, NewAxis, normalize_axis, op
 from graphc.ops.movement import broadcast_to, ensure_shape, reshape, squeeze
@@ -69,6 +69,8 @@ def concat(xs: Any, axis: int = 0, name: str | None = None) -> Tensor:
 
     Raises: ShapeError where other sizes differ; ArgumentError for an empty list.
     """
+    if isinstance(xs, int) and isinstance(axis, list | tuple):
+        raise ArgumentError(f"concat: the list comes first, then the axis: concat([...], {xs})")
     return _concat(*_operands("concat", xs), axis=axis, name=name)
 
 
@@ -139,6 +141,8 @@ def unstack(x: Any, axis: int = 0, num: int | None = None) -> list[Tensor]:
                 f"unstack: the size of axis {axis} of {x.type} is known only at the run: give num"
             )
         num = known
+    elif not isinstance(num, int | np.integer) or num < 0 or meet(shape[axis], int(num)) is None:
+        raise ShapeError(f"unstack: num is {num!r}, and axis {axis} of {x.type} has not as many parts")
     elif shape[axis] != num:
         x = ensure_shape(x, (*shape[:axis], num, *shape[axis + 1 :]))
     return [squeeze(slice_axis(x, axis, i, 1), (axis,)) for i in range(num)]
@@ -163,6 +167,8 @@ def split(x: Any, n_or_sizes: Any, axis: int = 0) -> list[Tensor]:
         if n < 1 or (isinstance(whole, int) and whole % n):
             raise ShapeError(f"split: {n} parts do not divide axis {axis} of {x.type}")
         parts: tuple[Size, ...] = (floor_divide(whole, n),) * n
+    elif isinstance(n_or_sizes, float):
+        raise ArgumentError(f"split: a number of parts or a list of sizes is wanted, not {n_or_sizes!r}")
     else:
         parts, witnesses = as_sizes(n_or_sizes)
         x = after_all(x, witnesses)
@@ -251,8 +257,11 @@ def _rolled(x: Tensor, shift: Any, axis: int, name: str | None) -> Tensor:
     if isinstance(shift, int | np.integer):
         by = remainder(int(shift), maximum(n, 1))
     else:
+        given = as_tensor(shift)
+        if not given.dtype.is_integer or given.result.shape not in ((), None):
+            raise DTypeError(f"roll: a shift is a whole number for each axis, not {given.type}")
         length = slice_axis(shape(x), 0, axis, 1)
-        by, witness = bind(as_tensor(shift) % squeeze(length, 0))
+        by, witness = bind(given % squeeze(length, 0))
         x = after_all(x, (witness,))
     tail, head = slice_axis(x, axis, n - by, by), slice_axis(x, axis, 0, n - by)
     return concat([tail, head], axis, name=name)

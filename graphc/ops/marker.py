@@ -66,11 +66,13 @@ def gradients(
         if not y.dtype.is_floating:
             raise DTypeError(f"gradients: {describe(y)} is {y.type}, and only floats have a slope")
     seeds = _seeds(targets, grad_ys)
-    stops = [as_tensor(s) for s in _listed(stop_gradients)]
     wanted = _listed(xs)
-    for x in wanted:
-        if not isinstance(x, Tensor | Variable):
-            raise ArgumentError(f"gradients: an x is a tensor or a variable, not {x!r}")
+    cuts = _listed(stop_gradients)
+    for what, given in (("an x", wanted), ("what gradients stop at", cuts)):
+        for x in given:
+            if not isinstance(x, Tensor | Variable):
+                raise ArgumentError(f"gradients: {what} is a tensor or a variable, not {x!r}")
+    stops = [as_tensor(cut) for cut in cuts]
     ancestors = topological(targets)
     reads = _reads(ancestors, [x for x in wanted if isinstance(x, Variable)])
     points = [reads.get(x, []) if isinstance(x, Variable) else [x] for x in wanted]
@@ -79,9 +81,9 @@ def gradients(
     answers: dict[Tensor, Tensor] = {}
     if asked:
         new = bring_inside(targets, asked, ancestors)
-        ends, cuts, begins = ([new.get(t, t) for t in each] for each in (targets, stops, asked))
+        ends, stopped, begins = ([new.get(t, t) for t in each] for each in (targets, stops, asked))
         request = gradient_request(
-            *ends, *seeds, *cuts, *begins, ys=len(targets), seeds=len(seeds), stops=len(stops)
+            *ends, *seeds, *stopped, *begins, ys=len(targets), seeds=len(seeds), stops=len(stops)
         )
         answers = {x: pick(request, index=i) for i, x in enumerate(asked)}
     return [

@@ -47,6 +47,8 @@ def reshape(x: Any, shape: Any, name: str | None = None) -> Tensor:
     from graphc.dynamic_sizes import after_all, as_sizes, bind  # builds on this module
 
     x = as_tensor(x)
+    if isinstance(name, int):
+        raise ArgumentError(f"reshape: the sizes are one argument, as in reshape(x, ({shape}, {name}))")
     listed, witnesses = as_sizes(shape)
     if listed.count(-1) > 1:
         raise ArgumentError(f"reshape: only one size may be -1, not {listed.count(-1)}")

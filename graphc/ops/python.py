@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from graphc.conversion import as_array
-from graphc.errors import ArgumentError, DTypeError, ShapeError, UnknownNameError
+from graphc.errors import ArgumentError, DTypeError, GraphError, ShapeError, UnknownNameError
 from graphc.function import Function, bodies
 from graphc.op import Shape, op
 from graphc.sizes import Size
@@ -87,8 +87,11 @@ def _declared(function: str, number: int, value: Any, dtype: DType, shape: Any) 
     """A copy of `value`, which is as declared. Raises: DTypeError, ShapeError."""
     what = f"result {number} of {function}"
     if isinstance(value, np.ndarray | np.generic) and value.dtype != dtype.numpy:
-        raise DTypeError(f"{what} is {value.dtype}, and {dtype} is declared")
-    array, _ = as_array(value, dtype)
+        raise DTypeError(f"{what} is {value.dtype}, and {dtype} is declared: cast it, or declare that")
+    try:
+        array, _ = as_array(value, dtype)
+    except GraphError as error:
+        raise DTypeError(f"{what}: {error}") from None
     if shape is None:
         return array
     fits = array.ndim == len(shape) and all(

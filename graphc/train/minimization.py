@@ -206,7 +206,7 @@ def check_rate(name: str, value: Any, below: float | None = None) -> Any:
             raise ShapeError(f"{name} is a scalar, not {value.type}")
         return value
     try:
-        number = float(value)
+        number = float("" if isinstance(value, str) else value)  # a text is refused, whatever it spells
     except (TypeError, ValueError):
         raise ArgumentError(f"{name} is a number or a scalar tensor, not {value!r}") from None
     if not number >= 0 or (below is not None and not number < below):

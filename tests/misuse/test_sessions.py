@@ -87,6 +87,21 @@ HERE = [
          "floor_divide: the integer 1 at [0] is divided by zero", "x is placeholder 'n': i32[4]",
          "y is the result of constant: i32[]"),
      lambda g: g.run(gc.cond(g.n[0] > 0, lambda: g.n // 0, lambda: g.n), g.feed)),
+    ("py_func lies about its dtype", gc.DTypeError, (
+         "call_python: result 0 of ", "is float64, and float32 is declared: cast it, or declare that",
+         "operand 0 is placeholder 'n': i32[4]"),
+     lambda g: g.run(gc.py_func(lambda n: n / 2, [g.n], "float32"), g.feed)),
+    ("py_func lies about its shape", gc.ShapeError, (
+         "call_python: result 0 of ", "has the shape [4], and i32[2] is declared",
+         "operand 0 is placeholder 'n': i32[4]"),
+     lambda g: g.run(gc.py_func(lambda n: n, [g.n], ("int32", (2,))), g.feed)),
+    ("py_func gives nothing", gc.DTypeError, (
+         "call_python: result 0 of ", "None does not fit float32: None is no number",
+         "operand 0 is placeholder 'n': i32[4]"),
+     lambda g: g.run(gc.py_func(lambda n: None, [g.n], "float32"), g.feed)),
+    ("py_func raises", ZeroDivisionError, (
+         "while running call_python", "operand 0 is placeholder 'n': i32[4]"),
+     lambda g: g.run(gc.py_func(lambda n: 1 // 0, [g.n], "float32"), g.feed)),
     ("run split", gc.ShapeError, (
          "ensure_shape: sizes differ: ? = 4 and 3*((?)//(3)) = 3", "x is placeholder 'u': f32[2,4]",
          "a size is axis 1 of placeholder 'u'"),
@@ -208,6 +223,9 @@ ELSEWHERE = [
     ("backend", gc.ArgumentError, (
          "backend is 'numpy' or 'llvm', not 'tpu'",),
      lambda g: gc.Session(backend="tpu")),
+    ("backend in the place of a graph", gc.ArgumentError, (
+         "a session runs a gc.Graph, not 'numpy': name the others, as backend=...",),
+     lambda g: gc.Session("numpy")),
     ("reset inside", gc.ArgumentError, (
          "the default graph cannot be reset inside `with graph.as_default()`",),
      lambda g: gc.reset_default_graph()),
@@ -223,6 +241,9 @@ ELSEWHERE = [
     ("restore missing", gc.FormatError, (
          "the checkpoint does not fit the graph:", "variable 'count' (i32[]) is not in it"),
      lambda g: g.session.restore(g.saved(w=np.zeros((3, 2), "float32")))),
+    ("restore another name", gc.FormatError, (
+         "the checkpoint does not fit the graph:", "variable 'w' (f32[3,2]) is not in it; did you mean 'W'?"),
+     lambda g: g.session.restore(g.saved(W=np.zeros((3, 2), "float32"), count=np.int32(1)))),
     ("restore truncated", gc.FormatError, (
          "c.npz' is no checkpoint, or a damaged one",),
      lambda g: g.session.restore(g.damaged(lambda b: b[: len(b) // 2]))),

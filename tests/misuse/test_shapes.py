@@ -36,7 +36,8 @@ HERE = [
          "sum: axis 2 is out of range for f32[batch,3] with 2 axes", "x is placeholder 'x': f32[batch,3]"),
      lambda g: gc.sum(g.x, axis=2)),
     ("axis negative", gc.ShapeError, (
-         "max: axis -3 is out of range for f32[batch,3] with 2 axes", "x is placeholder 'x': f32[batch,3]"),
+         "softmax: max: axis -3 is out of range for f32[batch,3] with 2 axes",
+         "x is placeholder 'x': f32[batch,3]"),
      lambda g: gc.nn.softmax(g.x, axis=-3)),
     ("axis twice", gc.ArgumentError, (
          "sum: an axis is named twice in (1, -1)", "x is placeholder 'x': f32[batch,3]"),
@@ -93,6 +94,26 @@ HERE = [
     ("split sizes", gc.ShapeError, (
          "split: parts of [1, 2] do not make up axis 0 of i32[4]", "x is placeholder 'n': i32[4]"),
      lambda g: gc.split(g.n, [1, 2], axis=0)),
+    ("split by a float", gc.ArgumentError, (
+         "split: a number of parts or a list of sizes is wanted, not 2.0", "x is placeholder 'n': i32[4]"),
+     lambda g: gc.split(g.n, 2.0)),
+    ("unstack of too few", gc.ShapeError, (
+         "unstack: num is 3, and axis 0 of i32[4] has not as many parts", "x is placeholder 'n': i32[4]"),
+     lambda g: gc.unstack(g.n, num=3)),
+    ("reshape to loose sizes", gc.ArgumentError, (
+         "reshape: the sizes are one argument, as in reshape(x, (2, 2))", "x is placeholder 'n': i32[4]"),
+     lambda g: gc.reshape(g.n, 2, 2)),
+    ("concat with its arguments swapped", gc.ArgumentError, (
+         "concat: the list comes first, then the axis: concat([...], 0)",
+         "axis[0] is placeholder 'x': f32[batch,3]"),
+     lambda g: gc.concat(0, [g.x, g.x])),
+    ("layer_norm scale", gc.ShapeError, (
+         "layer_norm: mul: shapes do not broadcast: f32[batch,3], f32[4]",
+         "y is the result of broadcast_to: f32[4]"),
+     lambda g: gc.nn.layer_norm(g.x, scale=gc.ones((4,)))),
+    ("an error in a body is that of its own line", gc.ShapeError, (
+         "layer_norm: mul: shapes do not broadcast: f32[batch,3], f32[4]",),
+     lambda g: gc.cond(g.s > 0, lambda: gc.nn.layer_norm(g.x, scale=gc.ones((4,))), lambda: g.x)),
     ("unstack unknown", gc.ShapeError, (
          "unstack: the size of axis 0 of f32[batch,3] is known only at the run: give num",
          "x is placeholder 'x': f32[batch,3]"),
