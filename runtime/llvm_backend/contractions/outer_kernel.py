@@ -10,6 +10,7 @@ from runtime.llvm_backend.contractions.register_tile import Offsets, TileWriter,
 from runtime.llvm_backend.contractions.schedule import CHAINS, OUT, SHORT, A, B
 from runtime.llvm_backend.contractions.tile import apply
 from runtime.llvm_backend.ir import lanes
+from runtime.llvm_backend.ir.assembly import Products, Row
 from runtime.llvm_backend.ir.writer import Value
 
 _WIDE = 4  # vectors
@@ -79,6 +80,8 @@ class OuterTile(TileWriter):
             for k in range(size):
                 state = step(k, state)
             return state
+        if products := self._products():
+            return self._swept(products, offsets, size, state)
         count, chains = len(state), 1 if counted else self._chains()
         pairs = self._goes_by_pairs()
         many = max(chains, _STEPS if pairs or len(self.rows) == 1 else 1)
@@ -97,6 +100,43 @@ class OuterTile(TileWriter):
             half = len(sums) // 2
             sums = [self._merge(x, y) for x, y in zip(sums[:half], sums[half:], strict=True)]
         return w.loop(size, step, [(self.type, x) for x in sums], start=whole)
+
+    def _products(self) -> Products | None:
+        """The loop in the CPU's own instructions; None where it has none."""
+        w, frame = self.w, self.frame
+        plain = not self.unary and not any(frame.expression(x).steps for x in (A, B))
+        if not plain or self.across[A] != 0 or self.across[B] != 1 or self._chains() > 1:
+            return None
+        if any(frame.dtypes[x] is not self.dtype for x in (A, B)):
+            return None
+        packed = frame.schedule.pack and not frame.schedule.adaptive
+        last, size = len(frame.inner) - 1, self.dtype.itemsize
+        made = Products(
+            self.dtype,
+            self.width,
+            self._places_of_rows(),
+            *(w.mul(step_of(w, frame, last, x), size) for x in (A, B)),
+            [None] * self.tile.across if packed else self.masks,
+            _STEPS if self._goes_by_pairs() else 1,
+        )
+        return made if made.fits(w.module.target) else None
+
+    def _places_of_rows(self) -> list[Row]:
+        w, size = self.w, self.dtype.itemsize
+        if self.tile.pair > 1 or self.tile.clamped:
+            return [Row(w.mul(row[A], size)) for row in self.rows]
+        stride = w.word(self.frame.rows[-1].strides[A])
+        if isinstance(stride, int):
+            return [Row(i * stride * size) for i in range(self.tile.height)]
+        scales = [i & -i if i else 1 for i in range(self.tile.height)]  # odd multiples are in registers
+        multiples = {
+            odd: w.mul(odd * size, stride) for odd in dict.fromkeys(i // x for i, x in enumerate(scales))
+        }
+        return [Row(multiples[i // x], x) for i, x in enumerate(scales)]
+
+    def _swept(self, products: Products, offsets: Offsets, size: Value, state: list[str]) -> list[str]:
+        a, b = (self.place(x, offsets[x]) for x in (A, B))
+        return products.add(self.w, a, b, size, state)
 
     def _goes_by_pairs(self) -> bool:
         """Whether two steps are one: 0.88 of the time where rows of B lie half a page apart.

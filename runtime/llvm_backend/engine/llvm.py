@@ -29,6 +29,7 @@ _TEXT = ctypes.POINTER(_S)
 _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "InitializeNativeTarget": (_I, ()),
     "InitializeNativeAsmPrinter": (_I, ()),
+    "InitializeNativeAsmParser": (_I, ()),
     "GetDefaultTargetTriple": (None, (_TEXT,)),
     "GetHostCPUName": (None, (_TEXT,)),
     "GetHostCPUFeatures": (_I, (_TEXT,)),
@@ -57,6 +58,7 @@ def binding() -> Any:
 
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
+    llvm.initialize_native_asmparser()
     return llvm
 
 
@@ -79,6 +81,7 @@ def _load() -> dict[str, Any] | None:
         found[name] = function
     found["InitializeNativeTarget"]()
     found["InitializeNativeAsmPrinter"]()
+    found["InitializeNativeAsmParser"]()  # of `ir.assembly`: without it such a text ends the process
     return found
 
 

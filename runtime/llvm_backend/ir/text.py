@@ -32,17 +32,20 @@ class Target:
         fma: whether a fused multiply-add is one instruction.
         half: whether float and half are converted by an instruction.
         masks: whether masked loads and stores of every width are cheap.
+        assembly: whether the instructions of `ir.assembly` are its own.
     """
 
     vector_bits: int = 128
     fma: bool = False
     half: bool = False
     masks: bool = False
+    assembly: bool = False
 
 
 def target_of(machine: Machine) -> Target:
     """What of `machine` changes the text."""
-    return Target(8 * machine.vector_bytes, machine.fma, machine.half, machine.masks)
+    assembly = machine.architecture == "x86_64" and machine.fma
+    return Target(8 * machine.vector_bytes, machine.fma, machine.half, machine.masks, assembly)
 
 
 class Module:
