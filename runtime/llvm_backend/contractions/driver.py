@@ -121,11 +121,14 @@ def write_main(
     slots: Mapping[str, int],
     place: tuple[Size, Size],
     read: Callable[[Writer], Grid],
-) -> None:
-    """The phase that computes the contract of `frame`; `place` is its `span_of`, `read` gives its grid."""
-    schedule = frame.schedule
+) -> bool:
+    """The phase that computes the contract of `frame`; `place` is its `span_of`, `read` gives its grid.
+
+    Whether all of it is as fast where LLVM makes it quickly.
+    """
+    schedule, light = frame.schedule, _is_light(frame)
     size = part_bytes(panel_elements(schedule) + copy_elements(schedule), frame.accumulator.itemsize)
-    effort = f"{QUICKLY} " if _is_light(frame) else ""
+    effort = f"{QUICKLY} " if light else ""
     w.begin(f"void @{frame.name}(ptr %block, i64 %chunk) {effort}nounwind")
     part = None if size == 0 else claim_part(w, slots[SCRATCH], size)
     driver = Driver(w, frame, slots, place, read(w), part.address if part else "")
@@ -134,11 +137,12 @@ def write_main(
         part.give_back(w)
     w.end()
     for tile in driver.tiles:
-        write_tile(w, frame, tile)
-    if frame.schedule.pack:
+        light &= write_tile(w, frame, tile)
+    if schedule.pack:
         write_pack(w, frame)
-    if frame.schedule.copy:
+    if schedule.copy:
         write_copy(w, frame)
+    return light and not schedule.copy and not schedule.transposed
 
 
 def _is_light(frame: Frame) -> bool:

@@ -35,6 +35,7 @@ from runtime.llvm_backend.contractions.row_product import part_reduction
 from runtime.llvm_backend.contractions.schedule import LONG_REDUCTION, Schedule, plan
 from runtime.llvm_backend.contractions.tile import EmitStep, Frame, emit_scalar_step
 from runtime.llvm_backend.contractions.widening import Widening
+from runtime.llvm_backend.engine.llvm import QUICK, THOROUGH
 from runtime.llvm_backend.ir.text import QUICKLY, Module, Target
 from runtime.llvm_backend.ir.writer import Evaluator, Value, Writer
 from runtime.llvm_backend.table.scratch import part_bytes
@@ -53,6 +54,7 @@ class Kernel:
         scratch_size: bytes of scratch for each thread; 0 where none is used.
         shared_size: bytes of the buffer `PARTIALS`.
         schedules: how it was planned, for each contract in it.
+        effort: that LLVM is to take, as of `engine.objects.Module`.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Kernel:
     scratch_size: Size
     shared_size: Size
     schedules: tuple[Schedule, ...]
+    effort: int = THOROUGH
 
     @property
     def functions(self) -> tuple[str, ...]:
@@ -204,14 +207,19 @@ class _Plan:
             counts[1:] = [count_tree(w, cuts, self.place[0]), finish]
         return grids, counts
 
-    def write(self, w: Writer, reads: Sequence[Callable[[Writer], Grid]]) -> None:
-        """Writes what is run; `reads` give the grid of each frame."""
+    def write(self, w: Writer, reads: Sequence[Callable[[Writer], Grid]]) -> bool:
+        """Writes what is run; `reads` give the grid of each frame.
+
+        Whether it is as fast where LLVM makes it quickly.
+        """
+        light = not self.split
         slots = {buffer: slot for slot, buffer in enumerate((*self.buffers, SCRATCH))}
         places = [self.place, *[(1, 0)] * (len(self.frames) - 1)]
         for frame, place, read in zip(self.frames, places, reads, strict=True):
-            write_main(w, frame, slots, place, read)
+            light &= write_main(w, frame, slots, place, read)
         if self.split:
             write_tree(w, self.frames[0], slots, self.place[0], lambda w: reads[0](w).cuts)
+        return light
 
     def write_counter(self, w: Writer, later: Mapping[Size, tuple[int, str]]) -> None:
         """Writes what counts chunks; the words `later` get a number of the grid of a frame."""
@@ -244,13 +252,13 @@ def _write(made: _Plan, module: Module, within: bool, scratch_size: Size, shared
     w = Writer(made.first_count + len(made.phases), module, widening.multiples)
     later: dict[Size, tuple[int, str]] = {}
     if within:
-        made.write(w, [partial(lay_out, frame=frame) for frame in made.frames])
+        light = made.write(w, [partial(lay_out, frame=frame) for frame in made.frames])
         written = made
     else:
         written = made.widened(widening)
         numbers = [grid_words(widening, frame) for frame in written.frames]
         reads = [partial(read_grid, frame=x, numbers=n) for x, n in zip(written.frames, numbers, strict=True)]
-        written.write(w, reads)
+        light = written.write(w, reads)
         later = {
             word: (i, number)
             for i, found in enumerate(numbers)
@@ -272,6 +280,7 @@ def _write(made: _Plan, module: Module, within: bool, scratch_size: Size, shared
         scratch_size=scratch_size,
         shared_size=shared_size,
         schedules=tuple(frame.schedule for frame in made.frames[: None if not made.split else 1]),
+        effort=QUICK if light else THOROUGH,
     )
 
 

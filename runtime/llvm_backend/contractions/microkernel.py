@@ -15,9 +15,16 @@ from runtime.llvm_backend.contractions.tile import Frame, Tile, signature
 from runtime.llvm_backend.ir.writer import Writer
 
 
-def write_tile(w: Writer, frame: Frame, tile: Tile) -> None:
-    """Writes the function of one tile; functions are named by their tile, so each is written once."""
+def write_tile(w: Writer, frame: Frame, tile: Tile) -> bool:
+    """Writes the function of one tile; functions are named by their tile, so each is written once.
+
+    Whether it is as fast where LLVM makes it quickly.
+    """
     w.begin(signature(frame, tile.name(frame.name)))
     kind = OuterTile if frame.schedule.form == "outer" else DotTile
-    kind(w, frame, tile).write()
+    made = kind(w, frame, tile)
+    made.write()
+    if made.is_light:
+        w.add_attribute("optnone")
     w.end()
+    return made.is_light

@@ -81,7 +81,8 @@ class OuterTile(TileWriter):
                 state = step(k, state)
             return state
         if products := self._products():
-            return self._swept(products, offsets, size, state)
+            self.is_light = last == 0 and not self.stack and len(self.rows) > 1
+            return products.add(w, self.place(A, offsets[A]), self.place(B, offsets[B]), size, state)
         count, chains = len(state), 1 if counted else self._chains()
         pairs = self._goes_by_pairs()
         many = max(chains, _STEPS if pairs or len(self.rows) == 1 else 1)
@@ -109,34 +110,23 @@ class OuterTile(TileWriter):
             return None
         if any(frame.dtypes[x] is not self.dtype for x in (A, B)):
             return None
+        a, b = (w.mul(step_of(w, frame, len(frame.inner) - 1, x), self.dtype.itemsize) for x in (A, B))
         packed = frame.schedule.pack and not frame.schedule.adaptive
-        last, size = len(frame.inner) - 1, self.dtype.itemsize
-        made = Products(
-            self.dtype,
-            self.width,
-            self._places_of_rows(),
-            *(w.mul(step_of(w, frame, last, x), size) for x in (A, B)),
-            [None] * self.tile.across if packed else self.masks,
-            _STEPS if self._goes_by_pairs() else 1,
-        )
+        masks = [None] * self.tile.across if packed else self.masks
+        pairs = self._goes_by_pairs() and isinstance(b, str)
+        made = Products(self.dtype, self.width, self._places_of_rows(), a, b, masks, pairs)
         return made if made.fits(w.module.target) else None
 
     def _places_of_rows(self) -> list[Row]:
+        """Where rows of A lie: where all are as far apart, multiples of that by 2, 4 and 8 are one number."""
         w, size = self.w, self.dtype.itemsize
-        if self.tile.pair > 1 or self.tile.clamped:
+        stride = w.mul(w.word(self.frame.rows[-1].strides[A]), size)
+        if self.tile.pair > 1 or self.tile.clamped or isinstance(stride, int):
             return [Row(w.mul(row[A], size)) for row in self.rows]
-        stride = w.word(self.frame.rows[-1].strides[A])
-        if isinstance(stride, int):
-            return [Row(i * stride * size) for i in range(self.tile.height)]
-        scales = [i & -i if i else 1 for i in range(self.tile.height)]  # odd multiples are in registers
-        multiples = {
-            odd: w.mul(odd * size, stride) for odd in dict.fromkeys(i // x for i, x in enumerate(scales))
-        }
-        return [Row(multiples[i // x], x) for i, x in enumerate(scales)]
-
-    def _swept(self, products: Products, offsets: Offsets, size: Value, state: list[str]) -> list[str]:
-        a, b = (self.place(x, offsets[x]) for x in (A, B))
-        return products.add(self.w, a, b, size, state)
+        scales = [min(i & -i, 8) or 1 for i in range(self.tile.height)]
+        factors = [i // scale for i, scale in enumerate(scales)]
+        multiples = {factor: w.mul(factor, stride) for factor in dict.fromkeys(factors)}
+        return [Row(multiples[factor], scale) for factor, scale in zip(factors, scales, strict=True)]
 
     def _goes_by_pairs(self) -> bool:
         """Whether two steps are one: 0.88 of the time where rows of B lie half a page apart.
@@ -148,7 +138,7 @@ class OuterTile(TileWriter):
         if self.unary or frame.source.pack or frame.counted or len(frame.inner) > 1:
             return False
         size = frame.source.inner[0].size
-        wide = len(self.rows) > 1 and tile.across >= _WIDE and tile.masks == "none" and not tile.clamped
+        wide = tile.across >= _WIDE and tile.masks == "none" and not tile.clamped
         return wide and isinstance(size, int) and size % 2 == 0
 
     def _chains(self) -> int:

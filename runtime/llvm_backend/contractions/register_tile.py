@@ -48,7 +48,13 @@ def walk(
 
 
 class TileWriter:
-    """What both forms share: the places of rows and columns, and how a finished value is stored."""
+    """What both forms share: the places of rows and columns, and how a finished value is stored.
+
+    Attributes:
+        is_light: whether what is written is as fast where LLVM makes it quickly.
+    """
+
+    is_light = False
 
     def __init__(self, w: Writer, frame: Frame, tile: Tile) -> None:
         self.w, self.frame, self.tile = w, frame, tile

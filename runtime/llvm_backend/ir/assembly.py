@@ -1,12 +1,12 @@
 """Assembly: the loop of a tile of multiply-adds in the instructions of x86-64.
 
-LLVM takes 15 us for each line of such a loop: it looks for instructions, an order and registers, where all three
-are known. One that is written down takes it 2 us, and runs alike at every level of effort.
+LLVM takes 15 us for each line of such a loop: it looks for instructions, their order and registers, where
+all three are known. A line of these takes it 2 us, and runs alike whatever effort the rest is made with.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from graphc.types import FLOAT32, FLOAT64, DType
@@ -14,14 +14,15 @@ from runtime.llvm_backend.ir import lanes
 from runtime.llvm_backend.ir.text import Target
 from runtime.llvm_backend.ir.writer import Value, Writer
 
-_REGISTERS = {128: "xmm", 256: "ymm", 512: "zmm"}
+_REGISTERS = {128: "xmm", 256: "ymm", 512: "zmm"}  # by their bits
+_SUFFIXES = {FLOAT32: "s", FLOAT64: "d"}
+_FAR = 1 << 31  # how far an instruction reaches
 _POINTERS = 13  # general registers that may be asked for: one holds the stack, one may hold the frame
-_SUFFIX = {FLOAT32: "ps", FLOAT64: "pd"}
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Where a row of A lies: `offset` times `scale` bytes from the first; known, or in a register."""
+    """Where a row of A lies: `offset` times `scale` bytes behind the first."""
 
     offset: Value
     scale: int = 1
@@ -29,13 +30,14 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Products:
-    """``acc[i, j] += A[i, k] * B[k, j]`` for all k: what the loop is made of.
+    """``acc[i, j] += A[i, k] * B[k, j]`` for all k, where ``B[k, j]`` are vectors side by side.
 
     Attributes:
+        dtype, width: of the lanes of a vector.
         rows: of A.
         a, b: how many bytes a step moves A and B.
-        masks: of each vector of B.
-        steps: that are written one after the other; how often the loop runs is a multiple.
+        masks: which lanes each vector of B has; None: all.
+        by_pairs: whether two steps are written one after the other: their count is even, and `b` a register.
     """
 
     dtype: DType
@@ -44,110 +46,104 @@ class Products:
     a: Value
     b: Value
     masks: Sequence[str | None]
-    steps: int = 1
+    by_pairs: bool = False
 
     def fits(self, target: Target) -> bool:
         """Whether the CPU has such instructions, and as many registers."""
         bits = 8 * self.width * self.dtype.itemsize
-        registers = 32 if target.masks else 16
-        names = {x for x in (self.a, self.b, *(row.offset for row in self.rows)) if isinstance(x, str)}
+        sums = len(self.rows) * len(self.masks)
+        known = [x for x in (self.a, self.b, *(row.offset for row in self.rows)) if isinstance(x, int)]
         return (
             target.assembly
-            and self.dtype in _SUFFIX
+            and self.dtype in _SUFFIXES
             and bits in _REGISTERS
             and bits <= target.vector_bits
-            and (target.masks and self.width in (8, 16) or not any(self.masks))
-            and len(self.rows) * len(self.masks) + self._held + 1 <= registers
-            and len(names) + 3 <= _POINTERS
+            and (not any(self.masks) or (target.masks and self.width in (8, 16)))
+            and sums + len(self._scratch(target)) <= _count_vectors(target)
+            and len(self._numbers()) + 3 <= _POINTERS
+            and all(-_FAR <= x < _FAR for x in known)
         )
-
-    @property
-    def _held(self) -> int:
-        """How many vectors of B a step loads: a row alone reads them where it multiplies."""
-        return len(self.masks) if len(self.rows) > 1 else 0
 
     def add(self, w: Writer, a: str, b: str, count: Value, sums: Sequence[str]) -> list[str]:
         """Writes the loop over `count` steps from `a` and `b` on; gives `sums` with the products added."""
-        type = lanes.vector_type(self.dtype, self.width)
-        known = [x for x in (self.a, self.b, *(row.offset for row in self.rows)) if isinstance(x, str)]
-        inputs = [(f"i64 {x}", "r") for x in dict.fromkeys(known)]
-        inputs += [(f"<{self.width} x i1> {x}", "^Yk") for x in dict.fromkeys(self.masks) if x]
-        first = len(sums) + 3
-        zero = set(sums) == {"zeroinitializer"}
-        operand = {x.rpartition(" ")[2]: f"${first + i}" for i, (x, _) in enumerate(inputs)}
-        masked = w.module.target.masks
-        clear = "vpxord" if masked else "vpxor"
-        lines = [f"{clear} ${i}, ${i}, ${i}" for i in range(len(sums))] if zero else []
-        text = "\\0A".join(lines + self._lines(operand, len(sums), masked))
-        carried = [f"ptr {a}", f"ptr {b}", f"i64 {count}"]
-        if not zero:
-            carried = [*(f"{type} {x}" for x in sums), *carried]
-        constraints = ["=&v"] * len(sums) + ["=&r"] * 3 + [constraint for _, constraint in inputs]
-        tied = range(len(sums) if zero else 0, first)
-        constraints += [*map(str, tied), *self._clobbers(masked)]
-        results = f"{{{', '.join([type] * len(sums))}, ptr, ptr, i64}}"
-        found = w.value(
-            f'call {results} asm sideeffect "{text}", "{",".join(constraints)}"'
-            f"({', '.join([*(x for x, _ in inputs), *carried])})"
-        )
-        return [w.value(f"extractvalue {results} {found}, {i}") for i in range(len(sums))]
-
-    def _scratch(self, masks: bool) -> list[int]:
-        """The numbers of the registers of B's vectors and of A's element."""
-        last = 31 if masks else 15
-        return [last - i for i in range(self._held + 1)]
-
-    def _clobbers(self, masks: bool) -> list[str]:
-        return [*(f"~{{xmm{i}}}" for i in self._scratch(masks)), "~{memory}", "~{flags}"]
-
-    def _lines(self, operand: dict[str, str], sums: int, masked: bool) -> list[str]:
-        """The instructions, their operands by what the text calls them."""
-        of, across = _SUFFIX[self.dtype], len(self.masks)
-        itemsize = self.dtype.itemsize
-        a, b, count = (f"${sums + i}" for i in range(3))
-        kind = _REGISTERS[8 * self.width * itemsize]
-        element, *columns = (f"%{kind}{i}" for i in self._scratch(masked))
-        masks = [f" {{{operand[x]}}}" if x else "" for x in self.masks]
-        places = [f"{j * self.width * itemsize}({b})" for j in range(across)]
-        one = "s" + of[1]
-        inside = across == 1 and columns and masked  # a single use: the multiply-add reads it itself
-
-        def step() -> list[str]:
-            found = [
-                f"vmovu{of} {place}, {x}{mask}{'{z}' if mask else ''}"
-                for place, x, mask in zip(places, columns, masks, strict=False)
-            ]
-            for i, row in enumerate(self.rows):
-                place = _place(a, row, operand)
-                if inside:
-                    found.append(f"vfmadd231{of} {place}{{1to{self.width}}}, {columns[0]}, ${i}")
-                    continue
-                found.append(f"vbroadcast{one} {place}, {element}")
-                for j in range(across):
-                    at = f"${i * across + j}"
-                    if columns:
-                        found.append(f"vfmadd231{of} {columns[j]}, {element}, {at}")
-                    else:
-                        found.append(f"vfmadd231{of} {places[j]}, {element}, {at}{masks[j]}")
-            return [*found, _move(a, self.a, operand), _move(b, self.b, operand)]
-
-        return [
-            f"testq {count}, {count}",
-            "jle 2f",
-            ".p2align 4",
-            "1:",
-            *(line for _ in range(self.steps) for line in step()),
-            f"subq $${self.steps}, {count}",
-            "jg 1b",
-            "2:",
+        target, many = w.module.target, len(sums)
+        inputs = dict.fromkeys(self._numbers(), ("i64", "r"))
+        inputs |= dict.fromkeys(filter(None, self.masks), (f"<{self.width} x i1>", "^Yk"))
+        names = {x: f"${many + 3 + i}" for i, x in enumerate(inputs)}
+        lines, changed = [], [("ptr", a), ("ptr", b), ("i64", count)]
+        vector = lanes.vector_type(self.dtype, self.width)
+        if set(sums) == {lanes.constant(0, self.dtype, self.width)}:
+            clear = "vpxord" if target.masks else "vpxor"
+            lines = [f"{clear} ${i}, ${i}, ${i}" for i in range(many)]
+        else:
+            changed = [*((vector, x) for x in sums), *changed]
+        lines += self._lines(target, names, many)
+        constraints = [
+            *["=&v"] * many,
+            *["=&r"] * 3,
+            *(kind for _, kind in inputs.values()),
+            *(str(i) for i in range(many + 3 - len(changed), many + 3)),
+            *(f"~{{xmm{i}}}" for i in self._scratch(target)),
+            "~{memory}",
+            "~{flags}",
         ]
+        type = f"%sums.{many}.{lanes.suffix(self.dtype, self.width)}"
+        w.module.declare(type, f"{type} = type {{{', '.join([vector] * many)}, ptr, ptr, i64}}")
+        given = [*(f"{kind} {x}" for x, (kind, _) in inputs.items()), *(f"{of} {x}" for of, x in changed)]
+        text = "\\0A".join(lines)
+        found = w.value(f'call {type} asm sideeffect "{text}", "{",".join(constraints)}"({", ".join(given)})')
+        return [w.value(f"extractvalue {type} {found}, {i}") for i in range(many)]
+
+    def _numbers(self) -> list[str]:
+        """What has to be in general registers, besides two pointers and the count."""
+        values = (self.a, self.b, *(row.offset for row in self.rows))
+        return list(dict.fromkeys(x for x in values if isinstance(x, str)))
+
+    def _scratch(self, target: Target) -> list[int]:
+        """The registers of A's element, and of B's vectors: a row alone multiplies them where they lie."""
+        last = _count_vectors(target) - 1
+        return [last - i for i in range(1 + (len(self.masks) if len(self.rows) > 1 else 0))]
+
+    def _lines(self, target: Target, names: Mapping[str, str], many: int) -> list[str]:
+        a, b, count = (f"${many + i}" for i in range(3))
+        loop = [*self._step(target, names, a, f"({b})"), _move(self.a, a, names)]
+        if self.by_pairs:
+            loop += [*self._step(target, names, a, f"({b}, {names[str(self.b)]})"), _move(self.a, a, names)]
+            loop.append(_move(self.b, b, names))
+        loop += [_move(self.b, b, names), f"subq $${1 + self.by_pairs}, {count}", "jg 1b"]
+        return [f"testq {count}, {count}", "jle 2f", ".p2align 5", "1:", *loop, "2:"]
+
+    def _step(self, target: Target, names: Mapping[str, str], a: str, b: str) -> Iterator[str]:
+        """A step from `a` and `b` on; an instruction's last operand is written."""
+        size, kind = self.dtype.itemsize, _SUFFIXES[self.dtype]
+        register = _REGISTERS[8 * self.width * size]
+        element, *columns = (f"%{register}{i}" for i in self._scratch(target))
+        places = [f"{j * self.width * size}{b}" for j in range(len(self.masks))]
+        masks = [f" {{{names[x]}}}" if x else "" for x in self.masks]
+        for place, column, mask in zip(places, columns, masks, strict=False):
+            yield f"vmovup{kind} {place}, {column}{mask and f'{mask}{{z}}'}"
+        for i, row in enumerate(self.rows):
+            place = _place(a, row, names)
+            if (
+                len(columns) == 1 and target.masks
+            ):  # what is used once is read, in all lanes, where it is used
+                yield f"vfmadd231p{kind} {place}{{1to{self.width}}}, {columns[0]}, ${i}"
+                continue
+            yield f"vbroadcasts{kind} {place}, {element}"
+            for j, (there, mask) in enumerate(zip(places, masks, strict=True)):
+                factor, mask = (columns[j], "") if columns else (there, mask)
+                yield f"vfmadd231p{kind} {factor}, {element}, ${i * len(places) + j}{mask}"
 
 
-def _place(base: str, row: Row, operand: dict[str, str]) -> str:
+def _count_vectors(target: Target) -> int:
+    return 32 if target.masks else 16
+
+
+def _place(base: str, row: Row, names: Mapping[str, str]) -> str:
     if isinstance(row.offset, int):
         return f"{row.offset * row.scale}({base})"
-    return f"({base}, {operand[row.offset]}, {row.scale})"
+    return f"({base}, {names[row.offset]}, {row.scale})"
 
 
-def _move(pointer: str, step: Value, operand: dict[str, str]) -> str:
-    return f"addq {f'$${step}' if isinstance(step, int) else operand[step]}, {pointer}"
+def _move(step: Value, pointer: str, names: Mapping[str, str]) -> str:
+    return f"addq {f'$${step}' if isinstance(step, int) else names[step]}, {pointer}"

@@ -74,8 +74,12 @@ class Writer:
     def begin(self, signature: str) -> None:
         """Opens ``define <signature>``; where words are used it has a parameter ``ptr %block``."""
         self._lines, self._loaded, self._count = [], {}, 0
-        self._head = f"define {signature} {{\nentry:"
+        self._signature = signature
         self._label = "entry"
+
+    def add_attribute(self, attribute: str) -> None:
+        """The function that is open has this attribute too."""
+        self._signature += f" {attribute}"
 
     def end(self, result: str = "void") -> None:
         """Closes the function."""
@@ -85,7 +89,8 @@ class Writer:
             at = self.slot(expression)
             loads.append(f"  {name}.at = getelementptr inbounds i64, ptr %block, i64 {at}")
             loads.append(f"  {name} = load i64, ptr {name}.at, align 8")
-        self._done.append("\n".join([self._head, *loads, *self._lines, "}"]))
+        head = f"define {self._signature} {{\nentry:"
+        self._done.append("\n".join([head, *loads, *self._lines, "}"]))
 
     def functions(self) -> str:
         """The text of the functions; what they call is declared by `module`."""

@@ -27,6 +27,7 @@ from runtime.llvm_backend.contractions.kernel import Kernel, emit_contraction
 from runtime.llvm_backend.contractions.pair_kernel import emit_pairs
 from runtime.llvm_backend.contractions.strided import look_through
 from runtime.llvm_backend.engine.library import Library, Module, expect
+from runtime.llvm_backend.engine.llvm import THOROUGH
 from runtime.llvm_backend.engine.machine import host
 from runtime.llvm_backend.ir.text import target_of
 from runtime.llvm_backend.loops.fill_kernel import fill_of
@@ -193,7 +194,8 @@ class StepWriter:
         return self._drafted(made, NativeKernel(name_of(node), made.text))
 
     def _drafted(self, kernel: RowKernel | Kernel, shown: NativeKernel | RowKernel) -> Draft:
-        module = self._module(kernel.text, kernel.functions, shown)
+        effort = kernel.effort if isinstance(kernel, Kernel) else THOROUGH
+        module = self._module(kernel.text, kernel.functions, shown, effort=effort)
         return Draft(NATIVE, module, kernel, kernels=(shown,))
 
     def _module(
@@ -202,11 +204,14 @@ class StepWriter:
         functions: tuple[str, ...],
         kernel: NativeKernel | RowKernel,
         imports: tuple[str, ...] = (),
+        effort: int = THOROUGH,
     ) -> Module:
         key = text, functions
         if key not in self.modules:
             addresses = c_library(*imports)
-            self.modules[key] = Module(f"{len(self.modules)} {kernel.name}", text, functions, addresses)
+            self.modules[key] = Module(
+                f"{len(self.modules)} {kernel.name}", text, functions, addresses, effort
+            )
             expect([self.modules[key]])
             self.kernels[text] = kernel
         return self.modules[key]

@@ -44,7 +44,7 @@ class Loaded:
         self.contract = contract
         emit = emit_block if isinstance(contract, Block) else emit_contraction
         self.kernel = emit(contract, machine or host(), target=target_of(this_machine()))
-        module = Module("contract", self.kernel.text, self.kernel.functions)
+        module = Module("contract", self.kernel.text, self.kernel.functions, effort=self.kernel.effort)
         with patch.dict(os.environ, GRAPHC_CACHE=""):  # nothing is left on the disk
             self.library = load([module])  # code lives as long as this
         addresses = {name: self.library.address("contract", name) for name in self.kernel.functions}
