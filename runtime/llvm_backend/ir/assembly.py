@@ -14,7 +14,7 @@ from runtime.llvm_backend.ir import lanes
 from runtime.llvm_backend.ir.text import Target
 from runtime.llvm_backend.ir.writer import Value, Writer
 
-_REGISTERS = {128: "xmm", 256: "ymm", 512: "zmm"}  # by their bits
+_REGISTERS = {256: "ymm", 512: "zmm"}  # by their bits
 _SUFFIXES = {FLOAT32: "s", FLOAT64: "d"}
 _FAR = 1 << 31  # how far an instruction reaches
 _POINTERS = 13  # general registers that may be asked for: one holds the stack, one may hold the frame

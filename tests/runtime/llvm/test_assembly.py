@@ -1,0 +1,96 @@
+"""Loops in the CPU's own instructions give the bits of LLVM's, and are written where the CPU has them."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from graphc.sizes import Symbol, named
+from graphc.types import FLOAT32, FLOAT64, INT32
+from runtime.llvm_backend.contractions.kernel import emit_contraction
+from runtime.llvm_backend.contractions.registers import AVX2, AVX512
+from runtime.llvm_backend.engine.llvm import QUICK, THOROUGH
+from runtime.llvm_backend.engine.machine import host as this_machine
+from runtime.llvm_backend.ir.assembly import Products, Row
+from runtime.llvm_backend.ir.text import Target, target_of
+from tests.runtime.llvm import contracts
+from tests.runtime.llvm.contracts import Loaded, make_buffers
+from tests.runtime.llvm.frontends import Convolution, convolve, matmul
+from tests.runtime.llvm.test_gemm import bias_relu_residual
+
+HAS = pytest.mark.skipif(not target_of(this_machine()).assembly, reason="another kind of CPU")
+M = named("M")
+SHAPES = {
+    **{f"{n} rows": (matmul(n, 100, 30), {}) for n in (1, 2, 3, 5, 6, 7, 12, 13, 16)},
+    **{f"{n} rows of few columns": (matmul(n, 10, 70), {}) for n in (2, 3, 7, 12, 13, 16, 45)},
+    **{f"{n} rows at the run": (matmul(M, 70, 40), {Symbol("M"): n}) for n in (0, 1, 4, 5, 11, 13, 24)},
+    "turned": (matmul(50, 70, 40, transpose_x=True), {}),
+    "both turned": (matmul(50, 70, 40, transpose_x=True, transpose_y=True), {}),
+    "float64": (matmul(19, 30, 41, dtype=FLOAT64), {}),
+    "blocks of the reduction": (matmul(13, 70, 5000), {}),
+    "packed": (matmul(200, 200, 1500), {}),
+    "epilogue": (matmul(33, 200, 40, epilogue=bias_relu_residual(200)), {}),
+    "even steps of rows half a page apart": (matmul(12, 512, 64), {}),
+    "odd ones": (matmul(12, 512, 65), {}),
+    "convolution": (convolve(Convolution(2, 10, 12, 5, 40)), {}),
+    "short rows": (convolve(Convolution(2, 9, 9, 64, 64)), {}),
+}
+
+
+@HAS
+@pytest.mark.parametrize("machine", [None, AVX512, AVX2], ids=["host", "AVX512", "AVX2"])
+@pytest.mark.parametrize("name", SHAPES)
+def test_the_bits_are_those_of_llvms_loop(name, machine, monkeypatch):
+    contract, values = SHAPES[name]
+    own = target_of(this_machine())
+    buffers = make_buffers(contract, values)
+    written = Loaded(contract, machine)
+    assert machine is not None or not own.masks or "asm sideeffect" in written.kernel.text
+    written(buffers, values)
+    bits = buffers["out"].copy()
+    monkeypatch.setattr(contracts, "target_of", lambda _: replace(own, assembly=False))
+    plain = Loaded(contract, machine)
+    assert "asm" not in plain.kernel.text
+    assert plain.kernel.effort == THOROUGH
+    buffers = make_buffers(contract, values)
+    plain(buffers, values)
+    np.testing.assert_array_equal(bits, buffers["out"])
+
+
+ALL = Target(512, True, True, True, True)
+NARROW = Target(256, True, True, False, True)
+
+
+def emitted(contract, machine=AVX512, target=ALL):
+    return emit_contraction(contract, machine, target=target)
+
+
+def test_what_is_light_is_made_quickly():
+    assert emitted(matmul(64, 64, 64)).effort == QUICK
+    assert emitted(matmul(M, 512, 784, epilogue=bias_relu_residual(512))).effort == THOROUGH  # it is long
+    assert emitted(matmul(64, 64, 64), target=replace(ALL, assembly=False)).effort == THOROUGH
+    assert emitted(matmul(64, 64, 64, dtype=INT32)).effort == THOROUGH
+    assert emitted(matmul(64, 64, 64, transpose_y=True)).effort == THOROUGH  # a panel is transposed
+    assert emitted(matmul(64, 64, 64, batch=[(8, True, True)])).effort == THOROUGH
+    assert emitted(convolve(Convolution(8, 34, 34, 32, 64))).effort == THOROUGH
+
+
+def test_only_what_has_the_instructions_is_written_so():
+    made = Products(FLOAT32, 8, [Row(0)] * 6, 4, 4, [None] * 2)
+    assert made.fits(ALL)
+    assert made.fits(NARROW)
+    assert not made.fits(replace(ALL, assembly=False))
+    assert not made.fits(Target(128, True, True, False, True))  # vectors are wider
+    assert not replace(made, dtype=INT32).fits(ALL)
+    assert not replace(made, width=32).fits(ALL)
+    assert not replace(made, width=4).fits(ALL)
+    assert not replace(made, rows=[Row(0)] * 7).fits(NARROW)  # 14 sums, 2 vectors of B, one of A
+    assert replace(made, rows=[Row(0)] * 7).fits(ALL)
+    assert not replace(made, masks=[None, "%m"]).fits(NARROW)
+    assert replace(made, masks=[None, "%m"]).fits(ALL)
+    assert replace(made, a=-(1 << 31)).fits(ALL)
+    assert not replace(made, a=1 << 31).fits(ALL)
+    assert not replace(made, rows=[Row(0), Row(1 << 31)]).fits(ALL)
+    apart = [Row(f"%r{i}") for i in range(10)]
+    assert replace(made, rows=apart, a="%r0").fits(ALL)
+    assert not replace(made, rows=apart, a="%a").fits(ALL)
