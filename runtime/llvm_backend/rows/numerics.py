@@ -62,7 +62,7 @@ _NAN = _ALL | frozenset(
 _NAN |= frozenset(("erf", "erfc", "atan", "sign", "rsqrt", "reciprocal", "softplus"))
 # What is finite where its range is, of finite operands.
 _BY_RANGE = frozenset(
-    ("add", "sub", "mul", "div", "square", "exp", "log", "sqrt", "rsqrt", "reciprocal", "cast")
+    ("add", "sub", "mul", "div", "square", "exp", "log", "sqrt", "rsqrt", "reciprocal", "cast", "sum")
 )
 
 _WITH_BODIES = ("fused", "cond", "loop")  # they are looked into

@@ -12,6 +12,7 @@ from math import ceil, exp, floor, frexp, inf, isnan, ldexp, log, sqrt
 import numpy as np
 
 from graphc.function import Function
+from graphc.sizes import product
 from graphc.tensor import Tensor
 from graphc.types import TensorType
 
@@ -39,7 +40,8 @@ def spread_ranges(body: Function, given: Sequence[Range]) -> dict[Tensor, Range]
     known = dict(zip(body.inputs, given, strict=True))
     for node in body.nodes():
         if node not in known:
-            known[node] = range_of(node, [known[x] for x in node.inputs])
+            low, high = range_of(node, [known[x] for x in node.inputs])
+            known[node] = low, min(high, 0.0) if _is_from_largest(node, known) else high
     return known
 
 
@@ -70,6 +72,18 @@ def is_share(node: Tensor, ranges: Mapping[Tensor, Range]) -> bool:
     return is_total and (ranges[other][0] > 0 or ranges[other][1] < 0)
 
 
+def _is_from_largest(node: Tensor, ranges: Mapping[Tensor, Range]) -> bool:
+    """Whether `node` is ``x - max(x)``, or ``x - where(max(x) == -inf, c, max(x))``."""
+    if node.op.name != "sub":
+        return False
+    x, largest = map(_below, node.inputs)
+    if largest.op.name == "where":
+        test, _, largest = largest.inputs
+        if test.op.name != "equal" or test.inputs[0] is not largest or ranges[test.inputs[1]][1] > -inf:
+            return False
+    return largest.op.name == "max" and _below(largest.inputs[0]) is x
+
+
 def _below(node: Tensor) -> Tensor:
     while node.op.name in _VIEWS:
         node = node.inputs[0]
@@ -98,8 +112,13 @@ def range_of(node: Tensor, given: Sequence[Range]) -> Range:
         if _is_opposite(x, y) or _is_opposite(y, x):
             low, high = _square(given[0])
             return -high, -low
-    if name in ("sum", "mean"):
-        return (0, inf) if given[0][0] >= 0 else ANY
+    if name == "mean":
+        return (0, inf) if given[0][0] >= 0 else ANY  # of nothing it is NaN
+    if name == "sum":
+        sizes = node.inputs[0].result.sizes
+        count = product([sizes[i] for i in node.attrs["axis"]])
+        many = max(count, 1) if isinstance(count, int) else _MANY
+        return min(given[0][0] * many, 0.0), max(given[0][1] * many, 0.0)
     rule = _RULES.get(name)
     if rule is None:
         return ANY
@@ -166,13 +185,18 @@ _RULES: Mapping[str, Callable[..., Range]] = {
 
 
 def _of_array(value: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> Range:
-    if value.size == 0 or value.size > _MOST or value.dtype.kind not in "fiu" or not np.isfinite(value).all():
+    if value.size == 0 or value.size > _MOST or value.dtype.kind not in "fiu":
+        return ANY
+    if value.dtype.kind == "f" and (value == -inf).all():
+        return -inf, -inf
+    if not np.isfinite(value).all():
         return ANY
     low, high = float(value.min()), float(value.max())
     return -_up(-low) if low < 0 else _down(low), _up(high) if high > 0 else -_down(-high)
 
 
 _MOST = 64  # elements of a constant that is looked at
+_MANY = 1 << 48  # elements that no array has
 
 
 def _up(x: float) -> float:

@@ -74,7 +74,15 @@ def _share(x: Any, of_nothing: float) -> Any:
 
 
 LOOKS: dict[str, tuple[Callable[[Any], Any], list[str]]] = {
-    "softmax": (lambda x: gc.nn.softmax(x, -1), ["sub", "sum"]),
+    "softmax": (lambda x: gc.nn.softmax(x, -1), ["sub"]),
+    "log softmax": (lambda x: gc.nn.log_softmax(x, -1), ["sub"]),
+    "powers of what is not positive": (
+        lambda x: gc.sum(gc.exp(x - gc.max(x, -1, keepdims=True)), -1),
+        ["sub"],
+    ),
+    "powers of what may be": (lambda x: gc.sum(gc.exp(x - gc.min(x, -1, keepdims=True)), -1), ["sub", "sum"]),
+    "a bounded sum": (lambda x: gc.tanh(gc.sum(gc.tanh(x), -1)), []),
+    "a mean": (lambda x: gc.tanh(gc.mean(gc.tanh(x), -1)), ["mean"]),
     "a bounded chain": (_softly, ["add", "mul"]),  # of what is fed
     "a bounded result": (lambda x: gc.sigmoid(x) * 3.0 - gc.tanh(x), []),
     "a selection hides NaN": (lambda x: gc.where(x > 0, gc.tanh(x), 0.0) + gc.log(x), ["add"]),
