@@ -20,15 +20,20 @@ from runtime.llvm_backend.rows.totals import look_of
 class RowLooks:
     """One sum for each width and dtype of registers that is looked at.
 
+    Args:
+        singly: whether some elements of a row are looked at one by one.
+
     Attributes:
         types: of the sums' registers.
         sums: the registers.
     """
 
-    def __init__(self, one: Emitter, wide: Emitter, plan: RowPlan, looks: Collection[Tensor]) -> None:
+    def __init__(
+        self, one: Emitter, wide: Emitter, plan: RowPlan, looks: Collection[Tensor], singly: bool
+    ) -> None:
         self._one, self._wide = one, wide
         vectors = {node for phase in plan.phases for node in phase.vectors}
-        of_row = (wide,) if one.target.masks else (wide, one)  # what is left of one may be looked at singly
+        of_row = (wide, one) if singly else (wide,)
         found = ((em, _held(node.dtype)) for node in looks for em in (of_row if node in vectors else (one,)))
         self._of = list(dict.fromkeys(found))
         self.types = tuple(em.type(register_scalar(dtype)) for em, dtype in self._of)

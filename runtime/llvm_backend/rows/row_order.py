@@ -11,9 +11,10 @@ row is computed as ever: no result depends on the order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from graphc.tensor import Tensor
+from graphc.types import FLOAT32, FLOAT64
 from runtime.llvm_backend.engine.machine import host
 from runtime.llvm_backend.ir.text import Emitter
 from runtime.llvm_backend.ir.values import memory_dtype
@@ -22,7 +23,7 @@ from runtime.llvm_backend.rows.row_loop import RowLoop
 from runtime.llvm_backend.rows.row_plan import CHEAP, VIEWS, Access, Phase, RowPlan
 
 Written = Callable[[str, Sequence[str]], Sequence[str]]  # of a row and the numbers at hand: those it leaves
-_SHORTEST = 1 << 8  # elements of a row that is asked for ahead of time
+_SHORTEST = 1 << 8  # elements of a row that is no matter of a few vectors
 
 
 def split_phases(plan: RowPlan) -> tuple[int, int]:
@@ -48,6 +49,11 @@ def copies_of(phase: Phase, looks: int) -> int:
     return 4 if len(phase.reductions) + len(phase.vectors) + looks <= 6 else 2
 
 
+def looks_wait(plan: RowPlan) -> bool:
+    """Whether a loop may be so long that its looks, each of which waits for the one before, hold it up."""
+    return plan.is_flat or not isinstance(plan.inner, int) or plan.inner >= _SHORTEST
+
+
 def look_late(plan: RowPlan, phase: Phase, looks: int) -> int:
     """How many vectors after a value a loop looks at it, where that is long and computes much.
 
@@ -55,6 +61,20 @@ def look_late(plan: RowPlan, phase: Phase, looks: int) -> int:
     others could have: at the end of a long chain it costs as much as three that need not wait.
     """
     return 2 if plan.is_flat and copies_of(phase, looks) == 1 else 0
+
+
+def looked_behind(plan: RowPlan, looks: Mapping[Tensor, Sequence[int]]) -> tuple[Tensor, ...]:
+    """Which results of a row are looked at while the next row's are stored.
+
+    They wait for the row's numbers, and instructions that wait take places in the core: one look for a vector
+    cost a layer norm a tenth. What is in memory waits for nothing.
+    """
+    if plan.is_flat or not isinstance(plan.inner, int) or not is_short(plan):
+        return ()
+    whole = {node for node, at in zip(plan.body.outputs, plan.writes, strict=True) if at.is_full}
+    loops = [phase for phase in plan.phases if phase.vectors or phase.reductions]
+    vectors = (node for phase in loops[1:] for node in phase.vectors if node in whole)
+    return tuple(x for x in vectors if looks.get(x) == () and x.dtype in (FLOAT32, FLOAT64))
 
 
 def asked_rows(plan: RowPlan) -> tuple[Phase | None, dict[tuple[Tensor, Access], int]]:

@@ -30,6 +30,8 @@ from runtime.llvm_backend.rows.row_order import (
     asked_rows,
     copies_of,
     look_late,
+    looked_behind,
+    looks_wait,
     split_phases,
     write_staggered,
 )
@@ -59,7 +61,8 @@ class RowWriter:
         self.wide = Emitter(self.module, self.width, prefix="v") if self.width > 1 else self.one
         self.wide.lines = self.one.lines
         self.loops = RowLoop(self.one, self.wide)
-        self.sight = self.loops.looks = RowLooks(self.one, self.wide, plan, looks.at)
+        singly = not self.loops.has_masks
+        self.sight = self.loops.looks = RowLooks(self.one, self.wide, plan, looks.at, singly)
         self.memory = RowArrays(self)
         self.inputs = {node: i for i, node in enumerate(plan.body.inputs)}
         self.written = {node: i for i, node in enumerate(plan.body.outputs)}
@@ -70,6 +73,7 @@ class RowWriter:
         self.numbers: dict[Tensor, str] = {}  # one a row, in a register
         self.labels: dict[Tensor, str] = {}  # of what is by labels, one a row
         self.offsets: dict[Access, str] = {}  # where the row begins, in elements
+        self.behind: dict[Tensor, str] = {}  # where the row before begins, of what is looked at there
         self.counts: str | None = None  # whether looks at the row count; None: they do
 
     # The functions.
@@ -146,17 +150,51 @@ class RowWriter:
     def each_row(self, first: str, end: str) -> None:
         """The loop over rows."""
         plan = self.plan
+        self.first, self.behind = first, dict.fromkeys(looked_behind(plan, self.looks), "")
         early, last = split_phases(plan)
-        if not early:
+        if early:
+            self.stagger(first, end, early, last)
+        else:
+            self.walk_rows(first, end, lambda row: self.run_phases(plan.phases, row))
+        if self.behind:
+            self.walk_rows(self.row_before(end), end, self.look_at)
 
-            def whole(row: str, seen: Sequence[str]) -> Sequence[str]:
-                self.sight.hold(seen)
-                self.run_phases(plan.phases, row)
-                return self.sight.sums
+    def walk_rows(self, first: str, end: str, write: Callable[[str], None]) -> None:
+        """A loop over rows that `write` one; what looks see is carried along."""
 
-            carried = list(zip(self.sight.types, self.sight.sums, strict=True))
-            self.sight.hold(self.loops.walk(first, end, 1, carried, whole))
-            return
+        def whole(row: str, seen: Sequence[str]) -> Sequence[str]:
+            self.sight.hold(seen)
+            write(row)
+            return self.sight.sums
+
+        carried = list(zip(self.sight.types, self.sight.sums, strict=True))
+        self.sight.hold(self.loops.walk(first, end, 1, carried, whole))
+
+    def row_before(self, row: str) -> str:
+        """The row before `row`; the chunk's first row stands for the one before it."""
+        return self.one.intrinsic("smax", "i64", self.one.let(f"sub i64 {row}, 1"), self.first)
+
+    def place_behind(self, row: str) -> None:
+        """Says at which row is looked what is looked at later."""
+        for node in self.behind:
+            array = self.results[self.written[node]]
+            offset = self.one.let(f"mul i64 {row}, {self.inner}")
+            scalar = register_scalar(node.dtype)
+            self.behind[node] = self.one.let(f"getelementptr {scalar}, ptr {array}, i64 {offset}")
+
+    def look_at(self, row: str) -> None:
+        """Looks at a row whose results are stored."""
+        self.place_behind(row)
+
+        def elements(em: Emitter, j: str, mask: str | None) -> list[str]:
+            return [load(em, node.dtype, begun, j, mask) for node, begun in self.behind.items()]
+
+        looks = [look_of(self.one, node.dtype) for node in self.behind]
+        self.loops.write(looks, "0", self.inner, 1, elements, length=self.length(self.inner))
+
+    def stagger(self, first: str, end: str, early: int, last: int) -> None:
+        """The loop over rows, the `early` phases of a row before those from `last` on of the row before."""
+        plan = self.plan
         parts = plan.phases[:early], plan.phases[early:last], plan.phases[last:]
         made = [self.made_by(part) for part in parts]
         types = [[register_scalar(node.dtype) for node in nodes] for nodes in made]
@@ -186,6 +224,8 @@ class RowWriter:
         accesses = dict.fromkeys((*self.plan.reads.values(), *self.plan.writes))
         self.offsets = row_offsets(self.one, accesses, row, self.inner, self.sizes)
         self.labels = {}
+        if any(node in phase.vectors for phase in phases for node in self.behind):
+            self.place_behind(self.row_before(row))
         for phase in phases:
             self.run_phase(phase)
 
@@ -277,7 +317,8 @@ class RowWriter:
             return self.elements(em, phase, j, mask, spread, past)
 
         either = (self.streamed, partial(elements, past=True)) if self.may_stream(phase) else None
-        copies = copies_of(phase, len(totals) - len(phase.reductions) if self.plan.is_flat else 0)
+        looks = len(totals) - len(phase.reductions)
+        copies = copies_of(phase, looks if looks_wait(self.plan) else 0)
         found = self.loops.write(totals, begin, end, copies, elements, either, self.length(end))
         return found[: len(phase.reductions)]
 
@@ -340,7 +381,9 @@ class RowWriter:
                 self.memory.store(em, node, row.values[node], j, mask, past)
         found = [row.operand(node, 0) for node in phase.reductions]
         for node in phase.vectors:
-            if node in self.looks:
+            if node in self.behind and not past:
+                found.append(load(em, node.dtype, self.behind[node], j, mask))
+            elif node in self.looks:
                 parts = [(row.operand(node, i), node.inputs[i].dtype) for i in self.looks[node]]
                 found.append(left_out(em, row.values[node], node.dtype, parts))
         em.raise_faults(self.flag)
