@@ -13,7 +13,9 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import itertools
+import math
 import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -33,6 +35,9 @@ _later: deque[Job] = deque()  # what nobody waits for, in order
 _working: set[_Worker] = set()
 
 _OBJECT_FILE = 1
+# Seconds for which a thread keeps the GIL from others that want it, while some compile. Python's are 5 ms,
+# which is what many a module takes in all, and a worker wants it between the calls of LLVM.
+_HASTE = 2e-4
 
 
 Text = tuple[str, str, int]  # what messages call it, itself, the effort: `llvm.THOROUGH` or `llvm.QUICK`
@@ -158,7 +163,7 @@ class _Worker:
             threading.Thread(target=self._work, name="graphc-compiler", daemon=False).start()
         except RuntimeError:  # the system gives no more threads, or the interpreter is ending
             with _books:
-                _working.discard(self)
+                _rest(self)
 
     def _work(self) -> None:
         able = False
@@ -168,11 +173,11 @@ class _Worker:
         finally:
             if not able:
                 with _books:  # what is in the queue stays there for whoever needs it
-                    _working.discard(self)
+                    _rest(self)
         while able:
             with _books:
                 if not _queue and not _later:
-                    _working.discard(self)
+                    _rest(self)
                     return
                 job = heappop(_queue)[2] if _queue else _later.popleft()
             image = None
@@ -195,8 +200,21 @@ def _idle_workers(number: int) -> list[_Worker]:
     while len(found) < number:
         found.append(_Worker())
         _workers.append(found[-1])
+    if found and not _working:
+        _usual[0] = sys.getswitchinterval()
+        sys.setswitchinterval(min(_usual[0], _HASTE))
     _working.update(found)
     return found
+
+
+_usual = [0.005]  # what Python's interval was before the first of those that are working
+
+
+def _rest(worker: _Worker) -> None:
+    """Notes that `worker` works no more."""
+    _working.discard(worker)
+    if not _working and math.isclose(sys.getswitchinterval(), _HASTE):  # else others have set it
+        sys.setswitchinterval(_usual[0])
 
 
 def _count_cores() -> int:
@@ -224,7 +242,8 @@ def _go_on_without_workers() -> None:
     """Their threads stayed with the parent, and so does what they have begun."""
     _queue.clear()
     _later.clear()
-    _working.clear()
+    for worker in tuple(_working):
+        _rest(worker)
     _go_on()
 
 

@@ -212,7 +212,7 @@ def test_the_native_loop_goes_on_where_a_walk_was_left(asked, threads):
 
 
 def test_what_is_for_later_is_made_in_order_and_taken_by_whoever_needs_it(monkeypatch):
-    gate, made = threading.Event(), []
+    gate, made, usual = threading.Event(), [], sys.getswitchinterval()
     compile_past_lock = compiler._compile_past_lock
 
     def slow(machine, text):
@@ -227,6 +227,7 @@ def test_what_is_for_later_is_made_in_order_and_taken_by_whoever_needs_it(monkey
         for name, text in texts.items()
     ]
     assert all(map(compiler.is_coming, jobs))
+    assert sys.getswitchinterval() < usual
     assert compiler.finish(jobs[2:]) == [jobs[2].image]
     assert made == ["third"]
     assert [compiler.is_coming(job) for job in jobs] == [True, True, False]
@@ -235,6 +236,10 @@ def test_what_is_for_later_is_made_in_order_and_taken_by_whoever_needs_it(monkey
         job.done.wait()
     assert made == ["third", "first", "second"]
     assert all(job.image for job in jobs)
+    while compiler._working:
+        time.sleep(0.001)
+    with compiler._books:
+        assert sys.getswitchinterval() == usual
 
 
 def test_what_no_thread_works_on_is_not_coming(monkeypatch):
