@@ -1,4 +1,13 @@
-"""Direct: the way of a run through a native program, from what is fed to what is given back."""
+"""Direct: the ways of a run through a native program, from what is fed to what is given back.
+
+A run goes the shortest of three ways that is open to it:
+
+    take        a native call and nothing else; kept by the session since an earlier run of the same fetches
+                and feeds, which changes no variable
+    run_whole   a native call, around it conversion of feeds, and a commit of what is assigned
+    the walk    step after step in Python (`Executable.run`), where the program is not native or refuses this
+                run: it raises the errors, and finds another executable for other ranks
+"""
 
 from __future__ import annotations
 

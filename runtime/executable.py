@@ -64,7 +64,7 @@ class Executable:
         request: what was asked for.
         feeds: the tensors that are fed, in the order of the function's inputs.
         native: what runs the whole program in one call, where the backend can; `reason`: why nothing does.
-        backend, threads, target: what it was compiled for; `machine` is the backend itself.
+        backend, threads, target: what it was compiled for; `maker` is the backend itself.
         seconds: how long compiling took; `stages` how long each part of it did, where nobody else listened.
 
     ``again(itself)`` gives `native` where an equal request was compiled before (`runtime.recognition`): then
@@ -84,7 +84,7 @@ class Executable:
         self._within = within  # what runs in its place with given sizes, where there is a memory budget
         self.feeds = request.feeds
         self.request, self.target, self.backend = request, target, backend.name
-        self.machine, self.threads = backend, int(getattr(backend, "threads", 1))
+        self.maker, self.threads = backend, int(getattr(backend, "threads", 1))
         # Where ops are fused, numbers are checked by `_walker`, after kernels that looked at them saw some.
         self._walks = check_numerics and bool(target.fusible)
         self._checks = check_numerics and not self._walks
@@ -124,7 +124,7 @@ class Executable:
         with stage("plan"):
             program = plan(prepared.function, prepared.guards)
         with stage("bind"):
-            bound = bind(program, self.machine, self._checks)
+            bound = bind(program, self.maker, self._checks)
         return _Steps(prepared.function, program, bound)
 
     def _recognised(self, again: Again) -> Whole:
@@ -135,7 +135,7 @@ class Executable:
         """What runs the whole program, lowered anew; or why nothing does."""
         steps = self._steps
         with stage("lowering"):
-            return "numbers are checked" if self._checks else self.machine.whole(steps.program, steps.bound)
+            return "numbers are checked" if self._checks else self.maker.whole(steps.program, steps.bound)
 
     @cached_property
     def _layouts(self) -> list[_Layout]:
@@ -315,7 +315,7 @@ class Executable:
     def _walker(self) -> Executable:
         """The same op by op, which names the first that gives a NaN or an infinity of finite operands."""
         target = replace(self.target, fusible=frozenset())
-        return Executable(self.request, self.machine, target, check_numerics=True)
+        return Executable(self.request, self.maker, target, check_numerics=True)
 
     def run(
         self, arrays: Sequence[Array], known: Sizes, variables: Mapping[str, Array], state: Array

@@ -160,7 +160,7 @@ def _natively(
     executable: Executable, native: Whole, fed: Sequence[Any], known: dict[Symbol, int]
 ) -> _Ways | None:
     """A native run, and one with clocks; None where it refuses what is fed."""
-    timed = executable.machine.whole(executable.program, executable.bound, clocked=True)
+    timed = executable.maker.whole(executable.program, executable.bound, clocked=True)
     if isinstance(timed, str) or timed.run_clocked(fed)[0] is NotImplemented:
         return None
 

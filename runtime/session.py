@@ -80,18 +80,18 @@ class Session:
         self.graph: Graph = (graph if graph is not None else get_default_graph()).root
         self.backend: str = choose_backend(backend)
         self.threads: int = choose_threads(threads)
-        machine = BACKENDS[self.backend](self.threads, bool(check_numerics))
+        maker = BACKENDS[self.backend](self.threads, bool(check_numerics))
         target = Target(
             self.backend,
             bool(fast_math),
-            machine.fusible,
+            maker.fusible,
             # Where numbers are checked a contraction's own result is looked at.
-            *((PLAIN.contracts, PLAIN.reads) if check_numerics else (machine.contracts, machine.reads)),
+            *((PLAIN.contracts, PLAIN.reads) if check_numerics else (maker.contracts, maker.reads)),
             pipeline=choose_pipeline(pipeline),
             verify=choose_verify(verify),
             memory_budget=memory_budget,
         )
-        self._compilation = choose_compilation(machine, target, bool(check_numerics), tiered)
+        self._compilation = choose_compilation(maker, target, bool(check_numerics), tiered)
         self._seed, self._seed_is_given = (seed or 0) & _SEED_MASK, seed is not None
         self._state, self._budget = EMPTY, memory_budget
         self._light_runs = 0  # those that changed no variable

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
@@ -135,3 +136,22 @@ def test_the_tour_names_every_file_of_the_rooms_and_no_other():
         rooms = {p.relative_to(ROOT / room).as_posix() for p in (ROOT / room / "llvm_backend").glob("*/")}
         rooms = {path for path in rooms if (ROOT / room / path / "__init__.py").exists()}
         assert {name.rstrip("/") for name in names} == (files - {"__init__", "__main__"}) | rooms, room
+
+
+@pytest.mark.parametrize(
+    "room", sorted((ROOT / "runtime" / "llvm_backend").glob("*/__init__.py")), ids=lambda p: p.parent.name
+)
+def test_a_room_says_in_which_order_its_files_are_read(room):
+    text = ast.get_docstring(ast.parse(room.read_text(encoding="utf-8")))
+    named = re.findall(r"(?<!`)`(\w+)`(?!`)", text)
+    assert len(named) > 1
+    for name in named:
+        assert (room.parent / f"{name}.py").exists() or (room.parent / name).is_dir(), name
+
+
+def test_the_files_on_the_way_of_a_run_exist():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    way = page.split("**One run, file by file**")[1].split("\n\nEach room")[0]
+    known = {p.relative_to(ROOT).as_posix() for p in ROOT.glob("*/**/*.py")}
+    for name in re.findall(r"`([\w/]+\.py)`", way):
+        assert any(f"/{path}".endswith(f"/{name}") for path in known), name

@@ -1,4 +1,8 @@
-"""The LLVM backend: fused rows as machine code; everything else runs by its meaning."""
+"""The LLVM backend: whole programs as machine code (`native`), and fused rows one by one.
+
+Where a program cannot be native its steps are walked in Python: those of fused rows have kernels, all others
+run by their meaning. `exe.record` says why.
+"""
 
 from __future__ import annotations
 
@@ -193,7 +197,7 @@ class LlvmBackend:
     def whole(self, program: Program, bound: Any, clocked: bool = False) -> Whole | str:
         """The native program, or why there is none; `clocked`: one whose steps are timed."""
         with stage("import"):
-            from runtime.llvm_backend.native.program import compile_native  # it builds on these kernels
+            from runtime.llvm_backend.native.entry import compile_native  # it builds on these kernels
 
         self._infinities = Infinities()  # which holds all nodes that it was asked for
         return compile_native(program, bound, self.threads, self._looks, clocked)

@@ -1,4 +1,4 @@
-"""The kernel IR: every kernel is a contraction of strided accesses.
+"""The IR of contractions: each is a contraction of strided accesses.
 
     Access   = (buffer, offset, {dim: stride}, dtype)    element offset + sum(index[d] * stride[d])
     Dim      = (name, size)                              a size is an int, or known at the run

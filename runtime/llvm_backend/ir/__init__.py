@@ -1,1 +1,6 @@
-"""LLVM IR as text: functions, values, vectors, what every elementwise op is."""
+"""LLVM IR as text: functions, values, vectors, what every elementwise op is.
+
+To be read in this order: `text` (a module), `writer` (its lines), `values` and `lanes` (registers and
+memory), `scalars` (the table of elementwise ops), `emissions`, `casts`, `integers` (what that table holds),
+`vecmath` (functions of real numbers).
+"""

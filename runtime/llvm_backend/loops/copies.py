@@ -23,9 +23,9 @@ from runtime.llvm_backend.loops.loop_kernel import (
     LoopKernel,
     LoopWriter,
     bits_type,
+    cut_in_chunks,
     decoded,
     item_bytes,
-    split_evenly,
 )
 
 SEGMENT = 2 * CHUNK_BYTES  # bytes of a long row that are one chunk
@@ -96,7 +96,7 @@ def in_parts(
     """
     most = SEGMENT // item
     segments = (size + (most - 1)) // most
-    per, groups = split_evenly(rows, size * item)
+    per, groups = cut_in_chunks(rows, size * item)
     parts, many = w.size("segments", segments), w.size("per", per)
     group, begin = w.div("%chunk", parts), w.mul(w.rem("%chunk", parts), most)
     count = w.min(w.sub(w.size("inner", size), begin), most)
@@ -197,7 +197,7 @@ def _turned(copy: _Copy) -> Size:
     ]
     axes = [*others, *cut]
     count = product(axis.size for axis in axes)
-    per, chunks = split_evenly(count, 2 * copy.item * _BLOCK * _BLOCK)
+    per, chunks = cut_in_chunks(count, 2 * copy.item * _BLOCK * _BLOCK)
     rows, columns = w.size("down", down.size), w.size("across", across.size)
     x_step, y_step = w.size("x.step", across.source), w.size("y.step", down.to)
     many = w.size("blocks", cut[1].size)

@@ -19,7 +19,7 @@ from graphc.types import BOOL, UINT8, DType
 from runtime.llvm_backend.ir.text import Emitter
 from runtime.llvm_backend.ir.values import ahead, load, register_bytes, register_scalar
 from runtime.llvm_backend.ir.writer import Value
-from runtime.llvm_backend.loops.loop_kernel import LoopKernel, LoopWriter, held, item_bytes, split_evenly
+from runtime.llvm_backend.loops.loop_kernel import LoopKernel, LoopWriter, cut_in_chunks, held, item_bytes
 
 _PART = 1 << 16  # elements of a part of a line, and rows where lanes are lines
 _MOST_PARTS = 64
@@ -99,7 +99,7 @@ class _Search:
         w = LoopWriter()
         width = self._width(w, self.length)
         tasks = self.outer * self.parts
-        per, chunks = split_evenly(tasks, self.per_part * item_bytes(self.dtype))
+        per, chunks = cut_in_chunks(tasks, self.per_part * item_bytes(self.dtype))
         many, n, per_part = (
             w.size("parts", self.parts), w.size("n", self.length), w.size("part", self.per_part)
         )  # fmt: skip
@@ -246,7 +246,7 @@ class _Search:
         wide = width * _BESIDE
         blocks = (self.inner + (wide - 1)) // wide
         tasks = self.outer * self.parts * blocks
-        per, chunks = split_evenly(tasks, self.per_part * (wide * item_bytes(self.dtype)))
+        per, chunks = cut_in_chunks(tasks, self.per_part * (wide * item_bytes(self.dtype)))
         n, inner, many = (
             w.size("n", self.length),
             w.size("inner", self.inner),
@@ -344,7 +344,7 @@ class _Search:
         found, to = self._result(w), w.result()
         n, inner, many = w.size("n", self.length), w.size("inner", self.inner), w.size("parts", self.parts)
         lines = self.outer * self.inner
-        per, chunks = split_evenly(lines, self.parts * 64)
+        per, chunks = cut_in_chunks(lines, self.parts * 64)
 
         def line(number: Value) -> None:
             outer, column = w.div(number, inner), w.rem(number, inner)

@@ -27,9 +27,9 @@ from runtime.llvm_backend.loops.folds import (
 from runtime.llvm_backend.loops.loop_kernel import (
     LoopKernel,
     LoopWriter,
+    cut_in_chunks,
     held,
     item_bytes,
-    split_evenly,
 )
 
 
@@ -68,11 +68,11 @@ class _Reduction:
         """``write(width)`` writes one result, or with columns `width` of them, to where `place` says."""
         w = self.w
         if not self.in_columns:
-            per, chunks = split_evenly(self.rows, self.reduced * item_bytes(self.given))
+            per, chunks = cut_in_chunks(self.rows, self.reduced * item_bytes(self.given))
             w.own(w.size("rows", self.rows), w.size("per", per), lambda row: self._at(row, 0, 1, write))
             return w.kernel(f"{self.node.op.name} of {self.given}", chunks, positive)
         blocks = (self.columns + (self.width - 1)) // self.width
-        per, chunks = split_evenly(self.rows * blocks, self.reduced * self.width * item_bytes(self.given))
+        per, chunks = cut_in_chunks(self.rows * blocks, self.reduced * self.width * item_bytes(self.given))
         many, columns = w.size("blocks", blocks), w.size("columns", self.columns)
 
         def block(number: Value) -> None:

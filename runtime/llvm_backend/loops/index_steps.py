@@ -14,11 +14,11 @@ from runtime.llvm_backend.loops.loop_kernel import (
     LoopWriter,
     bits_type,
     broadcast_strides,
+    cut_in_chunks,
     decoded,
     dense_strides,
     item_bytes,
     memory_type,
-    split_evenly,
 )
 from runtime.llvm_backend.loops.ordering import key_type, load_raw, order_key
 
@@ -46,7 +46,7 @@ def _gather(node: Tensor) -> Sequence[LoopKernel]:
     outer, size, inner = product(shape[:axis]), shape[axis], product(shape[axis + 1 :])
     count, dtype, item = product(indices.result.sizes), indices.dtype, item_bytes(x.dtype)
     w = LoopWriter()
-    per, chunks = split_evenly(outer * count, inner * (2 * item))
+    per, chunks = cut_in_chunks(outer * count, inner * (2 * item))
     source, places, to = w.operand(0), w.operand(1), w.result()
     n, many, length = w.size("n", size), w.size("count", count), w.size("inner", inner)
 
@@ -70,7 +70,7 @@ def _gather_nd(node: Tensor) -> Sequence[LoopKernel]:
     shape = x.result.sizes
     inner, count = product(shape[depth:]), product(indices.result.sizes[:-1])
     w = LoopWriter()
-    per, chunks = split_evenly(count, inner * (2 * item_bytes(x.dtype)))
+    per, chunks = cut_in_chunks(count, inner * (2 * item_bytes(x.dtype)))
     source, places, to, length = w.operand(0), w.operand(1), w.result(), w.size("inner", inner)
 
     def row(number: Value) -> None:
@@ -109,7 +109,7 @@ def _take_along_axis(node: Tensor) -> Sequence[LoopKernel]:
     shape, type = node.result.sizes, bits_type(x.dtype)
     w = LoopWriter()
     moves = broadcast_strides(x, shape, axis), broadcast_strides(indices, shape)
-    per, chunks = split_evenly(product(shape[:-1]), shape[-1] * (2 * item_bytes(x.dtype)))
+    per, chunks = cut_in_chunks(product(shape[:-1]), shape[-1] * (2 * item_bytes(x.dtype)))
     source, places, to = w.operand(0), w.operand(1), w.result()
     n, step, last = (
         w.size("n", x.result.sizes[axis]),
@@ -142,7 +142,7 @@ def _pick_class(node: Tensor) -> Sequence[LoopKernel]:
     x, labels = node.inputs
     type = bits_type(x.dtype)
     w = LoopWriter()
-    per, chunks = split_evenly(product(labels.result.sizes), 64)
+    per, chunks = cut_in_chunks(product(labels.result.sizes), 64)
     source, places, to, classes = w.operand(0), w.operand(1), w.result(), w.size("n", x.result.sizes[-1])
 
     def row(number: Value) -> None:
@@ -163,7 +163,7 @@ def _searchsorted(node: Tensor) -> Sequence[LoopKernel]:
     line, values = node.inputs
     dtype, count = line.dtype, product(values.result.sizes)
     w = LoopWriter()
-    per, chunks = split_evenly(count, 256)
+    per, chunks = cut_in_chunks(count, 256)
     source, wanted, to, n = w.operand(0), w.operand(1), w.result(), w.size("n", line.result.sizes[0])
     right = node.attrs["side"] == "right"
 

@@ -266,14 +266,14 @@ def memory_type(dtype: DType) -> str:
     return memory_scalar(held(dtype))
 
 
-def split_evenly(count: Size, bytes: Size) -> tuple[Size, Size]:
+def cut_in_chunks(count: Size, bytes: Size) -> tuple[Size, Size]:
     """How many of `count` things, of `bytes` each, a chunk takes, and how many chunks there are."""
     per = maximum(CHUNK_BYTES // maximum(bytes, 1), 1)
     return per, (count + per - 1) // per
 
 
-def limited(count: Size, most: int) -> tuple[Size, Size]:
-    """As `split_evenly`: at most `most` chunks."""
+def cut_at_most(count: Size, most: int) -> tuple[Size, Size]:
+    """As `cut_in_chunks`: at most `most` chunks."""
     per = maximum((count + (most - 1)) // most, 1)
     return per, minimum((count + per - 1) // per, most)
 

@@ -12,7 +12,7 @@ from runtime.llvm_backend.ir.scalars import emit_op
 from runtime.llvm_backend.ir.text import Emitter
 from runtime.llvm_backend.ir.values import load, register_scalar, store
 from runtime.llvm_backend.ir.writer import Value
-from runtime.llvm_backend.loops.loop_kernel import LoopKernel, LoopWriter, held, item_bytes, split_evenly
+from runtime.llvm_backend.loops.loop_kernel import LoopKernel, LoopWriter, cut_in_chunks, held, item_bytes
 
 # ``take(em, total, elements) -> the next total``, of elements as memory holds them
 Take = Callable[[Emitter, str, list[str]], str]
@@ -26,7 +26,7 @@ def _scan(node: Tensor, total: DType, neutral: float, exclusive: bool, take: Tak
     w = LoopWriter()
     width = 1 if inner == 1 else max(w.module.target.vector_bits // 64, 1)
     blocks = (inner + (width - 1)) // width
-    per, chunks = split_evenly(outer * blocks, length * (width * 2 * item_bytes(node.dtype)))
+    per, chunks = cut_in_chunks(outer * blocks, length * (width * 2 * item_bytes(node.dtype)))
     sources = [w.operand(i) for i in range(len(node.inputs))]
     given = [held(x.dtype) for x in node.inputs]
     to, n, columns, many = (

@@ -26,10 +26,10 @@ from runtime.llvm_backend.loops.loop_kernel import (
     LoopWriter,
     bits_type,
     broadcast_strides,
+    cut_in_chunks,
     decoded,
     held,
     item_bytes,
-    split_evenly,
 )
 from runtime.llvm_backend.loops.scatter_sums import Place, Updates, added, left_out, sum_updates
 
@@ -81,7 +81,7 @@ def _link(node: Tensor, lists: Updates, place: Place, strict: bool) -> LoopKerne
     w = LoopWriter()
     heads, following = _scratch(w, lists)
     slices, updates = w.size("slices", lists.slices), w.size("updates", lists.updates)
-    per, chunks = split_evenly(lists.parts, (lists.slices + lists.updates) * 16)
+    per, chunks = cut_in_chunks(lists.parts, (lists.slices + lists.updates) * 16)
 
     def part(number: Value) -> None:
         first_slice, first_update = w.mul(number, slices), w.mul(number, updates)
@@ -110,7 +110,7 @@ def _combine(node: Tensor, lists: Updates, number: int, base: int | None) -> Loo
     w = LoopWriter()
     heads, following = _scratch(w, lists)
     rows = lists.parts * lists.slices
-    per, chunks = split_evenly(rows, lists.inner * (3 * item_bytes(node.dtype)))
+    per, chunks = cut_in_chunks(rows, lists.inner * (3 * item_bytes(node.dtype)))
     given, to, inner = w.operand(number), w.result(), w.size("inner", lists.inner)
     before = None if base is None else w.operand(base)
     slices = _Slices(w, node.dtype, following, given, before, to, inner)

@@ -16,7 +16,7 @@ from graphc.types import DType
 from runtime.llvm_backend.ir.values import load, register_bytes, register_scalar
 from runtime.llvm_backend.ir.writer import Value
 from runtime.llvm_backend.loops.lines import Lines, block_of, limits_of, records_of
-from runtime.llvm_backend.loops.loop_kernel import LoopKernel, LoopWriter, held, limited
+from runtime.llvm_backend.loops.loop_kernel import LoopKernel, LoopWriter, cut_at_most, held
 from runtime.llvm_backend.loops.merges import sort_short
 from runtime.llvm_backend.loops.networks import rows_of, square_rows
 from runtime.llvm_backend.loops.records import Records, function
@@ -113,7 +113,7 @@ class _Selection:
         many = w.size("parts", maximum(self.parts, 1))
         per_part = w.size("part", self.per_part)
         tasks = self.lines * self.parts
-        per, chunks = limited(tasks, _MOST_CHUNKS)
+        per, chunks = cut_at_most(tasks, _MOST_CHUNKS)
 
         def task(number: Value) -> None:
             line, part = (number, 0) if self.parts == 1 else (w.div(number, many), w.rem(number, many))
@@ -225,7 +225,7 @@ class _Selection:
         records = lines.records
         x, y, own_plane = self._buffer(w, records)
         many = w.size("parts", self.parts)
-        per, chunks = limited(self.lines, _MOST_CHUNKS)
+        per, chunks = cut_at_most(self.lines, _MOST_CHUNKS)
 
         def line(number: Value) -> None:
             first = w.mul(w.mul(number, many), self.k)

@@ -18,7 +18,7 @@ from graphc.tensor import Tensor
 from graphc.types import DType
 from runtime.llvm_backend.ir.writer import Value
 from runtime.llvm_backend.loops.lines import Lines, capacity_of, limits_of, records_of
-from runtime.llvm_backend.loops.loop_kernel import LoopKernel, LoopWriter, limited
+from runtime.llvm_backend.loops.loop_kernel import LoopKernel, LoopWriter, cut_at_most
 from runtime.llvm_backend.loops.merges import merge_runs, sort_records, sort_short, split_runs
 from runtime.llvm_backend.loops.networks import rows_of, sort_columns
 from runtime.llvm_backend.loops.packed_lines import packed_records, sort_packed
@@ -114,8 +114,8 @@ class Sorting:
         lines = self._lines(w)
         width = lines.records.width
         blocks = (self.inner + (width - 1)) // width
-        per_block, tall_chunks = limited(self.outer * blocks, _MOST_CHUNKS // 2)
-        per_line, line_chunks = limited(self.lines, _MOST_CHUNKS)
+        per_block, tall_chunks = cut_at_most(self.outer * blocks, _MOST_CHUNKS // 2)
+        per_line, line_chunks = cut_at_most(self.lines, _MOST_CHUNKS)
         long_chunks = self.lines * _PARTS
         if self.inner != 1 and self.tall != 0:
             is_tall = w.compare("eq", w.size("tall", self.tall), 1) if self.tall != 1 else "true"

@@ -8,14 +8,20 @@ from graphc.sizes import Size, product
 from graphc.tensor import Tensor
 from runtime.llvm_backend.ir.writer import Value
 from runtime.llvm_backend.loops import random_steps
-from runtime.llvm_backend.loops.loop_kernel import LoopKernel, LoopWriter, bits_type, item_bytes, split_evenly
+from runtime.llvm_backend.loops.loop_kernel import (
+    LoopKernel,
+    LoopWriter,
+    bits_type,
+    cut_in_chunks,
+    item_bytes,
+)
 
 
 def _iota(node: Tensor) -> Sequence[LoopKernel]:
     (count,) = node.result.sizes
     w = LoopWriter()
     width = max(w.module.target.vector_bits // 64, 1)
-    per, chunks = split_evenly((count + (width - 1)) // width, 8 * width)
+    per, chunks = cut_in_chunks((count + (width - 1)) // width, 8 * width)
     to, n = w.result(), w.size("count", count)
     lanes = ", ".join(f"i64 {i}" for i in range(width))
 
@@ -53,7 +59,7 @@ def _sizes(*found: Size) -> Sequence[LoopKernel]:
 def _filled_like(node: Tensor) -> Sequence[LoopKernel]:
     type, count = bits_type(node.dtype), product(node.result.sizes)
     w = LoopWriter()
-    per, chunks = split_evenly(count, item_bytes(node.dtype))
+    per, chunks = cut_in_chunks(count, item_bytes(node.dtype))
     to, value = w.result(), w.load(type, w.operand(1))
     w.own(w.size("count", count), w.size("per", per), lambda i: w.store(type, value, to, i))
     return (w.kernel(f"filled_like of {node.dtype}", chunks),)

@@ -15,7 +15,7 @@ from runtime.llvm_backend.engine.library import Module
 from runtime.llvm_backend.loops.loop_kernel import LoopKernel
 from runtime.llvm_backend.native.patterns import Pattern
 from runtime.llvm_backend.native.python_steps import Pause
-from runtime.llvm_backend.table.steptable import Place
+from runtime.llvm_backend.table.steptable import Jump
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,7 +51,7 @@ class Late:
     `homes`: for results that have memory of their own, the word with the address.
     """
 
-    leave: Place
+    leave: Jump
     back: int
     homes: Mapping[Cell, int]
 

@@ -4,7 +4,7 @@ The updates of small variables are such: `passes.updates` has them stand next to
 what it is, and equal ones are the same code; together they are cut in chunks of about equal work, and run in
 one call where that is less than it takes to wake a thread.
 
-A part writes nothing to the arena: no value takes the place of one that another part still reads.
+A member writes nothing to the arena: no value takes the place of one that another part still reads.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ CHUNK = 16 * WORK  # of several: some 100 us, measured, several times what a thr
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Member:
     """A step that may go with others: what it reads and writes, its chunks, and what one of them costs."""
 
     step: Step
@@ -50,7 +50,7 @@ class JointSteps:
 
     def __init__(self, builder: TableBuilder, writer: StepWriter, cells: Cells, library: Library) -> None:
         self._builder, self._writer, self._cells, self._library = builder, writer, cells, library
-        self._waiting: list[Part] = []
+        self._waiting: list[Member] = []
         self._written: set[Cell] = set()  # by those that wait
 
     def takes(self, step: Step, bound: BoundStep, draft: Draft) -> bool:
@@ -80,7 +80,7 @@ class JointSteps:
         for part in waiting:
             self._writer.write(part.step, part.bound, part.draft, self._library)
 
-    def _part(self, step: Step, bound: BoundStep, draft: Draft) -> Part | None:
+    def _part(self, step: Step, bound: BoundStep, draft: Draft) -> Member | None:
         """`step` as a part: its sizes are known, it keeps nothing in scratch, its chunks are all it runs."""
         kernel = draft.kernel
         if not isinstance(kernel, RowKernel):
@@ -99,9 +99,9 @@ class JointSteps:
         elements = rows if kernel.plan.is_flat else rows * inner
         read = frozenset(self._cells.root((buffer, 0)) for buffer in step.inputs)
         work = elements * work_of(kernel.plan) // chunks
-        return Part(step, bound, draft, pattern, read, written, chunks, work)
+        return Member(step, bound, draft, pattern, read, written, chunks, work)
 
-    def _write(self, parts: Sequence[Part]) -> None:
+    def _write(self, parts: Sequence[Member]) -> None:
         entries: list[tuple[int, int, int, int]] = []
         starts, held = [0], 0
         for part in parts:

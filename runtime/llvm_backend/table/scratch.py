@@ -22,7 +22,7 @@ def part_bytes(elements: Size, itemsize: int) -> Size:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Claim:
     """A part that a chunk has taken: its address, and what gives it back."""
 
     address: str
@@ -35,7 +35,7 @@ class Part:
         w.value(f"atomicrmw and ptr {self.bits}, i64 {free} release, align 8")
 
 
-def claim_part(w: Writer, slot: int, size: Size) -> Part:
+def claim_part(w: Writer, slot: int, size: Size) -> Claim:
     """Takes a part of `size` bytes of the scratch that `slot` points to.
 
     The word after `slot` has the bits of the parts; it is 0 while no chunk runs.
@@ -56,4 +56,4 @@ def claim_part(w: Writer, slot: int, size: Size) -> Part:
     pair = w.value(f"cmpxchg ptr {bits}, i64 {before}, i64 {after} acquire monotonic, align 8")
     w.do(f"br i1 {w.value(f'extractvalue {{ i64, i1 }} {pair}, 1')}, label {taken}, label {again}")
     w.label(taken)
-    return Part(w.address(base, w.mul(part, w.word(size)), "i8"), bits, bit)
+    return Claim(w.address(base, w.mul(part, w.word(size)), "i8"), bits, bit)

@@ -166,7 +166,7 @@ class StepTable:
                 return status
 
 
-class Place:
+class Jump:
     """A step that jumps to where nobody knows yet; `TableBuilder.land` says it."""
 
     __slots__ = ("step",)
@@ -178,7 +178,7 @@ class Place:
 class Choice:
     """What `TableBuilder.when` opened: `otherwise` gives it its other half."""
 
-    def __init__(self, builder: TableBuilder, place: Place) -> None:
+    def __init__(self, builder: TableBuilder, place: Jump) -> None:
         self._builder, self._place, self.end = builder, place, -1
 
     @contextmanager
@@ -305,19 +305,19 @@ class TableBuilder:
         """Calls the place of the next step `name`: `RunWords.begin` may begin there."""
         self._marks[name] = self.here()
 
-    def jump(self) -> Place:
+    def jump(self) -> Jump:
         """A jump to a place to be landed."""
         return self._add("jump")
 
-    def leave_unless(self, pointer: int) -> Place:
+    def leave_unless(self, pointer: int) -> Jump:
         """A jump, to a place to be landed, where the byte that the word `pointer` points to is 0."""
         return self._add("branch", a=8 * pointer)
 
-    def leave_at_zero(self, word: int) -> Place:
+    def leave_at_zero(self, word: int) -> Jump:
         """A jump, to a place to be landed, where `word` is 0."""
         return self._add("unless", a=8 * word)
 
-    def land(self, place: Place) -> None:
+    def land(self, place: Jump) -> None:
         """Lets the jump of `place` end at the next step."""
         self.steps[place.step][5] = self.here()
 
@@ -340,16 +340,16 @@ class TableBuilder:
         self.land(over)
 
     @contextmanager
-    def repeated(self) -> Iterator[list[Place]]:
+    def repeated(self) -> Iterator[list[Jump]]:
         """The steps that run again and again: add to the list what `leave_unless` gives."""
-        places: list[Place] = []
+        places: list[Jump] = []
         top = self.here()
         yield places
         self._add("repeat", d=top)
         for place in places:
             self.land(place)
 
-    def leave_at_least(self, word: int, limit: int) -> Place:
+    def leave_at_least(self, word: int, limit: int) -> Jump:
         """A jump, to a place to be landed, where `word` is at least what the word `limit` says."""
         return self._add("until", a=8 * word, b=8 * limit)
 
@@ -372,9 +372,9 @@ class TableBuilder:
         """The place of the next step, for `again`."""
         return len(self.steps) * steploop.STEP
 
-    def _add(self, kind: str, function: int = 0, a: int = 0, b: int = 0, c: int = 0, d: int = -1) -> Place:
+    def _add(self, kind: str, function: int = 0, a: int = 0, b: int = 0, c: int = 0, d: int = -1) -> Jump:
         self.steps.append([_CODES[kind], function, a, b, c, d, *[0] * (_FIELDS - 6)])
-        return Place(len(self.steps) - 1)
+        return Jump(len(self.steps) - 1)
 
 
 def bits_of(value: float, code: str = "d") -> int:

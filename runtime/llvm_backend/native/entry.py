@@ -1,4 +1,4 @@
-"""Programs: which of them can be native, and what they are compiled to."""
+"""Entry: which programs can be native, and what they are compiled to."""
 
 from __future__ import annotations
 
