@@ -114,6 +114,17 @@ def test_what_takes_places_in_the_arena_stands_alone(no_cache):
     assert joint_in(build) == 0
 
 
+def test_what_keeps_rows_in_scratch_stands_alone(no_cache):
+    """Steps share their scratch, one after the other."""
+
+    def build():
+        given = [gc.placeholder("float32", (6, n), name=f"x{n}") for n in (40, 300)]
+        tables = [gc.nn.softmax(gc.tanh(x) * gc.sum(gc.exp(x), 1, keepdims=True)) for x in given]
+        return tables, {x: np.linspace(-1, 1, 6 * x.shape[1]).reshape(x.shape) for x in given}
+
+    assert joint_in(build) == 0
+
+
 def test_variables_without_elements_are_updated_too(no_cache):
     def build():
         shapes = (0,), (3, 0), (0, 3), (5,), (2, 3)

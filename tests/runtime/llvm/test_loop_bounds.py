@@ -1,4 +1,4 @@
-"""Loop kernels of sorts and selections write their results and scratch, and nothing beside them."""
+"""Loop kernels of sorts, selections and choices write their results and scratch, and nothing beside them."""
 
 import ctypes
 
@@ -7,6 +7,7 @@ import pytest
 
 import graphc as gc
 from graphc import sizes
+from graphc.op import OPS
 from graphc.tensor import Tensor
 from passes.weight import parts_of
 from runtime.llvm_backend.engine.library import Module, load
@@ -31,13 +32,15 @@ def _is_whole(memory, begin, count):
     return bool((memory[:before] == _FILL).all() and (memory[before + count :] == _FILL).all())
 
 
-def run_guarded(node: Tensor, x):
-    """Runs the kernels of `node`, whose sizes are those of `x`, on guarded memory; gives the results."""
+def run_guarded(node: Tensor, *arrays, fails=False):
+    """Runs the kernels of `node`, whose sizes are those of `arrays`, on guarded memory; gives the results."""
     kernels = loops_of(node)
-    (operand,) = node.inputs
-    known = {
-        size: n for size, n in zip(operand.result.sizes, x.shape, strict=True) if not isinstance(size, int)
-    }
+    pairs = [
+        pair
+        for x, array in zip(node.inputs, arrays, strict=True)
+        for pair in zip(x.result.sizes, array.shape, strict=True)
+    ]
+    known = {size: n for size, n in pairs if not isinstance(size, int)}
     symbols = {symbol: n for size, n in known.items() for symbol in sizes.symbols(size)}
 
     def number(size):
@@ -54,14 +57,14 @@ def run_guarded(node: Tensor, x):
     library = load(modules)
     flag = np.zeros(8, np.int64)
     for i, kernel in enumerate(kernels):
-        places = {"operand": lambda w: x.ctypes.data, "flag": lambda w: flag.ctypes.data}
+        places = {"operand": lambda w: arrays[w.number].ctypes.data, "flag": lambda w: flag.ctypes.data}
         places |= {"result": lambda w: outputs[w.number][4], "size": lambda w: number(w.size)}
         places |= {"scratch": lambda w: scratch_at + number(w.size)}
         block = np.array([places[word.kind](word) for word in kernel.words], np.int64)
         call = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(library.address(str(i), "kernel"))
         for chunk in range(number(kernel.chunks)):
             call(block.ctypes.data, chunk)
-    assert not flag.any()
+    assert flag.any() == fails
     assert _is_whole(scratch, scratch_at, room)
     results = []
     for shape, dtype, count, memory, begin in outputs:
@@ -92,3 +95,25 @@ def test_nothing_else_is_written(shape, dtype, known):
             expected = meaning if isinstance(meaning, tuple) else (meaning,)
             for a, b in zip(run_guarded(node, values), expected, strict=True):
                 np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float64"])
+@pytest.mark.parametrize(("planned", "chosen"), [(0, 1), (2, 5), (64, 65), (3, 500), (5, 2)])
+def test_more_chosen_than_was_planned_fails_and_writes_nothing_behind_the_end(dtype, planned, chosen):
+    """Where another step has said how many there are: those that follow are not written."""
+    mask = np.zeros(50_000, bool)
+    mask[np.random.default_rng(0).permutation(mask.size)[:chosen]] = True
+    values = np.arange(mask.size).astype(dtype)
+    with gc.Graph().as_default():
+        x, where = gc.placeholder(dtype, (None,)), gc.placeholder("bool", (None,))
+        run_guarded(OPS["boolean_mask"](x, where, shape=(planned,)), values, mask, fails=True)
+        run_guarded(OPS["nonzero"](where, shape=(planned,)), mask, fails=True)
+
+
+def test_numbers_of_runs_are_written_at_places_there_are():
+    """Places that a step has left behind that failed."""
+    starts, order = np.array([0, 2]), np.array([3, 6, -1, 0, 5, 4])
+    with gc.Graph().as_default():
+        given = [gc.placeholder("int64", (None,)) for _ in range(2)]
+        (found,) = run_guarded(OPS["run_numbers"](*given), starts, order)
+    np.testing.assert_array_equal(found[[3, 0, 5, 4]], [0, 1, 1, 1])
