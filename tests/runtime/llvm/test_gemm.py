@@ -7,6 +7,7 @@ import llvmlite.binding as llvm
 import numpy as np
 import pytest
 
+import graphc as gc
 from graphc.sizes import Symbol, named
 from graphc.types import BFLOAT16, BOOL, FLOAT16, FLOAT32, FLOAT64, INT32, INT64, UINT32
 from runtime.llvm_backend.contractions.contraction import Access, Contract, Expression, Step
@@ -342,3 +343,14 @@ def test_what_changes_the_code_is_part_of_the_text():
         matmul(60, 64, 33, dtype=FLOAT64),
     ):
         assert emit_contraction(first, AVX512).text != emit_contraction(other, AVX512).text
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_partial_sums_and_copies_of_operands_lie_apart(threads):
+    """A long reduction is cut, and both operands' steps are apart: each chunk copies what it reads."""
+    random = np.random.default_rng(0)
+    a, b = (random.integers(-3, 4, shape).astype(np.float32) for shape in ((70_000, 3), (48, 70_000)))
+    with gc.Graph().as_default(), gc.Session(backend="llvm", threads=threads) as session:
+        x, y = (gc.placeholder("float32", array.shape) for array in (a, b))
+        found = session.run(gc.matmul(gc.transpose(x), gc.transpose(y)), {x: a, y: b})
+    np.testing.assert_array_equal(found, a.T @ b.T)
