@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from graphc.sizes import Size
+from graphc.sizes import Size, product
 from graphc.types import DType
 from runtime.llvm_backend.contractions.contraction import Contract
 from runtime.llvm_backend.contractions.grid import Grid
@@ -37,6 +37,7 @@ from runtime.llvm_backend.table.scratch import claim_part, part_bytes
 
 PARTIALS = "partials"  # the buffer of partial sums, which all threads share
 _LARGE_TILE = 12  # vectors of outputs: with a reduction of a dozen steps some 100 cycles
+_LONG_TILE = 4096  # multiply-adds of vectors: some 2000 cycles
 SCRATCH = "scratch"  # the slot of the memory that chunks have while they run
 
 
@@ -148,13 +149,15 @@ def write_main(
 def _is_light(frame: Frame) -> bool:
     """Whether the driver's time is nothing beside that of a tile: then it is made quickly, not thoroughly.
 
-    So it is where one matrix is multiplied by another, and the tile is no small one.
+    So it is where one matrix is multiplied by another, and the tile is no small one; or where it takes long.
     """
     schedule = frame.schedule
-    if schedule.batch or len(schedule.rows) > 1:
-        return False
     outputs = schedule.pair * schedule.height * schedule.vectors
-    return len(frame.contract.ins) == 2 and outputs >= _LARGE_TILE
+    if len(frame.contract.ins) == 1 or outputs < _LARGE_TILE:
+        return False
+    steps = product(loop.size for loop in frame.source.inner)
+    long = isinstance(steps, int) and steps * outputs >= _LONG_TILE
+    return long or not (schedule.batch or len(schedule.rows) > 1)
 
 
 class Driver:

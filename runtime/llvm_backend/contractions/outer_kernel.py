@@ -39,7 +39,11 @@ class OuterTile(TileWriter):
         if frame.flagged:
             started = list(state)
             state = w.choose("%first", lambda: started, self._partials, [self.type] * count)
-        state = walk(w, frame, self.steps, state, self.type, self._innermost)
+        products = self._products(2) or self._products(1)
+        if products is None:
+            state = walk(w, frame, self.steps, state, self.type, self._innermost)
+        else:
+            state = self._swept(products, state)
         self.store(lambda finished: self._store(state, finished))
 
     def _masks(self) -> list[str | None]:
@@ -80,9 +84,6 @@ class OuterTile(TileWriter):
             for k in range(size):
                 state = step(k, state)
             return state
-        if products := self._products():
-            self.is_light = last == 0 and not self.stack and len(self.rows) > 1
-            return products.add(w, self.place(A, offsets[A]), self.place(B, offsets[B]), size, state)
         count, chains = len(state), 1 if counted else self._chains()
         pairs = self._goes_by_pairs()
         many = max(chains, _STEPS if pairs or len(self.rows) == 1 else 1)
@@ -102,20 +103,46 @@ class OuterTile(TileWriter):
             sums = [self._merge(x, y) for x, y in zip(sums[:half], sums[half:], strict=True)]
         return w.loop(size, step, [(self.type, x) for x in sums], start=whole)
 
-    def _products(self) -> Products | None:
-        """The loop in the CPU's own instructions; None where it has none."""
+    def _swept(self, products: Products, state: list[str]) -> list[str]:
+        """The reduction with its last loops in the CPU's own instructions."""
+        inside = 1 if products.around is None else 2
+        self.is_light = len(self.frame.inner) == inside and not self.stack and len(self.rows) > 1
+
+        def body(offsets: Offsets, state: list[str]) -> list[str]:
+            return products.add(self.w, self.place(A, offsets[A]), self.place(B, offsets[B]), state)
+
+        return walk(self.w, self.frame, (A, B), state, self.type, body, inside)
+
+    def _products(self, inside: int) -> Products | None:
+        """The last loops in the CPU's own instructions; None where it has none, or there are not so many."""
         w, frame = self.w, self.frame
+        loops = frame.inner[-inside:]
+        known = isinstance(loops[-1].size, int) and loops[-1].size <= SHORT
         plain = not self.unary and not any(frame.expression(x).steps for x in (A, B))
         if not plain or self.across[A] != 0 or self.across[B] != 1 or self._chains() > 1:
             return None
-        if any(frame.dtypes[x] is not self.dtype for x in (A, B)):
+        if known or len(loops) < inside or any(frame.dtypes[x] is not self.dtype for x in (A, B)):
             return None
-        a, b = (w.mul(step_of(w, frame, len(frame.inner) - 1, x), self.dtype.itemsize) for x in (A, B))
+        a, b = self._moves(1)
+        count = first = (
+            "%count" if frame.counted and len(loops) == len(frame.inner) else w.word(loops[0].size)
+        )
+        around = None
+        if inside > 1:
+            count, (far_a, far_b) = w.word(loops[-1].size), self._moves(inside)
+            around = first, w.sub(far_a, w.mul(count, a)), w.sub(far_b, w.mul(count, b))
         packed = frame.schedule.pack and not frame.schedule.adaptive
         masks = [None] * self.tile.across if packed else self.masks
         pairs = self._goes_by_pairs() and isinstance(b, str)
-        made = Products(self.dtype, self.width, self._places_of_rows(), a, b, masks, pairs)
+        rows = self._places_of_rows()
+        made = Products(self.dtype, self.width, rows, a, b, masks, count, around, pairs)
         return made if made.fits(w.module.target) else None
+
+    def _moves(self, back: int) -> tuple[Value, Value]:
+        """How many bytes A and B move in a step of a loop: the last one is 1 back."""
+        w, frame, size = self.w, self.frame, self.dtype.itemsize
+        a, b = (w.mul(step_of(w, frame, len(frame.inner) - back, x), size) for x in (A, B))
+        return a, b
 
     def _places_of_rows(self) -> list[Row]:
         """Where rows of A lie: where all are as far apart, multiples of that by 2, 4 and 8 are one number."""

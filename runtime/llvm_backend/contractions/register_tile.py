@@ -28,12 +28,16 @@ def walk(
     state: list[str],
     type: str,
     body: Body,
+    inside: int = 1,
 ) -> list[str]:
-    """Runs `body` on the offsets of `operands` in every step of all but the last loop, carrying `state`."""
+    """Runs `body` on the offsets of `operands` in every step of all but the last loops, carrying `state`.
+
+    How many those are, `inside` says.
+    """
     loops = frame.inner
 
     def enter(depth: int, offsets: Offsets, values: list[str]) -> list[str]:
-        if depth == len(loops) - 1:
+        if depth == len(loops) - inside:
             return body(offsets, values)
         loop = loops[depth]
         size = "%count" if frame.counted and depth == 0 else w.word(loop.size)

@@ -17,6 +17,7 @@ from runtime.llvm_backend.ir.writer import Value, Writer
 _REGISTERS = {256: "ymm", 512: "zmm"}  # by their bits
 _SUFFIXES = {FLOAT32: "s", FLOAT64: "d"}
 _FAR = 1 << 31  # how far an instruction reaches
+_LEFT = "r11"  # counts the steps that are left, where a loop is around them
 _POINTERS = 13  # general registers that may be asked for: one holds the stack, one may hold the frame
 
 
@@ -37,6 +38,9 @@ class Products:
         rows: of A.
         a, b: how many bytes a step moves A and B.
         masks: which lanes each vector of B has; None: all.
+        count: of the steps.
+        around: a loop around all that: how often it runs, and how far it moves A and B from where the last
+            step has left them.
         by_pairs: whether two steps are written one after the other: their count is even, and `b` a register.
     """
 
@@ -46,13 +50,14 @@ class Products:
     a: Value
     b: Value
     masks: Sequence[str | None]
+    count: Value
+    around: tuple[Value, Value, Value] | None = None
     by_pairs: bool = False
 
     def fits(self, target: Target) -> bool:
         """Whether the CPU has such instructions, and as many registers."""
         bits = 8 * self.width * self.dtype.itemsize
         sums = len(self.rows) * len(self.masks)
-        known = [x for x in (self.a, self.b, *(row.offset for row in self.rows)) if isinstance(x, int)]
         return (
             target.assembly
             and self.dtype in _SUFFIXES
@@ -60,17 +65,17 @@ class Products:
             and bits <= target.vector_bits
             and (not any(self.masks) or (target.masks and self.width in (8, 16)))
             and sums + len(self._scratch(target)) <= _count_vectors(target)
-            and len(self._numbers()) + 3 <= _POINTERS
-            and all(-_FAR <= x < _FAR for x in known)
+            and len(self._names()) + 3 + (self.around is not None) <= _POINTERS
+            and all(-_FAR <= x < _FAR for x in self._numbers() if isinstance(x, int))
         )
 
-    def add(self, w: Writer, a: str, b: str, count: Value, sums: Sequence[str]) -> list[str]:
-        """Writes the loop over `count` steps from `a` and `b` on; gives `sums` with the products added."""
+    def add(self, w: Writer, a: str, b: str, sums: Sequence[str]) -> list[str]:
+        """Writes the loop from `a` and `b` on; gives `sums` with the products added."""
         target, many = w.module.target, len(sums)
-        inputs = dict.fromkeys(self._numbers(), ("i64", "r"))
+        inputs = dict.fromkeys(self._names(), ("i64", "r"))
         inputs |= dict.fromkeys(filter(None, self.masks), (f"<{self.width} x i1>", "^Yk"))
         names = {x: f"${many + 3 + i}" for i, x in enumerate(inputs)}
-        lines, changed = [], [("ptr", a), ("ptr", b), ("i64", count)]
+        lines, changed = [], [("ptr", a), ("ptr", b), ("i64", self.around[0] if self.around else self.count)]
         vector = lanes.vector_type(self.dtype, self.width)
         if set(sums) == {lanes.constant(0, self.dtype, self.width)}:
             clear = "vpxord" if target.masks else "vpxor"
@@ -84,6 +89,7 @@ class Products:
             *(kind for _, kind in inputs.values()),
             *(str(i) for i in range(many + 3 - len(changed), many + 3)),
             *(f"~{{xmm{i}}}" for i in self._scratch(target)),
+            *([f"~{{{_LEFT}}}"] if self.around else []),
             "~{memory}",
             "~{flags}",
         ]
@@ -94,10 +100,13 @@ class Products:
         found = w.value(f'call {type} asm sideeffect "{text}", "{",".join(constraints)}"({", ".join(given)})')
         return [w.value(f"extractvalue {type} {found}, {i}") for i in range(many)]
 
-    def _numbers(self) -> list[str]:
-        """What has to be in general registers, besides two pointers and the count."""
-        values = (self.a, self.b, *(row.offset for row in self.rows))
-        return list(dict.fromkeys(x for x in values if isinstance(x, str)))
+    def _numbers(self) -> list[Value]:
+        moves = (self.count, *self.around[1:]) if self.around else ()
+        return [self.a, self.b, *(row.offset for row in self.rows), *moves]
+
+    def _names(self) -> list[str]:
+        """What has to be in general registers, besides two pointers and a count."""
+        return list(dict.fromkeys(x for x in self._numbers() if isinstance(x, str)))
 
     def _scratch(self, target: Target) -> list[int]:
         """The registers of A's element, and of B's vectors: a row alone multiplies them where they lie."""
@@ -106,12 +115,19 @@ class Products:
 
     def _lines(self, target: Target, names: Mapping[str, str], many: int) -> list[str]:
         a, b, count = (f"${many + i}" for i in range(3))
+        left = f"%{_LEFT}" if self.around else count
         loop = [*self._step(target, names, a, f"({b})"), _move(self.a, a, names)]
         if self.by_pairs:
             loop += [*self._step(target, names, a, f"({b}, {names[str(self.b)]})"), _move(self.a, a, names)]
             loop.append(_move(self.b, b, names))
-        loop += [_move(self.b, b, names), f"subq $${1 + self.by_pairs}, {count}", "jg 1b"]
-        return [f"testq {count}, {count}", "jle 2f", ".p2align 5", "1:", *loop, "2:"]
+        loop += [_move(self.b, b, names), f"subq $${1 + self.by_pairs}, {left}", "jg 1b"]
+        loop = [f"testq {left}, {left}", "jle 2f", ".p2align 5", "1:", *loop, "2:"]
+        if self.around is None:
+            return loop
+        _, beyond_a, beyond_b = self.around
+        loop = [f"movq {_operand(self.count, names)}, {left}", *loop]
+        loop += [_move(beyond_a, a, names), _move(beyond_b, b, names), f"subq $$1, {count}", "jg 3b"]
+        return [f"testq {count}, {count}", "jle 4f", "3:", *loop, "4:"]
 
     def _step(self, target: Target, names: Mapping[str, str], a: str, b: str) -> Iterator[str]:
         """A step from `a` and `b` on; an instruction's last operand is written."""
@@ -146,4 +162,8 @@ def _place(base: str, row: Row, names: Mapping[str, str]) -> str:
 
 
 def _move(step: Value, pointer: str, names: Mapping[str, str]) -> str:
-    return f"addq {f'$${step}' if isinstance(step, int) else names[step]}, {pointer}"
+    return f"addq {_operand(step, names)}, {pointer}"
+
+
+def _operand(x: Value, names: Mapping[str, str]) -> str:
+    return f"$${x}" if isinstance(x, int) else names[x]

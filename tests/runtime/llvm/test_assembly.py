@@ -72,11 +72,13 @@ def test_what_is_light_is_made_quickly():
     assert emitted(matmul(64, 64, 64, dtype=INT32)).effort == THOROUGH
     assert emitted(matmul(64, 64, 64, transpose_y=True)).effort == THOROUGH  # a panel is transposed
     assert emitted(matmul(64, 64, 64, batch=[(8, True, True)])).effort == THOROUGH
-    assert emitted(convolve(Convolution(8, 34, 34, 32, 64))).effort == THOROUGH
+    assert emitted(matmul(64, 64, 256, batch=[(8, True, True)])).effort == QUICK  # where tiles take long
+    assert emitted(convolve(Convolution(8, 34, 34, 32, 64))).effort == QUICK
+    assert emitted(convolve(Convolution(8, 34, 34, 8, 64))).effort == THOROUGH  # of 72 steps
 
 
 def test_only_what_has_the_instructions_is_written_so():
-    made = Products(FLOAT32, 8, [Row(0)] * 6, 4, 4, [None] * 2)
+    made = Products(FLOAT32, 8, [Row(0)] * 6, 4, 4, [None] * 2, "%n")
     assert made.fits(ALL)
     assert made.fits(NARROW)
     assert not made.fits(replace(ALL, assembly=False))
@@ -94,3 +96,6 @@ def test_only_what_has_the_instructions_is_written_so():
     apart = [Row(f"%r{i}") for i in range(10)]
     assert replace(made, rows=apart, a="%r0").fits(ALL)
     assert not replace(made, rows=apart, a="%a").fits(ALL)
+    assert not replace(made, rows=apart, around=("%m", 4, 4)).fits(ALL)  # a count, and what is left of it
+    assert replace(made, rows=apart[:8], around=("%m", 4, 4)).fits(ALL)
+    assert not replace(made, around=("%m", 1 << 31, 4)).fits(ALL)
