@@ -55,7 +55,6 @@ class Machine:
         vector_bytes: W, the width of the vectors to use.
         vector_registers: how many of them.
         l1, l2, l3: bytes of data cache; 0: there is none.
-        cores: how many threads run at once.
         fma: multiply-add in one rounding.
         half: float16 and float32 are converted by an instruction.
         masks: masked loads and stores cost no more than whole ones (AVX-512).
@@ -72,7 +71,6 @@ class Machine:
     l1: int
     l2: int
     l3: int
-    cores: int
     fma: bool
     half: bool
     masks: bool
@@ -111,7 +109,6 @@ def _level(name: str) -> Machine:
         l1=l1,
         l2=l2,
         l3=l3,
-        cores=2,
         fma=width > 16,
         half=width > 16,
         masks=width == 64,
@@ -170,7 +167,6 @@ def _machine(cpu: str, features: Mapping[str, bool], identity: str) -> Machine:
         l1=l1,
         l2=l2,
         l3=l3,
-        cores=os.cpu_count() or 1,
         fma=has("fma") or arm,
         half=has("f16c") or arm,
         masks=has("avx512vl") and has("avx512bw"),

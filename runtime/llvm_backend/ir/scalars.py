@@ -34,7 +34,6 @@ def emit_op(
     operands: Sequence[str],
     dtypes: Sequence[DType],
     result: DType,
-    attrs: Mapping[str, Any] | None = None,
 ) -> str:
     """Writes the op `name` and gives its value, of the register type of `result` at the width of `em`.
 
@@ -44,18 +43,21 @@ def emit_op(
         operands: values in registers, each of the type of its dtype.
         dtypes: those of the operands.
         result: the dtype of the result.
-        attrs: the op's attributes; none that is known here has any but `cast`, whose dtype is `result`, and
-            those that are `spelled`.
     """
     if name == "cast":
         return cast(em, operands[0], dtypes[0], result)
-    order = name.removeprefix(_ORDERED) if name.startswith(_ORDERED) else ""
-    if (order or name in _REAL) and not dtypes[0].is_floating:
+    if name.partition(" ")[0] in _REAL and not dtypes[0].is_floating:
         operands = [cast(em, x, given, FLOAT64) for x, given in zip(operands, dtypes, strict=True)]
         dtypes = [FLOAT64] * len(operands)
-    call = Call(em, tuple(operands), dtypes[-1], result)
-    value = gamma.polygamma(call.lanes, operands[0], int(order)) if order else _TABLE[name](call)
+    value = _emission_of(name)(Call(em, tuple(operands), dtypes[-1], result))
     return value if name in _EXACT else rounded(em, result, value)
+
+
+def _emission_of(name: str) -> Emission:
+    if name in _TABLE:
+        return _TABLE[name]
+    order = int(name.removeprefix(_ORDERED))
+    return emissions.real_function(lambda v, x: gamma.polygamma(v, x, order))
 
 
 def has_code(name: str) -> bool:
@@ -64,14 +66,8 @@ def has_code(name: str) -> bool:
 
 
 def spelled(name: str, attrs: Mapping[str, Any]) -> str:
-    """The op with what of its attributes changes its code: ``polygamma 2``."""
+    """The op with what of its attributes changes its code: ``polygamma 2``. No other but `cast` has any."""
     return f"{name} {attrs['n']}" if name == _ORDERED else name
-
-
-def may_fault(name: str, dtypes: Sequence[DType]) -> bool:
-    """Whether the op can fail at the run on these dtypes."""
-    integer = dtypes[0].is_integer
-    return integer and (name in _DIVIDES or (name == "power" and dtypes[0].kind == "i"))
 
 
 _ORDERED = "polygamma"  # whose order is an attribute
@@ -151,7 +147,7 @@ _TABLE: dict[str, Emission] = {
 _REAL = frozenset(
     [
         *("div", "sqrt", "rsqrt", "exp", "expm1", "log", "log1p", "sigmoid", "softplus", "erf", "erfc"),
-        *("lgamma", "digamma"),
+        *("lgamma", "digamma", "polygamma"),
         *("sin", "cos", "tan", "asin", "acos", "atan", "atan2"),
         *("sinh", "cosh", "tanh", "asinh", "acosh", "atanh"),
     ]
@@ -164,4 +160,3 @@ _EXACT = frozenset(
         *("equal", "not_equal", "less", "less_equal", "greater", "greater_equal"),
     ]
 )
-_DIVIDES = frozenset(["floor_divide", "remainder", "fmod"])

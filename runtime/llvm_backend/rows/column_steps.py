@@ -143,7 +143,7 @@ class _ColumnWriter:
         value = load(em, given, self.x, self.one.let(f"add i64 {place}, {j}"), mask)
         if register_scalar(given) == self.total.scalar:
             return value
-        return emit_op(em, "cast", [value], [given], self.total.lanes, {"dtype": self.total.lanes})
+        return emit_op(em, "cast", [value], [given], self.total.lanes)
 
     def begun(self, em: Emitter, value: str) -> list[str]:
         """The state of a total that has met `value` alone."""
@@ -179,7 +179,7 @@ class _ColumnWriter:
             if node.op.name == "mean":
                 value = em.binary("fdiv", "double", value, em.broadcast("double", count))
             if total.dtype is not node.dtype:
-                value = emit_op(em, "cast", [value], [total.dtype], node.dtype, {"dtype": node.dtype})
+                value = emit_op(em, "cast", [value], [total.dtype], node.dtype)
             store(em, node.dtype, value, self.y, j, mask)
             return []
 

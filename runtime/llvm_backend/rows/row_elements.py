@@ -41,7 +41,7 @@ class RowElements:
         operands = [self.operand(node, i) for i in range(len(node.inputs))]
         dtypes = [operand.dtype for operand in node.inputs]
         op = code_of(node, self.writer.showing)
-        self.values[node] = emit_op(self.em, op, operands, dtypes, node.dtype, node.attrs)
+        self.values[node] = emit_op(self.em, op, operands, dtypes, node.dtype)
 
     def operand(self, user: Tensor, i: int) -> str:
         """Operand number i of `user`."""

@@ -255,7 +255,7 @@ class RowWriter:
         """What one number a row comes to."""
         operands = [self.number(node, i) for i in range(len(node.inputs))]
         dtypes = [operand.dtype for operand in node.inputs]
-        return emit_op(self.one, code_of(node, self.showing), operands, dtypes, node.dtype, node.attrs)
+        return emit_op(self.one, code_of(node, self.showing), operands, dtypes, node.dtype)
 
     def picked(self, node: Tensor) -> str:
         """The element of a row that a label numbers: all that it is made of is computed for it alone."""

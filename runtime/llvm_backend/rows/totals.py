@@ -87,7 +87,7 @@ class Total:
             return [self.looked(em, state[0], last), *late]
         if not self.is_extremum:
             if register_scalar(self.given) != self.scalar:
-                value = emit_op(em, "cast", [value], [self.given], self.lanes, {"dtype": self.lanes})
+                value = emit_op(em, "cast", [value], [self.given], self.lanes)
             return [self.join(em, state[0], value, self.lanes)]
         best = self.better(em, state[0], value)
         if not self.remembers:
@@ -135,7 +135,7 @@ class Total:
         """Two totals of `dtype` as one."""
         if self.meet == LOOK:
             return em.binary("fadd", register_scalar(dtype), x, y)
-        return emit_op(em, self.meet, [x, y], [dtype] * 2, dtype, {})
+        return emit_op(em, self.meet, [x, y], [dtype] * 2, dtype)
 
     def widened(self, em: Emitter, value: str) -> str:
         """A register of `lanes` as one of `dtype`."""
@@ -223,4 +223,4 @@ def finish(one: Emitter, node: Tensor, total: str, count: str) -> str:
         total = one.let(f"fdiv double {total}, {one.let(f'sitofp i64 {count} to double')}")
     if gathered is dtype:
         return total
-    return emit_op(one, "cast", [total], [gathered], dtype, {"dtype": dtype})
+    return emit_op(one, "cast", [total], [gathered], dtype)

@@ -37,7 +37,6 @@ Control flow is jumps in one flat table, so a run can be left and entered anywhe
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -375,9 +374,3 @@ class TableBuilder:
     def _add(self, kind: str, function: int = 0, a: int = 0, b: int = 0, c: int = 0, d: int = -1) -> Jump:
         self.steps.append([_CODES[kind], function, a, b, c, d, *[0] * (_FIELDS - 6)])
         return Jump(len(self.steps) - 1)
-
-
-def bits_of(value: float, code: str = "d") -> int:
-    """A scalar argument as a word: the bits of a float64, or of a float32 with the code ``"f"``."""
-    kind = ctypes.c_double if code == "d" else ctypes.c_float
-    return int.from_bytes(bytes(kind(value)), "little", signed=code == "d")

@@ -9,14 +9,13 @@ same size. `n` is known only at the run: one kernel serves all sizes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 from graphc.types import DType
 from runtime.llvm_backend.engine.machine import host
-from runtime.llvm_backend.ir.scalars import emit_op, may_fault
+from runtime.llvm_backend.ir.scalars import emit_op
 from runtime.llvm_backend.ir.text import Emitter, Module, Target, target_of
 from runtime.llvm_backend.ir.values import load, load_single, register_bytes, store
 
@@ -38,7 +37,6 @@ class Operation:
     op: str
     operands: tuple[int, ...]
     dtype: DType
-    attrs: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +55,12 @@ class Body:
     @property
     def fallible(self) -> bool:
         """Whether a lane may fail, and the kernel therefore takes a flag."""
-        dtypes = self.dtypes
-        return any(may_fault(step.op, [dtypes[i] for i in step.operands]) for step in self.operations)
+        return any(_may_fault(step.op, self.dtypes[step.operands[0]]) for step in self.operations)
+
+
+def _may_fault(op: str, dtype: DType) -> bool:
+    divides = op in ("floor_divide", "remainder", "fmod")
+    return dtype.is_integer and (divides or (op == "power" and dtype.kind == "i"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ def emit_body(em: Emitter, body: Body, values: Sequence[str]) -> list[str]:
     known, dtypes = list(values), body.dtypes
     for step in body.operations:
         operands, given = [known[i] for i in step.operands], [dtypes[i] for i in step.operands]
-        known.append(emit_op(em, step.op, operands, given, step.dtype, step.attrs))
+        known.append(emit_op(em, step.op, operands, given, step.dtype))
     return [known[i] for i in body.outputs]
 
 

@@ -24,7 +24,7 @@ from runtime.llvm_backend.table.call import (
     reserve,
 )
 from runtime.llvm_backend.table.steploop import FAILED, FLAG, PYTHON_STEP, REFUSED
-from runtime.llvm_backend.table.steptable import TableBuilder, bits_of
+from runtime.llvm_backend.table.steptable import TableBuilder
 
 F8 = np.dtype("float64")
 
@@ -458,9 +458,3 @@ def test_processes_end_and_fork_with_functions_alive():
         "print(good, os.waitpid(child, 0)[1])"
     )
     assert done.stdout.split() == ["True", "0"], done.stderr
-
-
-def test_scalars_as_words():
-    assert np.array([bits_of(1.5)]).view(F8)[0] == 1.5
-    assert np.array([bits_of(-2.5)]).view(F8)[0] == -2.5
-    assert np.array([bits_of(-2.5, "f")]).view("f4")[0] == -2.5

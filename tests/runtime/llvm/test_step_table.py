@@ -24,7 +24,13 @@ from runtime.llvm_backend.table.steploop import (
     VALUE,
     run_function,
 )
-from runtime.llvm_backend.table.steptable import FAIL_TEXT, RunWords, TableBuilder, bits_of
+from runtime.llvm_backend.table.steptable import FAIL_TEXT, RunWords, TableBuilder
+
+
+def bits_of(value):
+    """A number as a word."""
+    return int(np.float64(value).view(np.int64))
+
 
 # out[i] = x[i] * a + b for i < n; the block: out, x, n, a, b
 SCALE = """
