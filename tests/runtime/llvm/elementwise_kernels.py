@@ -9,7 +9,7 @@ same size. `n` is known only at the run: one kernel serves all sizes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
