@@ -1,22 +1,21 @@
-"""The command: what it refuses, what it writes, what it goes on after, what it compares."""
+"""The command: what it refuses, what it measures, what it writes, what it compares."""
 
 import json
 import os
 import re
 import subprocess
 import sys
-import xml.etree.ElementTree as ElementTree
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from graphc.__main__ import main
-from runtime.benchmark import charts, command, measuring
+from runtime.benchmark import command, crown
 from runtime.benchmark.families import FAMILIES
 from runtime.benchmark.introspection import COUNTED_CPU, is_countable
+from runtime.benchmark.measuring import Plan
 from runtime.benchmark.page import render
-from runtime.benchmark.processes import Interpreters, Limits, environment, run_job
+from runtime.benchmark.processes import Limits
 from runtime.benchmark.report import Report, read_history
 
 ROOT = Path(__file__).parents[3]
@@ -81,6 +80,119 @@ def test_without_rich_the_message_says_what_to_install(monkeypatch, capsys):
     assert "graphc[bench]" in capsys.readouterr().err
 
 
+class EnoughError(Exception):
+    """The plan is there: nothing is measured."""
+
+
+def asked(monkeypatch, *given):
+    """The plan that is made of what is given."""
+    plans = []
+
+    def take(plan, report, tell):
+        plans.append(plan)
+        raise EnoughError
+
+    monkeypatch.setattr(command, "measure", take)
+    with pytest.raises(EnoughError):
+        main(["bench", *given])
+    return plans[0]
+
+
+def test_all_options_reach_the_plan(monkeypatch):
+    options = ["--families", "wide,chain", "--sizes", "20,3", "--vs", "torch,jax", "--python", sys.executable]
+    numbers = ["--rounds", "5", "--seconds", "0.5", "--threads", "3", "--limit", "7", "--memory", "900"]
+    assert asked(monkeypatch, *options, *numbers) == Plan(
+        (("wide", 3), ("wide", 20), ("chain", 3), ("chain", 20)), ("torch", "jax"), 5, 0.5, 3,
+        Limits(7, 900), (sys.executable,),
+    )  # fmt: skip
+
+
+def test_rounds_are_three_and_one_if_it_is_to_be_quick(monkeypatch):
+    assert asked(monkeypatch).rounds == 3
+    assert asked(monkeypatch, "--crown").rounds == 3
+    assert asked(monkeypatch, "--quick").rounds == 1
+    assert asked(monkeypatch, "--quick", "--rounds", "2").rounds == 2
+
+
+def test_bars_are_of_the_families_that_are_asked_for(monkeypatch):
+    assert asked(monkeypatch, "--crown", "--families", "fibonacci").graphs == (
+        ("fibonacci", 10),
+        ("fibonacci", 20),
+    )
+    assert set(asked(monkeypatch, "--crown").graphs) == set(crown.GRAPHS)
+    judged = []
+    monkeypatch.setattr(command, "measure", lambda plan, report, tell: None)
+    monkeypatch.setattr(command, "count", lambda graphs, limits: {})
+    monkeypatch.setattr(crown, "judge", lambda report, bars: judged.extend(bars) or [])
+    assert main(["bench", "--crown", "--families", "fibonacci"]) == 0
+    assert [bar.family for bar in judged] == ["fibonacci", "fibonacci"]
+
+
+def test_a_python_is_found_from_where_it_was_named(monkeypatch, tmp_path):
+    (tmp_path / "own").symlink_to(sys.executable)
+    monkeypatch.chdir(tmp_path)
+    (found,) = asked(monkeypatch, "--python", "./own").pythons
+    assert found == str(tmp_path / "own")
+
+
+def test_memory_that_cannot_be_watched_is_no_limit(monkeypatch, capsys):
+    monkeypatch.setattr(command, "can_tell_memory", lambda: False)
+    assert main(["bench", "--memory", "5"]) == 1
+    assert "does not tell" in capsys.readouterr().err
+
+
+def compared(monkeypatch, tmp_path, before, now, *given):
+    """The exit status where the counters were `before` and are `now`, or the cold seconds against NumPy's."""
+
+    def data(found):
+        if isinstance(found, dict):
+            return {"form": 1, "counts": found}
+        rest = {"build": 0.1, "first": 0.1, "cpu": 0.1, "mb": 1.0, "digest": [1, 1, 1]}
+        rows = [
+            {
+                "family": "chain", "size": 4, "peer": peer, "trouble": "",
+                "cold": [{**rest, "seconds": seconds, "stages": {}, "counts": {}}],
+            }
+            for peer, seconds in (("graphc", found), ("graphc-numpy", 1.0))
+        ]  # fmt: skip
+        return {"form": 1, "rows": rows}
+
+    (tmp_path / "old.json").write_text(json.dumps(data(before)))
+    monkeypatch.setattr(command, "is_countable", lambda: True)
+    monkeypatch.setattr(command, "measure", lambda plan, report, tell: report.rows.extend(data(now)["rows"]))
+    monkeypatch.setattr(command, "count", lambda graphs, limits: now if isinstance(now, dict) else {})
+    what = ["--counters"] if isinstance(now, dict) else ["--sizes", "4"]
+    return main(["bench", *what, "--families", "chain", "--compare", str(tmp_path / "old.json"), *given])
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "given", "status", "told"),
+    [
+        ({"chain 40": {"a": 5}}, {"chain 40": {"a": 5}}, [], 0, "compared 1 numbers with the baseline: 0"),
+        ({"chain 40": {"a": 5}}, {"chain 40": {"a": 4}}, [], 0, "other: chain 40: a was 5 and is 4"),
+        ({"chain 40": {"a": 5}}, {"chain 40": {"a": 6}}, [], 1, "worse: chain 40: a was 5 and is 6"),
+        ({"wide 20": {"a": 5}}, {"chain 40": {"a": 5}}, [], 1, "nothing of the baseline was measured"),
+        ({"chain 40": {}}, {"chain 40": {"a": 5}}, [], 1, "nothing of the baseline was measured"),
+        (0.5, 0.74, [], 0, "compared 1 numbers with the baseline: 0"),
+        (0.5, 0.76, [], 1, "worse: chain 4: cold / graphc-numpy was 0.5 and is 0.76"),
+        (0.5, 0.76, ["--bound", "1.6"], 0, "0 worse"),
+        (0.5, 0.6, ["--bound", "1.1"], 1, "1 worse"),
+    ],
+)  # fmt: skip
+def test_what_is_worse_is_told_by_the_exit_status(
+    monkeypatch, tmp_path, capsys, before, now, given, status, told
+):
+    assert compared(monkeypatch, tmp_path, before, now, *given) == status
+    assert told in capsys.readouterr().out
+
+
+def test_a_machine_that_cannot_count_compares_nothing_and_says_so(monkeypatch, tmp_path, capsys):
+    (tmp_path / "old.json").write_text('{"form": 1, "counts": {"chain 40": {"a": 5}}}')
+    monkeypatch.setattr(command, "is_countable", lambda: False)
+    assert main(["bench", "--counters", "--compare", str(tmp_path / "old.json")]) == 0
+    assert "which this machine does not run" in capsys.readouterr().err
+
+
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     """One small measurement with all its files, and its standard output."""
@@ -114,12 +226,21 @@ def test_all_parts_are_measured(written):
             whole = sum(wall for wall, _, _ in stages.values())
             assert whole == pytest.approx(row["cold"][0]["seconds"], rel=0.1)
             assert row["cold"][0]["counts"]["modules compiled"] > 0
+            assert any(wall != cpu for wall, cpu, _ in stages.values())
+            first = stages["first run"][0] + stages["codegen"][0]
+            assert row["cold"][0]["first"] >= 0.99 * first > 0
+            assert row["cold"][0]["build"] >= 0.99 * stages["build"][0]
             assert row["disk"]["counts"].get("modules compiled", 0) == 0
             assert row["disk"]["counts"]["modules from cache"] > 0
             assert row["memory"]["bytes"] > 0
             assert row["cold"][0]["counts"]["nodes"] > 0
             distinct, steps = row["cold"][0]["sharing"]
             assert 0 < distinct <= steps
+        else:
+            assert row["cold"][0]["mb"] < 50  # of the graph alone, not of all that is loaded
+        assert row["cold"][0]["digest"][0] == (
+            4 if row["family"] == "dynamic_batch" else 1
+        )  # a batch, a result
     assert "codegen" in shown
     assert "fibonacci" in shown
     assert re.search(r"passes +│ +\d+\.\d\d +│ +\d+\.\d\d", shown)  # microseconds a node
@@ -231,129 +352,6 @@ def test_nothing_is_counted_where_nothing_compiled(monkeypatch, capsys):
     assert err == "counters\n"
 
 
-LIMITS = Limits()
-
-
-def job(**more):
-    return {
-        "peer": "graphc-numpy",
-        "family": "chain",
-        "size": 4,
-        "threads": 1,
-        "parts": ["cold"],
-        "seconds": 0.01,
-        **more,
-    }
-
-
-def run(tmp_path, limits=LIMITS, **more):
-    path = Interpreters((), str(tmp_path)).path_for("graphc")
-    return run_job(job(**more), sys.executable, path, environment(str(tmp_path), 1), limits)
-
-
-def test_a_job_over_its_limit_says_so(tmp_path):
-    parts = run(tmp_path, Limits(seconds=0.05))
-    assert parts["error"]["text"] == "over the limit of 0.05 s"
-
-
-@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="the system does not tell")
-def test_a_job_over_its_memory_says_so(tmp_path):
-    parts = run(tmp_path, Limits(seconds=60, megabytes=1), family="ones", size=300)
-    assert parts["error"]["text"] == "over the limit of 1 MB"
-
-
-def test_what_was_told_before_an_error_stays(tmp_path):
-    parts = run(tmp_path, parts=["cold", "nonsense"])
-    assert parts["cold"]["seconds"] > 0
-    assert "nonsense" in parts["error"]["text"]
-
-
-def test_a_process_that_dies_says_how(tmp_path):
-    """What stands first on its path is not graphc."""
-    for name in ("graphc", "runtime"):
-        (tmp_path / f"{name}.py").write_text("raise ImportError('not this one')\n")
-    parts = run_job(job(), sys.executable, str(tmp_path), environment(str(tmp_path), 1), LIMITS)
-    assert parts["error"]["text"].startswith("the process ended with status 1")
-
-
-def test_others_go_on_where_one_is_over_its_limit(monkeypatch):
-    """The first size of one library fails: its larger ones are not tried, those of others are."""
-    told = []
-
-    def fake(given, python, path, seen, limits):
-        told.append((given["peer"], given["size"]))
-        if given["peer"] == "graphc":
-            return {"error": {"text": "over the limit of 1 s"}}
-        start = {"seconds": 0.1, "version": "x", "supported": True, "mb": 1}
-        found = {"seconds": 1.0, "cpu": 1.0, "digest": [1, 1, 1], "mb": 1}
-        return {"start": start, "cold": found, "again": found, "hot": {"seconds": 1}}
-
-    monkeypatch.setattr(measuring, "run_job", fake)
-    monkeypatch.setattr(measuring._Measuring, "warm_bytecode", lambda self: None)
-    plan = measuring.Plan((("chain", 4), ("chain", 8), ("tree", 4)), rounds=1)
-    report = Report({"peers": {}})
-    measuring.measure(plan, report, lambda text: None)
-    assert told == [
-        ("graphc", 4), ("graphc-numpy", 4), ("graphc-numpy", 8), ("graphc", 4), ("graphc-numpy", 4),
-    ]  # fmt: skip
-    assert report.row("chain", 8, "graphc")["trouble"] == "not tried: over the limit of 1 s at size 4"
-
-
-def test_a_library_without_the_ops_of_a_family_is_asked_once(monkeypatch):
-    told = []
-
-    def fake(given, python, path, seen, limits):
-        told.append((given["peer"], given["size"]))
-        return {"start": {"seconds": 0.1, "version": "x", "supported": False, "mb": 1}}
-
-    monkeypatch.setattr(measuring, "run_job", fake)
-    monkeypatch.setattr(measuring._Measuring, "warm_bytecode", lambda self: None)
-    report = Report({"peers": {}})
-    measuring.measure(measuring.Plan((("chain", 4), ("chain", 8))), report, lambda text: None)
-    assert told == [("graphc", 4), ("graphc-numpy", 4)]
-    assert {row["trouble"] for row in report.rows} == {"its ops do not express it"}
-
-
-def test_rounds_are_interleaved(monkeypatch):
-    told = []
-
-    def fake(given, python, path, seen, limits):
-        told.append((given["peer"], tuple(given["parts"])))
-        start = {"seconds": 0.1, "version": "x", "supported": True, "mb": 1}
-        return {"start": start, "cold": {"seconds": 1.0, "digest": [1, 1, 1]}}
-
-    monkeypatch.setattr(measuring, "run_job", fake)
-    monkeypatch.setattr(measuring._Measuring, "warm_bytecode", lambda self: None)
-    measuring.measure(measuring.Plan((("tree", 4),), rounds=2), Report({"peers": {}}), lambda text: None)
-    assert [peer for peer, _ in told] == ["graphc"] * 3 + ["graphc-numpy"] + ["graphc", "graphc-numpy"]
-    assert told[1:3] == [("graphc", ("cold",)), ("graphc", ("memory",))]
-
-
-def test_a_library_that_is_not_there_is_said_to_be_so(monkeypatch):
-    monkeypatch.setattr(measuring.Interpreters, "find", lambda self, peer: None)
-    monkeypatch.setattr(measuring, "run_job", lambda *given: {"error": {"text": "none"}})
-    report = Report({"peers": {}})
-    told = []
-    measuring.measure(measuring.Plan((("tree", 4),), ("jax",)), report, told.append)
-    assert report.about["peers"] == {"jax": "not installed"}
-    assert "jax: not installed" in told
-
-
-def test_adapters_need_nothing_of_graphc(tmp_path):
-    """What is put next to another Python's libraries imports by itself, where there is no graphc."""
-    path = Interpreters((), str(tmp_path)).path_for("jax")
-    code = (
-        "import sys, runtime.benchmark.worker as worker, runtime.benchmark.peers as peers;"
-        "from runtime.benchmark.families import FAMILIES; FAMILIES['lstm'].make(2);"
-        "print([m for m in ('graphc', 'passes', 'llvmlite') if m in sys.modules], worker.__file__)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=path, env={**os.environ, "PYTHONPATH": path},
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert done.stdout.startswith("[] " + path)
-
-
 # Counters.
 
 REWRITE = "python -m graphc bench --counters --json benchmarks/baseline.json"
@@ -391,55 +389,3 @@ def test_a_level_is_compiled_for_on_request(cpu):
         assert "GRAPHC_CPU is x86-64-v2 or x86-64-v3 or x86-64-v4, not 'pentium'" in done.stderr
     else:
         assert done.stdout.split() == [cpu, "32", "True"]
-
-
-# Charts.
-
-
-def test_charts_are_well_formed_and_escape_names():
-    line = charts.lines({"<a & b>": [(10, 0.1), (1000, 2.0)], "c": [(10, 0.5)]}, "n", "s")
-    bar = charts.bars({"n = 10": {"fuse": 0.5, "<b>": 1.0}}, "s", ["plan", "<b>", "fuse"])
-    for svg in (line, bar):
-        root = ElementTree.fromstring(svg)
-        assert root.tag == "svg"
-    assert len(ElementTree.fromstring(line).findall("polyline")) == 2
-    assert len(ElementTree.fromstring(line).findall("circle")) == 3
-    widths = [float(rect.get("width")) for rect in ElementTree.fromstring(bar).findall("rect")[:2]]
-    assert widths[1] == pytest.approx(2 * widths[0], rel=0.01)
-
-
-def test_nothing_to_show_is_no_chart():
-    assert (
-        charts.lines({}, "n", "s")
-        == charts.lines({"a": [(0, 1)]}, "n", "s")
-        == charts.bars({}, "s", [])
-        == ""
-    )
-
-
-def test_a_stage_has_one_colour_in_all_charts():
-    def colours(parts):
-        root = ElementTree.fromstring(charts.bars({"n = 1": dict.fromkeys(parts, 1.0)}, "s", ["a", "b", "c"]))
-        bars = [rect.get("fill") for rect in root.findall("rect")]
-        assert bars[: len(parts)] == bars[len(parts) :]  # those of the bar and those of the legend
-        return dict(zip(parts, bars, strict=False))
-
-    one, other = colours(["a", "c"]), colours(["b", "c"])
-    assert one["c"] == other["c"]
-    assert len({*one.values(), *other.values()}) == 3
-
-
-def test_reports_are_numbered_evenly():
-    series = {"a": [(i, 1.0) for i in range(1, 21)]}
-    root = ElementTree.fromstring(charts.lines(series, "report", "s", numbered=True))
-    xs = [float(circle.get("cx")) for circle in root.findall("circle")]
-    assert {round(y - x, 1) for x, y in pairwise(xs)} <= {17.3, 17.4, 16.5, 16.6}
-    one = ElementTree.fromstring(charts.lines({"a": [(1, 1.0)]}, "report", "s", numbered=True))
-    assert len(one.findall("circle")) == 1
-
-
-def test_larger_is_further_up_and_to_the_right():
-    root = ElementTree.fromstring(charts.lines({"a": [(10, 0.1), (1000, 10.0)]}, "n", "s"))
-    (x0, y0), (x1, y1) = ((float(c.get("cx")), float(c.get("cy"))) for c in root.findall("circle"))
-    assert x1 > x0
-    assert y1 < y0

@@ -53,6 +53,16 @@ def test_the_interval_is_that_of_the_textbook():
     assert found.error == pytest.approx(3.182 * math.sqrt(0.36 / 3), rel=1e-3)
 
 
+@pytest.mark.parametrize(("points", "t"), [(3, 12.706), (4, 4.303), (12, 2.228), (13, 1.96), (40, 1.96)])
+def test_the_interval_is_wider_the_fewer_points_there_are(points, t):
+    sizes, off = [math.e**i for i in range(points)], [(-1) ** i * 0.1 for i in range(points)]
+    found = fit(sizes, [math.exp(i + error) for i, error in enumerate(off)])
+    line = [math.log(found.scale) + found.exponent * i for i in range(points)]
+    rest = sum((i + error - y) ** 2 for i, (error, y) in enumerate(zip(off, line, strict=True)))
+    spread = sum((i - (points - 1) / 2) ** 2 for i in range(points))
+    assert found.error == pytest.approx(t * math.sqrt(rest / (points - 2) / spread), rel=1e-3)
+
+
 def test_two_points_leave_no_interval():
     found = fit([10, 100], [0.1, 1.0])
     assert found.exponent == pytest.approx(1)
@@ -159,6 +169,9 @@ def test_another_count_of_results_is_noticed():
 def test_what_is_measured_of_which_family():
     assert graphs_of(["chain"], [100, 10, 100], False) == (("chain", 10), ("chain", 100))
     assert graphs_of(["fibonacci"], None, True) == (("fibonacci", 12), ("fibonacci", 20))
+    assert graphs_of(["indices", "ones"], None, True) == (
+        ("indices", 50), ("indices", 1000), ("ones", 6), ("ones", 10),
+    )  # fmt: skip
     assert {family for family, _ in graphs_of(None, None, False)} >= {"chain", "lstm", "switch", "ones"}
     assert max(size for family, size in graphs_of(["chain"], None, False)) == 100_000
 
@@ -179,6 +192,7 @@ def test_a_counter_that_is_no_more_is_worse_and_a_new_one_is_not():
 
 def test_graphs_of_one_side_are_not_compared():
     assert compare_counts({"f 1": {"a": 1}}, {"g 1": {"a": 2}}) == []
+    assert compare_counts({"f 1": {}}, {"f 1": {}}) == []
 
 
 def as_data(*rows, counts=None):
@@ -300,6 +314,24 @@ def test_the_exponent_is_that_of_the_worst_stage_that_matters():
     (found,) = judge(report(*rows), [Bar("b", "chain", 100, 1.1, "exponent")])
     assert found.measured == pytest.approx(1.5)
     assert found.note.startswith("plan")
+
+
+def test_a_stage_of_a_hundredth_matters():
+    def stages(n):
+        return {"fuse": [1, n * 1e-2, 1], "plan": [1, n**1.5 * 1e-5, 1], "bind": [1, n**3 * 1e-13, 1]}
+
+    rows = [row("chain", n, "graphc", cold(n * 1e-2, stages(n))) for n in (100, 1000, 10_000)]
+    (found,) = judge(report(*rows), [Bar("b", "chain", 10_000, 1.1, "exponent")])
+    assert found.note.startswith("plan")
+
+
+def test_each_bar_is_of_what_it_says():
+    told = row("f", 1, "graphc", cold(1, {"import": [0.3, 0.3, 1]}))
+    told |= {"import": [0.2, 0.1], "again": {**cold(0.5), "cpu": 0.4}, "disk": {**cold(0.7), "cpu": 0.6}}
+    bars = [Bar(of, "f", 1, 1, of) for of in ("cold", "again", "disk", "import")]
+    found = judge(report(told), bars)
+    assert [(each.measured, each.cpu) for each in found] == [(1, 1), (0.5, 0.4), (0.7, 0.6), (0.1, None)]
+    assert [each.note for each in found] == ["300 ms of it are imports", "", "", ""]
 
 
 def test_every_bar_is_of_a_graph_that_is_measured():

@@ -1,0 +1,154 @@
+"""Measuring: which processes there are, in which order, and what becomes of what they tell."""
+
+import pytest
+
+from runtime.benchmark import measuring
+from runtime.benchmark.processes import Limits
+from runtime.benchmark.report import Report
+
+
+def test_others_go_on_where_one_is_over_its_limit(monkeypatch):
+    """The first size of one library fails: its larger ones are not tried, those of others are."""
+    told = []
+
+    def fake(given, python, path, seen, limits):
+        told.append((given["peer"], given["size"]))
+        if given["peer"] == "graphc":
+            return {"error": {"text": "over the limit of 1 s"}}
+        start = {"seconds": 0.1, "version": "x", "supported": True, "mb": 1}
+        found = {"seconds": 1.0, "cpu": 1.0, "digest": [1, 1, 1], "mb": 1}
+        return {"start": start, "cold": found, "again": found, "hot": {"seconds": 1}}
+
+    monkeypatch.setattr(measuring, "run_job", fake)
+    monkeypatch.setattr(measuring._Measuring, "warm_bytecode", lambda self: None)
+    plan = measuring.Plan((("chain", 4), ("chain", 8), ("tree", 4)), rounds=1)
+    report = Report({"peers": {}})
+    measuring.measure(plan, report, lambda text: None)
+    assert told == [
+        ("graphc", 4), ("graphc-numpy", 4), ("graphc-numpy", 8), ("graphc", 4), ("graphc-numpy", 4),
+    ]  # fmt: skip
+    assert report.row("chain", 8, "graphc")["trouble"] == "not tried: over the limit of 1 s at size 4"
+
+
+def test_a_library_without_the_ops_of_a_family_is_asked_once(monkeypatch):
+    told = []
+
+    def fake(given, python, path, seen, limits):
+        told.append((given["peer"], given["size"]))
+        return {"start": {"seconds": 0.1, "version": "x", "supported": False, "mb": 1}}
+
+    monkeypatch.setattr(measuring, "run_job", fake)
+    monkeypatch.setattr(measuring._Measuring, "warm_bytecode", lambda self: None)
+    report = Report({"peers": {}})
+    measuring.measure(measuring.Plan((("chain", 4), ("chain", 8))), report, lambda text: None)
+    assert told == [("graphc", 4), ("graphc-numpy", 4)]
+    assert {row["trouble"] for row in report.rows} == {"its ops do not express it"}
+
+
+def test_rounds_are_interleaved(monkeypatch):
+    told = []
+
+    def fake(given, python, path, seen, limits):
+        told.append((given["peer"], tuple(given["parts"])))
+        start = {"seconds": 0.1, "version": "x", "supported": True, "mb": 1}
+        return {"start": start, "cold": {"seconds": 1.0, "digest": [1, 1, 1]}}
+
+    monkeypatch.setattr(measuring, "run_job", fake)
+    monkeypatch.setattr(measuring._Measuring, "warm_bytecode", lambda self: None)
+    measuring.measure(measuring.Plan((("tree", 4),), rounds=2), Report({"peers": {}}), lambda text: None)
+    assert [peer for peer, _ in told] == ["graphc"] * 3 + ["graphc-numpy"] + ["graphc", "graphc-numpy"]
+    assert told[1:3] == [("graphc", ("cold",)), ("graphc", ("memory",))]
+
+
+def test_a_library_that_is_not_there_is_said_to_be_so(monkeypatch):
+    monkeypatch.setattr(measuring.Interpreters, "find", lambda self, peer: None)
+    monkeypatch.setattr(measuring, "run_job", lambda *given: {"error": {"text": "none"}})
+    report = Report({"peers": {}})
+    told = []
+    measuring.measure(measuring.Plan((("tree", 4),), ("jax",)), report, told.append)
+    assert report.about["peers"] == {"jax": "not installed"}
+    assert "jax: not installed" in told
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """What jobs were started, with the cache each of them sees; what they tell is up to the test."""
+    found = []
+
+    def fake(given, python, path, seen, limits):
+        found.append((given["peer"], given["size"], tuple(given["parts"]), seen["GRAPHC_CACHE"]))
+        return fake.tell(given)
+
+    fake.tell = lambda given: told()
+    monkeypatch.setattr(measuring, "run_job", fake)
+    monkeypatch.setattr(measuring.Interpreters, "find", lambda self, peer: "python")
+    found_and = lambda: found
+    found_and.fake = fake
+    return found_and
+
+
+def told(seconds=1.0, **more):
+    start = {"seconds": 0.1, "version": "x", "supported": True, "mb": 1}
+    return {"start": start, "cold": {"seconds": seconds, "digest": [1, 1, 1]}, **more}
+
+
+def measured(graphs, **more):
+    report = Report({"peers": {}})
+    measuring.measure(measuring.Plan(graphs, **more), report, lambda text: None)
+    return report
+
+
+def test_bytecode_is_there_before_anything_is_measured(started):
+    measured((("tree", 4),), rounds=1)
+    assert [(peer, size) for peer, size, _, _ in started()[:3]] == [
+        ("graphc", 1), ("graphc-numpy", 1), ("graphc", 4),
+    ]  # fmt: skip
+
+
+def test_each_round_has_caches_of_its_own_and_only_a_warm_disk_shares_them(started):
+    measured((("tree", 4), ("tree", 8)), rounds=2, peers=("jax",))
+    caches = [cache for _, _, parts, cache in started()[2:] if parts != ("memory",)]
+    twice = {cache for cache in caches if caches.count(cache) == 2}
+    assert len(set(caches)) == 12  # three libraries, two sizes, two rounds
+    assert len(twice) == 2
+    assert all(cache.endswith(("tree-4-graphc-0/graphc", "tree-8-graphc-0/graphc")) for cache in twice)
+
+
+def test_other_libraries_are_not_asked_for_what_they_cannot_tell(started):
+    measured((("tree", 4),), rounds=2, peers=("jax",))
+    assert [parts for peer, _, parts, _ in started() if peer == "jax"] == [("cold", "hot"), ("cold",)]
+    assert [parts for peer, _, parts, _ in started()[2:] if peer == "graphc-numpy"] == [
+        ("cold", "again", "hot"), ("cold",),
+    ]  # fmt: skip
+
+
+def test_memory_is_not_traced_where_that_would_exceed_the_limit(started):
+    started.fake.tell = lambda given: told(seconds=2.0)
+    report = measured((("tree", 4),), rounds=1, limits=Limits(15.9))
+    assert "would exceed the limit" in report.row("tree", 4, "graphc")["untraced"]
+    assert ("memory",) not in [parts for _, _, parts, _ in started()]
+    report = measured((("tree", 4),), rounds=1, limits=Limits(16.1))
+    assert "untraced" not in report.row("tree", 4, "graphc")
+    assert ("memory",) in [parts for _, _, parts, _ in started()]
+
+
+def test_trouble_after_a_cold_run_says_of_what_and_larger_graphs_are_tried(started):
+    def tell(given):
+        return told(error={"text": "gone"}) if given["parts"] == ["cold"] else told()
+
+    started.fake.tell = tell
+    report = measured((("tree", 4), ("tree", 8)), rounds=1)
+    assert [row["trouble"] for row in report.rows if row["peer"] == "graphc"] == ["disk: gone", "disk: gone"]
+
+    started.fake.tell = lambda given: told(error={"text": "gone"})
+    report = measured((("tree", 4), ("tree", 8)), rounds=1)
+    assert [row["trouble"] for row in report.rows if row["peer"] == "graphc-numpy"] == ["gone", "gone"]
+    assert all(row["cold"] for row in report.rows)
+
+
+def test_what_is_told_is_said_with_how_far_it_is(monkeypatch, started):
+    texts = []
+    plan = measuring.Plan((("tree", 4), ("wide", 1000)), rounds=1)
+    measuring.measure(plan, Report({"peers": {}}), texts.append)
+    assert texts[0] == "[1/2] tree 4: graphc cold, again, hot"
+    assert texts[-1] == "[2/2] wide 1,000: graphc-numpy cold, again, hot"
