@@ -212,6 +212,7 @@ def test_all_parts_are_measured(written):
     assert [(row["family"], row["size"], row["peer"]) for row in report["rows"]] == [
         (family, 4, peer) for family in ("fibonacci", "dynamic_batch") for peer in ("graphc", "graphc-numpy")
     ]
+    shares = []
     for row in report["rows"]:
         assert row["trouble"] == ""
         assert "differs" not in row
@@ -223,13 +224,12 @@ def test_all_parts_are_measured(written):
             assert {"import", "build", "simplify", "plan", "IR text", "codegen", "load", "first run"} <= set(
                 stages
             )
-            whole = sum(wall for wall, _, _ in stages.values())
-            assert whole == pytest.approx(row["cold"][0]["seconds"], rel=0.1)
+            shares.append(sum(wall for wall, _, _ in stages.values()) / row["cold"][0]["seconds"])
             assert row["cold"][0]["counts"]["modules compiled"] > 0
             assert any(wall != cpu for wall, cpu, _ in stages.values())
             first = stages["first run"][0] + stages["codegen"][0]
-            assert row["cold"][0]["first"] >= 0.99 * first > 0
-            assert row["cold"][0]["build"] >= 0.99 * stages["build"][0]
+            assert row["cold"][0]["first"] >= first > 0
+            assert row["cold"][0]["build"] >= stages["build"][0] > 0
             assert row["disk"]["counts"].get("modules compiled", 0) == 0
             assert row["disk"]["counts"]["modules from cache"] > 0
             assert row["memory"]["bytes"] > 0
@@ -238,9 +238,10 @@ def test_all_parts_are_measured(written):
             assert 0 < distinct <= steps
         else:
             assert row["cold"][0]["mb"] < 50  # of the graph alone, not of all that is loaded
-        assert row["cold"][0]["digest"][0] == (
-            4 if row["family"] == "dynamic_batch" else 1
-        )  # a batch, a result
+        results = {"dynamic_batch": 4, "fibonacci": 1}  # of all batches
+        assert row["cold"][0]["digest"][0] == results[row["family"]]
+    assert max(shares) <= 1
+    assert max(shares) > 0.9  # of one, since a busy machine may stop between two stages
     assert "codegen" in shown
     assert "fibonacci" in shown
     assert re.search(r"passes +│ +\d+\.\d\d +│ +\d+\.\d\d", shown)  # microseconds a node
