@@ -18,6 +18,7 @@ _REGISTERS = {256: "ymm", 512: "zmm"}  # by their bits
 _SUFFIXES = {FLOAT32: "s", FLOAT64: "d"}
 _FAR = 1 << 31  # how far an instruction reaches
 _LEFT = "r11"  # counts the steps that are left, where a loop is around them
+_MASKS = 7  # the first mask register says that there is none
 _POINTERS = 13  # general registers that may be asked for: one holds the stack, one may hold the frame
 
 
@@ -65,6 +66,7 @@ class Products:
             and bits <= target.vector_bits
             and (not any(self.masks) or (target.masks and self.width in (8, 16)))
             and sums + len(self._scratch(target)) <= _count_vectors(target)
+            and len(set(filter(None, self.masks))) <= _MASKS
             and len(self._names()) + 3 + (self.around is not None) <= _POINTERS
             and all(-_FAR <= x < _FAR for x in self._numbers() if isinstance(x, int))
         )

@@ -25,6 +25,7 @@ SHAPES = {
     **{f"{n} rows of few columns": (matmul(n, 10, 70), {}) for n in (2, 3, 7, 12, 13, 16, 45)},
     **{f"{n} rows at the run": (matmul(M, 70, 40), {Symbol("M"): n}) for n in (0, 1, 4, 5, 11, 13, 24)},
     "turned": (matmul(50, 70, 40, transpose_x=True), {}),
+    "one row of many columns of float64": (matmul(1, M, 62, dtype=FLOAT64), {Symbol("M"): 70}),
     "both turned": (matmul(50, 70, 40, transpose_x=True, transpose_y=True), {}),
     "float64": (matmul(19, 30, 41, dtype=FLOAT64), {}),
     "blocks of the reduction": (matmul(13, 70, 5000), {}),
@@ -90,6 +91,10 @@ def test_only_what_has_the_instructions_is_written_so():
     assert replace(made, rows=[Row(0)] * 7).fits(ALL)
     assert not replace(made, masks=[None, "%m"]).fits(NARROW)
     assert replace(made, masks=[None, "%m"]).fits(ALL)
+    alone = replace(made, rows=[Row(0)])
+    assert replace(alone, masks=[f"%m{i}" for i in range(7)]).fits(ALL)
+    assert not replace(alone, masks=[f"%m{i}" for i in range(8)]).fits(ALL)  # there are seven registers
+    assert replace(alone, masks=["%m"] * 8).fits(ALL)
     assert replace(made, a=-(1 << 31)).fits(ALL)
     assert not replace(made, a=1 << 31).fits(ALL)
     assert not replace(made, rows=[Row(0), Row(1 << 31)]).fits(ALL)
