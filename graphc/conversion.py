@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc.alignment import new_aligned
 from graphc.errors import ArgumentError, DTypeError
 from graphc.graph import current, placed
 from graphc.location import Location, here
@@ -87,7 +88,11 @@ def as_array(value: Any, dtype: DType | None = None) -> tuple[np.ndarray[Any, An
     try:
         if dtype is not None:
             refuse_lossy(value, dtype, exact=False)
-        array = np.array(value, dtype=natural.numpy)
+        if type(value) is np.ndarray:
+            array = new_aligned(value.shape, natural.numpy)
+            array[...] = value
+        else:
+            array = np.array(value, dtype=natural.numpy)
     except (OverflowError, ValueError, TypeError) as error:
         raise DTypeError(f"{_brief(value)} does not fit {natural}: {error}") from None
     if natural is BFLOAT16:

@@ -21,6 +21,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from graphc.alignment import aligned
 from graphc.atomic import write_atomically
 from graphc.errors import ArgumentError, DTypeError, FormatError
 from graphc.graph import Graph
@@ -264,8 +265,8 @@ def _select(text: str | bytes, wanted: Mapping[str, TensorType], fetch: Fetch) -
             raise FormatError(f"the array of {name!r} is not what the manifest says")
         if any(fetch(other) != array for other in earlier.get(name, ())):
             raise FormatError(f"variable {name!r} is not in it, and the counts of single variables differ")
-        array.flags.writeable = False
-        values[name] = array
+        values[name] = aligned(array)
+        values[name].flags.writeable = False
     return Checkpoint(values, {name: entries[name].dtype for name in wanted}, run_count, seed)
 
 

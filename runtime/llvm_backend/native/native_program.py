@@ -88,7 +88,8 @@ class NativeProgram:
         self._lock = threading.Lock()
         self._clocks = {} if lowered.clocks is None else lowered.clocks.words
         self._call.add_state(self._prepare)
-        self._again = PortableFunction(self._call)
+        last = range(len(outputs) - len(lowered.assigned), len(outputs))
+        self._again = PortableFunction(self._call, sum(number not in self._late for number in last))
         self._builtin: Callable[..., Any] | None = None
         self.early_runs = 0
         if not self.is_early():
@@ -256,12 +257,17 @@ class NativeProgram:
         return results[0] if self.is_single else results
 
     def _grow(self, state: RunWords) -> bool:
-        """Gives `state` the arena that its sizes need; whether it had a smaller one."""
+        """Gives `state` the arena that its sizes need; whether it had a smaller one.
+
+        Addresses for twice as much as that: sizes that go up little by little move the arena now and then,
+        and what no run reaches takes no memory.
+        """
         words = state.words
         needed = self._arena.needed({symbol: int(words[word]) for symbol, word in self._symbols.items()})
-        if words[self._arena.capacity] >= needed:
+        capacity = int(words[self._arena.capacity])
+        if capacity >= needed:
             return False
-        self._give(state, needed)
+        self._give(state, max(needed, 2 * capacity))
         return True
 
     def _claim(self) -> RunWords | None:

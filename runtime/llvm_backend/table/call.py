@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc.alignment import new_aligned
 from graphc.errors import VerificationError
 from runtime.counting import Counter
 from runtime.llvm_backend.table import builtin
@@ -180,18 +181,21 @@ class Call:
 
 
 class PortableFunction:
-    """What the builtin does, in Python."""
+    """What the builtin does, in Python. The last `kept` outputs are aligned, as all large ones are there."""
 
     __slots__ = ("__weakref__", "_call", "_feeds", "_outputs")
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: Call, kept: int = 0) -> None:
         self._call = call
         self._feeds = tuple(
             (feed.dtype, len(feed.sizes), list(feed.pointers), kinds)
             for feed, kinds in zip(call.signature.feeds, _axes(call.signature.feeds), strict=True)
         )
+        outputs = call.signature.outputs
+        makers = [np.empty] * (len(outputs) - kept) + [new_aligned] * kept
         self._outputs = tuple(
-            (output.dtype, output.sizes, list(output.pointers)) for output in call.signature.outputs
+            (output.dtype, output.sizes, list(output.pointers), make)
+            for output, make in zip(outputs, makers, strict=True)
         )
 
     def __call__(self, *arrays: Any) -> Any:
@@ -232,8 +236,8 @@ class PortableFunction:
                 if call.table.run(state) != DONE:
                     return None
         results = []
-        for dtype, sizes, pointers in self._outputs:
-            results.append(np.empty([s if isinstance(s, int) else words[s[0]] for s in sizes], dtype))
+        for dtype, sizes, pointers, make in self._outputs:
+            results.append(make([s if isinstance(s, int) else int(words[s[0]]) for s in sizes], dtype))
             words[pointers] = results[-1].ctypes.data
         state.begin(call.main)
         number = call.states.index(state)
