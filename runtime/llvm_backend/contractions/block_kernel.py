@@ -19,7 +19,7 @@ from runtime.llvm_backend.contractions.kernel import Kernel, write_contraction, 
 from runtime.llvm_backend.contractions.registers import VectorUnit
 from runtime.llvm_backend.contractions.tile import EmitStep, emit_scalar_step
 from runtime.llvm_backend.ir import lanes
-from runtime.llvm_backend.ir.text import Module, Target
+from runtime.llvm_backend.ir.text import QUICKLY, Module, Target
 from runtime.llvm_backend.ir.writer import Value, Writer
 from runtime.llvm_backend.table.scratch import ALIGNMENT, claim_part, part_bytes
 
@@ -67,10 +67,11 @@ def emit_block(
     slots = {buffer: slot for slot, buffer in enumerate((*buffers, SCRATCH))}
     offsets, size = _lay_out(block, members)
     phase = Phase(name, lambda w: _count(w, block.outer))
-    w.begin(f"internal void @{name}.within(ptr %block, ptr %scratch, i64 %chunk) noinline nounwind")
+    effort = "noinline" if block.hidden else QUICKLY  # a mask is looked through
+    w.begin(f"internal void @{name}.within(ptr %block, ptr %scratch, i64 %chunk) {effort} nounwind")
     _Driver(w, block, members, slots, offsets).write(phase)
     w.end()
-    w.begin(f"void @{name}(ptr %block, i64 %chunk) nounwind")
+    w.begin(f"void @{name}(ptr %block, i64 %chunk) {QUICKLY} nounwind")
     part = claim_part(w, slots[SCRATCH], size)
     # A function of its own: behind the loop that claims, what lies on the stack would have no fixed place.
     w.do(f"call void @{name}.within(ptr %block, ptr {part.address}, i64 %chunk)")

@@ -6,7 +6,7 @@ LLVM would spill them: then they go to the stack, and one loop finishes vector a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from graphc.types import DType
 from runtime.llvm_backend.contractions.contraction import Contract
@@ -16,10 +16,11 @@ from runtime.llvm_backend.contractions.tile import evaluate
 from runtime.llvm_backend.ir import lanes
 from runtime.llvm_backend.ir.writer import Value
 
+Finished = Callable[[Value, Value, Value, Offsets, "str | None"], str]
 _MOST_IN_REGISTERS = 40  # instructions of a tile's epilogue, about
 _CHEAP = frozenset(
     [
-        *("add", "sub", "mul", "neg", "abs", "square", "maximum", "minimum", "relu", "where", "cast"),
+        *("add", "sub", "mul", "div", "neg", "abs", "square", "maximum", "minimum", "relu", "where", "cast"),
         *(
             "greater",
             "greater_equal",
@@ -103,20 +104,30 @@ class Epilogue:
         return w.add(row[operand], w.mul(column, self._across[operand]))
 
 
-def put_in_loops(tile: TileWriter, epilogue: Epilogue, stack: str, state: Sequence[str], width: int) -> None:
+def put_by_stack(tile: TileWriter, epilogue: Epilogue, stack: str, state: Sequence[str], width: int) -> None:
     """Finishes the accumulators of a tile by way of the stack, where there is room for them at `stack`."""
     w, across = tile.w, tile.tile.across
     type = lanes.vector_type(tile.dtype, width)
     for number, value in enumerate(state):
         lanes.store(w, value, w.address(stack, number, type), tile.dtype, width)
+
+    def held(above: Value, index: Value, j: Value, row: Offsets, mask: str | None) -> str:
+        first = w.mul(w.add(w.mul(above, tile.tile.height), index), across)
+        return lanes.load(w, w.address(stack, w.add(first, j), type), tile.dtype, width)
+
+    put_in_loops(tile, epilogue, held, width)
+
+
+def put_in_loops(tile: TileWriter, epilogue: Epilogue, value: Finished, width: int) -> None:
+    """Finishes each `value` of a tile: that of number `index` under `above` of the rows, `j` vectors on."""
+    w, across = tile.w, tile.tile.across
     epilogue.hold()
 
     def row(above: Value, index: Value) -> None:
         offsets = tile.row(above, index)
-        first = w.mul(w.add(w.mul(above, tile.tile.height), index), across)
 
         def vector(j: Value, mask: str | None) -> None:
-            held = lanes.load(w, w.address(stack, w.add(first, j), type), tile.dtype, width)
+            held = value(above, index, j, offsets, mask)
             epilogue.within().put(held, offsets, w.mul(j, width), mask, finished=True)
 
         def masked(j: Value, _: list[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from graphc.types import DType
-from runtime.llvm_backend.contractions.epilogue import Epilogue, is_long, put_in_loops
+from runtime.llvm_backend.contractions.epilogue import Epilogue, is_long, put_by_stack, put_in_loops
 from runtime.llvm_backend.contractions.register_tile import Offsets, TileWriter, step_of, walk
 from runtime.llvm_backend.contractions.schedule import CHAINS, OUT, SHORT, A, B
 from runtime.llvm_backend.contractions.tile import apply
@@ -34,6 +34,9 @@ class OuterTile(TileWriter):
             self.across[A] = 0
         count = len(self.rows) * tile.across
         long = is_long(frame.contract, count)
+        if long and self.unary and not frame.flagged and all(loop.size == 1 for loop in frame.inner):
+            put_in_loops(self, Epilogue(self, self.width, self.across), self._element, self.width)
+            return
         self.stack = w.value(f"alloca [{count} x {self.type}], align 64") if long else ""
         state = [lanes.identity(frame.contract.combine, self.dtype, self.width)] * count
         if frame.flagged:
@@ -54,6 +57,17 @@ class OuterTile(TileWriter):
             rest = w.sub("%lanes", (tile.across - 1) * self.width)
             return [*[None] * (tile.across - 1), lanes.mask_lanes(w, rest, self.width)]
         return [lanes.mask_lanes(w, w.sub("%lanes", j * self.width), self.width) for j in range(tile.across)]
+
+    def _element(self, above: Value, index: Value, j: Value, row: Offsets, mask: str | None) -> str:
+        """A vector of a reduction of one step."""
+        w, combine = self.w, self.frame.contract.combine
+
+        def read(x: int) -> str:
+            place = self.place(x, w.add(row[x], w.mul(w.mul(j, self.width), self.across[x])))
+            return lanes.load(w, place, self.frame.dtypes[x], self.width, self.across[x], mask)
+
+        start = lanes.identity(combine, self.dtype, self.width)
+        return lanes.merge(w, combine, start, self._prologue(A, read, self.width), self.dtype, self.width)
 
     def _partials(self) -> list[str]:
         return [
@@ -232,7 +246,7 @@ class OuterTile(TileWriter):
     def _store(self, state: Sequence[str], finished: bool) -> None:
         epilogue = Epilogue(self, self.width, self.across)
         if finished and self.stack:
-            put_in_loops(self, epilogue, self.stack, state, self.width)
+            put_by_stack(self, epilogue, self.stack, state, self.width)
             return
         across = self.tile.across
         for j in range(across):
