@@ -11,7 +11,6 @@ from graphc.explanation import explains
 from graphc.ops import (
     abs,
     equal,
-    erfc,
     exp,
     expm1,
     greater,
@@ -19,6 +18,7 @@ from graphc.ops import (
     log,
     max,
     minimum,
+    normal_cdf,
     relu,
     sigmoid,
     stop_gradient,
@@ -90,14 +90,14 @@ def selu(x: Any, name: str | None = None) -> Tensor:
 
 @explains
 def gelu(x: Any, name: str | None = None) -> Tensor:
-    """``x * P(X <= x)`` of a standard normal X, exactly: ``x * erfc(-x / sqrt(2)) / 2``.
+    """``x * P(X <= x)`` of a standard normal X, exactly.
 
     Shapes: ``[...] -> [...]``.
 
     Source: Hendrycks, Gimpel, "Gaussian error linear units", arXiv 1606.08415.
     """
     x = _floating("gelu", x)
-    return named(x * (erfc(x * -math.sqrt(0.5)) * 0.5), name)
+    return named(x * normal_cdf(x), name)
 
 
 @explains

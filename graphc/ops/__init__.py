@@ -42,7 +42,7 @@ from graphc.ops.elementwise import div as divide
 from graphc.ops.elementwise import mul as multiply
 from graphc.ops.elementwise import neg as negative
 from graphc.ops.elementwise import sub as subtract
-from graphc.ops.error_function import erf, erfc
+from graphc.ops.error_function import erf, erfc, normal_cdf
 from graphc.ops.exponential import exp, expm1, log, log1p, power, sigmoid, softplus
 from graphc.ops.exponential import power as pow
 from graphc.ops.extremum import abs, ceil, clip, floor, maximum, minimum, relu, round, sign, trunc

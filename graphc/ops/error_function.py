@@ -1,4 +1,4 @@
-"""The error function and its complement, and how their values are found. An integer is taken as float64."""
+"""The error function, its complement and the normal distribution. An integer is taken as float64."""
 
 from __future__ import annotations
 
@@ -77,6 +77,15 @@ def erfc(x: Tensor) -> TensorType:
     return real(x)
 
 
+@op("elementwise")
+def normal_cdf(x: Tensor) -> TensorType:
+    """``P(X <= x)`` of a standard normal X, ``erfc(-x / sqrt(2)) / 2``, exact in the tail.
+
+    Shapes: ``[...] -> [...]``, float; float64 of an integer.
+    """
+    return real(x)
+
+
 def polynomial(coefficients: Sequence[float], x: Any) -> Any:
     """``sum(c[i] * x ** i)``, by Horner's rule."""
     total = coefficients[-1] + 0 * x
@@ -91,11 +100,20 @@ def _near(x: Any) -> Any:
 
 
 def _far(x: Any) -> Any:
-    """Erfc of ``x >= 0.5``. ``exp(-x * x)`` is split, for the rounding of ``x * x`` would be seen."""
+    """Erfc of ``x >= 0.5``."""
     x = np.clip(x, 0.5, 30.0)
+    return _decay(x, 1.0) * _slow(x)
+
+
+def _slow(x: Any) -> Any:
+    """``exp(x * x) erfc(x)`` of ``x >= 0.5``."""
+    return polynomial(FAR, (x - 4.0) / (x + 4.0)) / (1.0 + 2.0 * x)
+
+
+def _decay(x: Any, share: float) -> Any:
+    """``exp(-x * x * share)``, split, for the rounding of ``x * x`` would be seen."""
     high = np.floor(x * 16.0) / 16.0
-    decay = np.exp(-high * high) * np.exp((high - x) * (high + x))
-    return decay * polynomial(FAR, (x - 4.0) / (x + 4.0)) / (1.0 + 2.0 * x)
+    return np.exp(-high * high * share) * np.exp((high - x) * (high + x) * share)
 
 
 def _erf(x: Any) -> Any:
@@ -111,13 +129,26 @@ def _erfc(x: Any) -> Any:
     return np.where(np.abs(wide) <= 0.5, 1.0 - _near(wide), outside).astype(x.dtype)
 
 
+def _normal_cdf(x: Any) -> Any:
+    """The decay is that of `x` itself: rounding ``x / sqrt(2)`` would be seen too."""
+    wide = x.astype(np.float64)
+    size = np.clip(np.abs(wide), 0.0, 42.0)
+    root = size * _ROOT
+    far = 0.5 * _decay(size, 0.5) * _slow(np.maximum(root, 0.5))
+    far = np.where(root <= 0.5, 0.5 - 0.5 * _near(root), far)
+    return np.where(wide > 0, 1.0 - far, far).astype(x.dtype)
+
+
+_ROOT = 0.5**0.5
 _SCALE = 2.0 / np.pi**0.5
 
 erf.evaluate(on_reals(_erf))
 erfc.evaluate(on_reals(_erfc))
 erf.gradient(lambda g, out, x: (g * (exp(-square(x)) * _SCALE),))
 erfc.gradient(lambda g, out, x: (g * (exp(-square(x)) * -_SCALE),))
-for _function in (erf, erfc):
+normal_cdf.evaluate(on_reals(_normal_cdf))
+normal_cdf.gradient(lambda g, out, x: (g * (exp(square(x) * -0.5) * (_SCALE * _ROOT / 2)),))
+for _function in (erf, erfc, normal_cdf):
     _function.example("f64[2,3]")
     _function.example(np.array([0, -0.0, 0.5, 1, -1, 4, -4, 10, np.nan, np.inf, -np.inf], np.float32))
     _function.example(np.array([0.25, -3], np.float16))

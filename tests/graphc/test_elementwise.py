@@ -39,6 +39,15 @@ def test_erf_is_exact_to_the_last_bits(scale):
     assert_allclose(value("erf", xs), exact(mpmath.erf, xs), rtol=5e-16)
 
 
+def test_gelu_is_exact_in_the_tail(each_backend):
+    """Where an error of the quotient by the root of 2 would be a thousand times as large."""
+    xs = np.concatenate([-np.linspace(0.001, 37, 500), np.linspace(0, 9, 100)])
+    with gc.Graph().as_default(), gc.Session() as session:
+        x = gc.placeholder("float64", (None,))
+        found = session.run(gc.nn.gelu(x), {x: xs})
+    assert_allclose(found, exact(lambda x: x * mpmath.erfc(-x / mpmath.sqrt(2)) / 2, xs), rtol=1e-15)
+
+
 def test_erfc_is_exact_in_the_tail():
     xs = np.concatenate([np.linspace(-3, 3, 41), np.linspace(3, 26, 24)])
     assert_allclose(value("erfc", xs), exact(mpmath.erfc, xs), rtol=1e-15)

@@ -133,6 +133,7 @@ _TABLE: dict[str, Emission] = {
     "atanh": emissions.real_function(logarithm.atanh),
     "erf": emissions.real_function(error.erf),
     "erfc": emissions.real_function(error.erfc),
+    "normal_cdf": emissions.real_function(error.normal_cdf),
     "lgamma": emissions.real_function(gamma.lgamma),
     "digamma": emissions.real_function(gamma.digamma),
     "sin": emissions.real_function(trigonometric.sin),
@@ -146,7 +147,8 @@ _TABLE: dict[str, Emission] = {
 # Real functions take integers as float64.
 _REAL = frozenset(
     [
-        *("div", "sqrt", "rsqrt", "exp", "expm1", "log", "log1p", "sigmoid", "softplus", "erf", "erfc"),
+        *("div", "sqrt", "rsqrt", "exp", "expm1", "log", "log1p", "sigmoid", "softplus"),
+        *("erf", "erfc", "normal_cdf"),
         *("lgamma", "digamma", "polygamma"),
         *("sin", "cos", "tan", "asin", "acos", "atan", "atan2"),
         *("sinh", "cosh", "tanh", "asinh", "acosh", "atanh"),

@@ -24,7 +24,7 @@ _MOVES |= frozenset(
 )
 _MOVES |= frozenset(("pick_class", "put_class"))
 _NO_LOW = frozenset(("exp", "expm1", "softplus", "relu"))  # finite where the operand is -inf
-_BOUNDED = frozenset(("tanh", "sigmoid", "erf", "erfc", "atan", "sign"))
+_BOUNDED = frozenset(("tanh", "sigmoid", "erf", "erfc", "normal_cdf", "atan", "sign"))
 
 
 class Infinities:

@@ -48,7 +48,9 @@ _FIRST = frozenset(("div", "guarded_multiply", "after", "pick", "assign"))
 # What is finite wherever the operands are.
 _HARMLESS = frozenset((*_SAME, "neg", "abs", "floor", "ceil", "round", "trunc", "sign", "sin", "cos", "atan"))
 _HARMLESS |= frozenset(("where", "maximum", "minimum", "clip", "relu", "max", "min", "tanh", "sigmoid"))
-_HARMLESS |= frozenset(("erf", "erfc", "pick", "after", "group", "assign", "check", "print", "iota"))
+_HARMLESS |= frozenset(
+    ("erf", "erfc", "normal_cdf", "pick", "after", "group", "assign", "check", "print", "iota")
+)
 _HARMLESS |= frozenset(("strided_slice", "embed", "filled_like", "ensure_shape", "gather", "gather_nd"))
 _HARMLESS |= frozenset(("take_along_axis", "pick_class", "windows", "run_state", "random_uniform", "sort"))
 _HARMLESS |= frozenset(
@@ -59,7 +61,7 @@ _HARMLESS |= frozenset(
 _NAN = _ALL | frozenset(
     ("div", "maximum", "minimum", "max", "min", "relu", "exp", "expm1", "tanh", "sigmoid")
 )
-_NAN |= frozenset(("erf", "erfc", "atan", "sign", "rsqrt", "reciprocal", "softplus"))
+_NAN |= frozenset(("erf", "erfc", "normal_cdf", "atan", "sign", "rsqrt", "reciprocal", "softplus"))
 # What is finite where its range is, of finite operands.
 _BY_RANGE = frozenset(
     ("add", "sub", "mul", "div", "square", "exp", "log", "sqrt", "rsqrt", "reciprocal", "cast", "sum")

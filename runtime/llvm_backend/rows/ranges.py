@@ -31,6 +31,7 @@ _FIXED: Mapping[str, Range] = {
     "sign": (-1, 1),
     "sigmoid": (0, 1),
     "erfc": (0, 2),
+    "normal_cdf": (0, 1),
     "atan": (-2, 2),
 }
 

@@ -27,6 +27,7 @@ FUNCTIONS = {
     "softplus": (lambda x: mpmath.log1p(mpmath.exp(x)), (-50, 50), lambda x: abs(x) > 5000),
     "erf": (mpmath.erf, (-4, 4), lambda x: abs(x) > 100 or x == 0),
     "erfc": (mpmath.erfc, (-3, 27), lambda x: abs(x) > 100),
+    "normal_cdf": (lambda x: mpmath.erfc(-x / mpmath.sqrt(2)) / 2, (-38, 9), lambda x: abs(x) > 100),
     "sin": (mpmath.sin, (-20, 20), lambda x: x == 0),
     "cos": (mpmath.cos, (-20, 20), lambda x: False),
     "tan": (mpmath.tan, (-20, 20), lambda x: x == 0),

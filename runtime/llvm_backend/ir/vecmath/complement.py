@@ -165,12 +165,21 @@ _LIMIT = 10.2  # where the complement is less than half of the least float
 def complement_by_table(v: Lanes, x: str) -> str:
     """``erfc(x)`` of floats; where `Lanes.looks_up` holds."""
     size = v.at_most(v.number(_LIMIT), v.magnitude(x))
+    square, low = v.exact_product(size, size)
+    far = tail_by_table(v, size, square, low)
+    return v.select(v.compare("olt", x, v.number(0.0)), v.subtract(v.number(2.0), far), far)
+
+
+def tail_by_table(
+    v: Lanes, size: str, square: str, low: str, *, rest: str | None = None, offset: int = 0
+) -> str:
+    """``2 ** offset * exp(-(square + low)) f(size + rest)``, for sizes within the limit, or NaN."""
     quarter = v.on_bits("lshr", v.bits(v.add(size, v.number(1.0))), 21)
     d = v.subtract(size, v.looked_up(_CENTRES, quarter))
+    if rest is not None:
+        d = v.add(d, rest)
     *lower, slope = (v.looked_up(table, quarter) for table in _SLOPES)
     for coefficient in reversed(lower):
         slope = v.muladd(slope, d, coefficient)
     factor = v.muladd(slope, d, v.looked_up(_VALUES, quarter))
-    square, low = v.exact_product(size, size)
-    far = exp_by_table(v, v.negate(square), 0, low=low, factor=factor)
-    return v.select(v.compare("olt", x, v.number(0.0)), v.subtract(v.number(2.0), far), far)
+    return exp_by_table(v, v.negate(square), offset, low=low, factor=factor)

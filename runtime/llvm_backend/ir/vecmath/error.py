@@ -1,9 +1,9 @@
-"""The error function and its complement."""
+"""The error function, its complement and the normal distribution."""
 
 from __future__ import annotations
 
 from graphc.ops.error_function import FAR
-from runtime.llvm_backend.ir.vecmath.complement import complement_by_table
+from runtime.llvm_backend.ir.vecmath.complement import complement_by_table, tail_by_table
 from runtime.llvm_backend.ir.vecmath.exponential import exp_in_range, reduce, scale, significand
 from runtime.llvm_backend.ir.vecmath.lanes import Lanes
 
@@ -84,9 +84,38 @@ def erfc(v: Lanes, x: str) -> str:
     return v.select(v.compare("ole", size, v.number(0.5)), near, far)
 
 
+def normal_cdf(v: Lanes, x: str) -> str:
+    """``erfc(-x / sqrt(2)) / 2``; ``exp(-x ** 2 / 2)`` is of x itself: the error of a quotient would grow."""
+    size, half = v.at_most(v.pick(39.5, 14.4), v.magnitude(x)), v.number(0.5)
+    root, error = v.exact_product(size, v.pick(*_ROOT))
+    rest = v.muladd(size, v.pick(*_ROOT_LOW), error)
+    if v.looks_up or v.double:
+        square, low = v.exact_product(size, v.multiply(size, half))
+        tail = tail_by_table if v.looks_up else _tail
+        far = tail(v, root, square, low, rest=rest, offset=-1)
+    else:
+        w, long = v.widened(), v.widen(size)
+        square = w.multiply(w.multiply(long, w.number(0.5)), long)
+        far = v.multiply(_tail_single(v, w.multiply(long, w.number(_ROOT[0])), square), half)
+    if not v.looks_up:
+        slope = v.horner(_NEAR_DOUBLE if v.double else _NEAR_SINGLE, v.multiply(root, root))
+        near = v.add(root, v.muladd(slope, root, rest))
+        far = v.select(v.compare("ole", root, half), v.muladd(near, v.number(-0.5), half), far)
+    return v.select(v.compare("ogt", x, v.number(0.0)), v.subtract(v.number(1.0), far), far)
+
+
+# The root of 1/2, and what it lacks: for double, and for float.
+_ROOT = 0.7071067811865476, 0.70710677
+_ROOT_LOW = -4.833646656726457e-17, 1.21e-8
+
+
 def _complement(v: Lanes, x: str) -> str:
     """Erfc of ``0.5 <= x <= 28``, or NaN: ``exp(-x ** 2)`` to the last bit, for its error would grow."""
-    square, low = v.exact_product(x, x)
+    return _tail(v, x, *v.exact_product(x, x))
+
+
+def _tail(v: Lanes, x: str, square: str, low: str, *, rest: str | None = None, offset: int = 0) -> str:
+    """``2 ** offset * exp(-(square + low)) f(x + rest)``, f being ``exp(x ** 2) erfc(x)``, or NaN."""
     parts = reduce(v, v.negate(square), v.negate(low))
     four = v.number(4.0)
     t = v.divide(v.subtract(x, four), v.add(x, four))
@@ -97,13 +126,22 @@ def _complement(v: Lanes, x: str) -> str:
     decay, low = v.exact_product(power, factor)
     low = v.muladd(power, factor_low, low)
     bottom, bottom_low = v.exact_sum(v.add(x, x), v.number(1.0))
+    if rest is not None:
+        bottom_low = v.muladd(rest, v.number(2.0), bottom_low)
     ratio = v.precise_ratio(decay, low, bottom, bottom_low)
-    return scale(v, ratio, parts.n, parts.shifted)
+    return scale(v, ratio, parts.n, parts.shifted, offset)
 
 
 def _complement_single(v: Lanes, x: str) -> str:
     """Erfc of a float, ``0.5 <= x <= 10.2`` or NaN, in double, where ``x * x`` is exact."""
-    w, long, four = v.widened(), v.widen(x), v.widened().number(4.0)
+    long = v.widen(x)
+    return _tail_single(v, long, v.widened().multiply(long, long))
+
+
+def _tail_single(v: Lanes, long: str, square: str) -> str:
+    """``exp(-square)`` of a double times what `_tail` has as f, as a float."""
+    w = v.widened()
+    four = w.number(4.0)
     t = w.divide(w.subtract(long, four), w.add(long, four))
-    decay = w.multiply(exp_in_range(w, w.negate(w.multiply(long, long))), w.horner(_FAR_SINGLE, t))
+    decay = w.multiply(exp_in_range(w, w.negate(square)), w.horner(_FAR_SINGLE, t))
     return v.narrow(w.divide(decay, w.muladd(long, w.number(2.0), w.number(1.0))))
