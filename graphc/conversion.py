@@ -94,7 +94,7 @@ def as_array(value: Any, dtype: DType | None = None) -> tuple[np.ndarray[Any, An
         else:
             array = np.array(value, dtype=natural.numpy)
     except (OverflowError, ValueError, TypeError) as error:
-        raise DTypeError(f"{_brief(value)} does not fit {natural}: {error}") from None
+        raise DTypeError(f"{brief(value)} does not fit {natural}: {error}") from None
     if natural is BFLOAT16:
         array = round_to_bfloat16(array)
     array.setflags(write=False)
@@ -105,18 +105,18 @@ def natural_dtype(value: Any) -> DType:
     """The dtype that `value` has on its own. Raises: DTypeError, ArgumentError."""
     if isinstance(value, np.ndarray | np.generic):
         if value.dtype.kind not in "biuf":
-            raise DTypeError(f"graphc has no dtype for {_brief(value)} of dtype {value.dtype}")
+            raise DTypeError(f"graphc has no dtype for {brief(value)} of dtype {value.dtype}")
         return as_dtype(value.dtype)
     if value is None or isinstance(value, str | bytes):
         raise ArgumentError(f"a number, an array or a tensor is wanted, not {value!r}")
     try:
         array = np.asarray(value)
     except (ValueError, TypeError, OverflowError) as error:
-        raise ArgumentError(f"{_brief(value)} is no array: {error}") from None
+        raise ArgumentError(f"{brief(value)} is no array: {error}") from None
     if not isinstance(value, _PYTHON_NUMBERS) and not isinstance(value, list | tuple):
         if array.dtype.kind not in "biuf":
             advice = ": call it" if callable(value) else ""
-            raise ArgumentError(f"a number, an array or a tensor is wanted, not {_brief(value)}{advice}")
+            raise ArgumentError(f"a number, an array or a tensor is wanted, not {brief(value)}{advice}")
         return as_dtype(array.dtype)
     if array.dtype.kind == "b":
         return BOOL
@@ -130,7 +130,7 @@ def natural_dtype(value: Any) -> DType:
             return UINT64
         fits = array.size == 0 or (array.min() >= -(2**31) and array.max() < 2**31)
         return INT32 if fits else INT64
-    raise ArgumentError(f"a number, an array or a tensor is wanted, not {_brief(value)}")
+    raise ArgumentError(f"a number, an array or a tensor is wanted, not {brief(value)}")
 
 
 def _numpy_leaf(value: Any) -> DType | None:
@@ -155,12 +155,12 @@ def refuse_lossy(value: Any, dtype: DType, exact: bool = True) -> None:
     array = np.asarray(value)
     kind = array.dtype.kind
     if kind not in "biuf":
-        raise DTypeError(f"{_brief(value)} is no number")
+        raise DTypeError(f"{brief(value)} is no number")
     if dtype is BOOL and kind != "b":
-        raise DTypeError(f"{_brief(value)} is not bool")
+        raise DTypeError(f"{brief(value)} is not bool")
     if dtype.is_integer:
         if kind == "f":
-            raise DTypeError(f"{_brief(value)} is float, and {dtype} holds whole numbers: cast it")
+            raise DTypeError(f"{brief(value)} is float, and {dtype} holds whole numbers: cast it")
         if kind != "b" and array.size:
             info = np.iinfo(dtype.numpy)
             low, high = int(array.min()), int(array.max())
@@ -173,9 +173,9 @@ def refuse_lossy(value: Any, dtype: DType, exact: bool = True) -> None:
         with np.errstate(over="ignore", invalid="ignore"):
             converted = to_dtype(array, dtype)
         if kind == "f" and bool((np.isinf(converted) & np.isfinite(array)).any()):
-            raise DTypeError(f"{_brief(value)} is too large for {dtype}")
+            raise DTypeError(f"{brief(value)} is too large for {dtype}")
         if exact and kind in "iu" and array.dtype.itemsize > 1 and not _exact(array, converted):
-            raise DTypeError(f"{_brief(value)} is not exact as {dtype}")
+            raise DTypeError(f"{brief(value)} is not exact as {dtype}")
 
 
 # What is smaller is finite in a dtype, however it is rounded.
@@ -222,7 +222,8 @@ def round_to_bfloat16(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return rounded.view(np.float32).reshape(np.shape(array))
 
 
-def _brief(value: Any) -> str:
+def brief(value: Any) -> str:
+    """`value` in a message: an array by dtype and shape, anything else in 60 characters."""
     if isinstance(value, np.ndarray):
         return f"an array of {value.dtype}{list(value.shape)}"
     try:

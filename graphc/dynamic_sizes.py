@@ -64,7 +64,7 @@ def as_bound_size(item: Any) -> tuple[Size, Witnesses]:
         size, witness = bind(item)
         return size, (witness,)
     if item is None:
-        raise ShapeError("a size is wanted here, and None is none")
+        raise ShapeError("None is no size: that of x is gc.shape(x)[axis], which the run knows")
     if isinstance(item, int | np.integer) and not isinstance(item, bool) and item < 0:
         return int(item), ()
     return as_size(item), ()

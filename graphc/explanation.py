@@ -53,10 +53,12 @@ def explains(function: Callable[Arguments, Result]) -> Callable[Arguments, Resul
         try:
             return function(*args, **kwargs)
         except GraphError as error:
-            if not getattr(error, "explained", False):
-                explain(error, name, _operands(function, args, kwargs), here())
-            elif not _passed_the_user(error.__traceback__):
+            if _passed_the_user(error.__traceback__):  # it tells of a line of its own
+                raise
+            if getattr(error, "explained", False):
                 _name_outermost(error, name)
+            else:
+                explain(error, name, _operands(function, args, kwargs), here())
             raise
         except TypeError as error:
             if error.__traceback__ is not None and error.__traceback__.tb_next is None:  # no line of it ran

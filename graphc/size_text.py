@@ -28,7 +28,12 @@ def _format_atom(atom: Atom, spell: Callable[[Symbol], str]) -> str:
     if isinstance(atom, Symbol):
         return atom.name if atom.name is not None else spell(atom)
     x, y = (format_size(operand, spell) for operand in atom.operands)
-    return f"max({x},{y})" if atom.function == "max" else f"(({x}){atom.function}({y}))"
+    return f"max({x},{y})" if atom.function == "max" else f"({_closed(x)}{atom.function}{_closed(y)})"
+
+
+def _closed(text: str) -> str:
+    """`text` in brackets, where it is more than a number or a name."""
+    return text if text.removeprefix("?").isdecimal() or text.isidentifier() or text == "?" else f"({text})"
 
 
 def parse_size(text: str, unknowns: dict[str, SizeExpr] | None = None) -> Size:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.conversion import refuse_lossy, to_dtype
+from graphc.conversion import brief, refuse_lossy, to_dtype
 from graphc.errors import DTypeError, FeedError
 from graphc.graph import Graph
 from graphc.tensor import Tensor, describe
@@ -39,7 +39,7 @@ def resolve_feeds(graph: Graph, feed_dict: Any) -> Feeds:
     if feed_dict is None:
         return NO_FEEDS
     if not isinstance(feed_dict, Mapping):
-        raise FeedError(f"feed_dict is a dict from tensors to values, not {_brief(feed_dict)}")
+        raise FeedError(f"feed_dict is a dict from tensors to values, not {_told(feed_dict)}")
     tensors: list[Tensor] = []
     values: list[Any] = []
     variables: list[tuple[Variable, Any]] = []
@@ -60,7 +60,7 @@ def resolve_feeds(graph: Graph, feed_dict: Any) -> Feeds:
 def feedables(graph: Graph, keys: Any) -> list[Key]:
     """The tensors and variables that a list of keys means, each once. Raises: FeedError."""
     if not isinstance(keys, list | tuple):
-        raise FeedError(f"what is fed is given as a list of tensors, not {_brief(keys)}")
+        raise FeedError(f"what is fed is given as a list of tensors, not {_told(keys)}")
     targets = [feedable(graph, key) for key in keys]
     for i, target in enumerate(targets):
         if target in targets[:i]:
@@ -78,7 +78,7 @@ def feedable(graph: Graph, key: Any) -> Key:
             raise FeedError(f"{target.describe()} belongs to another graph than the session's")
         return target
     if not isinstance(target, Tensor):
-        raise FeedError(f"what is fed is a tensor, a variable or a name, not {_brief(key)}")
+        raise FeedError(f"what is fed is a tensor, a variable or a name, not {_told(key)}")
     if not isinstance(target.type, TensorType):
         what = "an operation" if not target.type.elements else "an op with several results"
         raise FeedError(f"{describe(target)} cannot be fed: it is {what}{_at(target)}")
@@ -153,9 +153,9 @@ def refusal(target: Key, given: Any, why: str, original: Any = None) -> FeedErro
     if isinstance(given, np.ndarray):
         what = f"{given.dtype}{list(given.shape)}"
         if original is not None and not isinstance(original, np.ndarray):
-            what += f" ({_brief(original)})"
+            what += f" ({_told(original)})"
     else:
-        what = _brief(given)
+        what = _told(given)
     error = FeedError(f"{label(target)} is {target.type}, and {what} was fed: {why}")
     if target.loc:
         error.extend(f"at {target.loc}")
@@ -205,14 +205,7 @@ def _at(tensor: Tensor) -> str:
     return f"\n  at {tensor.loc}" if tensor.loc else ""
 
 
-def _brief(value: Any) -> str:
-    if isinstance(value, np.ndarray):
-        return f"an array of {value.dtype}{list(value.shape)}"
-    try:
-        text = repr(value)
-    except RecursionError:
-        return f"a deep {type(value).__name__}"
-    text = text if len(text) <= 60 else text[:57] + "..."
-    return text if isinstance(value, int | float | complex | str | bytes | list | None) else (
-        f"{text} of type {type(value).__name__}"
-    )  # fmt: skip
+def _told(value: Any) -> str:
+    """`value` in a message, with its type where that does not show."""
+    plain = isinstance(value, np.ndarray | int | float | complex | str | bytes | list | None)
+    return brief(value) if plain else f"{brief(value)} of type {type(value).__name__}"

@@ -10,12 +10,6 @@ X = np.array([0.3, -0.7, 1.1])
 V = np.array([1.0, -2.0, 0.5])
 
 
-@pytest.fixture(autouse=True)
-def graph():
-    with gc.Graph(seed=0).as_default() as graph:
-        yield graph
-
-
 def run(fetches, feeds=None):
     with gc.Session(backend="numpy") as session:
         session.run(gc.global_variables_initializer())

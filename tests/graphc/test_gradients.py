@@ -6,12 +6,6 @@ import pytest
 import graphc as gc
 
 
-@pytest.fixture(autouse=True)
-def graph():
-    with gc.Graph(seed=0).as_default() as graph:
-        yield graph
-
-
 def run(fetches, feeds=None):
     with gc.Session(backend="numpy") as session:
         session.run(gc.global_variables_initializer())

@@ -11,12 +11,6 @@ K, J = np.array([2, 0, -1, 1, 1, 0]), np.array([[0], [3]])
 S = slice
 
 
-@pytest.fixture(autouse=True)
-def graph():
-    with gc.Graph(seed=0).as_default() as graph:
-        yield graph
-
-
 def run(fetches, feeds=None):
     with gc.Session(backend="numpy") as session:
         return session.run(fetches, feeds)

@@ -8,12 +8,6 @@ import graphc as gc
 RNG = np.random.default_rng(0)
 
 
-@pytest.fixture(autouse=True)
-def graph():
-    with gc.Graph(seed=0).as_default() as graph:
-        yield graph
-
-
 def run(fetches, feeds=None):
     with gc.Session() as session:
         return session.run(fetches, feeds or {})

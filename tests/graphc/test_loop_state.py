@@ -8,12 +8,6 @@ import graphc as gc
 pytestmark = pytest.mark.usefixtures("each_backend")
 
 
-@pytest.fixture(autouse=True)
-def graph():
-    with gc.Graph(seed=0).as_default():
-        yield
-
-
 def run(fetches, *variables, feeds=None, **options):
     """What `fetches` and then, in the next run, `variables` are; the same with passes and without."""
     found = []

@@ -20,12 +20,6 @@ Pair = collections.namedtuple("Pair", "left right")
 X = np.array([0.3, -0.7, 1.1])
 
 
-@pytest.fixture(autouse=True)
-def graph():
-    with gc.Graph(seed=0).as_default() as graph:
-        yield graph
-
-
 def run(fetches, feeds=None, backend=None):
     with gc.Session(backend=backend) as session:
         session.run(gc.global_variables_initializer())

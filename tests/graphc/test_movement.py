@@ -11,12 +11,6 @@ from graphc.sizes import named
 A = np.arange(24.0).reshape(2, 3, 4)
 
 
-@pytest.fixture(autouse=True)
-def graph():
-    with gc.Graph(seed=0).as_default() as graph:
-        yield graph
-
-
 def run(fetches, feeds=None):
     with gc.Session(backend="numpy") as session:
         return session.run(fetches, feeds)

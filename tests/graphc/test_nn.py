@@ -17,12 +17,6 @@ def run(fetches, feeds=None, graph=None):
         return session.run(fetches, feeds or {})
 
 
-@pytest.fixture(autouse=True)
-def graph():
-    with gc.Graph(seed=0).as_default() as graph:
-        yield graph
-
-
 def padding_of(padding, n, k, s, d):
     if padding == "VALID":
         return 0, 0

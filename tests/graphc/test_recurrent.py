@@ -10,12 +10,6 @@ pytestmark = pytest.mark.usefixtures("each_backend")
 TIME, BATCH, FEATURES, UNITS = 5, 3, 4, 2
 
 
-@pytest.fixture(autouse=True)
-def graph():
-    with gc.Graph(seed=0).as_default() as graph:
-        yield graph
-
-
 def run(fetches, feeds=None):
     with gc.Session() as session:
         session.run(gc.global_variables_initializer())

@@ -8,12 +8,6 @@ import graphc as gc
 INF, NAN = np.inf, np.nan
 
 
-@pytest.fixture(autouse=True)
-def graph():
-    with gc.Graph(seed=0).as_default() as graph:
-        yield graph
-
-
 def run(fetches, feeds=None):
     with gc.Session(backend="numpy") as session:
         return session.run(fetches, feeds)

@@ -12,12 +12,6 @@ pytestmark = pytest.mark.usefixtures("each_backend")
 Pair = collections.namedtuple("Pair", "left right")
 
 
-@pytest.fixture(autouse=True)
-def graph():
-    with gc.Graph(seed=0).as_default() as graph:
-        yield graph
-
-
 def run(fetches, feeds=None):
     with gc.Session() as session:
         session.run(gc.global_variables_initializer())

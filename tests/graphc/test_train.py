@@ -12,12 +12,6 @@ import graphc as gc
 STEPS = 7
 
 
-@pytest.fixture(autouse=True)
-def graph():
-    with gc.Graph(seed=0).as_default() as graph:
-        yield graph
-
-
 def evaluate(fetches, feed_dict=None):
     with gc.Session() as session:
         session.run(gc.global_variables_initializer())

@@ -92,6 +92,14 @@ HERE = [
          "while_loop: <lambda>, defined at test_dtypes.py:", "is called with 1 argument",
          "missing a required argument: 't'"),
      lambda g: gc.while_loop(lambda s: s > 0, lambda s, t: (s, t), [g.s])),
+    ("a session that runs in a body", gc.GraphMismatchError, (
+         "placeholder 'arg0' was made inside a body and cannot be fetched: return it from",
+         "the body instead"),
+     lambda g: gc.map_fn(lambda x: g.session.run(x), g.x)),
+    ("reshape to a size of None", gc.ShapeError, (
+         "reshape: None is no size: that of x is gc.shape(x)[axis], which the run knows",
+         "x is placeholder 'u': f32[?,?]"),
+     lambda g: gc.reshape(g.u, (g.u.shape[0], -1))),
     ("while of nothing", gc.ArgumentError, (
          "while_loop: there are no loop variables",),
      lambda g: gc.while_loop(lambda: True, list, [])),

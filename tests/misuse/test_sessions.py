@@ -103,7 +103,7 @@ HERE = [
          "while running call_python", "operand 0 is placeholder 'n': i32[4]"),
      lambda g: g.run(gc.py_func(lambda n: 1 // 0, [g.n], "float32"), g.feed)),
     ("run split", gc.ShapeError, (
-         "ensure_shape: sizes differ: ? = 4 and 3*((?)//(3)) = 3", "x is placeholder 'u': f32[2,4]",
+         "ensure_shape: sizes differ: ? = 4 and 3*(?//3) = 3", "x is placeholder 'u': f32[2,4]",
          "a size is axis 1 of placeholder 'u'"),
      lambda g: g.run(gc.split(g.u, 3, axis=1), {g.u: np.ones((2, 4))})),
     ("run permutation", gc.ShapeError, (

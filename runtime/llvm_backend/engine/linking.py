@@ -71,7 +71,7 @@ class _Object:
     """An object, and where its parts go.
 
     Attributes:
-        begins: where those sections begin that are in memory; `_arrange` says it.
+        begins: where those sections begin that are in memory; `_linked` says it.
         wanted: the names of its imports, by the number of the symbol.
         given: the numbers of its functions, by their names.
     """
