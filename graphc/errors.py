@@ -8,6 +8,8 @@
       UnknownNameError      (KeyError)         no tensor or variable of that name
       FeedError             (ValueError)       a fed value does not fit what is fed
       FetchError            (TypeError)        something that cannot be fetched
+      UnknownFeedError, UnknownFetchError      a name that is fed or fetched: an UnknownNameError too
+      ForeignFetchError                        a tensor of another graph or a body: a GraphMismatchError too
       StateError            (RuntimeError)     assignments that contradict one another
       UninitializedError    (RuntimeError)     a variable is read before it has a value
       SessionClosedError    (RuntimeError)
@@ -61,6 +63,18 @@ class FeedError(GraphError, ValueError):
 
 class FetchError(GraphError, TypeError):
     """Something that cannot be fetched."""
+
+
+class UnknownFeedError(FeedError, UnknownNameError):
+    """No tensor or variable bears the name that is fed."""
+
+
+class UnknownFetchError(FetchError, UnknownNameError):
+    """No tensor or variable bears the name that is fetched."""
+
+
+class ForeignFetchError(FetchError, GraphMismatchError):
+    """What is fetched belongs to another graph, or to a body."""
 
 
 class StateError(GraphError, RuntimeError):

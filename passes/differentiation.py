@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from graphc import ops
-from graphc.errors import GraphError
+from graphc.errors import GraphError, ShapeError
 from graphc.function import Function, bodies, follow, rebuild, topological, with_inputs
 from graphc.graph import graph_frame
 from graphc.location import backward_of, on_behalf_of
@@ -180,13 +180,30 @@ def _active(order: Iterable[Tensor], xs: set[Tensor], stops: frozenset[Tensor]) 
 def _slopes(node: Tensor, cotangent: Tensor | tuple[Tensor | None, ...]) -> Sequence[Tensor | None]:
     rule = node.op.gradient_rule
     assert rule is not None
-    slopes = rule(cotangent, node, *node.inputs, **node.attrs)
+    unranked = [x for x in node.inputs if isinstance(x.type, TensorType) and x.type.shape is None]
+    if unranked and node.op.family == "elementwise":
+        others = [x for x in node.inputs if x is not unranked[0] and x.result.shape != ()]
+        if others:  # it may have been broadcast to them
+            raise _without_rank(node, unranked[0])
+    try:
+        slopes = rule(cotangent, node, *node.inputs, **node.attrs)
+    except ShapeError as error:
+        if not unranked:
+            raise
+        raise _without_rank(node, unranked[0]) from error
     if len(slopes) != len(node.inputs):
         raise GraphError(
             f"the gradient of {node.op.name} gives {len(slopes)} cotangents for {len(node.inputs)} operands"
             f"\n  {describe(node)}, made at {node.loc}"
         )
     return slopes
+
+
+def _without_rank(node: Tensor, operand: Tensor) -> ShapeError:
+    return ShapeError(
+        f"the gradient of {node.op.name} needs the rank of {describe(operand)}: {operand.type}, "
+        f"which only the run knows; gc.ensure_shape states it\n  at {node.loc}"
+    )
 
 
 def _total(parts: Sequence[Tensor] | None) -> Tensor | None:
@@ -199,9 +216,16 @@ def _total(parts: Sequence[Tensor] | None) -> Tensor | None:
 
 
 def sum_to(x: Tensor, type: TensorType) -> Tensor:
-    """`x` brought to `type`: what broadcasting added is summed away, what it lacks is broadcast."""
+    """`x` brought to `type`: what broadcasting added is summed away, what it lacks is broadcast.
+
+    A rank that only the run knows is taken as the same on both sides.
+    """
     if x.type == type:
         return x
+    if type.shape is None:
+        return x if x.dtype is type.dtype else ops.cast(x, type.dtype)
+    if x.result.shape is None:
+        x = ensure_shape(x, shape=type.shape)
     shape, wanted = x.result.sizes, type.sizes
     extra = len(shape) - len(wanted)
     if extra > 0 or any(b == 1 and a != 1 for a, b in zip(shape[max(extra, 0) :], wanted, strict=False)):

@@ -89,7 +89,7 @@ def _rows_of(node: Tensor, rows: dict[Tensor, Rows]) -> Rows | None:
     if shape is None:
         return None
     if node.op in REDUCTIONS or node.op is PICK:
-        reduced = node.inputs[0].result.sizes
+        reduced = node.inputs[0].result.shape
         if not reduced or node.attrs.get("axis", (len(reduced) - 1,)) != (len(reduced) - 1,):
             return None
         return Rows(reduced[:-1], reduced[-1])

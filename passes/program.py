@@ -232,6 +232,8 @@ def meetings_of(node: Tensor) -> list[tuple[Size, Size]]:
         return []  # by far the most frequent: nothing there to meet
     if not any(_is_symbolic(i) for i in node.inputs) and not any(_sized(node, ())):
         return []
+    if any(isinstance(i.type, TensorType) and i.type.shape is None for i in node.inputs):
+        return []  # the rule is tried on made-up ranks, and what meets there says nothing of the run
     with sizes.meetings() as met:
         node.op.infer(node.inputs, node.attrs)
     return met

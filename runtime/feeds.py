@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from graphc.conversion import brief, refuse_lossy, to_dtype
-from graphc.errors import DTypeError, FeedError
+from graphc.errors import DTypeError, FeedError, UnknownFeedError, UnknownNameError
 from graphc.graph import Graph
 from graphc.tensor import Tensor, describe
 from graphc.types import BFLOAT16, TensorType
@@ -34,7 +34,7 @@ NO_FEEDS = Feeds((), (), ())
 def resolve_feeds(graph: Graph, feed_dict: Any) -> Feeds:
     """What the keys of `feed_dict` (tensors, variables, names) mean in `graph`.
 
-    Raises: FeedError, UnknownNameError.
+    Raises: FeedError, by name UnknownFeedError.
     """
     if feed_dict is None:
         return NO_FEEDS
@@ -72,7 +72,10 @@ def feedable(graph: Graph, key: Any) -> Key:
     """The tensor or variable that `key` means. Raises: FeedError for what cannot be fed."""
     target = key
     if isinstance(key, str):
-        target = graph.variables[key] if key in graph.variables else graph.get_tensor(key)
+        try:
+            target = graph.variables[key] if key in graph.variables else graph.get_tensor(key)
+        except UnknownNameError as error:
+            raise UnknownFeedError(str(error)) from None
     if isinstance(target, Variable):
         if target.graph is not graph:
             raise FeedError(f"{target.describe()} belongs to another graph than the session's")

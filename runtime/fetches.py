@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from graphc.errors import FetchError, GraphMismatchError
+from graphc.errors import FetchError, ForeignFetchError, UnknownFetchError, UnknownNameError
 from graphc.graph import Graph, control_dependencies
 from graphc.tensor import Tensor, describe
 from graphc.variable import Variable
@@ -36,7 +36,7 @@ class Fetches:
 def resolve_fetches(graph: Graph, fetches: Any, read: Read) -> Fetches:
     """What `fetches` mean in `graph`; `read` gives the tensor that reads a variable.
 
-    Raises: FetchError, UnknownNameError, GraphMismatchError.
+    Raises: FetchError, by name UnknownFetchError, of another graph ForeignFetchError.
     """
     if fetches.__class__ is Tensor:
         return Fetches(fetches, (_checked(graph, fetches),), (0,))
@@ -54,10 +54,13 @@ def _too_deep() -> FetchError:
 
 def _tensor(graph: Graph, leaf: Any, read: Read) -> Tensor:
     if isinstance(leaf, str):
-        leaf = graph.variables[leaf] if leaf in graph.variables else graph.get_tensor(leaf)
+        try:
+            leaf = graph.variables[leaf] if leaf in graph.variables else graph.get_tensor(leaf)
+        except UnknownNameError as error:
+            raise UnknownFetchError(str(error)) from None
     if isinstance(leaf, Variable):
         if leaf.graph is not graph:
-            raise GraphMismatchError(f"{leaf.describe()} belongs to another graph than the session's")
+            raise ForeignFetchError(f"{leaf.describe()} belongs to another graph than the session's")
         return read(leaf)
     if isinstance(leaf, Tensor):
         return _checked(graph, leaf)
@@ -74,11 +77,11 @@ def _checked(graph: Graph, tensor: Tensor) -> Tensor:
         return tensor
     place = f"\n  at {tensor.loc}" if tensor.loc else ""
     if owner is not None and owner.root is graph:
-        raise GraphMismatchError(
+        raise ForeignFetchError(
             f"{describe(tensor)} was made inside a body and cannot be fetched: "
             f"return it from the body instead{place}"
         )
-    raise GraphMismatchError(f"{describe(tensor)} belongs to another graph than the session's{place}")
+    raise ForeignFetchError(f"{describe(tensor)} belongs to another graph than the session's{place}")
 
 
 def _brief(value: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable
+from dataclasses import replace
 
 from graphc.function import Function
 
@@ -29,6 +30,12 @@ def dumper() -> Callable[[str, Function], None] | None:
         last[:] = [function]
         path = os.path.join(folder, f"{begin}-{next(numbers):02d}-{name}.gir")
         with open(path, "w", encoding="utf-8") as file:
-            file.write(show(function))
+            file.write(show(_with_placeholders(function)))
 
     return dump
+
+
+def _with_placeholders(function: Function) -> Function:
+    """`function`, placeholders that are no inputs yet being inputs, as a text that parses has them."""
+    loose = [n for n in function.nodes() if n.op.name == "placeholder" and n not in function.inputs]
+    return replace(function, inputs=(*function.inputs, *loose)) if loose else function

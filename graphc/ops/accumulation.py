@@ -197,9 +197,9 @@ def prod(x: Tensor, axis: Axes | None = None, keepdims: bool = False) -> TensorT
 
 def _prod_gradient(g: Tensor, out: Tensor, x: Tensor, axis: Axes, keepdims: bool) -> tuple[Tensor]:
     """The product of the others: that of all before times that of all after, so zeros are fine."""
+    shape = x.result.sizes
     if len(axis) == 1:
         return (kept(g, x, axis) * _product_of_others(x, axis[0]),)
-    shape = x.result.sizes
     rest = tuple(i for i in range(len(shape)) if i not in axis)
     order = (*rest, *axis)
     moved = transpose(x, axes=order)

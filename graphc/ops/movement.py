@@ -184,8 +184,11 @@ def expand_dims(x: Any, axis: Any = 0, name: str | None = None) -> Tensor:
     tensor = as_tensor(x)
     if not isinstance(axis, list | tuple):
         return _expand_dims(tensor, axis=axis, name=name)
-    rank = len(tensor.result.sizes) + len(axis)
-    places = sorted(normalize_axis(a, rank) for a in axis)
+    if tensor.result.shape is None and len({a < 0 for a in axis}) <= 1:
+        places = sorted(axis, reverse=any(a < 0 for a in axis))  # each leaves the later ones where they are
+    else:
+        rank = len(tensor.result.sizes) + len(axis)
+        places = sorted(normalize_axis(a, rank) for a in axis)
     if len(set(places)) < len(places):
         raise ArgumentError(f"expand_dims: an axis is named twice in {tuple(axis)}")
     for place in places:

@@ -11,8 +11,9 @@ from graphc.errors import DTypeError, ShapeError
 from graphc.op import Axes, Axis, op
 from graphc.ops.comparison import equal
 from graphc.ops.elementwise import cast
+from graphc.ops.filling import zeros_like
 from graphc.ops.movement import broadcast_to, reshape
-from graphc.ops.sizing import element_count
+from graphc.ops.sizing import element_count, size
 from graphc.tensor import Tensor
 from graphc.types import BFLOAT16, BOOL, FLOAT16, FLOAT32, FLOAT64, INT64, UINT64, DType, TensorType
 
@@ -25,19 +26,27 @@ def reduced_type(x: Tensor, axis: Axes, keepdims: bool, dtype: DType) -> TensorT
     return TensorType(dtype, tuple(size for i, size in enumerate(shape) if i not in axis))
 
 
-def spread(g: Tensor, x: Tensor, axis: Axes) -> Tensor:
+def spread(g: Tensor, x: Tensor, axis: Axes | None) -> Tensor:
     """`g`, which has the shape of a reduction of `x` over `axis`, repeated over those axes.
+
+    An `axis` of None is all axes of an `x` whose rank only the run knows.
 
     Shapes: ``[reduced] -> [...]`` of `x`.
     """
+    if axis is None:
+        return zeros_like(x) + g
     return broadcast_to(kept(g, x, axis), x.result.sizes)
 
 
-def kept(g: Tensor, x: Tensor, axis: Axes) -> Tensor:
+def kept(g: Tensor, x: Tensor, axis: Axes | None) -> Tensor:
     """`g`, which has the shape of a reduction of `x` over `axis`, with those axes of size 1.
+
+    Where `axis` is None, as in `spread`, it is `g`, which broadcasts alike.
 
     Shapes: ``[reduced] -> [reduced, with keepdims]``.
     """
+    if axis is None:
+        return g
     shape = reduced_type(x, axis, True, x.dtype).sizes
     return g if g.result.sizes == shape else reshape(g, shape)
 
@@ -99,7 +108,7 @@ def mean(x: Tensor, axis: Axes | None = None, keepdims: bool = False) -> TensorT
 
 def _mean(x: Any, axis: Any, keepdims: bool) -> Any:
     total = np.sum(x, axis=axis, dtype=np.float64, keepdims=keepdims)
-    average = np.divide(total, sizes.count(x.shape[i] for i in axis))
+    average = np.divide(total, x.size if axis is None else sizes.count(x.shape[i] for i in axis))
     return average.astype(x.dtype) if x.dtype.kind == "f" else average
 
 
@@ -113,13 +122,15 @@ mean.example("i32[2,3]", axis=())
 mean.example("bool[4]")
 
 
-def divided_by_count(g: Tensor, x: Tensor, axis: Axes) -> Tensor:
+def divided_by_count(g: Tensor, x: Tensor, axis: Axes | None) -> Tensor:
     """`g` over the number of elements of `x` that a reduction over `axis` joins.
 
     Shapes: ``[...] -> [...]``.
     """
     if g.dtype in (FLOAT16, BFLOAT16):  # which cannot hold large counts
         return cast(divided_by_count(cast(g, FLOAT32), x, axis), g.dtype)
+    if axis is None:
+        return g / cast(size(x), g.dtype)
     count = sizes.product(x.result.sizes[i] for i in axis)
     if isinstance(count, int):
         return g / float(count)

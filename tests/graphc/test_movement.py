@@ -194,6 +194,10 @@ def test_a_rank_known_only_at_the_run():
     np.testing.assert_array_equal(flat, A.reshape(-1, 4))
     np.testing.assert_array_equal(reversed_axes, A.T)
     np.testing.assert_array_equal(same, A)
+    for axis in ((2, 0), (-1, -3), ()):
+        np.testing.assert_array_equal(run(gc.expand_dims(x, axis), {x: A}), np.expand_dims(A, axis))
+    with pytest.raises(gc.ShapeError, match="the rank must be known"):
+        gc.expand_dims(x, (0, -1))
 
 
 @pytest.mark.parametrize(

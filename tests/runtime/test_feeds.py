@@ -140,7 +140,7 @@ def test_keys():
         for feed, error, why in [
             ([1.0], gc.FeedError, "feed_dict is a dict"),
             ({3: 1.0}, gc.FeedError, "a tensor, a variable or a name, not 3"),
-            ({"nope": 1.0}, gc.UnknownNameError, "no tensor or variable is named 'nope'"),
+            ({"nope": 1.0}, gc.FeedError, "no tensor or variable is named 'nope'"),
             ({x: [1.0], "x": [1.0]}, gc.FeedError, "placeholder 'x' is fed twice"),
             ({w: [1.0, 1.0], "w": [1.0, 1.0]}, gc.FeedError, "variable 'w' is fed twice"),
             ({x: x}, gc.FeedError, "no value outside a run"),

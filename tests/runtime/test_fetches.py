@@ -69,11 +69,13 @@ def test_strangers(session):
         tensor = gc.constant(1.0, name="far")
         variable = gc.Variable(1.0, name="w")
     for stranger in (tensor, variable, [tensor]):
-        with pytest.raises(gc.GraphMismatchError, match="another graph"):
+        with pytest.raises(gc.FetchError, match="another graph") as caught:
             session.run(stranger)
+        assert isinstance(caught.value, gc.GraphMismatchError)
     gc.constant(1, name="mine")
-    with pytest.raises(gc.UnknownNameError, match="did you mean 'mine'"):
+    with pytest.raises(gc.FetchError, match="did you mean 'mine'") as caught:
         session.run("mime")
+    assert isinstance(caught.value, gc.UnknownNameError)
 
 
 def test_what_is_made_inside_a_body_stays_there(session):

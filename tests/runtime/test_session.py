@@ -167,6 +167,8 @@ def test_dumps_after_each_pass(tmp_path, monkeypatch):
     names = sorted(file.name for file in tmp_path.iterdir())
     assert any("differentiate" in name for name in names)
     assert "add" in (tmp_path / names[-1]).read_text()
+    for text in (file.read_text() for file in tmp_path.iterdir()):
+        assert gc.show(gc.parse(text)) == text
 
 
 def test_the_executable_shows_what_was_compiled():

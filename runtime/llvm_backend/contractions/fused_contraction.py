@@ -30,6 +30,8 @@ def is_contraction(node: Tensor) -> bool:
     """Whether the kernel of `node` may go on with the sums; reductions of rows and columns have others."""
     if node.op.name not in _ROOTS or not isinstance(node.type, TensorType):
         return False
+    if any(i.result.shape is None for i in node.inputs):
+        return False
     if node.op in REDUCTIONS and node.attrs["axis"] == (len(node.inputs[0].result.sizes) - 1,):
         return False
     if is_of_columns(node) and not is_strided(node.inputs[0]):
