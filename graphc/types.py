@@ -115,7 +115,7 @@ class TensorType:
     def sizes(self) -> tuple[Size, ...]:
         """The shape, where the rank must be known. Raises: ShapeError where it is not."""
         if self.shape is None:
-            raise ShapeError(f"the rank must be known here, and {self} has none")
+            raise ShapeError(f"the rank must be known here, and {self} has none: gc.ensure_shape states it")
         return self.shape
 
     def __str__(self) -> str:

@@ -14,7 +14,7 @@ from graphc.ops.elementwise import cast, identity
 from graphc.ops.gathering import _boolean_mask, _gather, _gather_nd, boolean_mask
 from graphc.ops.index_key import ARRAY, FANCY, INT, MASK, NEW, SCALAR, SLICE, Part, parse, sort_of
 from graphc.ops.joining import concat
-from graphc.ops.movement import _reshape, broadcast_to, transpose
+from graphc.ops.movement import _reshape, broadcast_to, expand_dims, transpose
 from graphc.ops.positions import check_known, explained
 from graphc.ops.slicing import slice_bounds, strided_slice
 from graphc.ops.sorting import nonzero
@@ -50,14 +50,18 @@ def index(x: Any, key: Any, name: str | None = None) -> Tensor:
 
 
 def _of_unknown_rank(x: Tensor, key: Any) -> Tensor:
-    """What does not depend on the rank: the first axis, or all."""
-    items = [item for item in (key if isinstance(key, tuple) else (key,)) if item is not Ellipsis]
+    """What does not depend on the rank: the first axis, behind ``...`` the last, or all."""
+    keys = key if isinstance(key, tuple) else (key,)
+    items = [item for item in keys if item is not Ellipsis]
     if not items:
         return x
+    axis = -1 if keys[0] is Ellipsis else 0
     sort, value = sort_of(items[0])
-    if len(items) > 1 or sort in (SLICE, NEW):
+    if len(items) == 1 and sort == NEW:
+        return expand_dims(x, axis)
+    if len(items) > 1 or sort == SLICE or (sort == MASK and axis):
         raise ShapeError(f"the rank of {x.type} must be known here: gc.ensure_shape(x, shape) states it")
-    return boolean_mask(x, value) if sort == MASK else _gather(x, as_tensor(value), axis=0)
+    return boolean_mask(x, value) if sort == MASK else _gather(x, as_tensor(value), axis=axis)
 
 
 def _basic(x: Tensor, parts: Sequence[Part]) -> Tensor:

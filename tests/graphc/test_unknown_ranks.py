@@ -73,3 +73,23 @@ def test_a_slope_that_needs_a_rank_which_only_the_run_knows_says_so(follow):
     y = follow(cube_in_python("float64")(x))
     with pytest.raises(gc.ShapeError, match=r"(?s)needs the rank of .*ensure_shape.*test_unknown_ranks.py:"):
         run(gc.gradients(y, [x])[0], {x: X})
+
+
+@pytest.mark.parametrize(
+    "take",
+    [
+        lambda x: x[..., 0],
+        lambda x: x[..., [1, 0, -1]],
+        lambda x: x[1, ...],
+        lambda x: x[None],
+        lambda x: x[..., None],
+        lambda x: x[...],
+    ],
+)
+def test_an_index_of_a_fed_rank(take):
+    x = gc.placeholder("float64", None, name="x")
+    for fed in (np.arange(6.0).reshape(2, 3), np.arange(8.0).reshape(2, 2, 2)):
+        np.testing.assert_array_equal(run(take(x), {x: fed}), take(fed), strict=True)
+    for refused in (lambda: x[1:], lambda: x[..., 0, 1], lambda: x[..., gc.constant([True, False])]):
+        with pytest.raises(gc.ShapeError, match="gc.ensure_shape"):
+            refused()
