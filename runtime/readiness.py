@@ -1,7 +1,7 @@
 """Readiness: loads what sessions on the default backend and their graphs need, all but LLVM's library.
 
 To load it takes as long as to compile a small graph. It is loaded with graphc, so that no first run waits
-for it (docs/decisions/0012).
+for it (docs/decisions/0012). What sort of machine and interpreter this is, which files say, is found too.
 """
 
 from __future__ import annotations
@@ -14,3 +14,9 @@ import runtime.llvm_backend.backend
 import runtime.llvm_backend.native.entry
 import runtime.llvm_backend.native.shelf
 import runtime.session  # noqa: F401  as above
+from runtime.llvm_backend.engine import llvm, machine
+from runtime.llvm_backend.table import builtin
+
+machine.cache_sizes()
+llvm.version()
+builtin.find_trouble()

@@ -5,11 +5,13 @@ What is kept for other processes is of this kind: to write it takes time, and th
 
 from __future__ import annotations
 
+import _thread as threads
 import atexit
 import os
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 
 patience = 0.25  # seconds; 0: nothing is postponed
 
@@ -28,38 +30,43 @@ def postpone(work: Callable[[], object]) -> None:
         return
     with _books:
         if _thread is None:
-            _thread = _Thread()
-            try:
-                _thread.start()
-            except RuntimeError:  # the system gives no more threads, and a process that ends catches up
-                _thread = None
+            # Where the system gives no more threads, whoever ends the process catches up.
+            with suppress(RuntimeError):
+                _thread = _Thread()
 
 
 def catch_up() -> None:
     """Waits until all is done that was postponed."""
     thread = _thread
-    if thread is not None and thread is not threading.current_thread():
+    if thread is not None and thread.number != threading.get_ident():
         thread.hurry.set()
-        thread.join()
+        thread.over.wait()
     _do_pending()
 
 
-class _Thread(threading.Thread):
+class _Thread:
     """Does what is postponed, and ends. A daemon: for others the interpreter waits before it hurries them."""
 
     def __init__(self) -> None:
-        super().__init__(name="graphc-postponed", daemon=True)
-        self.hurry = threading.Event()
+        self.hurry, self.over, self.number = threading.Event(), threading.Event(), 0
+        # Whoever starts a `threading.Thread` waits until that runs, and for the GIL.
+        self.number = threads.start_new_thread(self._work, ())
 
-    def run(self) -> None:
+    def _work(self) -> None:
         global _thread
         self.hurry.wait(patience)
-        while True:
-            _do_pending()
-            with _books:
-                if not _pending:
-                    _thread = None
-                    return
+        try:
+            while True:
+                _do_pending()
+                with _books:  # held until whoever started it has noted that
+                    if not _pending:
+                        _thread = None
+                        return
+        except BaseException:
+            _thread = None
+            raise
+        finally:
+            self.over.set()
 
 
 def _do_pending() -> None:
