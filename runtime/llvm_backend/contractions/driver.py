@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from graphc.sizes import Size, product
 from graphc.types import DType
 from runtime.llvm_backend.contractions.contraction import Contract
-from runtime.llvm_backend.contractions.grid import Grid
+from runtime.llvm_backend.contractions.grid import Grid, part_range
 from runtime.llvm_backend.contractions.microkernel import write_tile
 from runtime.llvm_backend.contractions.packing import (
     COPY,
@@ -265,8 +265,7 @@ class Driver:
             count = w.sub(w.div(w.mul(w.add(at, 1), size), grid.of_loop), start)
             count = w.mul(count, self._outside())
             pointers = _advance_plain(w, self.frame, pointers, loop, start)
-        levels = grid.levels[grid.level]
-        rows = w.div(w.mul(part, levels), grid.parts), w.div(w.mul(w.add(part, 1), levels), grid.parts)
+        rows = part_range(w, grid, part)
         if schedule.copy:
             pointers[A] = self._copy(pointers, rows, count)
         first = w.div(w.mul(group, grid.panels), grid.groups)

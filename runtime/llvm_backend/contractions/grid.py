@@ -21,9 +21,11 @@ from runtime.llvm_backend.ir.writer import Evaluator, Value, Writer
 _NUMBERS = ("cuts", "parts", "groups", "blocks", "of_loop", "units", "chunks")
 _MOST_CHUNKS = 64
 _GRAIN, _LIGHT_GRAIN = 1 << 20, 1 << 16  # steps that are worth a chunk of their own
+_FEW_CHUNKS = 4  # no more of them are worth one in the middle
 _FEW_ROWS = 8  # below, a step waits for memory
 _ROWS_PER_PACK = 1024  # rows that should share the packing of a panel,
 _FEWEST_PER_PACK, _ENOUGH = 96, 16  # or fewer, where there would not be so many chunks
+_HELD = 4  # the part of L2 for what a part of the rows reads of A, while panels of B go by
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,7 @@ def lay_out(w: Writer, frame: Frame) -> Grid:
     if few:
         even = w.mul(w.div(wanted, others), others)  # each chunk has as much of the batch
         wanted = w.max(even, w.min(wanted, others))
-    most_parts = w.max(1, levels[level])
+    most_parts = tall = w.max(1, levels[level])
     if schedule.pack:
         few_panels = w.ceil_div(_ENOUGH, w.mul(others, w.max(1, panels)))
         most = w.min(w.div(w.word(rows), _FEWEST_PER_PACK), few_panels)
@@ -100,6 +102,12 @@ def lay_out(w: Writer, frame: Frame) -> Grid:
     else:
         groups = w.min(w.max(1, panels), w.ceil_div(wanted, others))
         parts = w.min(most_parts, w.ceil_div(wanted, w.mul(others, groups)))
+    if not (schedule.pack or light):
+        held = frame.machine.l2 // _HELD // frame.accumulator.itemsize
+        needed = w.ceil_div(w.mul(w.word(rows), w.word(steps)), held)
+        parts = w.min(parts, w.max(needed, w.ceil_div(_ENOUGH, w.mul(others, groups))))
+    middle = 0 if schedule.pack or schedule.copy else w.min(1, w.div(wanted, _FEW_CHUNKS + 1))
+    parts = w.min(tall, w.max(1, w.add(w.mul(w.div(parts, 2), 2), middle)))
     units = w.mul(w.mul(w.mul(batch, cuts), parts), groups)
     return Grid(
         cuts=cuts,
@@ -113,6 +121,29 @@ def lay_out(w: Writer, frame: Frame) -> Grid:
         units=units,
         chunks=w.max(1, w.select(w.compare("slt", others, wanted), units, w.min(units, wanted))),
     )
+
+
+def part_range(w: Writer, grid: Grid, part: Value) -> tuple[Value, Value]:
+    """The indices of the divided level that are a part.
+
+    Where the number of parts is odd, the one in the middle has an index or two; before and behind it there
+    are as many. Two threads come from either end: they have the same rows in one product as in the next, and
+    meet where chunks are small.
+    """
+    parts, count = grid.parts, grid.levels[grid.level]
+    if parts == 1:
+        return 0, count
+    each = w.div(parts, 2)
+    half = w.div(w.sub(count, w.rem(parts, 2)), 2)
+    divisor = w.max(1, each)
+
+    def start(part: Value) -> Value:
+        early = w.compare("sge", each, part)
+        near = w.select(early, part, w.sub(parts, part))  # parts from the nearer end
+        indices = w.div(w.mul(near, half), divisor)
+        return w.select(early, indices, w.sub(count, indices))
+
+    return start(part), start(w.add(part, 1))
 
 
 def grid_words(widening: Widening, frame: Frame) -> dict[str, Size]:

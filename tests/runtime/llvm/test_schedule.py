@@ -6,6 +6,7 @@ import pytest
 import graphc as gc
 from graphc.sizes import Symbol, named
 from graphc.types import BFLOAT16, FLOAT16, FLOAT64
+from runtime.llvm_backend.contractions.grid import Grid, part_range
 from runtime.llvm_backend.contractions.kernel import emit_contraction
 from runtime.llvm_backend.contractions.registers import (
     AVX2,
@@ -17,6 +18,7 @@ from runtime.llvm_backend.contractions.registers import (
     even_part,
 )
 from runtime.llvm_backend.contractions.schedule import OUT, A, B, plan
+from runtime.llvm_backend.ir.writer import Evaluator
 from tests.runtime.llvm.frontends import (
     Convolution,
     convolve,
@@ -156,13 +158,27 @@ def test_tiles_of_any_number_of_rows_are_low():
         (2, 512, 784, 2),  # most of a million steps are shared by two
         (200, 10, 256, 2),  # masked lanes take as long as others
         (400, 10, 256, 4),  # more than that evenly
-        (22, 512, 784, 16),  # two parts of each of eight panels: none is joined with another
-        (492, 512, 784, 64),
+        (22, 512, 784, 24),  # three parts of each of eight panels: none is joined with another
+        (492, 512, 784, 56),  # L2 holds a sixth of the rows; and what is between the halves
     ],
 )
 def test_work_is_shared_out_evenly(rows, columns, steps, chunks):
     kernel = emit_contraction(matmul(named("m"), columns, steps), AVX512)
     assert kernel.chunks({Symbol("m"): rows}) == (chunks,)
+
+
+@pytest.mark.parametrize("count", [*range(1, 30), 170, 171])
+def test_either_half_of_the_rows_has_as_many_parts(count):
+    w = Evaluator({})
+    for parts in range(1, min(count, 9) + 1):
+        grid = Grid(1, parts, 1, 1, 1, 1, 0, (count,), parts, parts)
+        ranges = [part_range(w, grid, part) for part in range(parts)]
+        assert [i for start, stop in ranges for i in range(start, stop)] == list(range(count))
+        assert all(start < stop for start, stop in ranges)
+        sizes = [stop - start for start, stop in ranges]
+        if parts % 2 and parts > 1:
+            assert sizes.pop(parts // 2) in (1, 2)
+            assert sum(sizes[: parts // 2]) == sum(sizes[parts // 2 :])
 
 
 def test_wide_tiles_go_two_steps_at_a_time_where_b_lies_in_rows():
