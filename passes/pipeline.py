@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from graphc.errors import ShapeError
-from graphc.function import Function
+from graphc.function import Function, all_nodes
 from graphc.sizes import Symbol
 from graphc.tensor import Tensor
 from graphc.types import OPERATION, TensorType
@@ -35,7 +35,7 @@ from passes.running import AfterEach, Pass, Repeated, walk
 from passes.simplification import simplify
 from passes.sizing import bind_sizes
 from passes.specialisation import specialise
-from passes.stages import count, stage
+from passes.stages import count, is_heard, stage
 from passes.state import thread_state
 from passes.target import PLAIN, Target
 
@@ -114,7 +114,8 @@ def prepare(request: Request, target: Target = PLAIN, after_each: AfterEach | No
     with stage("define"):
         function = define(request, target, tell)
         guards = size_guards(function)
-    count("nodes", len(function.nodes()))
+    if is_heard():
+        count("nodes", sum(1 for _ in all_nodes(function)))
     passes = REQUIRED + (PIPELINE if target.pipeline is None else target.pipeline)
     return Prepared(run(passes, function, target, tell), guards)
 

@@ -73,3 +73,21 @@ def test_compiling_passes_through_all_its_stages():
     assert {"define", "simplify", "fuse", "schedule", "plan", "bind", "lowering", "IR text", "load"} <= set(
         heard.wall
     )
+
+
+def test_nodes_are_counted_in_bodies_too():
+    def nodes(depth):
+        def branch():
+            y = x
+            for _ in range(depth):
+                y = gc.tanh(y)
+            return y
+
+        with gc.Graph().as_default() as graph:
+            x = gc.placeholder("float32", (4,), name="x")
+            y = gc.cond(gc.sum(x) > 0.0, branch, lambda: gc.exp(x))
+        with gc.Session(graph=graph, backend="numpy") as session, listening() as heard:
+            session.compile(y, [x])
+        return heard.counts["nodes"]
+
+    assert nodes(10) == nodes(3) + 7
