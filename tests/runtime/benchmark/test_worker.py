@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from runtime.benchmark import introspection, worker
+from runtime.benchmark.families import Family, normal
 from runtime.benchmark.introspection import find_peak, is_countable
 from runtime.benchmark.peers.graphc_peer import Graphc
 from runtime.benchmark.processes import ROOT, environment
@@ -25,7 +26,7 @@ class Peer:
 
     def build(self, family, size, parameters, cases):
         time.sleep(0.06)
-        assert len(bytes(20_000_000)) == 20_000_000
+        assert len(b"x" * 20_000_000) == 20_000_000
         return lambda case: [np.full(3, 2.0), np.full(2, -4.0)]
 
     @property
@@ -52,6 +53,19 @@ def test_a_cold_compilation_is_in_two_parts_on_the_clock_and_of_processors(measu
     assert "stages" not in found
 
 
+def test_the_peak_of_a_compilation_is_its_own(measurement):
+    """Not that of what came before it."""
+    held = np.ones(8_000_000)
+    before = worker._peak_mb()
+    del held
+    worker._give_back_peak()
+    if worker._peak_mb() > before - 40:
+        pytest.skip("the system does not count anew")
+    held = np.ones(8_000_000)
+    del held
+    assert 15 < measurement.cold()["mb"] < 50
+
+
 def test_a_hot_run_is_the_median(measurement, monkeypatch):
     measurement.cold()
     clock = iter([0.0, 0.0, 1.0, 1.0, 4.0, 4.0, 6.0])  # when it ends, then pairs: 1, 3 and 2 seconds
@@ -63,16 +77,6 @@ def test_importing_is_that_of_a_process_that_has_loaded_nothing(monkeypatch):
     monkeypatch.setattr(worker, "_time_import", lambda: 42.0)
     job = {"peer": "graphc", "family": "chain", "size": 4, "threads": 1, "seconds": 0.0}
     assert worker.Measurement(job).start()["seconds"] == 42.0
-
-
-def test_the_peak_is_counted_anew():
-    held = np.ones(8_000_000)
-    before = worker._peak_mb()
-    del held
-    worker._give_back_peak()
-    if worker._peak_mb() == before:
-        pytest.skip("the system does not count anew")
-    assert worker._peak_mb() < before - 40
 
 
 def test_the_peak_of_memory_is_what_was_held_at_once_and_compiling_belongs_to_it():
@@ -116,6 +120,18 @@ def test_a_graph_that_cannot_be_counted_leaves_the_others(tmp_path):
     assert found["chain x"]["error"].startswith("TypeError: ")
     assert found["chain 4"]["executables"] == 1
     assert found["chain 4"]["kernels"] > 0
+
+
+def test_executables_are_counted_over_all_cases(monkeypatch):
+    """A size of 1 that broadcasts takes one of its own."""
+
+    def inputs(random, size):
+        return [{"x": normal(random, 4), "y": normal(random, n)} for n in (4, 1, 4)]
+
+    family = Family("", lambda o, p, x, size: x.x + x.y, (1,), 1, inputs)
+    monkeypatch.setitem(worker.FAMILIES, "broadcast", family)
+    assert introspection.count("broadcast", 1)["executables"] == 2
+    assert introspection.count("chain", 4)["executables"] == 1
 
 
 @pytest.mark.parametrize("missing", ["avx2", "fma", "bmi2"])
