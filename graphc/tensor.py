@@ -129,6 +129,8 @@ def public_size(size: Size) -> int | str | None:
 def describe(tensor: Tensor) -> str:
     """What a user would call it: ``placeholder 'x'``, ``the result of matmul``."""
     name = tensor.name or tensor.attrs.get("name")
+    if tensor.owner is not None and tensor.owner.parent is not None and tensor.op.name == "placeholder":
+        return f"argument {str(name).removeprefix('arg')} of a body"  # see `graphc.tracing`
     if tensor.op.family == "source" and isinstance(name, str):
         return f"{tensor.op.name} {name!r}"
     return f"the result of {tensor.op.name}" + (f" {name!r}" if isinstance(name, str) else "")

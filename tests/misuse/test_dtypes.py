@@ -93,7 +93,7 @@ HERE = [
          "missing a required argument: 't'"),
      lambda g: gc.while_loop(lambda s: s > 0, lambda s, t: (s, t), [g.s])),
     ("a session that runs in a body", gc.GraphMismatchError, (
-         "placeholder 'arg0' was made inside a body and cannot be fetched: return it from",
+         "argument 0 of a body was made inside a body and cannot be fetched: return it from",
          "the body instead"),
      lambda g: gc.map_fn(lambda x: g.session.run(x), g.x)),
     ("reshape to a size of None", gc.ShapeError, (
@@ -202,7 +202,7 @@ HERE = [
      lambda g: gc.train.SGD(0.1).minimize(g.x, var_list=[g.x])),
     ("while types", gc.DTypeError, (
          "add: int32 and float32 do not mix: cast one, as in gc.cast(x, 'float32')",
-         "x is placeholder 'arg0': i32[]"),
+         "x is argument 0 of a body: i32[]"),
      lambda g: gc.while_loop(lambda i: i < 3, lambda i: i + 0.5, [gc.constant(0)])),
     ("while shapes", gc.ShapeError, (
          "while_loop: loop: loop variable 0 of f32[1] becomes f32[2]; shape_invariants says",
