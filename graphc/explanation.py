@@ -32,11 +32,16 @@ def explain(
     lines = [f"at {location}"] if location else []
     for label, value in operands:
         if isinstance(value, Tensor):
-            made = f", made at {value.loc.short}" if value.loc else ""
-            lines.append(f"{label} is {describe(value)}: {value.type}{made}")
+            lines.append(tell_operand(label, value, value.type))
         elif hasattr(value, "describe"):  # a variable, whose methods are explained too
             lines.append(f"{label} is {value.describe()}")
     error.extend(*lines)
+
+
+def tell_operand(label: str, operand: Tensor, type: object) -> str:
+    """``x is placeholder 'x': f32[batch,3], made at train.py:12``: the line of a message on one operand."""
+    made = f", made at {operand.loc.short}" if operand.loc else ""
+    return f"{label} is {describe(operand)}: {type}{made}"
 
 
 def explains(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:

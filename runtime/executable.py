@@ -14,9 +14,10 @@ import numpy as np
 
 from graphc import sizes
 from graphc.errors import FeedError, ShapeError
+from graphc.explanation import tell_operand
 from graphc.function import Function
 from graphc.sizes import Size, SizeExpr, Symbol
-from graphc.tensor import Tensor, describe
+from graphc.tensor import Tensor
 from graphc.types import TensorType
 from passes.lifetimes import find_peak
 from passes.pipeline import Prepared, Request, prepare
@@ -25,7 +26,6 @@ from passes.stages import is_heard, listening, stage
 from passes.target import Target
 from runtime.backend import Array, Backend, Whole
 from runtime.execution import BoundProgram, BoundStep, bind, programs_of, spell
-from runtime.failure import operand_names
 from runtime.feeds import label, misfit
 from runtime.footprint import held_bytes, known_sizes
 from runtime.pass_files import dumper
@@ -303,9 +303,8 @@ class Executable:
         error = ShapeError(f"{node.op.name}: sizes differ: {spell(check.x, x)} and {spell(check.y, y)}")
         error.explained = True  # type: ignore[attr-defined]  # it says all there is to say
         lines = [f"at {node.loc}"] if node.loc else []
-        for name, operand in zip(operand_names(node), node.inputs, strict=False):
-            place = f", made at {operand.loc.short}" if operand.loc else ""
-            lines.append(f"{name} is {describe(operand)}: {_shown(operand, known)}{place}")
+        for name, operand in node.op.labelled(node.inputs):
+            lines.append(tell_operand(name, operand, _shown(operand, known)))
         error.extend(*lines, *self._origins(check.x, check.y))
         return error
 

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from graphc.errors import GraphError
+from graphc.explanation import tell_operand
 from graphc.ops.region import fused
 from graphc.ops.state import after, pick
-from graphc.tensor import Tensor, describe
+from graphc.tensor import Tensor
 from graphc.types import TensorType, TupleType, format_type
 
 Origin = Callable[[Tensor], Tensor]  # a node of a body -> what it is outside
@@ -48,21 +49,14 @@ def explain(error: Exception, node: Tensor, operands: Sequence[Any], origin: Ori
         return
     error.explained = True  # type: ignore[attr-defined]  # read only here and where nodes are made
     lines = [f"at {node.loc}"] if node.loc else []
-    for label, given, value in zip(operand_names(node), node.inputs, operands, strict=False):
+    for (label, given), value in zip(node.op.labelled(node.inputs), operands, strict=False):
         operand = origin(given)
-        place = f", made at {operand.loc.short}" if operand.loc else ""
-        lines.append(f"{label} is {describe(operand)}: {actual_type(operand, value)}{place}")
+        lines.append(tell_operand(label, operand, actual_type(operand, value)))
     if isinstance(error, GraphError):
         error.args = (f"{node.op.name}: {error}", *error.args[1:])
         error.extend(*lines)
     else:
         error.add_note("\n  ".join((f"while running {node.op.name}", *lines)))
-
-
-def operand_names(node: Tensor) -> Sequence[str]:
-    """What the operands of `node` are called in its op's signature."""
-    names = node.op.operands
-    return [f"operand {i}" for i in range(len(node.inputs))] if node.op.variadic else names
 
 
 def actual_type(tensor: Tensor, value: Any) -> str:

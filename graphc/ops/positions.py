@@ -11,10 +11,11 @@ import numpy as np
 from graphc import sizes
 from graphc.conversion import as_tensor
 from graphc.errors import DTypeError, GraphError, IndexOutOfRangeError, ShapeError
+from graphc.explanation import explain
 from graphc.location import here
 from graphc.op import normalize_axis
 from graphc.sizes import Size
-from graphc.tensor import Tensor, describe
+from graphc.tensor import Tensor
 from graphc.types import TensorType
 
 Array = np.ndarray[Any, Any]
@@ -81,13 +82,5 @@ def explained(function: str, **operands: Tensor) -> Iterator[None]:
     try:
         yield
     except GraphError as error:
-        if not getattr(error, "explained", False):
-            error.explained = True  # type: ignore[attr-defined]  # read here and by Op
-            error.args = (f"{function}: {error}", *error.args[1:])
-            location = here()
-            lines = [f"at {location}"] if location else []
-            for label, operand in operands.items():
-                place = f", made at {operand.loc.short}" if operand.loc else ""
-                lines.append(f"{label} is {describe(operand)}: {operand.type}{place}")
-            error.extend(*lines)
+        explain(error, function, operands.items(), here())
         raise
