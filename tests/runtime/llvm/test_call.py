@@ -281,6 +281,25 @@ def test_outputs_that_cannot_be_had(portable):
 
 
 @pytest.mark.parametrize("portable", BOTH)
+@pytest.mark.parametrize("form", ["single", "tuple"])
+def test_a_call_without_memory_lets_go_of_nothing_that_was_given_before(portable, form):
+    builder = TableBuilder()
+    n, hold = builder.word(), reserve(builder, 2)
+    outputs = Output(F8, (1 << 40, (n,), 1 << 18), ()), Output(F8, ((n,),), ())
+    signature = Signature((Feed(F8, ((n,),), ()),), outputs[: 1 if form == "single" else 2], hold, form)
+    call = Call(builder.build(), signature)
+    call.add_state()
+    function = call.function(portable)
+    given = function(np.ones(0))
+    held = [given] if form == "single" else list(given)
+    counts = [sys.getrefcount(array) for array in held]
+    for _ in range(2):
+        with pytest.raises((MemoryError, ValueError)):
+            function(np.ones(3))
+    assert [sys.getrefcount(array) for array in held] == counts
+
+
+@pytest.mark.parametrize("portable", BOTH)
 @pytest.mark.parametrize("states", [1, 4])
 def test_threads_call_at_once(kernels, portable, states):
     function = adding(kernels, outputs=2, form="tuple", states=states).function(portable)
@@ -357,6 +376,8 @@ def test_references_balance(kernels, portable):
     several = adding(kernels, outputs=2, form="list").function(portable)
     raising = adding(kernels, lambda b: b.python(0), handler=handler).function(portable)
     dropped = adding(kernels, slow=lambda *arrays: None).function(portable)
+    unlike = lambda b: b.equal(b.constant(1), b.constant(2), 0)
+    refused = adding(kernels, unlike, form="tuple", outputs=2, handler=lambda *_: None).function(portable)
     x, y, bad = np.ones((2, 30)), np.ones((2, 30)), np.ones(3)
     things = (x, y, bad, F8, np.ndarray, handler, single, several, raising, NotImplemented)
 
@@ -367,6 +388,7 @@ def test_references_balance(kernels, portable):
             single(x, bad)
             dropped(x, bad)
         for _ in range(times // 10):
+            refused(x, y)  # once there are outputs
             with contextlib.suppress(KeyError):
                 raising(x, y)
 
