@@ -124,3 +124,13 @@ def test_what_is_taken_lies_idle_no_more():
     assert builtin.idle_bytes() <= idle - kept.nbytes
     del kept
     assert builtin.idle_bytes() == idle
+
+
+def test_of_blocks_that_are_looked_for_in_one_place_only_so_many_lie_idle():
+    step = doubled()
+    given = np.ones(127 * 512)  # pages: theirs is the last place
+    step(given)
+    idle = builtin.idle_bytes()
+    kept = [step(given) for _ in range(blockpool._DEPTH + 6)]
+    del kept
+    assert builtin.idle_bytes() - idle < blockpool._DEPTH * given.nbytes
