@@ -310,20 +310,3 @@ def _last_uses(program: Program, roots: Mapping[Cell, Cell]) -> dict[int, list[C
     for cell, number in last.items():
         result.setdefault(number, []).append(cell)
     return result
-
-
-def peak_of_live(program: Program, plan: MemoryPlan, known: Mapping[Symbol, int]) -> int:
-    """The most bytes of the arena's cells that are alive at once: what no plan can go below."""
-    dies = _last_uses(program, plan.roots)
-    alive = peak = 0
-    held: dict[Cell, int] = {}
-    for number, step in enumerate(program.steps):
-        for part, type in enumerate(parts_of(step.node.type)):
-            if (step.output, part) in plan.slot_of:
-                size = -(-evaluate(bytes_of(type), known) // ALIGNMENT) * ALIGNMENT
-                held[step.output, part] = size
-                alive += size
-        peak = max(peak, alive)
-        for cell in dies.get(number, ()):
-            alive -= held.pop(cell, 0)
-    return peak

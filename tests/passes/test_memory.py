@@ -14,7 +14,7 @@ from graphc.function import Function, topological
 from graphc.op import OPS
 from graphc.ops.source import _placeholder
 from graphc.sizes import evaluate, symbols
-from passes.memory import peak_of_live, plan_memory
+from passes.memory import ALIGNMENT, _last_uses, plan_memory
 from passes.pipeline import Request, prepare
 from passes.program import plan
 from passes.scheduling import schedule
@@ -103,6 +103,23 @@ def test_a_plan_that_forgets_a_use_is_found():
     forgetful = replace(memory, slots=memory.slots[:1], slot_of=dict.fromkeys(memory.slot_of, 0))
     with pytest.raises(AssertionError, match="reads rubbish"):
         simulate(program, forgetful, sizes_of(program, 8))
+
+
+def peak_of_live(program, plan, known):
+    """The most bytes of the arena's cells that are alive at once: what no plan can go below."""
+    dies = _last_uses(program, plan.roots)
+    alive = peak = 0
+    held = {}
+    for number, step in enumerate(program.steps):
+        for part, type in enumerate(parts_of(step.node.type)):
+            if (step.output, part) in plan.slot_of:
+                size = -(-evaluate(bytes_of(type), known) // ALIGNMENT) * ALIGNMENT
+                held[step.output, part] = size
+                alive += size
+        peak = max(peak, alive)
+        for cell in dies.get(number, ()):
+            alive -= held.pop(cell, 0)
+    return peak
 
 
 @pytest.mark.parametrize("example", ["digits", "char_lstm", "newton", "gradients"])

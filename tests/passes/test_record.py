@@ -9,12 +9,13 @@ import pytest
 import graphc as gc
 from graphc.text import as_function, spell_function
 from passes.cost import cost_of
-from passes.delta import Deltas, state_at, text_of
+from passes.delta import Deltas, state_at
 from passes.history import record_of
 from passes.optimization import as_request
 from passes.pipeline import prepare
 from passes.record import Decision, counters, decide, recording, rewrite_limit
 from passes.target import Target
+from tests.passes.record_text import text_of
 
 
 @pytest.fixture(autouse=True)
