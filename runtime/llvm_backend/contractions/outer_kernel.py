@@ -15,6 +15,7 @@ from runtime.llvm_backend.ir.writer import Value
 
 _WIDE = 4  # vectors
 _STEPS = 2  # at once, where a row is alone or a tile is wide
+_LINE = 64  # bytes of a line of the cache
 _FEW_SUMS = 2  # of a tile: where there are so few, `CHAINS` are made of each output
 
 
@@ -149,8 +150,21 @@ class OuterTile(TileWriter):
         masks = [None] * self.tile.across if packed else self.masks
         pairs = self._goes_by_pairs() and isinstance(b, str)
         rows = self._places_of_rows()
-        made = Products(self.dtype, self.width, rows, a, b, masks, count, around, pairs)
+        ahead = self._rows_ahead() if pairs else None
+        made = Products(self.dtype, self.width, rows, a, b, masks, count, around, pairs, ahead)
         return made if made.fits(w.module.target) else None
+
+    def _rows_ahead(self) -> Value | None:
+        """How many bytes on the rows of the next tile lie, where they are as long as the reduction.
+
+        Each begins in another page, so the hardware fetches none of them ahead by itself.
+        """
+        source, tile, size = self.frame.source, self.tile, self.dtype.itemsize
+        row, inner = source.rows[-1], source.inner[0]
+        beside = tile.pair == 1 and inner.strides[A] == 1 and row.strides[A] == inner.size
+        if not beside or 2 * tile.height * size > _LINE:
+            return None
+        return self.w.mul(self.w.word(self.frame.rows[-1].strides[A]), tile.height * size)
 
     def _moves(self, back: int) -> tuple[Value, Value]:
         """How many bytes A and B move in a step of a loop: the last one is 1 back."""

@@ -17,6 +17,7 @@ from runtime.llvm_backend.ir.writer import Value, Writer
 _REGISTERS = {256: "ymm", 512: "zmm"}  # by their bits
 _SUFFIXES = {FLOAT32: "s", FLOAT64: "d"}
 _FAR = 1 << 31  # how far an instruction reaches
+_AHEAD = "r10"  # where the line lies that is asked for
 _LEFT = "r11"  # counts the steps that are left, where a loop is around them
 _MASKS = 7  # the first mask register says that there is none
 _POINTERS = 13  # general registers that may be asked for: one holds the stack, one may hold the frame
@@ -43,6 +44,8 @@ class Products:
         around: a loop around all that: how often it runs, and how far it moves A and B from where the last
             step has left them.
         by_pairs: whether two steps are written one after the other: their count is even, and `b` a register.
+        ahead: how many bytes on the next rows of A lie, side by side: every other step asks for a line of
+            them. None: none does.
     """
 
     dtype: DType
@@ -54,6 +57,7 @@ class Products:
     count: Value
     around: tuple[Value, Value, Value] | None = None
     by_pairs: bool = False
+    ahead: Value | None = None
 
     def fits(self, target: Target) -> bool:
         """Whether the CPU has such instructions, and as many registers."""
@@ -67,7 +71,7 @@ class Products:
             and (not any(self.masks) or (target.masks and self.width in (8, 16)))
             and sums + len(self._scratch(target)) <= _count_vectors(target)
             and len(set(filter(None, self.masks))) <= _MASKS
-            and len(self._names()) + 3 + (self.around is not None) <= _POINTERS
+            and len(self._names()) + 3 + (self.around is not None) + (self.ahead is not None) <= _POINTERS
             and all(-_FAR <= x < _FAR for x in self._numbers() if isinstance(x, int))
         )
 
@@ -92,6 +96,7 @@ class Products:
             *(str(i) for i in range(many + 3 - len(changed), many + 3)),
             *(f"~{{xmm{i}}}" for i in self._scratch(target)),
             *([f"~{{{_LEFT}}}"] if self.around else []),
+            *([f"~{{{_AHEAD}}}"] if self.ahead is not None else []),
             "~{memory}",
             "~{flags}",
         ]
@@ -104,7 +109,8 @@ class Products:
 
     def _numbers(self) -> list[Value]:
         moves = (self.count, *self.around[1:]) if self.around else ()
-        return [self.a, self.b, *(row.offset for row in self.rows), *moves]
+        ahead = [] if self.ahead is None else [self.ahead]
+        return [self.a, self.b, *(row.offset for row in self.rows), *moves, *ahead]
 
     def _names(self) -> list[str]:
         """What has to be in general registers, besides two pointers and a count."""
@@ -118,12 +124,16 @@ class Products:
     def _lines(self, target: Target, names: Mapping[str, str], many: int) -> list[str]:
         a, b, count = (f"${many + i}" for i in range(3))
         left = f"%{_LEFT}" if self.around else count
-        loop = [*self._step(target, names, a, f"({b})"), _move(self.a, a, names)]
+        loop, start = [*self._step(target, names, a, f"({b})"), _move(self.a, a, names)], []
+        if self.ahead is not None:
+            taken = 2 * len(self.rows) * self.dtype.itemsize
+            start = [f"movq {a}, %{_AHEAD}", _move(self.ahead, f"%{_AHEAD}", names)]
+            loop += [f"prefetcht0 (%{_AHEAD})", f"addq $${taken}, %{_AHEAD}"]
         if self.by_pairs:
             loop += [*self._step(target, names, a, f"({b}, {names[str(self.b)]})"), _move(self.a, a, names)]
             loop.append(_move(self.b, b, names))
         loop += [_move(self.b, b, names), f"subq $${1 + self.by_pairs}, {left}", "jg 1b"]
-        loop = [f"testq {left}, {left}", "jle 2f", ".p2align 5", "1:", *loop, "2:"]
+        loop = [*start, f"testq {left}, {left}", "jle 2f", ".p2align 5", "1:", *loop, "2:"]
         if self.around is None:
             return loop
         _, beyond_a, beyond_b = self.around

@@ -1,5 +1,6 @@
 """Loops in the CPU's own instructions give the bits of LLVM's, and are written where the CPU has them."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -64,6 +65,26 @@ NARROW = Target(256, True, True, False, True)
 
 def emitted(contract, machine=AVX512, target=ALL):
     return emit_contraction(contract, machine, target=target)
+
+
+@pytest.mark.parametrize(
+    ("contract", "asks"),
+    [
+        (matmul(M, 512, 64), True),
+        (matmul(128, 512, 784), True),
+        (matmul(M, 512, 65), False),  # steps are written one by one
+        (matmul(M, 512, 64, transpose_x=True), False),  # those of A lie apart
+        (matmul(M, 512, 64, dtype=FLOAT64), False),  # two take more than a line
+    ],
+)
+def test_a_tile_asks_for_the_rows_of_the_next(contract, asks):
+    loops = re.findall(r"asm sideeffect .*~{flags}", emitted(contract).text)
+    asking = [loop for loop in loops if "prefetcht0 (%r10)" in loop]
+    assert bool(asking) == asks
+    for loop in asking:
+        rows = loop.count("vbroadcastss") // 2
+        assert f"addq $${8 * rows}, %r10" in loop
+        assert "~{r10}" in loop
 
 
 def test_what_is_light_is_made_quickly():
