@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from graphc.errors import FormatError
-from graphc.text import show
+from graphc.text import as_function, show
 from passes.history import FORMAT
 from passes.optimization import optimize
 from runtime.commands.scripts import load_source
@@ -52,7 +52,7 @@ def _dump(given: argparse.Namespace) -> None:
     if given.output:
         suffix_of(Path(given.output))  # before anything is run
     source = load_source(Path(given.source))
-    fetches = optimize(source.fetches) if given.optimized else source.fetches
+    fetches = optimize(as_function(source.fetches)) if given.optimized else source.fetches
     if given.output:
         feeds = None if given.optimized else source.feeds
         dump(fetches, given.output, feeds, given.backend, source.title)

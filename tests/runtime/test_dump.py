@@ -251,6 +251,15 @@ def test_dump_and_view_on_the_command_line(tmp_path, script, capsys):
     assert "exp(%x)" in capsys.readouterr().out
 
 
+def test_a_graph_file_is_optimized_like_a_script(tmp_path, script, capsys):
+    script.write_text(script.read_text().replace("gc.exp(x) * 2.0", "-(-gc.exp(x)) * 1.0"))
+    assert main(["dump", str(script), "-o", str(tmp_path / "g.gir")]) == 0
+    for source in (script, tmp_path / "g.gir"):
+        assert main(["dump", str(source), "--optimized"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert [line.split(" :")[0].strip() for line in lines[1:-1]] == ["%0 = exp(%x)", "return %0"]
+
+
 def test_view_opens_a_browser_with_the_page(tmp_path, script, monkeypatch, capsys):
     opened = []
     monkeypatch.setattr("webbrowser.open", lambda url: opened.append(url) or True)
