@@ -137,7 +137,10 @@ def without_effects(body: Function) -> Function:
     """`body` as the values that it computes: what a gradient computes again must not act again."""
 
     def make(node: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
-        if node.op in (after, assign, _check):
+        if node.op is after:  # what binds a size that the value names is no act
+            binders = tuple(i for i in inputs[1:] if i.op.binds and not (i.op.effect or i.op.has_bodies))
+            return replace(node, inputs=(inputs[0], *binders)) if binders else inputs[0]
+        if node.op in (assign, _check):
             return inputs[0]
         if node.op is variable and inputs:
             name = node.attrs["name"]

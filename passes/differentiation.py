@@ -18,6 +18,7 @@ from graphc.ops.state import pick
 from graphc.tensor import Tensor, describe
 from graphc.types import TensorType
 from passes.record import note_slopes
+from passes.sizing import bind_sizes
 from passes.target import PLAIN, Target
 
 
@@ -81,7 +82,7 @@ def _answer_once(function: Function, in_bodies: bool = True) -> Function:
                 continue
             changed = {}
             for name, body in bodies(node) if in_bodies else ():
-                better = _answer_once(body) if _has_requests(body) else body
+                better = _answer_body(body) if _has_requests(body) else body
                 if better is not body:
                     changed[name] = better
             new[node] = with_inputs(node, inputs)
@@ -92,6 +93,16 @@ def _answer_once(function: Function, in_bodies: bool = True) -> Function:
         tuple(new[node] for node in function.outputs),
         tuple(new[node] for node in function.effects),
     )
+
+
+def _answer_body(body: Function) -> Function:
+    """`body` with its requests answered; slopes come behind what binds the sizes that they name."""
+    binders = tuple(node for node in body.nodes() if node.op.binds)
+    if not binders:
+        return _answer_once(body)
+    own = len(body.outputs)
+    answered = _answer_once(replace(body, outputs=(*body.outputs, *binders)))
+    return bind_sizes(replace(answered, outputs=answered.outputs[:own]), answered.outputs[own:])
 
 
 def _answer(request: Tensor, operands: tuple[Tensor, ...]) -> list[Tensor]:

@@ -48,7 +48,8 @@ def gradients(
         ys: a tensor or a list of tensors, float.
         xs: a tensor or Variable or a list; for a Variable, all its reads add up.
         grad_ys: cotangents to begin with, one for each y (None in the list: ones).
-        stop_gradients: tensors taken as constants.
+        stop_gradients: tensors and Variables (all reads of them) taken as constants. An x among them
+            has the derivative in which it alone varies; a Variable's reads among them do not add up.
         unconnected: ``"none"`` gives None for an x that no y depends on, ``"zero"`` zeros.
 
     Returns: a list as long as `xs`, each of the shape and dtype of its x.
@@ -72,9 +73,11 @@ def gradients(
         for x in given:
             if not isinstance(x, Tensor | Variable):
                 raise ArgumentError(f"gradients: {what} is a tensor or a variable, not {x!r}")
-    stops = [as_tensor(cut) for cut in cuts]
+    stops = [cut for cut in cuts if not isinstance(cut, Variable)]
     ancestors = topological(targets)
-    reads = _reads(ancestors, [x for x in wanted if isinstance(x, Variable)])
+    reads = _reads(ancestors, [x for x in (*wanted, *cuts) if isinstance(x, Variable)])
+    reads = {x: [r for r in found if r not in stops] for x, found in reads.items()}
+    stops += [read for x in cuts if isinstance(x, Variable) for read in reads[x]]
     points = [reads.get(x, []) if isinstance(x, Variable) else [x] for x in wanted]
     reached = connected(ancestors, targets, {p for group in points for p in group}, set(stops))
     asked = list(dict.fromkeys(p for group in points for p in group if p in reached))

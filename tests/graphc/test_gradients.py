@@ -140,3 +140,22 @@ def test_what_broadcasting_repeats_is_summed(m, n):
     ones = np.ones(max(m, n), np.float32)
     np.testing.assert_allclose(found[0], b * ones if m > 1 else [(b * ones).sum()])
     np.testing.assert_allclose(found[1], a * ones if n > 1 else [(a * ones).sum()])
+
+
+def test_reads_at_which_gradients_stop():
+    v, w = gc.Variable(np.array([1.0, 2.0])), gc.Variable(np.array([3.0, 4.0]))
+    read = v.value()
+    z = gc.sum(read * v * w)
+    for xs, stops, expected in [
+        ([v], [read], [[3, 8]]),
+        ([v, read], [read], [[3, 8], [3, 8]]),
+        ([v, w], v, [[6, 16], [1, 4]]),
+        ([v], [w], [[6, 16]]),
+    ]:
+        with gc.Session() as session:
+            session.run(gc.global_variables_initializer())
+            assert [g.tolist() for g in session.run(gc.gradients(z, xs, stop_gradients=stops))] == expected
+    u = gc.Variable(np.array([2.0, 2.0]))
+    assert gc.gradients(gc.sum((u * w) * 1.0), [w], stop_gradients=[u]) != [None]
+    y = u * 3.0
+    assert gc.gradients(gc.sum(y), [u], stop_gradients=[y]) == [None]

@@ -1,0 +1,49 @@
+"""Sizes that a step of a loop binds: slopes of what they bound, which the step backwards binds again."""
+
+import numpy as np
+import pytest
+
+import graphc as gc
+
+pytestmark = pytest.mark.usefixtures("each_backend")
+X = np.array([[0.1, -0.6, 0.9, 0.4], [0.7, 0.2, -0.3, 0.8], [-0.5, 0.3, 0.6, -0.2]])
+
+STEPS = {
+    "slice": lambda row, i: gc.sum(gc.sin(row[: i + 1])),
+    "slice alone": lambda row, i: gc.sum(row[i:]),
+    "reshape": lambda row, i: gc.sum(gc.square(gc.reshape(row[: 2 * i], [i, 2])[:, 0])),
+    "segments": lambda row, i: gc.sum(gc.square(gc.segment_sum(row, [0, 1, 1, -1], num_segments=i + 2))),
+    "zeros": lambda row, i: gc.sum(gc.exp(gc.concat([row, gc.zeros([i], dtype="float64")], 0))),
+    "mask": lambda row, i: gc.sum(gc.square(row[row > 0.0])),
+}
+
+
+def unrolled(step, x):
+    return sum(step(x[i], gc.constant(i)) for i in range(len(X)))
+
+
+def looped(step, x):
+    def body(i, total):
+        return i + 1, total + step(x[i], i)
+
+    return gc.while_loop(lambda i, _: i < len(X), body, (0, gc.constant(0.0, dtype="float64")))[1]
+
+
+def scanned(step, x):
+    zero = gc.constant(0.0, dtype="float64")
+    return gc.scan(lambda total, xi: (total + step(*xi), None), zero, (x, np.arange(3)))[0]
+
+
+@pytest.mark.parametrize("name", STEPS)
+@pytest.mark.parametrize("loop", [looped, scanned])
+def test_slopes_of_what_a_step_sizes(loop, name):
+    x = gc.placeholder("float64", (None, 4), name="x")
+    found = []
+    for form in (loop, unrolled):
+        y = form(STEPS[name], x)
+        (slope,) = gc.gradients(y, [x])
+        (curve,) = gc.gradients(gc.sum(gc.sin(slope)), [x], unconnected="zero")
+        with gc.Session() as session:
+            found.append(session.run([y, slope, curve], {x: X}))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-12)
