@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc.alignment import aligned
 from runtime.backend import Array
 
 
@@ -37,7 +38,7 @@ class Ownership:
         return self.private(value)
 
     def stored(self, array: Array) -> Array:
-        """`array` as a session keeps it: private and read-only."""
-        kept = self.private(array)
+        """`array` as a session keeps it: private, aligned and read-only."""
+        kept = aligned(self.private(array))
         kept.flags.writeable = False
         return kept

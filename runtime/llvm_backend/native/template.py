@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc.alignment import aligned
 from graphc.sizes import Atom, Call, Size, SizeExpr, Symbol, unknown
 from graphc.sizes import symbols as symbols_of
 from passes.memory import MemoryPlan
@@ -120,7 +121,7 @@ def _unpack(data: bytes, symbols: Sequence[Symbol], arrays: Sequence[Array]) -> 
         table_steps[numbers, _CALLED] = code[name]
     template = np.frombuffer(words, np.int64).copy()
     alive: list[Any] = [code]
-    own = np.frombuffer(kept, np.uint8).copy()
+    own = aligned(np.frombuffer(kept, np.uint8).copy())
     for word, number, offset in head["constants"]:
         array = own if number < 0 else np.require(arrays[number], requirements=("C", "A"))
         if not 0 <= offset <= array.nbytes:

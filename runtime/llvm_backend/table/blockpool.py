@@ -1,9 +1,10 @@
-"""Block pool: large outputs that were let go become the memory of new ones, so no page is asked for twice.
+"""Block pool: outputs that were let go become the memory of new ones, so no page is asked for twice.
 
 An output of `SMALLEST` bytes or more lies in a block of the pool, and its array says so to NumPy (its
 memory handler, NEP 49): when the array dies, NumPy hands the block back. So the old value of a variable
 that nobody holds any more is where the next one is written, and what a caller drops is where the next
-result is. At most `LIMIT` bytes lie idle: what would be too much lets all idle blocks go.
+result is. At most `LIMIT` bytes lie idle: what would be too much lets all idle blocks go. Blocks begin with a
+line of the cache, as NumPy's own memory does not: a vector that lies in two is loaded and stored twice.
 
 The functions run with the GIL, which is their only lock. A block begins with a line that holds its size:
 
@@ -17,11 +18,11 @@ The functions run with the GIL, which is their only lock. A block begins with a 
 
 from __future__ import annotations
 
-SMALLEST = 1 << 15
+SMALLEST = 1 << 10
 LIMIT = 256 << 20
 FUNCTIONS = ("pool.malloc", "pool.calloc", "pool.realloc", "pool.free", "pool.count")
 IMPORTS = ("aligned_alloc", "free", "memset", "memcpy")  # of the C library
-_PAGE, _LINE, _BUCKETS, _DEPTH = 12, 64, 128, 64  # bits of a page; blocks are told by their pages
+_GRAIN, _LINE, _BUCKETS, _DEPTH = 10, 64, 128, 64  # bits of a grain; blocks are told by their grains
 
 _TEXT = """
 declare ptr @aligned_alloc(i64, i64)
@@ -66,10 +67,10 @@ done:
 
 define internal ptr @pool.take(i64 %bytes) {{
 entry:
-  %up = add i64 %bytes, {page_rest}
-  %pages = lshr i64 %up, {page}
-  %capacity = shl i64 %pages, {page}
-  %bucket = and i64 %pages, {bucket_mask}
+  %up = add i64 %bytes, {grain_rest}
+  %grains = lshr i64 %up, {grain}
+  %capacity = shl i64 %grains, {grain}
+  %bucket = and i64 %grains, {bucket_mask}
   %count.at = getelementptr i64, ptr @pool.counts, i64 %bucket
   %count = load i64, ptr %count.at
   %row = mul i64 %bucket, {depth}
@@ -137,8 +138,8 @@ make_room:
   call void @pool.let_go()
   br label %place
 place:
-  %pages = lshr i64 %capacity, {page}
-  %bucket = and i64 %pages, {bucket_mask}
+  %grains = lshr i64 %capacity, {grain}
+  %bucket = and i64 %grains, {bucket_mask}
   %count.at = getelementptr i64, ptr @pool.counts, i64 %bucket
   %count = load i64, ptr %count.at
   %full = icmp sge i64 %count, {depth}
@@ -217,8 +218,8 @@ def pool_text() -> str:
         buckets=_BUCKETS,
         depth=_DEPTH,
         bucket_mask=_BUCKETS - 1,
-        page=_PAGE,
-        page_rest=(1 << _PAGE) - 1,
+        grain=_GRAIN,
+        grain_rest=(1 << _GRAIN) - 1,
         line=_LINE,
         limit=LIMIT,
     )

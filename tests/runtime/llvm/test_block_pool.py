@@ -134,3 +134,21 @@ def test_of_blocks_that_are_looked_for_in_one_place_only_so_many_lie_idle():
     kept = [step(given) for _ in range(blockpool._DEPTH + 6)]
     del kept
     assert builtin.idle_bytes() - idle < blockpool._DEPTH * given.nbytes
+
+
+@pytest.mark.parametrize("count", [256, 300, 1001, 70_000])
+def test_what_is_no_trifle_begins_with_a_line(count):
+    given = np.arange(count, dtype=np.float32)
+    constant = gc.constant(given)
+    assert constant.attrs["value"].ctypes.data % 64 == 0
+    v = gc.Variable(given, name="v")
+    x = gc.placeholder("float32", (count,))
+    with gc.Session(backend="llvm", threads=1) as session:
+        session.run(gc.global_variables_initializer())
+        for _ in range(3):
+            assert session._state.variables["v"].ctypes.data % 64 == 0
+            result = session.run(x * constant, {x: given})
+            assert result.ctypes.data % 64 == 0
+            np.testing.assert_array_equal(result, given * given)
+            session.run(v.assign(v + x), {x: given})
+        np.testing.assert_array_equal(session.run(v), 4 * given)
