@@ -51,7 +51,8 @@ def share_streamed(plan: RowPlan, threads: int) -> int:
     room = _KEPT * host().l3
     if made == 0 or given + made <= room:
         return 0
-    most = (1 + (given + made) / max(host().l3, 1)) / 4 * max(given / made, 1.0) if threads > 1 else 1.0
+    often = 4 if plan.is_flat else 3  # rows are computed meanwhile
+    most = (1 + (given + made) / max(host().l3, 1)) / often * max(given / made, 1.0) if threads > 1 else 1.0
     return round(TURNS * min(1 - max(room - given, 0.0) / made, most, 1.0))
 
 

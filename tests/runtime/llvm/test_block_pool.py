@@ -3,6 +3,8 @@
 import ctypes
 import gc as garbage
 import pickle
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -128,7 +130,7 @@ def test_what_is_taken_lies_idle_no_more():
 
 def test_of_blocks_that_are_looked_for_in_one_place_only_so_many_lie_idle():
     step = doubled()
-    given = np.ones(127 * 512)  # pages: theirs is the last place
+    given = np.ones(127 * 128)  # grains: theirs is the last place
     step(given)
     idle = builtin.idle_bytes()
     kept = [step(given) for _ in range(blockpool._DEPTH + 6)]
@@ -152,3 +154,18 @@ def test_what_is_no_trifle_begins_with_a_line(count):
             np.testing.assert_array_equal(result, given * given)
             session.run(v.assign(v + x), {x: given})
         np.testing.assert_array_equal(session.run(v), 4 * given)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="others have no large pages to ask for")
+def test_large_outputs_are_of_large_pages():
+    result = doubled()(np.ones(4 * blockpool.LARGE // 8))
+    middle = result.ctypes.data + result.nbytes // 2
+    begin = end = 0
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        words = line.split()
+        if "-" in words[0]:
+            begin, end = (int(x, 16) for x in words[0].split("-"))
+        elif words[0] == "VmFlags:" and begin <= middle < end:
+            assert "hg" in words
+            return
+    raise AssertionError("it is in no mapping")
