@@ -179,7 +179,7 @@ def spell_node(
         "gradient": None,
         "flops": sizes.number(cost.flops),
         "bytes": sizes.number(cost.bytes),
-        "result_bytes": sum(sizes.number(bytes_of(t)) for t in parts_of(type) if t.shape is not None),
+        "result_bytes": sum(sizes.number(bytes_of(t)) for t in parts_of(type)),
     }
 
 

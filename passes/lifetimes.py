@@ -29,7 +29,7 @@ class Peak:
 
 
 def find_peak(program: Program, known: Mapping[Symbol, int]) -> Peak:
-    """The peak of `program`, what is held all the time included; sizes that only steps give count as 0.
+    """The peak of `program`, what is held all the time included; what steps give the size of counts as 0.
 
     Raises: ArgumentError where a size is missing.
     """
@@ -96,14 +96,16 @@ def late_symbols(program: Program) -> frozenset[Symbol]:
 
 
 def count_bytes(type: Type, known: Mapping[Symbol, int], late: frozenset[Symbol] = frozenset()) -> int:
-    """The bytes of a value of `type`; 0 where a size is one of `late`.
+    """The bytes of a value of `type`; 0 where a size is one of `late`, or only the run knows its rank.
 
     Raises: ArgumentError where a size is missing.
     """
     if not isinstance(type, TensorType):
         return sum(count_bytes(element, known, late) for element in type.elements)
+    if type.shape is None:
+        return 0
     total = type.dtype.numpy.itemsize
-    for size in type.sizes:
+    for size in type.shape:
         if size.__class__ is int:
             total *= size
             continue

@@ -198,7 +198,7 @@ class _Schedule:
 def _guessed_bytes(node: Tensor) -> int:
     if not node.inputs:  # sources are there anyway
         return 0
-    return sum([guess_bytes(bytes_of(type)) for type in parts_of(node.type) if type.shape is not None])
+    return sum([guess_bytes(bytes_of(type)) for type in parts_of(node.type)])
 
 
 def _in_order(roots: Sequence[int], needs: Sequence[Sequence[int]], first: Sequence[int]) -> Order:

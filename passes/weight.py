@@ -14,8 +14,8 @@ def parts_of(type: Type) -> tuple[TensorType, ...]:
 
 
 def bytes_of(type: TensorType) -> Size:
-    """The bytes of a value. Raises: ShapeError where its rank is unknown."""
-    return product(type.sizes) * type.dtype.numpy.itemsize
+    """The bytes of a value; 0 where only the run knows its rank."""
+    return 0 if type.shape is None else product(type.shape) * type.dtype.numpy.itemsize
 
 
 def guess_bytes(size: Size) -> int:

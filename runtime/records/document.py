@@ -158,7 +158,7 @@ def _variables(program: Program, function: Function, names: Names) -> list[dict[
                 {
                     "name": name,
                     "type": str(type),
-                    "bytes": 0 if type.shape is None else names.sizes.number(bytes_of(type)),
+                    "bytes": names.sizes.number(bytes_of(type)),
                     "trainable": variable.trainable if variable is not None else None,
                     "assigned": name in assigned,
                     "node": names.of(node) if is_whole else None,

@@ -51,7 +51,7 @@ class Cells:
             sizes = self.plan.slots[self.plan.slot_of[cell]].sizes
             return "bytes", max(names.sizes.number(size) for size in sizes)
         type = self.type(cell)
-        return str(type), 0 if type.shape is None else names.sizes.number(bytes_of(type))
+        return str(type), names.sizes.number(bytes_of(type))
 
     def _kinds(self) -> Iterator[tuple[Cell, str]]:
         program = self.program

@@ -259,3 +259,21 @@ def test_names_are_text(tmp_path):
         record = gc.record(gc.exp(gc.placeholder("float32", (3,), name=name), name=name + "!"))
     nodes = record["stages"][0]["delta"]["added"].values()
     assert {name, name + "!"} <= {node["name"] for node in nodes}
+
+
+@pytest.mark.parametrize("backend", gc.backends())
+@pytest.mark.parametrize("looped", [False, True])
+def test_what_only_the_run_knows_the_rank_of(backend, looped):
+    """Such values count as no bytes, in the record as in the peak."""
+    with gc.Graph().as_default():
+        x = gc.placeholder("float32", (None,), name="x")
+        y = gc.py_func(lambda given: given, [x], "float32")
+        if looped:
+            y = gc.while_loop(lambda i, y: i < 2, lambda i, y: (i + 1, y + 1), (0, y))[1]
+        with gc.Session(backend=backend) as session:
+            executable = session.compile([gc.exp(y) * 2], [x])
+    record = json.loads(json.dumps(executable.record))
+    check_record(record)
+    assert backend == "numpy" or record["fallbacks"]["call_python"] == 1
+    few, more = (executable.peak_bytes({"x": (n,)}) for n in (3, 5))
+    assert more - few == 2 * 4
