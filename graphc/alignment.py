@@ -26,9 +26,14 @@ def new_aligned(shape: Sequence[int], dtype: np.dtype[Any]) -> np.ndarray[Any, A
     return memory[begin : begin + size].view(dtype).reshape(shape)
 
 
+def is_aligned(array: np.ndarray[Any, Any]) -> bool:
+    """Whether `array` is not small, and begins on a cache line."""
+    return array.nbytes >= _FEWEST and not array.ctypes.data % LINE
+
+
 def aligned(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """`array`, or a copy that is as `new_aligned` makes them."""
-    if array.nbytes < _FEWEST or not array.ctypes.data % LINE:
+    if array.nbytes < _FEWEST or is_aligned(array):
         return array
     copy = new_aligned(array.shape, array.dtype)
     copy[...] = array

@@ -75,6 +75,7 @@ class Whole(Protocol):
         takes_state: whether the session's seed and run count are fed last.
         fetches: for each output of the program its place among the results; None for operations.
         assigned: the variables that the last results are the new values of.
+        adopted: the constants that other variables are assigned, by name: no results, and not copied.
         early_runs: how many runs came while parts of the backend were still being compiled.
     """
 
@@ -84,6 +85,7 @@ class Whole(Protocol):
     takes_state: bool
     fetches: tuple[int | None, ...]
     assigned: tuple[str, ...]
+    adopted: Mapping[str, Array]
     early_runs: int
 
     @property

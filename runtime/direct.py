@@ -74,7 +74,7 @@ def short_way(
     None: there is none, or not yet.
     """
     native = executable.native
-    if native is None or native.takes_state or native.assigned or executable.draws or native.is_early():
+    if native is None or native.takes_state or executable.assigns or executable.draws or native.is_early():
         return None
     if any(tensor.dtype is BFLOAT16 for tensor in feeds):  # what is fed is rounded
         return None
@@ -127,8 +127,9 @@ def run_whole(
     if native.is_single:
         outputs = (outputs,)
     stored = {}
-    if native.assigned:
-        stored = dict(zip(native.assigned, outputs[-len(native.assigned) :], strict=True))
+    if native.assigned or native.adopted:
+        new = outputs[len(outputs) - len(native.assigned) :]
+        stored = {**native.adopted, **dict(zip(native.assigned, new, strict=True))}
         for array in stored.values():
             array.setflags(False)
     return [None if place is None else outputs[place] for place in native.fetches], stored

@@ -148,7 +148,8 @@ class Executable:
     @property
     def assigns(self) -> bool:
         """Whether a run changes variables."""
-        return bool(self.program.assignments if self.native is None else self.native.assigned)
+        native = self.native
+        return bool(self.program.assignments if native is None else native.assigned or native.adopted)
 
     @cached_property
     def draws(self) -> bool:
@@ -230,7 +231,8 @@ class Executable:
         peak = find_peak(self.program, known).bytes
         if self.native is None or self.target.memory_budget is not None:
             return peak
-        return held_bytes(self.program, known) + self.native.arena_bytes(known)
+        adopted = sum(value.nbytes for value in self.native.adopted.values())  # held once, as constants
+        return held_bytes(self.program, known) - adopted + self.native.arena_bytes(known)
 
     @cached_property
     def symbols(self) -> tuple[Symbol, ...]:

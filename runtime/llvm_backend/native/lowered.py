@@ -39,6 +39,7 @@ class Lowered:
         takes_state: whether the session's seed and run count are fed last.
         fetches: for each output of the program its place among the call's; None for operations.
         assigned: the names of the variables that the call's last outputs are for.
+        adopted: by name of other variables the constants that they are assigned as they are.
         kinds, runs: what runs each step, and its kernels, in native bodies too. python: the steps in Python.
         symbols: the words of sizes. places, state: where steps in Python find variables and run state.
         late: which of the results the call does not give, since steps give their sizes.
@@ -54,6 +55,7 @@ class Lowered:
     takes_state: bool
     fetches: tuple[int | None, ...]
     assigned: tuple[str, ...]
+    adopted: Mapping[str, Array]
     kinds: Mapping[BoundStep, str]
     python: tuple[Pause, ...]
     symbols: Mapping[Symbol, int]

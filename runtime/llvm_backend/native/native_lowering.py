@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from graphc import sizes
+from graphc.alignment import is_aligned
 from graphc.sizes import Size, SizeExpr, Symbol, sole_symbol
 from graphc.types import TensorType
 from passes.memory import Cell, phase_of, phases_of
@@ -20,7 +21,7 @@ from runtime.execution import BoundProgram
 from runtime.llvm_backend.engine.library import load
 from runtime.llvm_backend.native.drafts import Collected
 from runtime.llvm_backend.native.late_memory import Gift
-from runtime.llvm_backend.native.lowered import Lowered
+from runtime.llvm_backend.native.lowered import Array, Lowered
 from runtime.llvm_backend.native.native_memory import MemoryWriter
 from runtime.llvm_backend.native.native_regions import RegionWriter, find_obstacles, plan_scope
 from runtime.llvm_backend.native.native_steps import StepWriter
@@ -82,9 +83,12 @@ class _Lowering:
             self._keep((buffer, 0)) if isinstance(program.nodes[buffer].type, TensorType) else None
             for buffer in program.outputs
         )
-        assigned = tuple(name for name, _ in program.assignments)
-        for _, buffer in program.assignments:
-            self._keep((buffer, 0))
+        found = {name: self._adopted(buffer) for name, buffer in program.assignments}
+        adopted = {name: value for name, value in found.items() if value is not None}
+        assigned = tuple(name for name, _ in program.assignments if name not in adopted)
+        for name, buffer in program.assignments:
+            if name not in adopted:
+                self._keep((buffer, 0))
             self._check_assignment(buffer)
         if self.given:
             builder.python(len(self.collected.python))
@@ -121,7 +125,7 @@ class _Lowering:
             for bound, draft in zip(scope.bound.steps, scope.drafts, strict=True)
         }
         return Lowered(
-            table, signature, arena, names, state is not None, fetches, assigned,
+            table, signature, arena, names, state is not None, fetches, assigned, adopted,
             kinds, tuple(self.collected.python), self.sizes.symbols, places, state,
             tuple(self.collected.kernels.values()), self.collected.runs,
             self.clocks, tuple(self.late), find_obstacles(program, frozenset(self.sizes.symbols)),
@@ -145,6 +149,16 @@ class _Lowering:
             self.outputs.append((type, root, []))
             self.taken.add(root)
         return number
+
+    def _adopted(self, buffer: int) -> Array | None:
+        """The constant that is assigned at `buffer`, where a session can keep it as it is; else None."""
+        value, type = (
+            self.writer.constants.get(self.cells.root((buffer, 0))),
+            self.writer.type_of((buffer, 0)),
+        )
+        if value is None or value.shape != type.sizes or value.dtype != type.dtype.numpy:
+            return None
+        return value if is_aligned(value) else None
 
     def _check_assignment(self, buffer: int) -> None:
         """What is assigned has the sizes of its variable, where those are known."""

@@ -58,6 +58,7 @@ class NativeProgram:
         variables: the names of those that are fed, in order; `takes_state`: whether seed and count are.
         fetches: for each output of the program its place among the call's; None for operations.
         assigned: the names of what the last outputs are assigned to.
+        adopted: what other variables are assigned as it is, by name.
         is_single: whether there is one result; `gives_scalars`: whether one that is fetched has no axes.
         kinds: for each step, those of native bodies too, what runs it: ``llvm``, ``view``, ``constant``, or
             its ``meaning`` in Python.
@@ -71,7 +72,7 @@ class NativeProgram:
         describe: Callable[[], NativeProgram] | None = None,
     ) -> None:
         self.variables, self.takes_state = lowered.variables, lowered.takes_state
-        self.fetches, self.assigned = lowered.fetches, lowered.assigned
+        self.fetches, self.assigned, self.adopted = lowered.fetches, lowered.assigned, lowered.adopted
         self.lowered, self._translation, self._describe = lowered, symbols, describe
         outputs = [not output.sizes for output in lowered.signature.outputs]
         self._late = lowered.late

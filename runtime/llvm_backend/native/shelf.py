@@ -25,7 +25,7 @@ from runtime.llvm_backend.native.template import UnreadableError, pack, unpack
 from runtime.sources import sources
 
 MOST_BYTES = 8 << 20  # of a template
-_FORMAT = "graphc template 2"
+_FORMAT = "graphc template 3"
 
 
 def recall(digest: str, symbols: Sequence[Symbol], arrays: Sequence[Array], threads: int) -> Template | None:

@@ -77,12 +77,13 @@ def pack(lowered: Lowered, symbols: Sequence[Symbol], arrays: Sequence[Array]) -
             "takes_state": lowered.takes_state,
             "fetches": lowered.fetches,
             "assigned": lowered.assigned,
+            "adopted": {name: _number_of(value, arrays) for name, value in lowered.adopted.items()},
             "pauses": [_pause(pause, sizes) for pause in lowered.python],
             "late": lowered.late,
             "symbols": [[sizes.atom(symbol), word] for symbol, word in lowered.symbols.items()],
             "code": [code.fixed, code.symbols, code.imports],
         }
-    except KeyError:  # a function of another library
+    except KeyError:  # a function of another library, a constant that passes made
         return None
     if sum(map(len, kept)) > MOST_CONSTANTS:
         return None
@@ -147,6 +148,7 @@ def _unpack(data: bytes, symbols: Sequence[Symbol], arrays: Sequence[Array]) -> 
         takes_state=head["takes_state"],
         fetches=tuple(head["fetches"]),
         assigned=tuple(head["assigned"]),
+        adopted={name: arrays[number] for name, number in head["adopted"].items()},
         kinds={},
         python=tuple(_pause_of(written, sizes) for written in head["pauses"]),
         symbols={sizes.symbol(atom): word for atom, word in head["symbols"]},
@@ -177,6 +179,11 @@ def _pause_of(written: list[Any], sizes: _Sizes) -> Pause:
 
 def _axes(sizes: Sequence[int | Sequence[int]]) -> tuple[int | tuple[int, ...], ...]:
     return tuple(size if isinstance(size, int) else tuple(size) for size in sizes)
+
+
+def _number_of(value: Array, arrays: Sequence[Array]) -> int:
+    """Which of `arrays` it is. Raises: KeyError."""
+    return {id(array): number for number, array in enumerate(arrays)}[id(value)]
 
 
 def _name_calls(steps: Array, lowered: Lowered, code: Code) -> dict[str, list[int]]:
