@@ -11,8 +11,6 @@ import graphc.losses
 import graphc.nn
 import graphc.train  # noqa: F401  all of them for their effect
 import runtime.llvm_backend.backend
-import runtime.llvm_backend.native.entry
-import runtime.llvm_backend.native.shelf
 import runtime.session  # noqa: F401  as above
 from runtime.llvm_backend.engine import llvm, machine
 from runtime.llvm_backend.table import builtin

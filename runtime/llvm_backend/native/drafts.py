@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from graphc.sizes import Size
 from passes.memory import Cell
 from runtime.execution import BoundStep
-from runtime.llvm_backend.backend import RowKernel
 from runtime.llvm_backend.contractions.contraction import Contract
 from runtime.llvm_backend.contractions.kernel import Kernel
 from runtime.llvm_backend.engine.library import Module
 from runtime.llvm_backend.loops.loop_kernel import LoopKernel
 from runtime.llvm_backend.native.patterns import Pattern
 from runtime.llvm_backend.native.python_steps import Pause
+from runtime.llvm_backend.rows.row_code import RowKernel
 from runtime.llvm_backend.table.steptable import Jump
 
 

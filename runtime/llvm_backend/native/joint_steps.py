@@ -17,13 +17,13 @@ from passes.program import Step
 from passes.record import Decision, decide
 from passes.weight import parts_of
 from runtime.execution import BoundStep
-from runtime.llvm_backend.backend import RowKernel
 from runtime.llvm_backend.engine.library import Library
 from runtime.llvm_backend.native.cells import Cells
 from runtime.llvm_backend.native.drafts import Draft
 from runtime.llvm_backend.native.lowered import CONSTANT, VIEW
 from runtime.llvm_backend.native.native_steps import StepWriter
 from runtime.llvm_backend.native.patterns import Pattern
+from runtime.llvm_backend.rows.row_code import RowKernel
 from runtime.llvm_backend.rows.row_steps import WORK, work_of
 from runtime.llvm_backend.table.steptable import TableBuilder
 

@@ -18,11 +18,11 @@ from runtime.llvm_backend.table.steptable import StepTable
 if TYPE_CHECKING:  # what is only lowered needs these; what only runs does not load them
     from graphc.tensor import Tensor
     from runtime.execution import BoundStep
-    from runtime.llvm_backend.backend import RowKernel
     from runtime.llvm_backend.engine.library import Library
     from runtime.llvm_backend.native.drafts import NativeKernel
     from runtime.llvm_backend.native.places import Place
     from runtime.llvm_backend.native.python_steps import Pause
+    from runtime.llvm_backend.rows.row_code import RowKernel
     from runtime.llvm_backend.table.clocks import Clocks
 
 Array = np.ndarray[Any, Any]

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from graphc.tensor import Tensor
     from passes.memory import MemoryPlan
     from runtime.execution import BoundStep
-    from runtime.llvm_backend.backend import RowKernel
     from runtime.llvm_backend.native.drafts import NativeKernel
+    from runtime.llvm_backend.rows.row_code import RowKernel
 
 Array = np.ndarray[Any, Any]
 _ALIGNMENT = 64

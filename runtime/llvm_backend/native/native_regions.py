@@ -17,7 +17,6 @@ from passes.memory import Cell
 from passes.program import Program, Step
 from passes.weight import parts_of
 from runtime.execution import BoundProgram
-from runtime.llvm_backend.backend import RowKernel
 from runtime.llvm_backend.engine.library import Library
 from runtime.llvm_backend.native.cells import Cells
 from runtime.llvm_backend.native.drafts import Draft
@@ -28,6 +27,7 @@ from runtime.llvm_backend.native.native_steps import StepWriter
 from runtime.llvm_backend.native.outcomes import Outcomes
 from runtime.llvm_backend.native.overwriting import find_overwrites
 from runtime.llvm_backend.native.python_steps import Turn
+from runtime.llvm_backend.rows.row_code import RowKernel
 from runtime.llvm_backend.table.clocks import Clocks
 from runtime.llvm_backend.table.steptable import TableBuilder
 

@@ -18,7 +18,6 @@ from passes.program import Program, Step
 from passes.stages import stage
 from passes.weight import parts_of
 from runtime.execution import BoundStep
-from runtime.llvm_backend.backend import RowKernel
 from runtime.llvm_backend.contractions.block_kernel import emit_block
 from runtime.llvm_backend.contractions.block_steps import block_of
 from runtime.llvm_backend.contractions.contraction import Block, Contract
@@ -53,6 +52,7 @@ from runtime.llvm_backend.native.places import Place
 from runtime.llvm_backend.native.python_steps import PythonStep, Turn
 from runtime.llvm_backend.rows.column_steps import columns_of
 from runtime.llvm_backend.rows.numerics import PART, find_checks, write_check
+from runtime.llvm_backend.rows.row_code import RowKernel
 from runtime.llvm_backend.rows.row_streams import find_read
 from runtime.llvm_backend.table.polling import c_library
 from runtime.llvm_backend.table.steploop import FLAG

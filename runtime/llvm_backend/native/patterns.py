@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 
 from graphc.sizes import Size, SizeExpr
 from passes.memory import ALIGNMENT
-from runtime.llvm_backend.backend import RowKernel
 from runtime.llvm_backend.contractions.kernel import Kernel
 from runtime.llvm_backend.loops.loop_kernel import LoopKernel
 from runtime.llvm_backend.rows.row_block import share_word
+from runtime.llvm_backend.rows.row_code import RowKernel
 from runtime.llvm_backend.rows.row_steps import cut_rows
 from runtime.llvm_backend.rows.row_streams import share_streamed, streamed_results
 

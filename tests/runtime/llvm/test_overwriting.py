@@ -5,8 +5,8 @@ import pytest
 
 import graphc as gc
 from runtime import recognition
-from runtime.llvm_backend.backend import RowKernel
 from runtime.llvm_backend.native import native_regions, overwriting
+from runtime.llvm_backend.rows.row_code import RowKernel
 
 
 @pytest.fixture(autouse=True)
