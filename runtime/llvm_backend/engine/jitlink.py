@@ -14,6 +14,7 @@ from typing import Any
 from runtime.llvm_backend.engine import llvm
 from runtime.llvm_backend.engine.compiler import lock
 from runtime.llvm_backend.engine.machine import open_target_machine
+from runtime.llvm_backend.engine.splitting import parts_of
 
 _LIBRARIES = 64
 _serial = itertools.count()
@@ -55,7 +56,8 @@ class LinkedCode:
     ) -> None:
         builder = llvm.binding().JITLibraryBuilder()
         for image in images:
-            builder.add_object_img(image)
+            for part in parts_of(image):
+                builder.add_object_img(part)
         for function in functions:
             builder.export_symbol(function)
         for name, address in addresses.items():

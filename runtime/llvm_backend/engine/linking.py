@@ -16,6 +16,8 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from runtime.llvm_backend.engine.splitting import parts_of
+
 PAGE = 4096
 _MOST_BYTES = 1 << 30  # so that 32 bits reach from anywhere to anywhere
 _LINE = 64
@@ -62,7 +64,7 @@ def link(images: Iterable[bytes]) -> Code:
     Raises: UnlinkableError.
     """
     try:
-        return _linked([_Object(image) for image in images])
+        return _linked([_Object(part) for image in images for part in parts_of(image)])
     except (struct.error, IndexError, ValueError, OverflowError) as error:  # it points beyond its own end
         raise UnlinkableError(f"an object is damaged: {error}") from None
 
@@ -126,8 +128,17 @@ class _Object:
             raise UnlinkableError("a symbol that is nowhere")
         return begin + int(value)
 
-    def relocate(self, content: bytearray, words: Mapping[str, int], stubs: Mapping[str, int]) -> None:
-        """Writes the distances; `words` and `stubs` say where those of each import are."""
+    def relocate(
+        self,
+        content: bytearray,
+        words: Mapping[str, int],
+        stubs: Mapping[str, int],
+        functions: Mapping[str, int],
+    ) -> None:
+        """Writes the distances; `words` and `stubs` say where those of each import are.
+
+        `functions` says where those of all objects begin.
+        """
         places: dict[int, int] = {}
         put = _DISTANCE.pack_into
         for _, type, _, _, at, size, _, target, *_ in self._sections:
@@ -135,10 +146,15 @@ class _Object:
                 continue
             begin, last = self.begins[target], self._sections[target][5] - _DISTANCE.size
             for offset, kind, symbol, addend in _RELOCATION.iter_unpack(_part(self._image, at, size)):
-                if symbol in self.wanted:
+                name = self.wanted.get(symbol)
+                if name is not None and name in functions:
+                    if kind not in _DIRECT:
+                        raise UnlinkableError(f"a function of another object by a relocation of type {kind}")
+                    place = functions[name]
+                elif name is not None:
                     if kind not in _THROUGH:
                         raise UnlinkableError(f"an import by a relocation of type {kind}")
-                    place = (words if kind in _GOT else stubs)[self.wanted[symbol]]
+                    place = (words if kind in _GOT else stubs)[name]
                 elif kind in _DIRECT:
                     found = places.get(symbol)
                     place = places[symbol] = self.place(symbol) if found is None else found
@@ -150,7 +166,8 @@ class _Object:
 
 
 def _linked(objects: Sequence[_Object]) -> Code:
-    names = sorted({name for each in objects for name in each.wanted.values()})
+    given = {name for each in objects for name in each.given}
+    names = sorted({name for each in objects for name in each.wanted.values()} - given)
     words = {name: _WORD * i for i, name in enumerate(names)}
     stubs = {name: _WORD * (len(names) + i) for i, name in enumerate(names)}
     sections = sorted((*section, i) for i, each in enumerate(objects) for section in each.sections())
@@ -169,13 +186,11 @@ def _linked(objects: Sequence[_Object]) -> Code:
     symbols: dict[str, int] = {}
     for each in objects:
         each.copy(content)
-    for each in objects:
-        each.relocate(content, words, stubs)
         for name, number in each.given.items():
             if symbols.setdefault(name, place := each.place(number)) != place:
                 raise UnlinkableError(f"two functions are called {name}")
-    if not symbols.keys().isdisjoint(words):
-        raise UnlinkableError("an import of one is a function of another")
+    for each in objects:
+        each.relocate(content, words, stubs, symbols)
     return Code(bytes(content), fixed or _up(end, PAGE), symbols, words)
 
 

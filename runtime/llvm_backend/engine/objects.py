@@ -21,10 +21,11 @@ from runtime.llvm_backend.engine.compiler import Job, Text, begin, begin_later, 
 from runtime.llvm_backend.engine.compiler import is_coming as _is_coming
 from runtime.llvm_backend.engine.llvm import THOROUGH
 from runtime.llvm_backend.engine.machine import host
+from runtime.llvm_backend.engine.splitting import join, split
 
 ENTRY = "kernel"
 _GOES_ON = re.compile(r"[\w.$-]").match  # in the name of a function
-_FORMAT = "graphc object 4"  # raise it where the way from text to object changes
+_FORMAT = "graphc object 5"  # raise it where the way from text to object changes
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,16 +75,15 @@ def expect(modules: Iterable[Module], later: bool = False) -> None:
     for module in modules:
         key = module.key()
         if key not in _coming and kept.get(key) is None:
-            text, keep = _prepared(module, key, kept)
-            _coming[key] = begin_later(text, keep) if later else begin([text], keep)[0]
+            texts, keep = _prepared(module, key, kept)
+            _coming[key] = [begin_later(text, keep) for text in texts] if later else begin(texts, keep)
     while len(_coming) > _MOST_COMING:  # what nobody came for, because something failed
         _coming.pop(next(iter(_coming)), None)
 
 
 def is_coming(module: Module) -> bool:
     """Whether the object of `module`, which was expected, is still being made."""
-    job = _coming.get(module.key())
-    return job is not None and _is_coming(job)
+    return any(map(_is_coming, _coming.get(module.key(), ())))
 
 
 def make_objects(modules: Iterable[Module]) -> dict[str, bytes]:
@@ -93,47 +93,53 @@ def make_objects(modules: Iterable[Module]) -> dict[str, bytes]:
     """
     kept = objects()
     found: dict[str, bytes] = {}
-    jobs: dict[str, Job] = {}
+    jobs: dict[str, list[Job]] = {}
     missing: dict[str, Module] = {}
     for module in modules:
         key = module.key()
         if key in found or key in jobs or key in missing:
             continue
-        job = _coming.pop(key, None)
-        if job is not None:
-            jobs[key] = job
+        coming = _coming.pop(key, None)
+        if coming is not None:
+            jobs[key] = coming
         elif (image := kept.get(key)) is not None:
             found[key] = image
         else:
             missing[key] = module
     count("modules from cache", len(found))
     for key, module in missing.items():
-        text, keep = _prepared(module, key, kept)
-        (jobs[key],) = begin([text], keep, len(missing) == 1)
+        texts, keep = _prepared(module, key, kept)
+        jobs[key] = begin(texts, keep, len(missing) == 1)
     if jobs:
-        found.update(zip(jobs, finish(tuple(jobs.values())), strict=True))
+        images = iter(finish([job for each in jobs.values() for job in each]))
+        found.update((key, join([next(images) for _ in each])) for key, each in jobs.items())
     count("object bytes", sum(map(len, found.values())))
     return found
 
 
 _MOST_COMING = 1024
-_coming: dict[str, Job] = {}  # what `expect` was told of and nobody has come for, by key
+_coming: dict[str, list[Job]] = {}  # what `expect` was told of and nobody has come for, by key
 if hasattr(os, "register_at_fork"):  # the threads that compile stay with the parent
     os.register_at_fork(after_in_child=_coming.clear)
 
 
-def _prepared(module: Module, key: str, kept: ByteCache) -> tuple[Text, Callable[[Job], None]]:
-    """What a job is begun with, and what is done with its object."""
+def _prepared(module: Module, key: str, kept: ByteCache) -> tuple[list[Text], Callable[[Job], None]]:
+    """What jobs are begun with, and what is done when one of them has ended."""
+    text = _rename(module, key)
+    parts = split(text, key) if module.effort == THOROUGH else [(text, module.effort)]
+    texts = [(module.name, part, effort) for part, effort in parts]
+    images: dict[str, bytes] = {}  # by their texts
 
     def keep(job: Job) -> None:
         if job.image is not None:
-            kept.put(key, job.image)
+            images[job.text] = job.image
+        if len(images) == len(texts):  # maybe on two threads at once, which put the same
+            kept.put(key, join([images[part] for _, part, _ in texts]))
 
-    text = _rename(module, key)
     if is_heard():
         count("modules compiled", 1)
         count("IR instructions", count_instructions(text))
-    return (module.name, text, module.effort), keep
+    return texts, keep
 
 
 def count_instructions(text: str) -> int:
