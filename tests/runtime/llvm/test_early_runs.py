@@ -243,7 +243,7 @@ def test_what_is_for_later_is_made_in_order_and_taken_by_whoever_needs_it(monkey
 
 
 def test_what_no_thread_works_on_is_not_coming(monkeypatch):
-    monkeypatch.setattr(compiler._Worker, "start", compiler._working.discard)
+    monkeypatch.setattr(compiler._Worker, "start", lambda worker: compiler._working.discard(worker))
     module = Module("nobody's", "define void @kernel() {\n  ret void\n}\n; of nobody\n")
     objects.expect([module], later=True)
     assert not objects.is_coming(module)
