@@ -237,6 +237,27 @@ def test_sections_that_do_not_end_are_refused():
         link([bytes(damaged)])
 
 
+def test_relocations_beyond_their_sections_are_refused():
+    (image,) = objects.make_objects([call_module()]).values()
+
+    def number(at, size=8):
+        return int.from_bytes(image[at : at + size], "little")
+
+    begin = number(40)
+    tables = [begin + 64 * i for i in range(number(60, 2)) if number(begin + 64 * i + 4, 4) == 4]
+    places = [  # of the first relocation, and how long what it is in is: where that is in memory
+        (number(table + 24), number(target + 32))
+        for table in tables
+        if number((target := begin + 64 * number(table + 44, 4)) + 8) & 2 and number(target + 4, 4) == 1
+    ]
+    assert places
+    for at, size in places:
+        damaged = bytearray(image)
+        damaged[at : at + 8] = (size - 3).to_bytes(8, "little")
+        with pytest.raises(UnlinkableError, match="beyond"):
+            link([bytes(damaged)])
+
+
 def test_programs_need_no_linker_of_llvm():
     x = graphc.placeholder("float32", (None, 40), name="x")
     w = graphc.Variable(np.ones((40, 8), np.float32), name="w")

@@ -69,8 +69,12 @@ def _softly(x: Any) -> Any:
 
 
 def _share(x: Any, of_nothing: float) -> Any:
-    total = gc.sum(gc.abs(x), -1, keepdims=True)
-    return gc.abs(x) / gc.where(gc.equal(total, 0.0), of_nothing, total)
+    return _part_of_sum(gc.abs(x), of_nothing)
+
+
+def _part_of_sum(x: Any, of_nothing: float) -> Any:
+    total = gc.sum(x, -1, keepdims=True)
+    return x / gc.where(gc.equal(total, 0.0), of_nothing, total)
 
 
 LOOKS: dict[str, tuple[Callable[[Any], Any], list[str]]] = {
@@ -97,6 +101,7 @@ LOOKS: dict[str, tuple[Callable[[Any], Any], list[str]]] = {
         ["square", "sub"],
     ),
     "a share": (lambda x: _share(x, 2.0), ["sum"]),
+    "a share of what may be negative": (lambda x: _part_of_sum(gc.sin(x), 2.0), ["div"]),
 }
 
 
