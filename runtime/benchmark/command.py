@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -72,11 +73,12 @@ def run_bench(given: argparse.Namespace) -> int:
     report = Report(about(plan))
     interrupted = False
     try:
-        if not given.counters:
-            with _progress() as tell:
-                measure(plan, report, tell)
-                tell("counters")
-        report.counts.update(_counted(plan, report))
+        with _interruptible():
+            if not given.counters:
+                with _progress() as tell:
+                    measure(plan, report, tell)
+                    tell("counters")
+            report.counts.update(_counted(plan, report))
     except KeyboardInterrupt:
         interrupted = True
         sys.stderr.write("interrupted: what was measured so far follows\n")
@@ -88,6 +90,20 @@ def run_bench(given: argparse.Namespace) -> int:
     if interrupted:
         return 130
     return 0 if baseline is None else _compare(baseline, report, given.bound)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGTERM, which `timeout` and schedulers send, is as Ctrl-C: what was measured is kept."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _plan(given: argparse.Namespace) -> Plan:

@@ -1,5 +1,12 @@
 """Measuring: which processes there are, in which order, and what becomes of what they tell."""
 
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import pytest
 
 from runtime.benchmark import measuring
@@ -152,3 +159,28 @@ def test_what_is_told_is_said_with_how_far_it_is(monkeypatch, started):
     measuring.measure(plan, Report({"peers": {}}), texts.append)
     assert texts[0] == "[1/2] tree 4: graphc cold, again, hot"
     assert texts[-1] == "[2/2] wide 1,000: graphc-numpy cold, again, hot"
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/task"), reason="children are looked for there")
+def test_what_ends_the_benchmark_leaves_what_was_measured_and_nothing_else(tmp_path):
+    (tmp_path / "scratch").mkdir()
+    options = ["--sizes=4,100000", "--rounds=1", "--json=part.json"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "graphc", "bench", "--families=chain", *options],
+        cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3]), "TMPDIR": str(tmp_path / "scratch")},
+    )  # fmt: skip
+    with process, process.stderr:
+        while not process.stderr.readline().startswith("[2/2]"):
+            assert process.poll() is None
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        while not (child := children.read_text().strip()):
+            time.sleep(0.01)
+        time.sleep(0.3)  # it is being watched now
+        process.terminate()
+        assert process.stderr.read() == "interrupted: what was measured so far follows\n"
+    assert process.returncode == 130
+    first, meant, *_ = json.loads((tmp_path / "part.json").read_text())["rows"]
+    assert (first["size"], bool(first["cold"]), bool(meant["cold"])) == (4, True, True)
+    assert list((tmp_path / "scratch").iterdir()) == []
+    assert not Path(f"/proc/{child}").exists()
