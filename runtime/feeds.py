@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -125,7 +126,8 @@ def _converted(target: Key, value: Any) -> Array:
             target, value, "a graph's tensor has no value outside a run: feed an array, "
             "such as session.run gives for it"
         )  # fmt: skip
-    if isinstance(value, np.ma.MaskedArray):
+    # NumPy loads that module when it is asked for, which takes 8 ms: who has such an array has it already.
+    if "numpy.ma" in sys.modules and isinstance(value, np.ma.MaskedArray):
         if np.ma.getmaskarray(value).any():
             raise refusal(target, value, "its masked elements have no value: use .filled(...)")
         value = value.data

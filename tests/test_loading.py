@@ -72,6 +72,20 @@ print(first, llvm._load.cache_info().currsize, 'llvmlite' in sys.modules, can_ma
         assert run(code, tmp_path).split()[:3] == ["0", "0", "False"]
 
 
+@pytest.mark.parametrize("fed", ["1.0", "np.float32(1)", "[1, 2]", "(0.5,)", "np.arange(3)", "True"])
+def test_what_is_fed_loads_nothing_of_numpys(fed):
+    code = f"""
+import graphc as gc
+x = gc.placeholder("float32", None)
+session = gc.Session(backend="numpy")
+session.run(x * 2, {{x: np.ones(3, np.float32)}})
+before = set(sys.modules)
+session.run(x * 2, {{x: {fed}}})
+print(sorted(name for name in set(sys.modules) - before if name.startswith("numpy")))
+"""
+    assert run(code) == "[]"
+
+
 @pytest.mark.parametrize("room", ["passes.pipeline", "runtime.session", "runtime.backend", "passes.rewrite"])
 def test_a_room_can_be_imported_before_graphc(room):
     code = (
