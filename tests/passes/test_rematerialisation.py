@@ -99,6 +99,15 @@ def test_the_least_budget_is_named_and_can_be_had(kind):
             compiled(fetches, x, least - 1)
 
 
+def test_a_budget_that_is_kept_visits_each_node_once_and_none_visits_none():
+    with gc.Graph(seed=0).as_default():
+        function = prepare(as_request(layers("tower")[0]), Target()).function
+    for budget, often in ((1 << 40, 1), (None, 0)):
+        with recording() as log:
+            assert rematerialise(function, Target(memory_budget=budget)) is function
+        assert log.counters.nodes_visited == often * len(function.nodes())
+
+
 def test_little_is_computed_again_for_a_little_less_memory():
     with gc.Graph(seed=0).as_default():
         fetches, x = layers("residual")

@@ -225,15 +225,18 @@ def test_all_parts_are_measured(written):
                 stages
             )
             shares.append(sum(wall for wall, _, _ in stages.values()) / row["cold"][0]["seconds"])
-            assert row["cold"][0]["counts"]["modules compiled"] > 0
+            cold, disk, warm = (found["counts"] for found in (row["cold"][0], row["disk"], row["again"]))
+            made = ("modules compiled", "IR instructions", "object bytes", "nodes")
+            assert all(cold[name] > 0 for name in made)
             assert any(wall != cpu for wall, cpu, _ in stages.values())
             first = stages["first run"][0] + stages["codegen"][0]
             assert row["cold"][0]["first"] >= first > 0
             assert row["cold"][0]["build"] >= stages["build"][0] > 0
-            assert row["disk"]["counts"].get("modules compiled", 0) == 0
-            assert row["disk"]["counts"]["modules from cache"] > 0
+            assert "modules compiled" not in {**disk, **warm}
+            assert disk["modules from cache"] > 0
+            assert disk["requests recalled from disk"] == disk["requests recognised"] > 0
+            assert warm["requests recognised"] > 0
             assert row["memory"]["bytes"] > 0
-            assert row["cold"][0]["counts"]["nodes"] > 0
             distinct, steps = row["cold"][0]["sharing"]
             assert 0 < distinct <= steps
         else:
