@@ -44,15 +44,16 @@ def share_streamed(plan: RowPlan, threads: int) -> int:
     """How many of every `TURNS` chunks are streamed, so that the rest stays in the cache.
 
     Memory takes such stores at half the rate at which it is read, which is what a core alone asks for. Where
-    there are several, few are streamed unless much is read in the same time, and fewer where some of that is
-    in the cache: half of a softmax that just fills it.
+    there are several, and nothing but elements to compute meanwhile, few are streamed unless much is read in
+    the same time, and fewer where some of that is in the cache.
     """
     given, made = _bytes(plan.body.inputs), _bytes(plan.body.outputs)
     room = _KEPT * host().l3
     if made == 0 or given + made <= room:
         return 0
-    often = 4 if plan.is_flat else 3  # rows are computed meanwhile
-    most = (1 + (given + made) / max(host().l3, 1)) / often * max(given / made, 1.0) if threads > 1 else 1.0
+    most = 1.0
+    if threads > 1 and plan.is_flat:
+        most = (1 + (given + made) / max(host().l3, 1)) / 4 * max(given / made, 1.0)
     return round(TURNS * min(1 - max(room - given, 0.0) / made, most, 1.0))
 
 
