@@ -6,22 +6,26 @@ carry these sums along, so a row asks nothing, and the chunk asks once at its en
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Container, Sequence
+from typing import TYPE_CHECKING
 
 from graphc.tensor import Tensor
 from graphc.types import FLOAT32, FLOAT64, DType
 from runtime.llvm_backend.ir.text import Emitter
-from runtime.llvm_backend.ir.values import register_scalar
+from runtime.llvm_backend.ir.values import load, register_scalar
 from runtime.llvm_backend.rows.numerics import see
-from runtime.llvm_backend.rows.row_plan import RowPlan
 from runtime.llvm_backend.rows.totals import look_of
+
+if TYPE_CHECKING:
+    from runtime.llvm_backend.rows.row_writer import RowWriter
 
 
 class RowLooks:
     """One sum for each width and dtype of registers that is looked at.
 
     Args:
-        singly: whether some elements of a row are looked at one by one.
+        vectors: those of `looks` at which vectors are looked at.
+        singly: whether some of their elements are looked at one by one all the same.
 
     Attributes:
         types: of the sums' registers.
@@ -29,10 +33,9 @@ class RowLooks:
     """
 
     def __init__(
-        self, one: Emitter, wide: Emitter, plan: RowPlan, looks: Collection[Tensor], singly: bool
+        self, one: Emitter, wide: Emitter, looks: Collection[Tensor], vectors: Container[Tensor], singly: bool
     ) -> None:
         self._one, self._wide = one, wide
-        vectors = {node for phase in plan.phases for node in phase.vectors}
         of_row = (wide, one) if singly else (wide,)
         found = ((em, _held(node.dtype)) for node in looks for em in (of_row if node in vectors else (one,)))
         self._of = list(dict.fromkeys(found))
@@ -65,3 +68,32 @@ class RowLooks:
 def _held(dtype: DType) -> DType:
     """The dtype of the registers that hold `dtype`."""
     return FLOAT64 if dtype is FLOAT64 else FLOAT32
+
+
+def place_behind(writer: RowWriter, row: str) -> None:
+    """Says that `row` is the one at which is looked what is looked at later."""
+    for node in writer.behind:
+        array, scalar = writer.results[writer.written[node]], register_scalar(node.dtype)
+        offset = writer.one.let(f"mul i64 {row}, {writer.inner}")
+        writer.behind[node] = writer.one.let(f"getelementptr {scalar}, ptr {array}, i64 {offset}")
+
+
+def look_at_row(writer: RowWriter, row: str) -> None:
+    """Looks at the last row, which no row came after."""
+    place_behind(writer, row)
+    places = [(node.dtype, begun) for node, begun in writer.behind.items()]
+    _look_at(writer, places, "0", writer.inner)
+
+
+def look_at_numbers(writer: RowWriter, first: str, end: str) -> None:
+    """Looks at what is one number for each row of a chunk, once all are stored."""
+    places = [(node.dtype, writer.results[writer.written[node]]) for node in writer.seen_last]
+    _look_at(writer, places, first, end)
+
+
+def _look_at(writer: RowWriter, places: Sequence[tuple[DType, str]], begin: str, end: str) -> None:
+    def elements(em: Emitter, j: str, mask: str | None) -> list[str]:
+        return [load(em, dtype, array, j, mask) for dtype, array in places]
+
+    looks = [look_of(writer.one, dtype) for dtype, _ in places]
+    writer.loops.write(looks, begin, end, 2, elements, length=writer.length(end))

@@ -77,6 +77,16 @@ def looked_behind(plan: RowPlan, looks: Mapping[Tensor, Sequence[int]]) -> tuple
     return tuple(x for x in vectors if looks.get(x) == () and x.dtype in (FLOAT32, FLOAT64))
 
 
+def looked_last(plan: RowPlan, looks: Mapping[Tensor, Sequence[int]]) -> tuple[Tensor, ...]:
+    """Which results of one number a row are looked at when all rows of a chunk are stored, in vectors.
+
+    They do not wait then, as right behind the sum that they are, where one look cost short rows a twelfth.
+    """
+    results = zip(plan.body.outputs, plan.writes, strict=True)
+    numbers = [node for node, at in results if not at.inner and all(at.outer) and not plan.is_row(node)]
+    return tuple(x for x in numbers if looks.get(x) == () and x.dtype in (FLOAT32, FLOAT64))
+
+
 def asked_rows(plan: RowPlan) -> tuple[Phase | None, dict[tuple[Tensor, Access], int]]:
     """The phase that asks the memory for later rows, and for each operand that it asks for, how much later.
 

@@ -15,6 +15,8 @@ from runtime.llvm_backend.rows.totals import finish, total_of
 class PartWriter(RowWriter):
     """Writes one of the two functions."""
 
+    sees_last = False
+
     def write_part(self) -> None:
         """Adds ``kernel`` to the module: one part of the row, whose totals are kept."""
         self.open()

@@ -23,7 +23,7 @@ from runtime.llvm_backend.rows.row_arrays import RowArrays
 from runtime.llvm_backend.rows.row_block import SCRATCH_BYTES, Word, share_word
 from runtime.llvm_backend.rows.row_elements import RowElements, code_of
 from runtime.llvm_backend.rows.row_labels import as_index, checked_index, needed_for
-from runtime.llvm_backend.rows.row_looks import RowLooks
+from runtime.llvm_backend.rows.row_looks import RowLooks, look_at_numbers, look_at_row, place_behind
 from runtime.llvm_backend.rows.row_loop import RowLoop
 from runtime.llvm_backend.rows.row_offsets import row_offsets
 from runtime.llvm_backend.rows.row_order import (
@@ -31,6 +31,7 @@ from runtime.llvm_backend.rows.row_order import (
     copies_of,
     look_late,
     looked_behind,
+    looked_last,
     looks_wait,
     split_phases,
     write_staggered,
@@ -42,7 +43,13 @@ from runtime.llvm_backend.rows.totals import Total, finish, look_of, total_of
 
 
 class RowWriter:
-    """Writes one kernel. `wide` and `one` write to the same lines: vectors, and numbers."""
+    """Writes one kernel. `wide` and `one` write to the same lines: vectors, and numbers.
+
+    Attributes:
+        sees_last: whether numbers of rows are looked at when all are stored.
+    """
+
+    sees_last = True
 
     def __init__(
         self,
@@ -61,8 +68,10 @@ class RowWriter:
         self.wide = Emitter(self.module, self.width, prefix="v") if self.width > 1 else self.one
         self.wide.lines = self.one.lines
         self.loops = RowLoop(self.one, self.wide)
+        self.seen_last = looked_last(plan, looks.at) if self.sees_last else ()
+        vectors = {node for phase in plan.phases for node in phase.vectors}.union(self.seen_last)
         singly = not self.loops.has_masks
-        self.sight = self.loops.looks = RowLooks(self.one, self.wide, plan, looks.at, singly)
+        self.sight = self.loops.looks = RowLooks(self.one, self.wide, looks.at, vectors, singly)
         self.memory = RowArrays(self)
         self.inputs = {node: i for i, node in enumerate(plan.body.inputs)}
         self.written = {node: i for i, node in enumerate(plan.body.outputs)}
@@ -157,7 +166,9 @@ class RowWriter:
         else:
             self.walk_rows(first, end, lambda row: self.run_phases(plan.phases, row))
         if self.behind:
-            self.walk_rows(self.row_before(end), end, self.look_at)
+            self.walk_rows(self.row_before(end), end, partial(look_at_row, self))
+        if self.seen_last:
+            look_at_numbers(self, first, end)
 
     def walk_rows(self, first: str, end: str, write: Callable[[str], None]) -> None:
         """A loop over rows that `write` one; what looks see is carried along."""
@@ -173,24 +184,6 @@ class RowWriter:
     def row_before(self, row: str) -> str:
         """The row before `row`; the chunk's first row stands for the one before it."""
         return self.one.intrinsic("smax", "i64", self.one.let(f"sub i64 {row}, 1"), self.first)
-
-    def place_behind(self, row: str) -> None:
-        """Says at which row is looked what is looked at later."""
-        for node in self.behind:
-            array = self.results[self.written[node]]
-            offset = self.one.let(f"mul i64 {row}, {self.inner}")
-            scalar = register_scalar(node.dtype)
-            self.behind[node] = self.one.let(f"getelementptr {scalar}, ptr {array}, i64 {offset}")
-
-    def look_at(self, row: str) -> None:
-        """Looks at a row whose results are stored."""
-        self.place_behind(row)
-
-        def elements(em: Emitter, j: str, mask: str | None) -> list[str]:
-            return [load(em, node.dtype, begun, j, mask) for node, begun in self.behind.items()]
-
-        looks = [look_of(self.one, node.dtype) for node in self.behind]
-        self.loops.write(looks, "0", self.inner, 1, elements, length=self.length(self.inner))
 
     def stagger(self, first: str, end: str, early: int, last: int) -> None:
         """The loop over rows, the `early` phases of a row before those from `last` on of the row before."""
@@ -225,7 +218,7 @@ class RowWriter:
         self.offsets = row_offsets(self.one, accesses, row, self.inner, self.sizes)
         self.labels = {}
         if any(node in phase.vectors for phase in phases for node in self.behind):
-            self.place_behind(self.row_before(row))
+            place_behind(self, self.row_before(row))
         for phase in phases:
             self.run_phase(phase)
 
@@ -273,7 +266,7 @@ class RowWriter:
 
     def write_number(self, node: Tensor) -> None:
         """Looks at a number and stores it, where it is to be."""
-        if node in self.looks:
+        if node in self.looks and node not in self.seen_last:
             parts = [(self.number(node, i), node.inputs[i].dtype) for i in self.looks[node]]
             seen = left_out(self.one, self.numbers[node], node.dtype, parts)
             self.sight.note(self.one, node.dtype, seen, self.counts)

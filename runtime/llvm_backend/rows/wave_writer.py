@@ -29,6 +29,8 @@ class _Place:
 class WaveWriter(RowWriter):
     """Writes one kernel."""
 
+    sees_last = False
+
     def each_row(self, first: str, end: str) -> None:
         """The loop over steps."""
         groups, one = wave_groups(self.plan), self.one
