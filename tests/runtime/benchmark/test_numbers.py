@@ -261,6 +261,7 @@ def test_what_was_written_is_read(tmp_path):
         (json.dumps({"form": 1, "rows": [{**ROW, "cold": [{"seconds": 0}]}]}), "rows"),
         (json.dumps({"form": 1, "rows": [{**ROW, "cold": [{"seconds": math.nan}]}]}), "rows"),
         (json.dumps({"form": 1, "rows": [{**ROW, "again": None}]}), "rows"),
+        (json.dumps({"form": 1, "rows": [{**ROW, "disk": {"seconds": -1}}]}), "rows"),
         (json.dumps({"form": 1, "rows": [{**ROW, "size": "<b>"}]}), "rows"),
     ],
 )

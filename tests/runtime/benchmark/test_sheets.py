@@ -1,10 +1,12 @@
 """Sheets: what they hold, how they fit a terminal, and that no text is taken for markup."""
 
 import io
+import re
 
 import pytest
 from rich.console import Console
 
+from runtime.benchmark.charts import lines
 from runtime.benchmark.crown import Bar, Verdict
 from runtime.benchmark.page import render
 from runtime.benchmark.report import Report
@@ -71,6 +73,18 @@ def test_a_waterfall_is_of_the_largest_graph_and_leaves_out_what_takes_no_time()
     sheet = waterfall(report())
     assert sheet.head == ("stage", "chain 10")
     assert sheet.rows == (("build", "1.00 s / 2.00 s"), ("simplify", "100.0 ms / 100.0 ms"))
+
+
+def test_families_stand_side_by_side_with_what_matters_in_any_of_them():
+    whole = report()
+    short = {**cold(1), "stages": {"simplify": [1e-6, 1e-6, 1], "load": [1e-6, 1e-6, 1]}}
+    whole.rows.append({"family": "wide", "size": 5, "peer": "graphc", "cold": [short], "trouble": ""})
+    assert [row["peer"] for row in whole.largest().values()] == ["graphc", "graphc"]
+    assert waterfall(whole).head == ("stage", "chain 10", "wide 5")
+    assert waterfall(whole).rows == (
+        ("build", "1.00 s / 2.00 s", ""),
+        ("simplify", "100.0 ms / 100.0 ms", "1.0 us / 1.0 us"),
+    )
 
 
 def test_caches_are_told_cold_and_warm():
@@ -167,6 +181,31 @@ def test_no_text_is_markup_in_a_page():
     assert "<polyline" in page
     assert "<rect" in page
     assert "History: 2 reports, the oldest of &lt;script" in page
+
+
+def charts_of(page, title):
+    """The texts of the charts under a heading."""
+    section = page.split(f"<h2>{title}")[1].split("</section>")[0]
+    return re.findall(r">([^<>]+)</text>", section)
+
+
+def test_a_page_has_charts():
+    whole = report()
+    page = render(whole, [], [whole.as_dict()] * 3)
+    assert charts_of(page, "Cold, by size") == [
+        "1", "10", "0.01", "0.1", "1", "n", "s", "graphc", "graphc-numpy",
+    ]  # fmt: skip
+    assert charts_of(page, "Stages of") == [
+        "n = 1", "0.11 s", "n = 10", "1.1 s", "build", "simplify", "others",
+    ]  # fmt: skip
+    assert charts_of(page, "History: 4 reports")[:4] == ["1", "2", "3", "4"]
+    assert "History" not in render(whole, [])
+
+
+def test_a_chart_is_as_high_as_its_legend():
+    drawn = lines({str(i): [(1.0, 1.0)] for i in range(40)}, "n", "s")
+    height = float(re.search(r'viewBox="0 0 \d+ (\d+)"', drawn)[1])
+    assert height > max(float(y) for y in re.findall(r'<text x="[\d.]+" y="([\d.]+)"', drawn))
 
 
 def test_a_page_has_what_a_terminal_has():
