@@ -48,7 +48,7 @@ def measurement(monkeypatch):
 def test_a_cold_compilation_is_in_two_parts_on_the_clock_and_of_processors(measurement):
     found = measurement.cold()
     assert found["seconds"] == pytest.approx(found["build"] + found["first"])
-    assert found["build"] > 0.05 > found["first"]
+    assert found["build"] > 0.05
     assert found["cpu"] < found["seconds"] - 0.03  # it slept
     assert found["digest"] == [2, -1.0, 3.0]
     assert "stages" not in found
