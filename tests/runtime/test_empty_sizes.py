@@ -44,3 +44,19 @@ def test_filters_have_no_slope_from_an_empty_batch(layout, each_backend):
     images = np.zeros((0, 5, 5, 2) if layout == "NHWC" else (0, 2, 5, 5))
     found = run_in_used_memory(each_backend, slope, {x: images, w: filters}, filters.shape)
     np.testing.assert_array_equal(found, np.zeros_like(filters))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int32"])
+@pytest.mark.parametrize("axis", [None, 0, 1, [0, 1], [0, 2], 2])
+def test_of_no_elements_there_is_no_largest(axis, dtype, each_backend):
+    """Along rows, columns and whole arrays, whichever kernel that is; nor where there is nothing to give."""
+    x = gc.placeholder(dtype, (None, None, 3))
+    for reduce, shape in ((gc.max, (0, 4, 3)), (gc.min, (4, 0, 3)), (gc.max, (0, 0, 3))):
+        chosen = shape if axis is None else np.take(shape, axis)
+        with gc.Session() as session:
+            for fetch in (reduce(x, axis=axis), reduce(x * 2, axis=axis) * 2):
+                if 0 in np.atleast_1d(chosen):
+                    with pytest.raises(gc.ShapeError, match="none to choose"):
+                        session.run(fetch, {x: np.zeros(shape, dtype)})
+                else:
+                    assert session.run(fetch, {x: np.zeros(shape, dtype)}).size == 0

@@ -21,6 +21,8 @@ from runtime.llvm_backend.engine.machine import host as this_machine
 from runtime.llvm_backend.engine.machine import open_target_machine
 from runtime.llvm_backend.ir.text import target_of
 
+_GUARD = 1 << 14  # bytes behind the scratch that nothing is written to
+
 
 def host() -> VectorUnit:
     return this_machine()
@@ -56,7 +58,7 @@ class Loaded:
         """The argument block, and what must live as long as it does."""
         values, kernel = values or {}, self.kernel
         shared = np.zeros(number(kernel.shared_size, values) + 64, np.uint8)
-        scratch = np.full(threads * number(kernel.scratch_size, values) + 64, 255, np.uint8)
+        scratch = np.full(threads * number(kernel.scratch_size, values) + 64 + _GUARD, 255, np.uint8)
         held = {**buffers, PARTIALS: shared}
         words = [held[name].ctypes.data for name in kernel.buffers]
         words += [-(-scratch.ctypes.data // 64) * 64, 0, *[-1] * len(kernel.phases)]
@@ -72,7 +74,7 @@ class Loaded:
             block[self.kernel.first_count : self.kernel.first_word] = self.kernel.chunks({})
 
     def __call__(self, buffers, values=None, order=lambda chunks: chunks):
-        block, _shared, _scratch = self.block(buffers, values)
+        block, _shared, scratch = self.block(buffers, values)
         kernel, address = self.kernel, block.ctypes.data
         self.plan(block)
         counts = block[kernel.first_count : kernel.first_word].tolist()
@@ -81,6 +83,7 @@ class Loaded:
             for chunk in order(range(count)):
                 run(address, chunk)
         assert block[kernel.scratch_word + 1] == 0
+        assert (scratch[-_GUARD:] == 255).all()
 
 
 def number(size, values):

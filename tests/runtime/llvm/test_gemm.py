@@ -10,9 +10,10 @@ import pytest
 import graphc as gc
 from graphc.sizes import Symbol, named
 from graphc.types import BFLOAT16, BOOL, FLOAT16, FLOAT32, FLOAT64, INT32, INT64, UINT32
-from runtime.llvm_backend.contractions.contraction import Access, Contract, Expression, Step
+from runtime.llvm_backend.contractions.contraction import Access, Contract, Dim, Expression, Step
 from runtime.llvm_backend.contractions.kernel import emit_contraction
 from runtime.llvm_backend.contractions.registers import AVX2, AVX512, NEON, SSE, Vectors
+from runtime.llvm_backend.contractions.schedule import plan
 from tests.runtime.llvm.contracts import Loaded, check, host, make_buffers, parse, target_machine
 from tests.runtime.llvm.frontends import (
     Convolution,
@@ -343,6 +344,16 @@ def test_what_changes_the_code_is_part_of_the_text():
         matmul(60, 64, 33, dtype=FLOAT64),
     ):
         assert emit_contraction(first, AVX512).text != emit_contraction(other, AVX512).text
+
+
+@pytest.mark.parametrize("rows", [1, 4, 13, 14, 15, 29, 61])
+def test_of_rows_that_only_the_run_knows_no_more_are_copied(rows):
+    """Their steps are a page apart, and tiles of the rest may reach beyond the last one."""
+    m, k, n = Dim("m", M), Dim("k", 300), Dim("n", 130)
+    x, y = Access("x", 0, {"m": 1, "k": 1024}), Access("y", 0, {"k": 130, "n": 1})
+    contract = Contract((m, k, n), (x, y), Access("out", 0, {"m": 130, "n": 1}))
+    assert plan(contract, host()).copy
+    check(contract, values={Symbol("M"): rows})
 
 
 @pytest.mark.parametrize("threads", [1, 2])
