@@ -77,6 +77,10 @@ class Session:
         is_int = isinstance(memory_budget, int) and not isinstance(memory_budget, bool)
         if memory_budget is not None and not (is_int and memory_budget > 0):
             raise ArgumentError(f"memory_budget is a number of bytes above 0, not {memory_budget!r}")
+        flags = {"fast_math": fast_math, "check_numerics": check_numerics, "tiered": tiered}
+        for flag, value in flags.items():
+            if not isinstance(value, bool | np.bool_):
+                raise ArgumentError(f"{flag} is True or False, not {value!r}")
         self.graph: Graph = (graph if graph is not None else get_default_graph()).root
         self.backend: str = choose_backend(backend)
         self.threads: int = choose_threads(threads)

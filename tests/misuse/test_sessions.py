@@ -223,6 +223,9 @@ ELSEWHERE = [
     ("backend", gc.ArgumentError, (
          "backend is 'numpy' or 'llvm', not 'tpu'",),
      lambda g: gc.Session(backend="tpu")),
+    ("a flag as a text", gc.ArgumentError, (
+         "fast_math is True or False, not 'no'",),
+     lambda g: gc.Session(fast_math="no")),
     ("backend in the place of a graph", gc.ArgumentError, (
          "a session runs a gc.Graph, not 'numpy': name the others, as backend=...",),
      lambda g: gc.Session("numpy")),
