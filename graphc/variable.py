@@ -134,9 +134,7 @@ class Variable(Operators):
         """
         from graphc.conversion import as_tensor, promoted  # conversion knows variables
 
-        if not isinstance(value, Tensor | Variable):
-            value = as_tensor(value, self.dtype)
-        given = as_tensor(value)
+        given = as_tensor(self._own(value))
         if given.dtype is not self.dtype and promoted((given, self.value()))[0].dtype is self.dtype:
             given = as_tensor(given, self.dtype)
         return self._assign(given)
@@ -144,31 +142,37 @@ class Variable(Operators):
     @explains
     def assign_add(self, value: Any) -> Tensor:
         """Adds `value` to it; the result is the new value."""
-        return self.assign(self.value() + value)
+        return self.assign(self.value() + self._own(value))
 
     @explains
     def assign_sub(self, value: Any) -> Tensor:
         """Subtracts `value` from it; the result is the new value."""
-        return self.assign(self.value() - value)
+        return self.assign(self.value() - self._own(value))
 
     @explains
     def scatter_update(self, indices: Any, updates: Any) -> Tensor:
         """Sets the rows at `indices` to `updates`; the result is the new value."""
         from graphc.ops.scattering import scatter_update  # ops build on variables
 
-        return self.assign(scatter_update(self.value(), indices, updates))
+        return self.assign(scatter_update(self.value(), indices, self._own(updates)))
 
     @explains
     def scatter_add(self, indices: Any, updates: Any) -> Tensor:
         """Adds `updates` to the rows at `indices`, duplicates adding up; the result is the new value."""
         from graphc.ops.scattering import scatter_add  # ops build on variables
 
-        return self.assign(scatter_add(self.value(), indices, updates))
+        return self.assign(scatter_add(self.value(), indices, self._own(updates)))
 
     def describe(self) -> str:
         """What an error message calls it."""
         place = f", made at {self.loc.short}" if self.loc else ""
         return f"variable {self.name!r}: {self.type}{place}"
+
+    def _own(self, value: Any) -> Any:
+        """A number, a list or an array in its dtype; tensors and variables keep theirs."""
+        from graphc.conversion import as_tensor  # conversion knows variables
+
+        return value if isinstance(value, Tensor | Variable) else as_tensor(value, self.dtype)
 
     def _assign(self, value: Tensor) -> Tensor:
         from graphc.ops.state import assign  # ops build on variables

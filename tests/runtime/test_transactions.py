@@ -27,6 +27,21 @@ def test_assignments_take_effect_together_when_the_run_ends(session):
     assert session.run([after, a]) == [10.0, 2.0]
 
 
+def test_what_is_no_tensor_takes_the_dtype_of_the_variable(session):
+    v, ones = gc.Variable(np.zeros(3, np.float32)), np.ones(3, np.int64)
+    session.run(v.initializer)
+    for step, expected in (
+        (v.assign(np.array([1.0, 2.0, 3.0])), [1, 2, 3]),
+        (v.assign_add(ones), [2, 3, 4]),
+        (v.assign_sub([0.5, 1, 2.0]), [1.5, 2, 2]),
+        (v.scatter_update([0], np.array([7.0])), [7, 2, 2]),
+        (v.scatter_add([0, 0], ones[:2]), [9, 2, 2]),
+    ):
+        assert session.run(step).tolist() == expected
+    with pytest.raises(gc.DTypeError, match="cast it"):
+        v.assign_add(gc.constant(np.ones(3)))
+
+
 def test_a_failing_run_changes_nothing_and_does_not_count(session):
     w, index = gc.Variable([1.0, 2.0], name="w"), gc.placeholder("int64", (), name="index")
     draw = gc.random.uniform((2,))
