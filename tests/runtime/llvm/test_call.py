@@ -170,6 +170,7 @@ BAD = {
     "another rank": (GOOD, np.ones(6)),
     "another size": (np.ones((3, 3)), np.ones((3, 3))),
     "unequal sizes": (GOOD, np.ones((2, 4))),
+    "unequal sizes, the second less": (GOOD, np.ones((2, 2))),
     "refused by the prelude": (np.ones((2, 6_000_000)),) * 2,
 }
 
