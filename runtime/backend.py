@@ -176,6 +176,16 @@ def choose_backend(name: str | None) -> str:
     return name
 
 
+def check_options(memory_budget: object, **flags: object) -> None:
+    """Refuses what is no budget or no flag. Raises: ArgumentError."""
+    is_number = isinstance(memory_budget, int) and not isinstance(memory_budget, bool) and memory_budget > 0
+    if memory_budget is not None and not is_number:
+        raise ArgumentError(f"memory_budget is a number of bytes above 0, not {memory_budget!r}")
+    for flag, value in flags.items():
+        if not isinstance(value, bool | np.bool_):
+            raise ArgumentError(f"{flag} is True or False, not {value!r}")
+
+
 def choose_threads(threads: int | None) -> int:
     """`threads`, else what GRAPHC_THREADS says, else one for each core. Raises: ArgumentError."""
     if threads is None:

@@ -18,7 +18,7 @@ from graphc.tensor import Tensor
 from graphc.variable import Variable
 from passes.running import Pass, choose_pipeline, choose_verify
 from passes.target import PLAIN, Target
-from runtime.backend import BACKENDS, Array, choose_backend, choose_threads
+from runtime.backend import BACKENDS, Array, check_options, choose_backend, choose_threads
 from runtime.committed import EMPTY, State
 from runtime.counting import Counter
 from runtime.direct import ShortWay, give_away, run_whole, short_way, take, way_key
@@ -74,13 +74,7 @@ class Session:
             raise ArgumentError(f"a session runs a gc.Graph, not {graph!r}: name the others, as backend=...")
         if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
             raise ArgumentError(f"a seed is an int, not {seed!r}")
-        is_int = isinstance(memory_budget, int) and not isinstance(memory_budget, bool)
-        if memory_budget is not None and not (is_int and memory_budget > 0):
-            raise ArgumentError(f"memory_budget is a number of bytes above 0, not {memory_budget!r}")
-        flags = {"fast_math": fast_math, "check_numerics": check_numerics, "tiered": tiered}
-        for flag, value in flags.items():
-            if not isinstance(value, bool | np.bool_):
-                raise ArgumentError(f"{flag} is True or False, not {value!r}")
+        check_options(memory_budget, fast_math=fast_math, check_numerics=check_numerics, tiered=tiered)
         self.graph: Graph = (graph if graph is not None else get_default_graph()).root
         self.backend: str = choose_backend(backend)
         self.threads: int = choose_threads(threads)
