@@ -74,6 +74,9 @@ def _drop_once(function: Function) -> Function:
     for node in nodes:
         if node.op is pick:
             used.setdefault(node.inputs[0], set()).add(node.attrs["index"])
+    witnesses = {  # which are asked for the sizes that their results have
+        x for n in nodes if n.op is not pick for x in n.inputs if x.op in (cond, loop) and x.attrs["shape"]
+    }
     kept: dict[Tensor, Sequence[int]] = {}  # of each region that shrank: the results that are left
 
     def make(node: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
@@ -81,7 +84,7 @@ def _drop_once(function: Function) -> Function:
             index = kept[node.inputs[0]].index(node.attrs["index"])
             return replace(node, inputs=inputs, attrs={"index": index})
         made = with_inputs(node, inputs)
-        if node.op is not cond and node.op is not loop:
+        if (node.op is not cond and node.op is not loop) or node in witnesses:
             return made
         alive = used.get(node, set())
         smaller, left = _shrunk_cond(made, alive) if node.op is cond else _shrunk_loop(made, alive)

@@ -47,3 +47,22 @@ def test_slopes_of_what_a_step_sizes(loop, name):
             found.append(session.run([y, slope, curve], {x: X}))
     for one, other in zip(*found, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-12)
+
+
+def test_slopes_through_a_branch_whose_sizes_differ_in_a_step():
+    """The branches give one element and as many as are fed; backwards the choice is made again."""
+    found = []
+    for size in (None, 1):
+        x, v = gc.placeholder("float64", (None, size), name="x"), gc.Variable(np.array([0.7]))
+
+        def step(h, e, v=v):
+            return gc.cond(gc.sum(e) > 0.0, lambda: h * v, lambda: gc.tanh(h) - e) + 0.1, None
+
+        y = gc.scan(step, gc.constant(np.array([1.5])), x)[0]
+        slopes = gc.gradients(gc.sum(gc.sin(y)), [x, v])
+        curves = gc.gradients(gc.sum(slopes[0] * slopes[0]) + gc.sum(slopes[1]), [x, v], unconnected="zero")
+        with gc.Session() as session:
+            session.run(gc.global_variables_initializer())
+            found.append(session.run([y, *slopes, *curves], {x: X[:, :1]}))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12)
