@@ -1,4 +1,4 @@
-"""Sizes of 0: a contraction over nothing is 0, one that gives nothing runs, on both backends."""
+"""Sizes of 0 and below: sums of nothing are 0, what gives nothing runs, too long windows are refused."""
 
 from itertools import combinations
 
@@ -60,3 +60,18 @@ def test_of_no_elements_there_is_no_largest(axis, dtype, each_backend):
                         session.run(fetch, {x: np.zeros(shape, dtype)})
                 else:
                     assert session.run(fetch, {x: np.zeros(shape, dtype)}).size == 0
+
+
+@pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
+@pytest.mark.parametrize("fetch", ["images", "slope", "largest"])
+def test_windows_longer_than_what_is_fed_are_refused(layout, fetch, each_backend):
+    x, w = gc.placeholder("float32", (None,) * 4), gc.placeholder("float32", (None, None, 2, 3))
+    y = gc.nn.conv2d(x, w, padding="VALID", data_format=layout)
+    fetches = {
+        "images": y,
+        "slope": gc.gradients(gc.sum(y * y), [w])[0],
+        "largest": gc.nn.max_pool(x, (3, 2), strides=1, padding="VALID", data_format=layout),
+    }
+    images = np.ones((2, 9, 1, 2) if layout == "NHWC" else (2, 2, 9, 1), np.float32)
+    with gc.Session(backend=each_backend) as session, pytest.raises(gc.ShapeError):
+        session.run(fetches[fetch], {x: images, w: np.ones((3, 2, 2, 3), np.float32)})

@@ -140,6 +140,8 @@ class StepWriter:
     def _simple_draft(self, step: Step) -> Draft | None:
         """What runs `step` where that is no kernel; None where it may be one."""
         node = step.node
+        if node.op.name == "windows":  # none fits an axis that is too short: the meaning says so
+            self.positive.update((node.result.sizes[axis], None) for axis in node.attrs["axes"])
         if step.bindings:
             return self._looped(loops_of(step.node, gives=True))
         if self._cells.views(step) or node.op.name == "group":
