@@ -24,6 +24,10 @@ class RowArrays:
         self._writer = writer
         self._begun: dict[tuple[str, str], str] = {}  # by array and offset
 
+    def leave_row(self) -> None:
+        """Forgets where rows began: what comes next may be reached without passing there."""
+        self._begun.clear()
+
     def begin(self, phase: Phase) -> None:
         """Computes where the rows begin that the loop of `phase` walks along."""
         writer, one = self._writer, self._writer.one

@@ -215,6 +215,7 @@ class RowWriter:
     def run_phases(self, phases: Sequence[Phase], row: str) -> None:
         """The loops of phases over a row, each with its numbers."""
         accesses = dict.fromkeys((*self.plan.reads.values(), *self.plan.writes))
+        self.memory.leave_row()
         self.offsets = row_offsets(self.one, accesses, row, self.inner, self.sizes)
         self.labels = {}
         if any(node in phase.vectors for phase in phases for node in self.behind):

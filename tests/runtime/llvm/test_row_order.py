@@ -136,3 +136,14 @@ def test_extrema_across_rows_and_of_windows_keep_nan(odd: float) -> None:
             session.run(fetched, {given: x}), meant.run(fetched, {given: x}), strict=True
         ):
             assert np.array_equal(found, exact, equal_nan=True)
+
+
+def test_staggered_rows_of_one_element_that_are_kept() -> None:
+    x = gc.placeholder("float32", (7, 1))
+    y = gc.nn.layer_norm(x)
+    z = gc.max(y, 0, keepdims=True) * y
+    fetches = [z, *gc.gradients(gc.sum(gc.sin(z)), [x])]
+    for backend in gc.backends():
+        with gc.Session(backend=backend) as session:
+            for found in session.run(fetches, {x: np.arange(7.0).reshape(7, 1)}):
+                np.testing.assert_array_equal(found, np.zeros((7, 1)))
