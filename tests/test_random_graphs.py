@@ -1,5 +1,6 @@
 """Random graphs, evaluated by NumPy while they are drawn; their texts, and their gradients."""
 
+import math
 from contextlib import suppress
 
 import numpy as np
@@ -17,6 +18,8 @@ EFFORT = settings(
 DTYPES = ["float64", "float32", "float16", "int8", "int32", "int64", "uint8", "uint64", "bool"]
 FLOATS = ("float64", "float32", "float16")
 SIZES = st.sampled_from([0, 1, 1, 2, 3, 5])
+EDGES = st.sampled_from([0, 1, 2, 3, 4, 7, 8, 9, 15, 16, 17, 31, 33, 64, 65, 127, 128, 130, 1000, 4999])
+MOST = 5000  # elements of an input
 STEP = 1e-5
 
 
@@ -44,7 +47,9 @@ class Drawing:
         """A new input; of its sizes some are known, some are not."""
         dtype = self.draw(st.sampled_from(self.dtypes))
         shape = tuple(self.draw(st.lists(self.sizes, max_size=3)))
-        array = np.asarray(self.value(dtype, shape))
+        while math.prod(shape) > MOST:
+            shape = shape[1:]
+        array = self.laid_out(np.asarray(self.value(dtype, shape)))
         if self.draw(st.booleans()):
             declared = shape
         else:
@@ -53,6 +58,18 @@ class Drawing:
         x = gc.placeholder(dtype, declared, name=f"x{len(self.feeds)}")
         self.feeds[x] = array
         return self.add(x, array)
+
+    def laid_out(self, array):
+        """The same elements, side by side or apart, backwards, or with another axis innermost."""
+        way = self.draw(st.sampled_from(["plain", "plain", "apart", "backwards", "turned"]))
+        if way == "plain" or not array.ndim:
+            return array
+        if way == "turned":
+            return np.asfortranarray(array)
+        room = np.zeros((*array.shape[:-1], 2 * array.shape[-1]), array.dtype)
+        part = room[..., ::2] if way == "apart" else room[..., array.shape[-1] :][..., ::-1]
+        part[...] = array
+        return part
 
     def add(self, tensor, array):
         self.pairs.append((tensor, np.asarray(array)))
@@ -262,12 +279,13 @@ def assert_same(found, right, text):
         np.testing.assert_allclose(value, wanted, rtol=loose, atol=loose * scale, err_msg=text)
 
 
+@pytest.mark.parametrize("sizes", [SIZES, EDGES], ids=["small", "edges of vectors"])
 @pytest.mark.parametrize("backend", gc.backends())
 @EFFORT
 @given(st.data())
-def test_a_run_is_what_numpy_says(backend, data):
+def test_a_run_is_what_numpy_says(backend, sizes, data):
     with gc.Graph(seed=0).as_default():
-        d = drawn(data)
+        d = drawn(data, sizes=sizes)
         tensors, right = [t for t, _ in d.pairs], [a for _, a in d.pairs]
         with gc.Session(backend=backend) as session:
             assert_same(session.run(tensors, d.feeds), right, gc.show(tensors))
