@@ -14,39 +14,42 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from graphc.custom import custom_gradient, py_func, register_py_func
-from graphc.derivatives import hessian, hessian_vector_product, jvp
-from graphc.errors import (
-    ArgumentError,
-    CheckError,
-    DivisionError,
-    DTypeError,
-    FeedError,
-    FetchError,
-    FormatError,
-    GraphError,
-    GraphMismatchError,
-    IndexOutOfRangeError,
-    NumericsError,
-    SessionClosedError,
-    ShapeError,
-    StateError,
-    UninitializedError,
-    UnknownNameError,
-    VerificationError,
-)
-from graphc.function import Function
-from graphc.graph import (
-    Graph,
-    control_dependencies,
-    get_default_graph,
-    name_scope,
-    reset_default_graph,
-)
-from graphc.loops import map_fn, scan, while_loop
-from graphc.ops import *  # noqa: F403  every op is a name that users type
-from graphc.tensor import Tensor
-from graphc.variable import Variable, assign, global_variables_initializer, trainable_variables
+from graphc.collector import resting as _resting
+
+with _resting(lasting=True):
+    from graphc.custom import custom_gradient, py_func, register_py_func
+    from graphc.derivatives import hessian, hessian_vector_product, jvp
+    from graphc.errors import (
+        ArgumentError,
+        CheckError,
+        DivisionError,
+        DTypeError,
+        FeedError,
+        FetchError,
+        FormatError,
+        GraphError,
+        GraphMismatchError,
+        IndexOutOfRangeError,
+        NumericsError,
+        SessionClosedError,
+        ShapeError,
+        StateError,
+        UninitializedError,
+        UnknownNameError,
+        VerificationError,
+    )
+    from graphc.function import Function
+    from graphc.graph import (
+        Graph,
+        control_dependencies,
+        get_default_graph,
+        name_scope,
+        reset_default_graph,
+    )
+    from graphc.loops import map_fn, scan, while_loop
+    from graphc.ops import *  # noqa: F403  every op is a name that users type
+    from graphc.tensor import Tensor
+    from graphc.variable import Variable, assign, global_variables_initializer, trainable_variables
 
 if TYPE_CHECKING:
     from graphc import initializers, losses, nn, random, train
@@ -108,4 +111,5 @@ def _make_ready() -> None:
         import runtime.readiness
 
 
-_make_ready()
+with _resting(lasting=True):
+    _make_ready()

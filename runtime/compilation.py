@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from graphc import sizes
+from graphc.collector import resting
 from graphc.errors import FeedError, ShapeError
 from graphc.sizes import Size, Symbol
 from graphc.tensor import Tensor
@@ -17,7 +18,6 @@ from passes.pipeline import Request
 from passes.target import Target
 from runtime.backend import Array, Backend
 from runtime.budget import Choice
-from runtime.collector import resting
 from runtime.executable import Executable, Mismatch, Sizes
 from runtime.feeds import label, ranks
 from runtime.recognition import compile_request

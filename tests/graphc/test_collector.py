@@ -2,14 +2,16 @@
 
 import gc as collector
 import os
+import subprocess
+import sys
 import threading
 
 import numpy as np
 import pytest
 
 import graphc as gc
+from graphc.collector import resting
 from runtime import compilation
-from runtime.collector import resting
 
 
 @pytest.fixture(autouse=True)
@@ -87,3 +89,19 @@ def test_it_rests_while_a_session_compiles(monkeypatch, backend):
         assert np.array_equal(session.run(x + 1, {x: np.zeros(3, np.float32)}), np.ones(3))
     assert found == [False]
     assert collector.isenabled()
+
+
+def test_it_rests_while_graphc_is_loaded_which_is_old_then():
+    code = """
+import gc, sys
+searches = []
+gc.callbacks.append(lambda *_: searches.append("graphc.errors" in sys.modules))
+import graphc
+assert not any(searches)
+assert gc.isenabled() and not gc.get_freeze_count()
+assert gc.get_count()[0] < 2000, gc.get_count()
+kept = gc.get_objects(generation=2)
+assert any(x is graphc.Tensor for x in kept)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,6 +1,6 @@
-"""Collector: Python's search for dead cycles rests while something is compiled.
+"""Collector: Python's search for dead cycles rests while something is compiled, and while graphc is loaded.
 
-Compiling makes many objects that live on and hardly a cycle. The collector starts a search whenever enough
+Both make many objects that live on and hardly a cycle. The collector starts a search whenever enough
 objects are new, and each goes through all that is young, now and then through everything: which on a large
 graph takes as long as a pass, and finds nothing. What is dead and in no cycle is freed all the same.
 """
@@ -19,8 +19,13 @@ _was_on = False  # before the first of them
 
 
 @contextmanager
-def resting() -> Iterator[None]:
-    """No search begins while it is open in any thread; afterwards all is as it was before."""
+def resting(lasting: bool = False) -> Iterator[None]:
+    """No search begins while it is open in any thread; afterwards all is as it was before.
+
+    Args:
+        lasting: what was made meanwhile lives as long as the process: it is taken to be old, so that the next
+            search, which is for what is young, does not go through all of it.
+    """
     global _resting, _was_on
     with _lock:
         if not _resting:
@@ -30,6 +35,9 @@ def resting() -> Iterator[None]:
     try:
         yield
     finally:
+        if lasting and not collector.get_freeze_count():  # of what others have set aside
+            collector.freeze()
+            collector.unfreeze()  # which leaves it with what is old
         with _lock:
             _resting = max(_resting - 1, 0)  # 0 already in a child that was forked inside
             if not _resting and _was_on:
