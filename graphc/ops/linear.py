@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,8 @@ def _matmul(x: Any, y: Any) -> Any:
     if x.dtype == np.float16:
         return _matmul(x.astype(np.float32), y.astype(np.float32)).astype(np.float16)
     if x.ndim > 2 and y.ndim == 2:  # one large product instead of many small ones
-        return np.matmul(x.reshape(-1, x.shape[-1]), y).reshape(*x.shape[:-1], y.shape[1])
+        rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+        return np.matmul(rows, y).reshape(*x.shape[:-1], y.shape[1])
     return np.matmul(x, y)
 
 
@@ -83,6 +85,8 @@ matmul.example("f64[2,3]", "f64[2,3,2]")
 matmul.example("f64[2,1,2,3]", "f64[3,3,1]")
 matmul.example("f64[1,1]", "f64[1,1]")
 matmul.example("f64[2,0]", "f64[0,3]")
+matmul.example("f64[2,3,0]", "f64[0,4]")
+matmul.example("f32[0,3,2]", "f32[2,4]")
 matmul.example("f32[5,4]", "f32[4,3]")
 matmul.example("f32[0,4]", "f32[4,3]")
 matmul.example("i8[2,3]", "i32[3,2]")
