@@ -137,7 +137,7 @@ class ByteCache:
             return None
         path = self._path(key)
         try:
-            with open(path, "rb") as file:
+            with open(path, "rb", opener=_open_at_once) as file:
                 content = file.read()
         except FileNotFoundError:
             return None
@@ -219,6 +219,11 @@ class ByteCache:
                 os.unlink(path)
             size -= its_size
         self._disk_size = size
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Of what is no file, such as a pipe, nobody waits for the other end."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _digest(key: str, data: bytes) -> bytes:

@@ -87,6 +87,20 @@ def test_a_damaged_entry_is_made_anew(folder, damage):
     assert objects.objects().record.damaged == 1
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+def test_a_pipe_under_the_name_of_an_entry_is_none(folder):
+    text = ADDS.format(79)
+    image = make_object("k", text)
+    (path,) = entries(folder)
+    good = path.read_bytes()
+    path.unlink()
+    os.mkfifo(path)
+    objects.objects().forget()
+    assert make_object("k", text) == image
+    assert path.read_bytes() == good
+    assert objects.objects().record.damaged == 1
+
+
 def test_an_entry_under_the_name_of_another_is_none(folder):
     texts = [ADDS.format(value) for value in (82, 83)]
     images = [make_object("k", text) for text in texts]
