@@ -92,13 +92,12 @@ def _growth_charts(report: Report) -> Iterable[tuple[str, str]]:
 
 def _stage_charts(report: Report) -> Iterable[tuple[str, str]]:
     found: dict[str, dict[str, dict[str, float]]] = {}
-    for row in report.rows:
-        if row["peer"] == "graphc" and row["cold"]:
-            times = {name: times.wall for name, times in stages_of(row).items()}
-            whole = sum(times.values())
-            shown = {name: seconds for name, seconds in times.items() if seconds > whole * LEAST_SHARE}
-            shown["others"] = whole - sum(shown.values())
-            found.setdefault(row["family"], {})[f"n = {row['size']:,}"] = shown
+    for row in report.compiled():
+        times = {name: times.wall for name, times in stages_of(row).items()}
+        whole = sum(times.values())
+        shown = {name: seconds for name, seconds in times.items() if seconds > whole * LEAST_SHARE}
+        shown["others"] = whole - sum(shown.values())
+        found.setdefault(row["family"], {})[f"n = {row['size']:,}"] = shown
     every = dict.fromkeys(name for rows in found.values() for shown in rows.values() for name in shown)
     names = sorted(every, key="others".__eq__)  # which come last
     for family, rows in found.items():

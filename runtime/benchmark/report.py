@@ -42,9 +42,13 @@ class Report:
         """Those that were measured, in order."""
         return list(dict.fromkeys(row["family"] for row in self.rows))
 
+    def compiled(self) -> list[dict[str, Any]]:
+        """The rows of graphs that graphc compiled."""
+        return [row for row in self.rows if row["peer"] == "graphc" and row["cold"]]
+
     def largest(self) -> dict[str, dict[str, Any]]:
         """Of each family the row of the largest graph that graphc compiled."""
-        return {row["family"]: row for row in self.rows if row["peer"] == "graphc" and row["cold"]}
+        return {row["family"]: row for row in self.compiled()}
 
 
 def read_report(path: Path) -> dict[str, Any]:

@@ -100,8 +100,7 @@ def caches(report: Report) -> Sheet:
     """What compiling counted beside its stages, and what it found in caches."""
     told: dict[tuple[str, ...], Mapping[str, int]] = {
         (f"{row['family']} {row['size']:,}", when): found["counts"]
-        for row in report.rows
-        if row["peer"] == "graphc" and row["cold"]
+        for row in report.compiled()
         for when, found in (
             ("cold", row["cold"][0]),
             ("warm disk", row.get("disk")),
