@@ -26,7 +26,7 @@ def explain(
     """
     if getattr(error, "explained", False):
         return
-    error.explained = True  # type: ignore[attr-defined]  # read here alone
+    error.explained = True  # type: ignore[attr-defined]  # read here and by `runtime.failure`
     if not str(error).startswith(f"{name}: "):
         error.args = (f"{name}: {error}", *error.args[1:])
     lines = [f"at {location}"] if location else []

@@ -235,9 +235,9 @@ def _pure(
 
     def apart(read: Tensor, value: Tensor) -> Tensor:
         """`value`; as a node of this read's own where its slope is asked for, for slopes of reads add up."""
-        return (
-            Tensor(identity, (value,), {}, value.type, read.loc, None, read.owner) if read in asked else value
-        )
+        if read not in asked:
+            return value
+        return Tensor(identity, (value,), {}, value.type, read.loc, None, read.owner)
 
     given = [name for name in assigned if name in last]
     effects = tuple(node for node in body.effects if node.op is not assign)

@@ -47,7 +47,7 @@ def explain(error: Exception, node: Tensor, operands: Sequence[Any], origin: Ori
     """
     if getattr(error, "explained", False):
         return
-    error.explained = True  # type: ignore[attr-defined]  # read only here and where nodes are made
+    error.explained = True  # type: ignore[attr-defined]  # read here and by `graphc.explanation`
     lines = [f"at {node.loc}"] if node.loc else []
     for (label, given), value in zip(node.op.labelled(node.inputs), operands, strict=False):
         operand = origin(given)

@@ -152,9 +152,8 @@ class Products:
             yield f"vmovup{kind} {place}, {column}{mask and f'{mask}{{z}}'}"
         for i, row in enumerate(self.rows):
             place = _place(a, row, names)
-            if (
-                len(columns) == 1 and target.masks
-            ):  # what is used once is read, in all lanes, where it is used
+            # What is used once is read, in all lanes, where it is used.
+            if len(columns) == 1 and target.masks:
                 yield f"vfmadd231p{kind} {place}{{1to{self.width}}}, {columns[0]}, ${i}"
                 continue
             yield f"vbroadcasts{kind} {place}, {element}"

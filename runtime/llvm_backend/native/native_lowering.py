@@ -152,10 +152,8 @@ class _Lowering:
 
     def _adopted(self, buffer: int) -> Array | None:
         """The constant that is assigned at `buffer`, where a session can keep it as it is; else None."""
-        value, type = (
-            self.writer.constants.get(self.cells.root((buffer, 0))),
-            self.writer.type_of((buffer, 0)),
-        )
+        value = self.writer.constants.get(self.cells.root((buffer, 0)))
+        type = self.writer.type_of((buffer, 0))
         if value is None or value.shape != type.sizes or value.dtype != type.dtype.numpy:
             return None
         return value if is_aligned(value) else None
