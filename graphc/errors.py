@@ -27,7 +27,15 @@ from __future__ import annotations
 
 
 class GraphError(Exception):
-    """The root of all errors graphc raises on purpose."""
+    """The root of all errors graphc raises on purpose.
+
+    Attributes:
+        explained: whether it says already where it arose and on which operands.
+        outermost: what its text begins with since functions of graphc called what raised it.
+    """
+
+    explained = False
+    outermost = ""
 
     def __str__(self) -> str:  # KeyError would show the repr of a text of several lines
         return str(self.args[0]) if self.args else ""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import wraps
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
 from graphc.errors import GraphError
-from graphc.location import Location, here, is_ours
+from graphc.location import Location, at_line, here, is_ours, made_at
 from graphc.suggestion import call_of
 from graphc.tensor import Tensor, describe
 
@@ -17,31 +17,34 @@ Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 
-def explain(
-    error: GraphError, name: str, operands: Iterable[tuple[str, Any]], location: Location | None
-) -> None:
+def explain(error: Exception, name: str, location: Location | None, operands: Iterable[str]) -> None:
     """Gives `error`, raised in a call of `name`, its three parts; one that has them stays as it is.
 
-    `operands` are labels and what they are; a line tells of each that is a tensor or a variable.
+    `operands` are lines, such as `tell_operand` gives. What is no GraphError gets all that as a note.
     """
     if getattr(error, "explained", False):
         return
-    error.explained = True  # type: ignore[attr-defined]  # read here and by `runtime.failure`
-    if not str(error).startswith(f"{name}: "):
-        error.args = (f"{name}: {error}", *error.args[1:])
-    lines = [f"at {location}"] if location else []
+    error.explained = True  # type: ignore[attr-defined]  # those of others have no such attribute
+    details = at_line(location) + "".join(f"\n  {line}" for line in operands)
+    if isinstance(error, GraphError):
+        name = "" if str(error).startswith(f"{name}: ") else f"{name}: "
+        error.args = (f"{name}{error}{details}", *error.args[1:])
+    else:
+        error.add_note(f"while running {name}{details}")
+
+
+def tell_operands(operands: Iterable[tuple[str, Any]]) -> Iterator[str]:
+    """A line on each of `operands`, labels and what they are, that is a tensor or a variable."""
     for label, value in operands:
         if isinstance(value, Tensor):
-            lines.append(tell_operand(label, value, value.type))
+            yield tell_operand(label, value, value.type)
         elif hasattr(value, "describe"):  # a variable, whose methods are explained too
-            lines.append(f"{label} is {value.describe()}")
-    error.extend(*lines)
+            yield f"{label} is {value.describe()}"
 
 
 def tell_operand(label: str, operand: Tensor, type: object) -> str:
     """``x is placeholder 'x': f32[batch,3], made at train.py:12``: the line of a message on one operand."""
-    made = f", made at {operand.loc.short}" if operand.loc else ""
-    return f"{label} is {describe(operand)}: {type}{made}"
+    return f"{label} is {describe(operand)}: {type}{made_at(operand.loc)}"
 
 
 def explains(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
@@ -60,10 +63,10 @@ def explains(function: Callable[Arguments, Result]) -> Callable[Arguments, Resul
         except GraphError as error:
             if _passed_the_user(error.__traceback__):  # it tells of a line of its own
                 raise
-            if getattr(error, "explained", False):
+            if error.explained:
                 _name_outermost(error, name)
             else:
-                explain(error, name, _operands(function, args, kwargs), here())
+                explain(error, name, here(), tell_operands(_operands(function, args, kwargs)))
             raise
         except TypeError as error:
             if error.__traceback__ is not None and error.__traceback__.tb_next is None:  # no line of it ran
@@ -75,10 +78,9 @@ def explains(function: Callable[Arguments, Result]) -> Callable[Arguments, Resul
 
 def _name_outermost(error: GraphError, name: str) -> None:
     """Puts `name` in front of an explained text, in the place of what functions further inside put there."""
-    text = str(error).removeprefix(getattr(error, "outermost", ""))
-    outermost = "" if text.startswith(f"{name}: ") else f"{name}: "
-    error.outermost = outermost  # type: ignore[attr-defined]  # read here alone
-    error.args = (outermost + text, *error.args[1:])
+    text = str(error).removeprefix(error.outermost)
+    error.outermost = "" if text.startswith(f"{name}: ") else f"{name}: "
+    error.args = (error.outermost + text, *error.args[1:])
 
 
 def _passed_the_user(traceback: TracebackType | None) -> bool:

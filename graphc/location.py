@@ -42,6 +42,16 @@ class Location:
         return f"{self.short}: {self.source}" if self.source else self.short
 
 
+def at_line(location: Location | None, how: str = "at") -> str:
+    """The line of a message that says where, ``at train.py:12: y = x @ w``; empty where that is unknown."""
+    return f"\n  {how} {location}" if location else ""
+
+
+def made_at(location: Location | None) -> str:
+    """``, made at train.py:12``, behind what a message names; empty where that is unknown."""
+    return f", made at {location.short}" if location else ""
+
+
 _on_behalf_of: ContextVar[Location | None] = ContextVar("on_behalf_of", default=None)
 _is_ours: dict[str, bool] = {}  # files
 _places: dict[tuple[str, int], Location] = {}  # lines that were asked for, which nodes share

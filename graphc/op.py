@@ -26,7 +26,7 @@ from typing import Any
 
 from graphc import sizes
 from graphc.errors import ArgumentError, GraphError, ShapeError
-from graphc.explanation import explain
+from graphc.explanation import explain, tell_operands
 from graphc.location import Location, here
 from graphc.suggestion import call_of, suggest
 from graphc.tensor import Tensor
@@ -136,7 +136,7 @@ class Op:
             inputs = as_operands(self, values, location)
             return enter(self, inputs, attrs, name, location)
         except GraphError as error:
-            explain(error, self.name, self.labelled(values), location)
+            explain(error, self.name, location, tell_operands(self.labelled(values)))
             raise
 
     def _bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:

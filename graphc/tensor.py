@@ -7,7 +7,7 @@ from dataclasses import FrozenInstanceError, dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from graphc.errors import GraphError
-from graphc.location import Location
+from graphc.location import Location, made_at
 from graphc.operators import Operators
 from graphc.sizes import Size, is_unknown, sole_symbol
 from graphc.types import DType, TensorType, TupleType, Type
@@ -67,8 +67,7 @@ class Tensor(Operators):
 
     def __repr__(self) -> str:
         name = f"{self.name!r} " if self.name else ""
-        place = f", made at {self.loc.short}" if self.loc else ""
-        return f"<graphc {self.op.name} {name}: {self.type}{place}>"
+        return f"<graphc {self.op.name} {name}: {self.type}{made_at(self.loc)}>"
 
     def _repr_svg_(self) -> str | None:
         from graphc.drawing.notebook import picture_of  # only notebooks ask

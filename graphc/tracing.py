@@ -13,7 +13,7 @@ from graphc.conversion import as_tensor
 from graphc.errors import ArgumentError
 from graphc.function import Function, rebuild, topological
 from graphc.graph import Graph, body_graph, current, has_effects
-from graphc.location import Location, here
+from graphc.location import Location, at_line, here
 from graphc.ops.elementwise import identity
 from graphc.ops.source import _placeholder, run_state
 from graphc.ops.state import _check, after, assign, pick, variable
@@ -184,7 +184,7 @@ def bring_inside(ys: Sequence[Tensor], xs: Sequence[Tensor], order: Sequence[Ten
         if node.op.has_bodies and has_effects(node) and node.owner is not graph:
             raise ArgumentError(
                 f"the gradient is taken in a body, through a {node.op.name} outside of it that has effects; "
-                f"take it outside\n  at {node.loc}"
+                f"take it outside{at_line(node.loc)}"
             )
         inputs = tuple(new.get(i, _same_draw(i)) for i in node.inputs)
         new[node] = replace(node, inputs=inputs, owner=graph, name=None)

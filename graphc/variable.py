@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from graphc.errors import ArgumentError, DTypeError, GraphMismatchError, ShapeError, StateError
 from graphc.explanation import explains
 from graphc.graph import Graph, current, frame_of, scoped_name
-from graphc.location import Location, here, on_behalf_of
+from graphc.location import Location, here, made_at, on_behalf_of
 from graphc.operators import Operators
 from graphc.tensor import Tensor, public_size
 from graphc.types import DType, TensorType
@@ -165,8 +165,7 @@ class Variable(Operators):
 
     def describe(self) -> str:
         """What an error message calls it."""
-        place = f", made at {self.loc.short}" if self.loc else ""
-        return f"variable {self.name!r}: {self.type}{place}"
+        return f"variable {self.name!r}: {self.type}{made_at(self.loc)}"
 
     def _own(self, value: Any) -> Any:
         """A number, a list or an array in its dtype; tensors and variables keep theirs."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from graphc.errors import FeedError
 from graphc.function import Function, bodies, rebuild, with_inputs
+from graphc.location import at_line
 from graphc.ops.source import _placeholder as placeholder
 from graphc.tensor import Tensor, describe
 
@@ -51,4 +52,4 @@ def refuse_unranked(function: Function, feeds: Sequence[Tensor], cause: Exceptio
 
 
 def _unfed(node: Tensor) -> FeedError:
-    return FeedError(f"{describe(node)} must be fed: {node.type}\n  made at {node.loc}")
+    return FeedError(f"{describe(node)} must be fed: {node.type}{at_line(node.loc, 'made at')}")

@@ -9,7 +9,7 @@ from graphc import ops
 from graphc.errors import GraphError, ShapeError
 from graphc.function import Function, bodies, follow, rebuild, topological, with_inputs
 from graphc.graph import graph_frame
-from graphc.location import backward_of, on_behalf_of
+from graphc.location import at_line, backward_of, made_at, on_behalf_of
 from graphc.ops.elementwise import identity
 from graphc.ops.marker import differentiable_operands, gradient_request
 from graphc.ops.movement import _ensure_shape as ensure_shape
@@ -205,7 +205,7 @@ def _slopes(node: Tensor, cotangent: Tensor | tuple[Tensor | None, ...]) -> Sequ
     if len(slopes) != len(node.inputs):
         raise GraphError(
             f"the gradient of {node.op.name} gives {len(slopes)} cotangents for {len(node.inputs)} operands"
-            f"\n  {describe(node)}, made at {node.loc}"
+            f"\n  {describe(node)}{made_at(node.loc)}"
         )
     return slopes
 
@@ -213,7 +213,7 @@ def _slopes(node: Tensor, cotangent: Tensor | tuple[Tensor | None, ...]) -> Sequ
 def _without_rank(node: Tensor, operand: Tensor) -> ShapeError:
     return ShapeError(
         f"the gradient of {node.op.name} needs the rank of {describe(operand)}: {operand.type}, "
-        f"which only the run knows; gc.ensure_shape states it\n  at {node.loc}"
+        f"which only the run knows; gc.ensure_shape states it{at_line(node.loc)}"
     )
 
 

@@ -22,6 +22,7 @@ from dataclasses import replace
 from graphc import ops
 from graphc.errors import VerificationError
 from graphc.function import Function, with_inputs
+from graphc.location import at_line
 from graphc.tensor import Tensor
 from passes.axis_order import Order, chained, identity, inverse, movement, permuted
 from passes.layout_choice import Layouts, choose_orders
@@ -129,7 +130,7 @@ class _Rebuilding:
         counters().nodes_made += 1
         order = layouts.order_of(node)
         if made.type != replace(node.result, shape=permuted(node.result.sizes, order)):
-            raise VerificationError(f"layout made {made.type} of {node.type}\n  at {node.loc}")
+            raise VerificationError(f"layout made {made.type} of {node.type}{at_line(node.loc)}")
         plain = order == identity(len(order))
         return replace(made, name=node.name) if plain and node.name is not None else made
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from graphc.errors import StateError
 from graphc.function import Function, bodies, rebuild, topological, with_inputs
 from graphc.graph import graph_frame
-from graphc.location import on_behalf_of
+from graphc.location import at_line, on_behalf_of
 from graphc.ops.elementwise import identity
 from graphc.ops.loop import loop
 from graphc.ops.marker import gradient_request
@@ -136,7 +136,7 @@ class _Region:
             for inner in body.nodes():
                 if inner.op is assign:
                     if name == "condition":
-                        raise StateError(f"the condition of a loop assigns a variable\n  at {inner.loc}")
+                        raise StateError(f"the condition of a loop assigns a variable{at_line(inner.loc)}")
                     assigned.add(inner.attrs["variable"])
                     samples[inner.attrs["variable"]] = inner
                 elif inner.op is variable:

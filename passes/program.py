@@ -12,6 +12,7 @@ import numpy as np
 from graphc import sizes
 from graphc.errors import GraphError
 from graphc.function import Function, bodies
+from graphc.location import at_line
 from graphc.sizes import Size, SizeExpr, Symbol, sole_symbol, symbols
 from graphc.tensor import Tensor
 from graphc.types import TensorType, TupleType
@@ -322,5 +323,5 @@ def _refuse_unbound(steps: list[Step], bound: set[Symbol]) -> None:
                     if symbol not in bound:
                         raise GraphError(
                             f"{step.node.op.name} needs the size {symbol.name or '?'} of {step.node.type}, "
-                            f"which nothing that is fed or computed gives\n  at {step.node.loc}"
+                            f"which nothing that is fed or computed gives{at_line(step.node.loc)}"
                         )

@@ -14,7 +14,7 @@ from threading import local
 from graphc.errors import VerificationError
 from graphc.function import Function, bodies, follow, rebuild, with_inputs
 from graphc.graph import graph_frame
-from graphc.location import on_behalf_of
+from graphc.location import at_line, on_behalf_of
 from graphc.op import Op
 from graphc.ops.region import fused
 from graphc.tensor import Tensor
@@ -278,7 +278,7 @@ class _Sweep:
         self.count(made)
         self.steps[made] = self.steps[node] + 1
         if self.steps[made] > _MOST_STEPS:
-            raise VerificationError(f"rules undo one another at {node.op.name}\n  at {node.loc}")
+            raise VerificationError(f"rules undo one another at {node.op.name}{at_line(node.loc)}")
         self.becomes[node] = made
         self.hand_on(node, self.done.get(made, made))
         self.release(ready.inputs)
@@ -329,7 +329,7 @@ class _Sweep:
     def accept(self, node: Tensor, made: Tensor, by: Rule) -> Tensor:
         if made.type != node.type:
             raise VerificationError(
-                f"the rule {by.name} ({by.equation}) made {made.type} of {node.type}\n  at {node.loc}"
+                f"the rule {by.name} ({by.equation}) made {made.type} of {node.type}{at_line(node.loc)}"
             )
         new = made not in self.done and made not in self.seen
         if new and node.name is not None and made.name is None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from graphc.errors import ArgumentError, VerificationError
 from graphc.function import Function
+from graphc.location import at_line
 from graphc.tensor import Tensor
 from graphc.verification import agree, verify
 from passes.stages import stage
@@ -116,7 +117,7 @@ def verify_result(before: Function, after: Function) -> None:
         raise VerificationError(f"{len(before.outputs)} outputs have become {len(after.outputs)}")
     for i, (x, y) in enumerate(zip(before.outputs, after.outputs, strict=True)):
         if not agree(x.type, y.type, (), {}):
-            raise VerificationError(f"output {i} was {x.type} and has become {y.type}\n  at {x.loc}")
+            raise VerificationError(f"output {i} was {x.type} and has become {y.type}{at_line(x.loc)}")
     for node in lost_places(before, after):
         raise VerificationError(f"{node.op.name} : {node.type} belongs to no line of the user's")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from graphc import sizes
 from graphc.errors import GraphError
-from graphc.explanation import explain
+from graphc.explanation import explain, tell_operands
 from graphc.function import Function, rebuild, with_inputs
 from graphc.location import on_behalf_of
 from graphc.ops.movement import state_rank
@@ -62,7 +62,7 @@ def _remade(node: Tensor, inputs: tuple[Tensor, ...], attrs: Mapping[str, Any]) 
         attrs = node.op.canonical(inputs, attrs)
         return replace(node, inputs=inputs, attrs=attrs, type=node.op.infer(inputs, attrs))
     except GraphError as error:
-        explain(error, node.op.name, node.op.labelled(inputs), node.loc)
+        explain(error, node.op.name, node.loc, tell_operands(node.op.labelled(inputs)))
         raise
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from graphc.errors import StateError
 from graphc.function import Function, rebuild, with_inputs
+from graphc.location import at_line
 from graphc.ops.state import after, assign, pick, variable
 from graphc.tensor import Tensor
 from passes.target import PLAIN, Target
@@ -89,9 +90,9 @@ def refuse_unordered(seen: Visible) -> None:
             earlier = seen.assignments[latest[name]]
             if not seen.before[node] >> latest[name] & 1:
                 raise StateError(
-                    f"variable {name!r} is assigned twice in one run, in no order\n"
-                    f"  at {earlier.loc}\n  at {node.loc}\n"
-                    "  gc.control_dependencies([first]) around the second gives them one"
+                    f"variable {name!r} is assigned twice in one run, in no order"
+                    f"{at_line(earlier.loc)}{at_line(node.loc)}"
+                    "\n  gc.control_dependencies([first]) around the second gives them one"
                 )
         latest[name] = i
 

@@ -11,6 +11,7 @@ from typing import Any
 from graphc import sizes
 from graphc.collector import resting
 from graphc.errors import FeedError, ShapeError
+from graphc.location import at_line
 from graphc.sizes import Size, Symbol
 from graphc.tensor import Tensor
 from graphc.types import TensorType
@@ -113,9 +114,9 @@ class Compilation:
         """
         for tensor in feeds:
             if tensor.result.shape is None:
-                place = f"\n  at {tensor.loc}" if tensor.loc else ""
                 raise FeedError(
-                    f"the rank of {label(tensor)} is known only from a value: compile with a dict{place}"
+                    f"the rank of {label(tensor)} is known only from a value: compile with a dict"
+                    f"{at_line(tensor.loc)}"
                 )
         return self._executable(self._family(fetches, feeds, ()), GENERAL)
 

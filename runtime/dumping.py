@@ -13,6 +13,7 @@ from graphc.atomic import write_atomically
 from graphc.errors import ArgumentError, FeedError
 from graphc.function import Function
 from graphc.graph import Graph
+from graphc.location import at_line
 from graphc.text import as_function
 from graphc.types import TensorType
 from graphc.variable import global_variables_initializer
@@ -106,10 +107,9 @@ def _compiled(function: Function, backend: str | None) -> Any:
 
     for node in function.inputs:
         if isinstance(node.type, TensorType) and node.type.shape is None:
-            place = f"\n  at {node.loc}" if node.loc else ""
             raise FeedError(
                 f"the rank of {label(node)} is known only from a value: give feeds={{...}}, with one to take "
-                f"it from{place}"
+                f"it from{at_line(node.loc)}"
             )
     name = choose_backend(backend)
     machine = BACKENDS[name](choose_threads(None))

@@ -14,8 +14,9 @@ import numpy as np
 
 from graphc import sizes
 from graphc.errors import FeedError, ShapeError
-from graphc.explanation import tell_operand
+from graphc.explanation import explain, tell_operand
 from graphc.function import Function
+from graphc.location import at_line, made_at
 from graphc.sizes import Size, SizeExpr, Symbol
 from graphc.tensor import Tensor
 from graphc.types import TensorType
@@ -25,7 +26,7 @@ from passes.program import Check, Program, plan
 from passes.stages import is_heard, listening, stage
 from passes.target import Target
 from runtime.backend import Array, Backend, Whole
-from runtime.execution import BoundProgram, BoundStep, bind, programs_of, spell
+from runtime.execution import BoundProgram, BoundStep, bind, programs_of, spell, verify
 from runtime.feeds import label, misfit
 from runtime.footprint import held_bytes, known_sizes
 from runtime.pass_files import dumper
@@ -262,8 +263,11 @@ class Executable:
                 if shape[axis] != value:
                     raise self._misfit(i, arrays, known)
         for check in self.program.checks:
-            if sizes.evaluate(check.x, known) != sizes.evaluate(check.y, known):
-                raise Mismatch(check, known, self._disagreement(check, known))
+            try:
+                verify(check, known)
+            except ShapeError as error:
+                self._explain_mismatch(error, check, known)
+                raise Mismatch(check, known, error) from None
         return known
 
     def _misfit(self, i: int, arrays: Sequence[Array], known: Sizes) -> FeedError:
@@ -293,22 +297,15 @@ class Executable:
             if binding.symbol in wanted:
                 name = binding.symbol.name or "a size"
                 target = self.feeds[i]
-                place = f", made at {target.loc.short}" if target.loc else ""
-                yield f"{name} is axis {binding.axis} of {label(target)}{place}"
+                yield f"{name} is axis {binding.axis} of {label(target)}{made_at(target.loc)}"
         for variable, binding in self.program.variable_bindings:
             if binding.symbol in wanted:
                 yield f"{binding.symbol.name or 'a size'} is axis {binding.axis} of variable {variable!r}"
 
-    def _disagreement(self, check: Check, known: Sizes) -> ShapeError:
+    def _explain_mismatch(self, error: ShapeError, check: Check, known: Sizes) -> None:
         node = check.node
-        x, y = (sizes.evaluate(size, known) for size in (check.x, check.y))
-        error = ShapeError(f"{node.op.name}: sizes differ: {spell(check.x, x)} and {spell(check.y, y)}")
-        error.explained = True  # type: ignore[attr-defined]  # it says all there is to say
-        lines = [f"at {node.loc}"] if node.loc else []
-        for name, operand in node.op.labelled(node.inputs):
-            lines.append(tell_operand(name, operand, _shown(operand, known)))
-        error.extend(*lines, *self._origins(check.x, check.y))
-        return error
+        told = (tell_operand(name, x, _shown(x, known)) for name, x in node.op.labelled(node.inputs))
+        explain(error, node.op.name, node.loc, (*told, *self._origins(check.x, check.y)))
 
     # Running.
 
@@ -382,10 +379,7 @@ def _refuse_other_shape(node: Tensor, value: Array, known: Sizes) -> None:
                 continue
             if sizes.evaluate(size, known) == value.shape[axis]:
                 continue
-        error = ShapeError(
+        raise ShapeError(
             f"assign: variable {node.attrs['variable']!r} is {node.type}, and its new value has shape "
-            f"{list(value.shape)}"
+            f"{list(value.shape)}{at_line(node.loc)}"
         )
-        if node.loc:
-            error.extend(f"at {node.loc}")
-        raise error

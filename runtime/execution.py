@@ -17,12 +17,13 @@ import numpy as np
 from graphc import sizes
 from graphc.conversion import round_to_bfloat16
 from graphc.errors import NumericsError, ShapeError, UninitializedError, VerificationError
+from graphc.location import at_line
 from graphc.sizes import Size, SizeExpr, Symbol
 from graphc.tensor import Tensor
 from graphc.types import BFLOAT16, TensorType, TupleType, Type
 from passes.program import Check, Program, Step
 from runtime.backend import Array, Backend, Kernel
-from runtime.failure import Origin, explain, itself, seen_outside
+from runtime.failure import Origin, explain_run, itself, seen_outside
 from runtime.regions import Body, Run, Runner, runner_of
 
 Values = list[Any]  # what the buffers hold
@@ -100,7 +101,7 @@ class BoundProgram:
                 step(values, run)
         except Exception as error:
             assert step is not None
-            explain(error, step.node, [values[i] for i in step.inputs], self.origin)
+            explain_run(error, step.node, [values[i] for i in step.inputs], self.origin)
             raise
         return values
 
@@ -133,11 +134,9 @@ def uninitialized(name: str, node: Tensor) -> UninitializedError:
     """The error for a read of the variable `name`, which has no value."""
     error = UninitializedError(
         f"variable {name!r} has no value yet: run gc.global_variables_initializer() or "
-        "session.restore(path) first"
+        f"session.restore(path) first{at_line(node.loc, 'read at')}"
     )
-    if node.loc:
-        error.extend(f"read at {node.loc}")
-    error.explained = True  # type: ignore[attr-defined]  # it says all there is to say
+    error.explained = True
     return error
 
 
@@ -173,7 +172,7 @@ def _bind_step(step: Step, backend: Backend, check_numerics: bool, origin: Origi
     work = kernel
     if work is None:
         if node.op.meaning is None:
-            raise VerificationError(f"{node.op.name} cannot run: it has no meaning\n  at {node.loc}")
+            raise VerificationError(f"{node.op.name} cannot run: it has no meaning{at_line(node.loc)}")
         fixed = {key: value for key, value in node.attrs.items() if key not in step.sized}
         work = partial(node.op.meaning, **fixed) if fixed else node.op.meaning
     if check_numerics:
@@ -243,7 +242,7 @@ class _BoundSizedStep(BoundStep):
                 verify(check, known)
             except ShapeError as error:
                 if check.node is not self.node:  # which is what passes made of it
-                    explain(error, check.node, [None] * len(check.node.inputs))
+                    explain_run(error, check.node, [None] * len(check.node.inputs))
                 raise
         attrs = {name: tuple(_value(size, known) for size in shape) for name, shape in self._sized}
         if "shape" in attrs:

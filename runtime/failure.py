@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.errors import GraphError
-from graphc.explanation import tell_operand
+from graphc.explanation import explain, tell_operand
 from graphc.ops.region import fused
 from graphc.ops.state import after, pick
 from graphc.tensor import Tensor
@@ -40,23 +39,15 @@ def seen_outside(region: Tensor, inputs: Sequence[Tensor], origin: Origin, node:
     return origin(region.inputs[-behind]) if behind <= captured else node
 
 
-def explain(error: Exception, node: Tensor, operands: Sequence[Any], origin: Origin = itself) -> None:
+def explain_run(error: Exception, node: Tensor, operands: Sequence[Any], origin: Origin = itself) -> None:
     """Tells `error`, which stays the same object, where in the user's program it arose. Once only.
 
     `operands` are the values `node` ran on; `origin` says what its operands are in the user's program.
     """
-    if getattr(error, "explained", False):
-        return
-    error.explained = True  # type: ignore[attr-defined]  # read here and by `graphc.explanation`
-    lines = [f"at {node.loc}"] if node.loc else []
-    for (label, given), value in zip(node.op.labelled(node.inputs), operands, strict=False):
-        operand = origin(given)
-        lines.append(tell_operand(label, operand, actual_type(operand, value)))
-    if isinstance(error, GraphError):
-        error.args = (f"{node.op.name}: {error}", *error.args[1:])
-        error.extend(*lines)
-    else:
-        error.add_note("\n  ".join((f"while running {node.op.name}", *lines)))
+    labelled = zip(node.op.labelled(node.inputs), operands, strict=False)
+    told = ((label, origin(given), value) for (label, given), value in labelled)
+    lines = (tell_operand(label, operand, actual_type(operand, value)) for label, operand, value in told)
+    explain(error, node.op.name, node.loc, lines)
 
 
 def actual_type(tensor: Tensor, value: Any) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from graphc.conversion import brief, refuse_lossy, to_dtype
 from graphc.errors import DTypeError, FeedError, UnknownFeedError, UnknownNameError
 from graphc.graph import Graph
+from graphc.location import at_line
 from graphc.tensor import Tensor, describe
 from graphc.types import BFLOAT16, TensorType
 from graphc.variable import Variable
@@ -85,11 +86,15 @@ def feedable(graph: Graph, key: Any) -> Key:
         raise FeedError(f"what is fed is a tensor, a variable or a name, not {_told(key)}")
     if not isinstance(target.type, TensorType):
         what = "an operation" if not target.type.elements else "an op with several results"
-        raise FeedError(f"{describe(target)} cannot be fed: it is {what}{_at(target)}")
+        raise FeedError(f"{describe(target)} cannot be fed: it is {what}{at_line(target.loc)}")
     if target.owner is not graph:
         if target.owner is not None and target.owner.root is graph:
-            raise FeedError(f"{describe(target)} was made inside a body and cannot be fed{_at(target)}")
-        raise FeedError(f"{describe(target)} belongs to another graph than the session's{_at(target)}")
+            raise FeedError(
+                f"{describe(target)} was made inside a body and cannot be fed{at_line(target.loc)}"
+            )
+        raise FeedError(
+            f"{describe(target)} belongs to another graph than the session's{at_line(target.loc)}"
+        )
     return target
 
 
@@ -161,18 +166,13 @@ def refusal(target: Key, given: Any, why: str, original: Any = None) -> FeedErro
             what += f" ({_told(original)})"
     else:
         what = _told(given)
-    error = FeedError(f"{label(target)} is {target.type}, and {what} was fed: {why}")
-    if target.loc:
-        error.extend(f"at {target.loc}")
-    return error
+    return FeedError(f"{label(target)} is {target.type}, and {what} was fed: {why}{at_line(target.loc)}")
 
 
 def misfit(target: Key, shape: Sequence[int], why: str) -> FeedError:
     """The error for a value whose sizes do not fit `target`."""
-    error = FeedError(f"{label(target)} is {target.type}, and a value of shape {list(shape)} was fed: {why}")
-    if target.loc:
-        error.extend(f"at {target.loc}")
-    return error
+    what = f"a value of shape {list(shape)} was fed: {why}"
+    return FeedError(f"{label(target)} is {target.type}, and {what}{at_line(target.loc)}")
 
 
 def label(target: Key) -> str:
@@ -204,10 +204,6 @@ def ranks(tensors: Sequence[Tensor], arrays: Sequence[Array]) -> tuple[int, ...]
     return tuple(
         array.ndim for tensor, array in zip(tensors, arrays, strict=True) if tensor.result.shape is None
     )
-
-
-def _at(tensor: Tensor) -> str:
-    return f"\n  at {tensor.loc}" if tensor.loc else ""
 
 
 def _told(value: Any) -> str:

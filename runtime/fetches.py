@@ -9,6 +9,7 @@ from typing import Any
 
 from graphc.errors import FetchError, ForeignFetchError, UnknownFetchError, UnknownNameError
 from graphc.graph import Graph, control_dependencies
+from graphc.location import at_line
 from graphc.tensor import Tensor, describe
 from graphc.variable import Variable
 
@@ -75,12 +76,12 @@ def _checked(graph: Graph, tensor: Tensor) -> Tensor:
     owner = tensor.owner
     if owner is graph:
         return tensor
-    place = f"\n  at {tensor.loc}" if tensor.loc else ""
     if owner is not None and owner.root is graph:
         raise ForeignFetchError(
             f"{describe(tensor)} was made inside a body and cannot be fetched: "
-            f"return it from the body instead{place}"
+            f"return it from the body instead{at_line(tensor.loc)}"
         )
+    place = at_line(tensor.loc)
     raise ForeignFetchError(f"{describe(tensor)} belongs to another graph than the session's{place}")
 
 

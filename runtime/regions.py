@@ -11,6 +11,7 @@ import numpy as np
 
 from graphc import sizes
 from graphc.errors import GraphError, VerificationError
+from graphc.location import at_line
 from graphc.sizes import Symbol
 from graphc.tensor import Tensor
 from graphc.types import TensorType, TupleType
@@ -77,7 +78,7 @@ def _loop(node: Tensor, bodies: Mapping[str, Body]) -> Runner:
 
 def tell_step(error: Exception, step: int, node: Tensor) -> None:
     """Tells `error` in which step of the loop `node` it arose."""
-    place = f"in step {step} of the loop at {node.loc}"
+    place = f"in step {step} of the loop" + (f" at {node.loc}" if node.loc else "")
     error.extend(place) if isinstance(error, GraphError) else error.add_note(place)
 
 
@@ -106,5 +107,5 @@ def runner_of(node: Tensor, bodies: Mapping[str, Body]) -> Runner:
     """What runs the region `node`, whose `bodies` are ready to run."""
     make = RUNNERS.get(node.op.name)
     if make is None:
-        raise VerificationError(f"nothing runs the region {node.op.name}\n  at {node.loc}")
+        raise VerificationError(f"nothing runs the region {node.op.name}{at_line(node.loc)}")
     return make(node, bodies)

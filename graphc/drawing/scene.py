@@ -195,7 +195,7 @@ def _folded(function: Function, speller: Speller) -> Picture:
         count = (
             f"{len(members)} nodes{times}" if len(members) > 1 else f"{speller.type(members[0].type)}{times}"
         )
-        hint = f"{members[0].loc}\n{', '.join(names)}"
+        hint = f"{members[0].loc or line}\n{', '.join(names)}"
         picture.boxes.append(Box([shown, line, count], hint, members[-1].op.family))
     edges = dict.fromkeys(_edges(nodes, given, level, number))
     picture.edges = [(a, b) for a, b in edges if a < b]  # what leads back, from cell to cell, is left out

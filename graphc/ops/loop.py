@@ -9,6 +9,7 @@ from typing import Any
 from graphc import sizes
 from graphc.errors import ArgumentError, DTypeError, ShapeError
 from graphc.function import Function
+from graphc.location import at_line
 from graphc.op import Shape, op
 from graphc.sizes import Size, is_unknown, sole_symbol
 from graphc.tensor import Tensor
@@ -112,7 +113,7 @@ def _carried_type(
     after = result.result
     if start == formal == after:
         return start
-    made = f"\n  the result is made at {result.loc}" if result.loc else ""
+    made = at_line(result.loc, "the result is made at")
     change = f"loop variable {number} of {start} becomes {after}"
     if start.dtype is not after.dtype:
         raise DTypeError(f"{change}: cast it{made}")

@@ -10,6 +10,7 @@ from graphc import sizes
 from graphc.errors import GraphError
 from graphc.function import Function, topological
 from graphc.graph import graph_frame
+from graphc.location import at_line
 from graphc.ops.elementwise import add, identity
 from graphc.ops.filling import zeros_like
 from graphc.ops.loop import Parts, loop, varies
@@ -42,7 +43,7 @@ def run_backwards(
         if (i in step.carries or taken in step.used) and _varying(start, taken):
             raise GraphError(
                 f"a gradient needs loop variable {i} of every step, and its shape changes: {taken.type}"
-                f"\n  in the loop at {out.loc}"
+                f"{at_line(out.loc, 'in the loop at')}"
             )
     used = [i for i, x in enumerate(formal.slices) if x in step.used]
     stacked = [cotangent for cotangent in g[carried:] if cotangent is not None]

@@ -11,7 +11,7 @@ import numpy as np
 from graphc import sizes
 from graphc.conversion import as_tensor
 from graphc.errors import DTypeError, GraphError, IndexOutOfRangeError, ShapeError
-from graphc.explanation import explain
+from graphc.explanation import explain, tell_operands
 from graphc.location import here
 from graphc.op import normalize_axis
 from graphc.sizes import Size
@@ -82,5 +82,5 @@ def explained(function: str, **operands: Tensor) -> Iterator[None]:
     try:
         yield
     except GraphError as error:
-        explain(error, function, operands.items(), here())
+        explain(error, function, here(), tell_operands(operands.items()))
         raise

@@ -207,3 +207,20 @@ def test_what_is_returned_is_the_callers_own():
         assert session.run([c, w])[0].tolist() == [[1, 2]]
         assert session.run(w).tolist() == [[1, 2]]
         assert isinstance(session.run(gc.sum(x), {x: given}), np.float32)
+
+
+def test_the_errors_of_a_graph_without_lines_name_none():
+    text = """graph(%x: f32[2,3], %y: f32[n,3]) {
+  %0 = variable(name='w', dtype=f32, shape=[2,3]) : f32[2,3]
+  %1 = add(%x, %y) : f32[2,3]
+  %2 = add(%1, %0) : f32[2,3]
+  return %2
+}"""
+    graph = gc.parse(text)
+    (x, y), (sum,) = graph.function.inputs, graph.function.outputs
+    square, flat = np.ones((2, 3)), np.ones((4, 3))
+    with gc.Session(graph=graph) as session:
+        for feeds in ({}, {x: square}, {x: flat, y: flat}, {x: square, y: flat}, {x: square, y: square}):
+            with pytest.raises(gc.GraphError) as caught:
+                session.run(sum, feeds)
+            assert "None" not in str(caught.value)

@@ -13,7 +13,7 @@ from graphc.errors import VerificationError
 from graphc.sizes import Symbol
 from graphc.tensor import Tensor
 from runtime.execution import BoundStep
-from runtime.failure import explain
+from runtime.failure import explain_run
 from runtime.llvm_backend.native.late_memory import Gift, Growth, Lengthening
 from runtime.llvm_backend.native.places import Place
 from runtime.llvm_backend.table.steploop import PYTHON_STEP
@@ -119,7 +119,7 @@ class PythonSteps:
             with np.errstate(all="ignore"):
                 step.bound(values, Run(known, variables, state))
         except Exception as error:
-            explain(error, step.bound.node, operands)
+            explain_run(error, step.bound.node, operands)
             for loop in step.loops:
                 tell_step(error, loop.step(words), loop.node)
             raise
