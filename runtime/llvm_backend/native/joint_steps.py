@@ -23,6 +23,7 @@ from runtime.llvm_backend.native.drafts import Draft
 from runtime.llvm_backend.native.lowered import CONSTANT, VIEW
 from runtime.llvm_backend.native.native_steps import StepWriter
 from runtime.llvm_backend.native.patterns import Pattern
+from runtime.llvm_backend.rows.row_block import Word
 from runtime.llvm_backend.rows.row_code import RowKernel
 from runtime.llvm_backend.rows.row_steps import WORK, work_of
 from runtime.llvm_backend.table.steptable import TableBuilder
@@ -55,14 +56,12 @@ class JointSteps:
 
     def takes(self, step: Step, bound: BoundStep, draft: Draft) -> bool:
         """Whether `step` waits, or does not run; else those that wait are to be written first."""
-        if self._writer.checked(step):
-            return False
         if draft.kind in (VIEW, CONSTANT):
             return True
         part = self._part(step, bound, draft)
         if part is None:
             return False
-        if not (self._written.isdisjoint(part.read) and self._written.isdisjoint(part.written)):
+        if not self._written.isdisjoint(part.read):
             self.write()
         self._waiting.append(part)
         self._written |= part.written
@@ -91,9 +90,10 @@ class JointSteps:
         if any(cell in self._cells.plan.slot_of or cell in self._cells.homes for cell in written):
             return None
         (pattern,) = self._writer.patterns_of(draft, self._library)
-        if len(pattern.runs) != 1 or pattern.sizes or pattern.scratch or not kernel.plan.inner:
+        if pattern.sizes or pattern.scratch or not kernel.plan.inner:
             return None
-        rows, inner, chunks = (pattern.words[i] for i in (0, 2, pattern.runs[0][1]))
+        ((_, count),) = pattern.runs
+        rows, inner, chunks = (pattern.words[i] for i in (Word.ROWS, Word.INNER, count))
         if not 0 < chunks <= MOST_CHUNKS:
             return None
         elements = rows if kernel.plan.is_flat else rows * inner
@@ -105,11 +105,12 @@ class JointSteps:
         entries: list[tuple[int, int, int, int]] = []
         starts, held = [0], 0
         for part in parts:
+            ((function, _),) = part.pattern.runs
             block = self._writer.stamped(part.pattern, part.step)
             for chunk in range(part.chunks):
                 if held and held + part.work > CHUNK:
                     starts.append(len(entries))
                     held = 0
                 held += part.work
-                entries.append((part.pattern.runs[0][0], block, chunk, chunk + 1))
+                entries.append((function, block, chunk, chunk + 1))
         self._builder.joint(entries, [*starts, len(entries)])

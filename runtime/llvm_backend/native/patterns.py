@@ -13,7 +13,7 @@ from graphc.sizes import Size, SizeExpr
 from passes.memory import ALIGNMENT
 from runtime.llvm_backend.contractions.kernel import Kernel
 from runtime.llvm_backend.loops.loop_kernel import LoopKernel
-from runtime.llvm_backend.rows.row_block import share_word
+from runtime.llvm_backend.rows.row_block import Word, share_word
 from runtime.llvm_backend.rows.row_code import RowKernel
 from runtime.llvm_backend.rows.row_steps import cut_rows
 from runtime.llvm_backend.rows.row_streams import share_streamed, streamed_results
@@ -71,18 +71,18 @@ def rows_pattern(kernel: RowKernel, addresses: Addresses, in_loop: bool, threads
     cut = cut_rows(plan, kernel.scratch_rows)
     inputs, results = len(plan.body.inputs), len(plan.writes)
     share = share_word(plan)
-    made = Pattern([0] * (share + 1), flag=3)
+    made = Pattern([0] * (share + 1), flag=Word.FLAG)
     if not in_loop and streamed_results(plan):
         made.streams = share, share_streamed(plan, threads)
-    for i, size in enumerate((cut.rows, cut.per, plan.inner)):
-        made.fill(i, size)
+    for word, size in ((Word.ROWS, cut.rows), (Word.PER, cut.per), (Word.INNER, plan.inner)):
+        made.fill(word, size)
     if cut.scratch != 0:
-        made.scratch.append((4, 0))
+        made.scratch.append((Word.SCRATCH, 0))
         made.room = cut.scratch
-    made.operands += [(5 + i, i) for i in range(inputs)]
-    made.results += [(5 + inputs + part, part) for part in range(results)]
+    made.operands += [(Word.ARRAYS + i, i) for i in range(inputs)]
+    made.results += [(Word.ARRAYS + inputs + part, part) for part in range(results)]
     for i, size in enumerate(plan.outer if len(plan.outer) > 1 else ()):
-        made.fill(5 + inputs + results + i, size)
+        made.fill(Word.ARRAYS + inputs + results + i, size)
     if plan.has_choices:
         made.positive = (plan.inner,)
     first, *rest = (addresses[name] for name in kernel.functions)
