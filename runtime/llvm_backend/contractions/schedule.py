@@ -159,12 +159,7 @@ def _plan_outer(
 ) -> Schedule:
     lane = lane_dim(contract, kept, reduced, width)
     name = lane.name if lane else ""
-    a = 0
-    if len(contract.ins) == 2:
-        moved = [access.stride(name) for access in contract.ins]
-        a = 1 if moved[1] == 0 or (moved[0] == 1 and moved[1] not in (0, 1) and moved[0] != 0) else 0
-        if moved[0] == 0:
-            a = 0
+    a = _choose_a(contract, name)
     operands = _operands(contract, a)
     column = _loop(lane, operands) if lane else Loop(1, (0,) * len(operands))
     loops = [_loop(dim, operands) for dim in kept if dim.name != name]
@@ -172,57 +167,12 @@ def _plan_outer(
     inward = _by(OUT, A) if column.strides[OUT] == 1 else _by(A)  # where no store is whole, by A alone
     rows = _merge(sorted((loop for loop in loops if loop.strides[B] == 0), key=inward))
     rows = rows or (Loop(1, (0,) * len(operands)),)
-    apart = column.strides[B] not in (0, 1)
-    order = _by(A, B) if apart or len(contract.ins) == 1 else _by(B, A)
+    order = _by(A, B) if column.strides[B] not in (0, 1) or len(contract.ins) == 1 else _by(B, A)
     reduction = _merge(sorted((_loop(dim, operands) for dim in reduced), key=order))
     reduction = reduction or (Loop(1, (0,) * len(operands)),)
-
-    vectors_in_all = -(-estimate(column.size) // width)
-    lanes_in_a = column.strides[A] != 0
-    last = rows[-1]
-    if lanes_in_a:
-        height = min(4 if len(contract.ins) == 1 else 3, estimate(last.size))
-        vectors = min(4, vectors_in_all)
-    else:
-        tall, registers = estimate(last.size), machine.vector_registers
-        height, vectors = choose_tile(tall, vectors_in_all, registers, shared=not batch)
-        if not isinstance(last.size, int):
-            height = min(height, _MOST_OF_ANY)
-    if isinstance(column.size, int):
-        vectors = even_part(vectors_in_all, vectors)
-    if isinstance(last.size, int):
-        height = even_part(last.size, height)
-    pair = 1
-    if len(rows) > 1 and isinstance(last.size, int) and last.size <= height and not lanes_in_a:
-        above = rows[-2].size
-        if isinstance(above, int):
-            fits = (
-                (machine.vector_registers - max(2, machine.vector_registers // 8) - vectors)
-                // vectors
-                // height
-            )
-            pair = even_part(above, max(1, min(above, fits)))
     outer, block = _split_reduction(reduction, contract, _OUTER_BLOCK)
-    inner = math.prod(estimate(loop.size) for loop in reduction[outer + 1 :])
-    steps = inner * (block or estimate(reduction[outer].size))
-    reuse = math.prod(estimate(loop.size) for loop in rows) // (height * pair)
-    b = operands[B]
-    across = vectors * width * contract.accumulator.itemsize
-    heavy = steps * across > 16 << 10 and _is_crowded(reduction[outer:], steps, across, b, machine.l2)
-    whole = vectors_in_all <= vectors and column.size == vectors * width
-    pack = b is not None and not lanes_in_a and steps > 0
-    widened = b is not None and b.dtype == FLOAT16
-    prepared = len(contract.ins) == 2 and bool(contract.input_expression(1 - a).steps)
-    alone = isinstance(product(loop.size for loop in rows), int) and reuse <= 1  # one tile has all rows
-    pack = pack and (apart or widened or (prepared and not alone) or (heavy and reuse >= 8 and not whole))
-    contiguous = [loop.size for loop in reduction[outer:] if loop.strides[B] == 1]
-    side = 1 if b is None else _square_side(b, width)
-    transposed = pack and apart and any(not isinstance(size, int) or size >= side for size in contiguous)
-    unknown = any(not isinstance(loop.size, int) for loop in rows)
-    adaptive = pack and not (apart or widened or prepared) and b is not None and unknown
-    adaptive = adaptive and b is not None and b.dtype == contract.accumulator
-    copy = _copies_a(operands, rows, reduction[outer:], vectors_in_all, vectors, lanes_in_a)
-    return Schedule(
+    pair, height, vectors = _size_tile(rows, column, machine, width, shared=not batch)
+    schedule = Schedule(
         form="outer",
         operands=operands,
         inputs=(a, 1 - a),
@@ -235,15 +185,77 @@ def _plan_outer(
         pair=pair,
         height=height,
         vectors=vectors,
-        pack=pack,
-        transposed=transposed,
-        copy=copy,
-        adaptive=adaptive,
-        cut=_is_long(reduced),
+        pack=False,
+        transposed=False,
+        copy=False,
+        adaptive=False,
+        cut=_is_long(product(dim.size for dim in reduced)),
         width=width,
         tiles=_split_rows(rows, pair, height),
         panels=split_lanes(column.size, width, vectors),
     )
+    pack, transposed, adaptive = _packing(schedule, contract, machine.l2)
+    copy = _copies_a(schedule)
+    return replace(schedule, pack=pack, transposed=transposed, adaptive=adaptive, copy=copy)
+
+
+def _choose_a(contract: Contract, lane: str) -> int:
+    """The input that lanes do not move; else the one whose lanes are apart, where the other's are not."""
+    if len(contract.ins) == 1:
+        return 0
+    x, y = (access.stride(lane) for access in contract.ins)
+    return 1 if x != 0 and (y == 0 or (x == 1 and y != 1)) else 0
+
+
+def _size_tile(
+    rows: Sequence[Loop], column: Loop, machine: VectorUnit, width: int, shared: bool
+) -> tuple[int, int, int]:
+    """How many of the last two rows and how many vectors are in a tile."""
+    last, vectors_in_all, registers = rows[-1], _vectors_of(column, width), machine.vector_registers
+    lanes_in_a = column.strides[A] != 0
+    if lanes_in_a:
+        height, vectors = min(3 if column.strides[B] != 0 else 4, estimate(last.size)), min(4, vectors_in_all)
+    else:
+        height, vectors = choose_tile(estimate(last.size), vectors_in_all, registers, shared=shared)
+        if not isinstance(last.size, int):
+            height = min(height, _MOST_OF_ANY)
+    if isinstance(column.size, int):
+        vectors = even_part(vectors_in_all, vectors)
+    if isinstance(last.size, int):
+        height = even_part(last.size, height)
+    above = rows[-2].size if len(rows) > 1 else None
+    if lanes_in_a or not isinstance(above, int) or not isinstance(last.size, int) or last.size > height:
+        return 1, height, vectors
+    fits = (registers - max(2, registers // 8) - vectors) // vectors // height
+    return even_part(above, max(1, min(above, fits))), height, vectors
+
+
+def _packing(schedule: Schedule, contract: Contract, l2: int) -> tuple[bool, bool, bool]:
+    """Whether B is packed, whether by transposing squares, and whether the run decides if it is."""
+    b, column, rows, inner = schedule.operands[B], schedule.column, schedule.rows, schedule.inner
+    first = inner[0].size if schedule.block is None else schedule.block
+    steps = math.prod(estimate(loop.size) for loop in inner[1:]) * estimate(first)
+    if b is None or schedule.lanes_in_a or steps == 0:
+        return False, False, False
+    columns = schedule.vectors * schedule.width
+    across = columns * contract.accumulator.itemsize
+    heavy = steps * across > 16 << 10 and _is_crowded(inner, steps, across, b, l2)
+    whole = column.size == columns
+    reuse = math.prod(estimate(loop.size) for loop in rows) // (schedule.height * schedule.pair)
+    is_known = all(isinstance(loop.size, int) for loop in rows)
+    apart, widened = column.strides[B] not in (0, 1), b.dtype == FLOAT16
+    prepared = bool(contract.input_expression(schedule.inputs[B]).steps)
+    alone = is_known and reuse <= 1  # one tile has all rows
+    pack = apart or widened or (prepared and not alone) or (heavy and reuse >= 8 and not whole)
+    contiguous = [loop.size for loop in inner if loop.strides[B] == 1]
+    side = _square_side(b, schedule.width)
+    transposed = apart and any(not isinstance(size, int) or size >= side for size in contiguous)
+    adaptive = pack and not (apart or widened or prepared or is_known) and b.dtype == contract.accumulator
+    return pack, transposed, adaptive
+
+
+def _vectors_of(column: Loop, width: int) -> int:
+    return -(-estimate(column.size) // width)
 
 
 def _split_rows(rows: Sequence[Loop], pair: int, height: int) -> tuple[Split, ...]:
@@ -251,32 +263,25 @@ def _split_rows(rows: Sequence[Loop], pair: int, height: int) -> tuple[Split, ..
     return (split_evenly(rows[-2].size, pair), last) if pair > 1 else (last,)
 
 
-def _is_crowded(inner: Sequence[Loop], steps: int, across: int, b: Access | None, l2: int) -> bool:
+def _is_crowded(inner: Sequence[Loop], steps: int, across: int, b: Access, l2: int) -> bool:
     """Whether a panel of B, `across` bytes wide, is more than L2 holds of it where it lies.
 
     Rows of it that are apart by a power of two, or nearly, fall in few sets of the cache: those of the lines
     that they have in a page, for pages lie anywhere. Twice that room is enough: it is read in order.
     """
     strides = [loop.strides[B] for loop in inner]
-    if b is None or not all(isinstance(stride, int) for stride in strides):
+    if not all(isinstance(stride, int) for stride in strides):
         return True
     places = _PAGE // math.gcd(_PAGE, *(estimate(stride) * b.dtype.itemsize for stride in strides))
     room = l2 * min(places * across, _PAGE) // _PAGE
     return steps * across >= min(2 * room, l2 // 3)
 
 
-def _copies_a(
-    operands: Sequence[Access | None],
-    rows: Sequence[Loop],
-    inner: Sequence[Loop],
-    vectors_in_all: int,
-    vectors: int,
-    lanes_in_a: bool,
-) -> bool:
+def _copies_a(schedule: Schedule) -> bool:
     """Whether A is copied: all steps of a column of it fall in one cache set, or it is float16."""
-    a = operands[A]
+    a, rows, inner = schedule.operands[A], schedule.rows, schedule.inner
     if (
-        lanes_in_a
+        schedule.lanes_in_a
         or len(rows) > 1
         or a is None
         or inner[-1].size == 0
@@ -287,11 +292,11 @@ def _copies_a(
         return True
     step = inner[-1].strides[A]
     crowded = rows[0].strides[A] == 1 and isinstance(step, int) and step * a.dtype.itemsize % 1024 == 0
-    return crowded and vectors_in_all >= 3 * vectors and estimate(rows[0].size) >= 16
+    wide = _vectors_of(schedule.column, schedule.width) >= 3 * schedule.vectors
+    return crowded and wide and estimate(rows[0].size) >= 16
 
 
-def _is_long(reduced: Sequence[Dim]) -> bool:
-    steps = product(dim.size for dim in reduced)
+def _is_long(steps: Size) -> bool:
     return not isinstance(steps, int) or steps > LONG_REDUCTION
 
 
@@ -302,7 +307,7 @@ def _split_reduction(loops: Sequence[Loop], contract: Contract, most: int) -> tu
     """
     sizes = [loop.size for loop in loops]
     steps = product(sizes)
-    if contract.out.dtype != contract.accumulator and not _needs_parts(steps):
+    if contract.out.dtype != contract.accumulator and not _is_long(steps):
         return 0, None
     if isinstance(steps, int) and steps <= 2 * most:
         return 0, None
@@ -315,10 +320,6 @@ def _split_reduction(loops: Sequence[Loop], contract: Contract, most: int) -> tu
         if outer == 0 and block >= size:
             return 0, None
     return outer, block
-
-
-def _needs_parts(steps: Size) -> bool:
-    return not isinstance(steps, int) or steps > LONG_REDUCTION
 
 
 # ---- the dot form ------------------------------------------------------------------------------------
@@ -371,7 +372,7 @@ def _plan_dot(contract: Contract, kept: Sequence[Dim], reduced: Sequence[Dim], w
         transposed=False,
         copy=False,
         adaptive=False,
-        cut=_is_long(reduced),
+        cut=_is_long(product(dim.size for dim in reduced)),
         width=width,
         tiles=_split_rows(merged_rows, 1, height),
         panels=split_evenly(column.size, across),
