@@ -30,6 +30,7 @@ from runtime.llvm_backend.rows.numerics import NO_LOOKS, Given, find_looks, give
 from runtime.llvm_backend.rows.row_code import RowKernel
 from runtime.llvm_backend.rows.row_kernel import fusible_ops, write_rows
 from runtime.llvm_backend.rows.row_plan import RowPlan, plan_rows
+from runtime.llvm_backend.rows.row_wave import is_noted
 from runtime.llvm_backend.table.engine import begin
 
 _Rows = tuple[Structure, tuple[Size, ...], tuple[Given, ...] | None]  # the last: where it is looked at
@@ -42,7 +43,7 @@ def _written(key: _Rows, plan: RowPlan) -> str | None:
     """The text of `plan`, which is that of all bodies of this key."""
     if key not in _texts:
         with stage("IR text"):
-            looks = NO_LOOKS if key[2] is None else find_looks(plan.body, key[2])
+            looks = NO_LOOKS if key[2] is None else find_looks(plan.body, key[2], is_noted(plan))
             text = write_rows(plan, target_of(host()), looks)
         while len(_texts) >= _MOST_TEXTS:
             _texts.pop(next(iter(_texts)), None)

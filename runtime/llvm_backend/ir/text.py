@@ -33,6 +33,7 @@ class Target:
         half: whether float and half are converted by an instruction.
         masks: whether masked loads and stores of every width are cheap.
         assembly: whether the instructions of `ir.assembly` are its own.
+        notes: whether a register says which exceptions arithmetic met, to be read as x86 has it.
     """
 
     vector_bits: int = 128
@@ -40,12 +41,14 @@ class Target:
     half: bool = False
     masks: bool = False
     assembly: bool = False
+    notes: bool = False
 
 
 def target_of(machine: Machine) -> Target:
     """What of `machine` changes the text."""
-    assembly = machine.architecture == "x86_64" and machine.fma
-    return Target(8 * machine.vector_bytes, machine.fma, machine.half, machine.masks, assembly)
+    is_x86 = machine.architecture == "x86_64"
+    assembly = is_x86 and machine.fma
+    return Target(8 * machine.vector_bytes, machine.fma, machine.half, machine.masks, assembly, is_x86)
 
 
 class Module:
@@ -235,14 +238,22 @@ def unseen(module: Module, x: str) -> str:
     return f"call i64 @llvm.expect.i64(i64 {x}, i64 0)"
 
 
-def load_text(module: Module, scalar: str, width: int, pointer: str, align: int, mask: str | None) -> str:
-    """An instruction that loads elements from `pointer` on; those outside `mask` are 0."""
+def load_text(
+    module: Module,
+    scalar: str,
+    width: int,
+    pointer: str,
+    align: int,
+    mask: str | None,
+    others: str = "zeroinitializer",
+) -> str:
+    """An instruction that loads elements from `pointer` on; lanes outside `mask` are those of `others`."""
     of = vector_of(scalar, width)
     if mask is None:
         return f"load {of}, ptr {pointer}, align {align}"
     name, masks = f"@llvm.masked.load.{suffix_of(scalar, width)}.p0", vector_of("i1", width)
     module.declare(name, f"declare {of} {name}(ptr, i32, {masks}, {of})")
-    return f"call {of} {name}(ptr {pointer}, i32 {align}, {masks} {mask}, {of} zeroinitializer)"
+    return f"call {of} {name}(ptr {pointer}, i32 {align}, {masks} {mask}, {of} {others})"
 
 
 def store_text(

@@ -43,11 +43,19 @@ def lanes(em: Emitter, dtype: DType) -> Lanes:
     return Lanes(em, dtype is FLOAT64)
 
 
-def load(em: Emitter, dtype: DType, array: str, index: str, mask: str | None = None) -> str:
-    """Elements of `array` from `index` on, in consecutive lanes; lanes outside `mask` are 0."""
+def load(
+    em: Emitter, dtype: DType, array: str, index: str, mask: str | None = None, repeats: bool = False
+) -> str:
+    """Elements of `array` from `index` on, in consecutive lanes; lanes outside `mask` are 0.
+
+    With `repeats` they are the first element again, of which an op makes nothing new.
+    """
     scalar = memory_scalar(dtype)
     at = em.let(f"getelementptr {scalar}, ptr {array}, i64 {index}")
-    held = em.let(load_text(em.module, scalar, em.width, at, dtype.itemsize, mask))
+    others = "zeroinitializer"
+    if repeats and mask is not None:
+        others = em.broadcast(scalar, em.let(f"load {scalar}, ptr {at}, align {dtype.itemsize}"))
+    held = em.let(load_text(em.module, scalar, em.width, at, dtype.itemsize, mask, others))
     return to_register(em, dtype, held)
 
 

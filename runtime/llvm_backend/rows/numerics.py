@@ -4,7 +4,8 @@ Arithmetic hands them on: ``x + y`` of a NaN is NaN, so it is enough to look at 
 look of its own only where it may be made of finite numbers and nothing hands it on: where it is a result,
 or where all that read it may *hide* it, as comparisons, selections, ``exp(-inf) = 0`` and ``1 / inf = 0`` do.
 What no operand can make infinite (`ranges`) needs none: then only NaN may be hidden, which few ops do.
-A look is one multiply-add for each vector: ``0 x`` added up is 0, or NaN. Where a `relu` or a `sigmoid` would
+A look is one multiply-add for each vector: ``0 x`` added up is 0, or NaN. What the CPU notes by itself
+(`row_notes`) needs none. Where a `relu` or a `sigmoid` would
 hide a value, and what it gives is seen, that op *shows* it instead, by a NaN: that costs nothing.
 
 A run in which one is seen is walked again op by op, by the meanings: that walk says which op made it of
@@ -35,6 +36,7 @@ from runtime.llvm_backend.rows.ranges import (
     spread_ranges,
 )
 from runtime.llvm_backend.rows.row_loop import RowLoop
+from runtime.llvm_backend.rows.row_notes import TELLING, find_unchosen, may_tell
 from runtime.llvm_backend.rows.totals import look_of
 
 NONFINITE = 9  # the kind of failure
@@ -91,12 +93,25 @@ def _makes(node: Tensor) -> bool:
     return True
 
 
-Given = tuple[Kinds, Range]  # which infinities an input may rightly hold, and its range
+# Which infinities an input may rightly hold, its range, whether what is wrong with it was seen before.
+Given = tuple[Kinds, Range, bool]
 
 
 def given_of(node: Tensor, infinities: Infinities) -> tuple[Given, ...]:
     """For each operand of a fused `node`."""
-    return tuple((infinities.of(x), range_of_input(x)) for x in node.inputs)
+    return tuple((infinities.of(x), range_of_input(x), _is_seen(x)) for x in node.inputs)
+
+
+def _is_seen(x: Tensor) -> bool:
+    """Whether all that may be wrong with `x` is known where it is made: in fused rows, or within bodies."""
+    pending = [x]
+    while pending:
+        node = pending.pop()
+        if node.inputs and not node.op.has_bodies:
+            if _makes(node):
+                return False
+            pending.extend(x for i, x in enumerate(node.inputs) if _hands_on(node, i))
+    return True
 
 
 SHOWING = frozenset(("relu", "sigmoid"))  # they may give NaN of what they otherwise hide
@@ -110,24 +125,30 @@ class Looks:
         at: what is looked at, but where one of these operands is not finite.
         showing: the nodes that give NaN of an infinity.
         inputs: the numbers of the inputs all that is wrong with which is seen.
+        noted: whether the CPU's notes say the rest.
     """
 
     at: Mapping[Tensor, tuple[int, ...]]
     showing: frozenset[Tensor]
     inputs: frozenset[int]
+    noted: bool = False
 
 
 NO_LOOKS = Looks({}, frozenset(), frozenset())
 
 
-def find_looks(body: Function, given: Sequence[Given] = ()) -> Looks:
-    """What is looked at in a fused body whose inputs have those `given`."""
+def find_looks(body: Function, given: Sequence[Given] = (), may_note: bool = True) -> Looks:
+    """What is looked at in a fused body whose inputs have those `given`; the CPU `may_note` what it meets."""
     own = set(body.inputs)
-    given = given or [(NONE, ANY)] * len(own)
-    kinds = spread(body, [kinds for kinds, _ in given])
-    ranges = spread_ranges(body, [range for _, range in given])
+    given = given or [(NONE, ANY, True)] * len(own)
+    kinds = spread(body, [kinds for kinds, _, _ in given])
+    ranges = spread_ranges(body, [range for _, range, _ in given])
+    noted = may_note and all(is_seen for _, _, is_seen in given) and may_tell(body, kinds)
+    unchosen = find_unchosen(body) if noted else frozenset()
 
     def makes(node: Tensor) -> bool:
+        if noted and node.op.name in TELLING and node not in unchosen:
+            return False
         if not _makes(node) or is_share(node, ranges):
             return False
         return node.op.name not in _BY_RANGE or not is_bounded(node, ranges[node])
@@ -157,7 +178,8 @@ def find_looks(body: Function, given: Sequence[Given] = ()) -> Looks:
             shown.update(x for i, x in enumerate(node.inputs) if hands_on(node, i))
             if node.op.name in SHOWING and _is_float(node):
                 shows[node.inputs[0]] = node
-    return Looks(looks, frozenset(showing), frozenset(i for i, x in enumerate(body.inputs) if x in shown))
+    inputs = frozenset(i for i, x in enumerate(body.inputs) if x in shown)
+    return Looks(looks, frozenset(showing), inputs, noted)
 
 
 def _is_shown(node: Tensor, looks: Mapping[Tensor, tuple[int, ...]], shown: set[Tensor]) -> bool:

@@ -66,7 +66,7 @@ class RowArrays:
         """An operand's elements from `j` on."""
         writer, dtype = self._writer, memory_dtype(operand.dtype)
         row = self._row(em, dtype, writer.arrays[writer.inputs[operand]], access)
-        value = load(em, dtype, row, j, mask)
+        value = load(em, dtype, row, j, mask, writer.noted)
         if writer.plan.is_split and mask is None:
             ahead(em, dtype, row, j)
         return value
@@ -88,7 +88,7 @@ class RowArrays:
 
     def load_kept(self, em: Emitter, node: Tensor, j: str, mask: str | None) -> str:
         """A row's values that an earlier phase computed: from the result, or from scratch."""
-        return load(em, memory_dtype(node.dtype), self._kept(em, node), j, mask)
+        return load(em, memory_dtype(node.dtype), self._kept(em, node), j, mask, self._writer.noted)
 
     def _kept(self, em: Emitter, node: Tensor) -> str:
         writer = self._writer

@@ -20,6 +20,7 @@ from graphc.sizes import product
 from graphc.tensor import Tensor
 from passes.failure import may_fail
 from runtime.llvm_backend.rows.row_labels import BY_LABELS
+from runtime.llvm_backend.rows.row_notes import is_untouched
 from runtime.llvm_backend.rows.row_order import is_short
 from runtime.llvm_backend.rows.row_plan import CHEAP, VIEWS, Phase, RowPlan
 from runtime.llvm_backend.rows.row_streams import is_past_caches, streamed_results
@@ -46,6 +47,19 @@ def wave_groups(plan: RowPlan) -> tuple[Group, ...]:
         return ()
     adds = [plan.phases[i] for i in loops if any(not _is_free(node) for node in plan.phases[i].reductions)]
     return groups if adds and not any(map(_is_light, adds)) else ()
+
+
+def is_noted(plan: RowPlan) -> bool:
+    """Whether the CPU notes of a kernel's rows alone what it meets (`row_notes`).
+
+    The later loops of a wave begin with numbers that are not there: NaN, if nothing is noted of one.
+    """
+    phases = [phase for group in wave_groups(plan)[1:] for phase in group]
+    numbers = [node for phase in phases for node in phase.numbers]
+    return all(is_untouched(x) for p in phases for x in (*p.vectors, *p.reductions)) and all(
+        is_untouched(x) and x.op.name != "exp"
+        for x in numbers  # whose operand is limited
+    )
 
 
 def spare_rows(plan: RowPlan) -> int:

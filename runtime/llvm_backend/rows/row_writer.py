@@ -18,13 +18,14 @@ from runtime.llvm_backend.ir.values import (
     store,
 )
 from runtime.llvm_backend.rows.nan_spread import forgetful
-from runtime.llvm_backend.rows.numerics import Looks, left_out
+from runtime.llvm_backend.rows.numerics import NONFINITE, Looks, left_out
 from runtime.llvm_backend.rows.row_arrays import RowArrays
 from runtime.llvm_backend.rows.row_block import SCRATCH_BYTES, Word, share_word
 from runtime.llvm_backend.rows.row_elements import RowElements, code_of
 from runtime.llvm_backend.rows.row_labels import as_index, checked_index, needed_for
 from runtime.llvm_backend.rows.row_looks import RowLooks, look_at_numbers, look_at_row, place_behind
 from runtime.llvm_backend.rows.row_loop import RowLoop
+from runtime.llvm_backend.rows.row_notes import define_noted
 from runtime.llvm_backend.rows.row_offsets import row_offsets
 from runtime.llvm_backend.rows.row_order import (
     asked_rows,
@@ -60,7 +61,7 @@ class RowWriter:
         streams: Collection[int] = (),
     ) -> None:
         self.plan, self.looks, self.streams = plan, looks.at, streams
-        self.showing = looks.showing
+        self.showing, self.noted = looks.showing, looks.noted
         self.module, target = module, module.target
         bytes_a_lane = max(map(register_bytes, dtypes_of_rows(plan)), default=8)
         self.width = max(target.vector_bits // 8 // bytes_a_lane, 1)
@@ -141,7 +142,10 @@ class RowWriter:
         """Ends the function."""
         self.sight.see(self.flag)
         body = "\n".join([*self.one.lines, "  ret void"])
-        self.module.define(name, lambda: f"define void @{name}({parameters}) {{\nentry:\n{body}\n}}")
+        if self.noted:
+            define_noted(self.module, name, parameters, body, Word.FLAG, NONFINITE)
+        else:
+            self.module.define(name, lambda: f"define void @{name}({parameters}) {{\nentry:\n{body}\n}}")
 
     def word(self, number: int, type: str = "i64") -> str:
         """What a word of the block says."""

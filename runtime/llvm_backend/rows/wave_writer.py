@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from math import nan
 
 from graphc.tensor import Tensor
 from runtime.llvm_backend.ir.text import Emitter
@@ -37,7 +38,7 @@ class WaveWriter(RowWriter):
         behind = len(groups) - 1
         delayed = self._delayed(groups)
         carried = [
-            (register_scalar(node.dtype), "zeroinitializer")
+            (register_scalar(node.dtype), self._absent(node))
             for node, delay in delayed.items()
             for _ in range(delay)
         ]
@@ -66,6 +67,11 @@ class WaveWriter(RowWriter):
         left = self.loops.walk(first, one.let(f"add i64 {end}, {behind}"), 1, [*carried, *seen], step)
         self.sight.hold(left[len(carried) :])
         self.counts = None
+
+    def _absent(self, node: Tensor) -> str:
+        """What a loop begins with that has no row yet; the CPU is to note nothing of it."""
+        is_nan = self.noted and node.dtype.is_floating
+        return self.one.number(register_scalar(node.dtype), nan) if is_nan else "zeroinitializer"
 
     def _delayed(self, groups: Sequence[Group]) -> dict[Tensor, int]:
         """For each number that later groups read, the number of steps that it is kept."""

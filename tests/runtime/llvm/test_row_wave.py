@@ -11,8 +11,9 @@ import pytest
 
 import graphc as gc
 from runtime.llvm_backend.native import patterns
-from runtime.llvm_backend.rows import row_streams, row_wave
+from runtime.llvm_backend.rows import numerics, row_streams, row_wave
 from runtime.llvm_backend.rows.row_loop import RowLoop
+from runtime.llvm_backend.rows.row_notes import is_untouched
 from runtime.llvm_backend.rows.row_plan import RowPlan, plan_rows
 from runtime.llvm_backend.rows.row_wave import spare_rows, wave_groups
 
@@ -123,10 +124,19 @@ def test_a_wave_may_write_where_it_read(monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("masks", [True, False])
-def test_looks_see_rows_and_no_pretexts(kind: str, masks: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    x = np.random.default_rng(2).standard_normal((29 + masks, 303), dtype=np.float32) + 1
+@pytest.mark.parametrize("noted", [True, False])
+def test_looks_see_rows_and_no_pretexts(
+    kind: str, masks: bool, noted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = 29 + masks + 2 * noted  # so that no text is found that was written another way
+    x = np.random.default_rng(2).standard_normal((rows, 303), dtype=np.float32) + 1
     if not masks:  # as where the rest of a row is walked one by one
         monkeypatch.setattr(RowLoop, "has_masks", False)
+        monkeypatch.setattr(
+            row_wave, "is_untouched", lambda node: node.op.name != "exp" and is_untouched(node)
+        )
+    if not noted:
+        monkeypatch.setattr(numerics, "may_tell", lambda body, kinds: False)
     with _waves(monkeypatch, 0), gc.Graph().as_default() as graph:
         given = gc.placeholder("float32", shape=x.shape)
         fetched = KINDS[kind](given * 3e38)
