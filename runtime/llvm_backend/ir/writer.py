@@ -8,10 +8,12 @@ of the kernel's argument block: `word` gives their value and loads each once, wh
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 from graphc.sizes import Size, SizeExpr, Symbol, substitute
 from runtime.llvm_backend.ir.text import Emitter, Module, Target, unseen
 
+Made = TypeVar("Made")
 Value = int | str
 Carried = Sequence[tuple[str, str]]  # the types and first values of what a loop carries
 
@@ -58,8 +60,8 @@ class Writer:
         """An instruction without a result."""
         self._lines.append("  " + instruction)
 
-    def emit(self, width: int, write: Callable[[Emitter], str]) -> str:
-        """The value that `write` gives with an emitter of this function."""
+    def emit(self, width: int, write: Callable[[Emitter], Made]) -> Made:
+        """What `write` gives with an emitter of this function."""
         self._count += 1
         emitter = Emitter(self.module, width, prefix=f"e{self._count}.", label=self._label)
         value = write(emitter)

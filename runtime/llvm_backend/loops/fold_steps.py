@@ -7,6 +7,7 @@ result, lane i those at i, i + width, ..., which are joined at the end in the or
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from graphc.sizes import Size, product
 from graphc.tensor import Tensor
@@ -114,34 +115,15 @@ class _Reduction:
 
     def store(self, write: Callable[[Emitter], str], width: int) -> None:
         """Stores what `write` gives as the results."""
-
-        def put(em: Emitter) -> str:
-            store(em, held(self.node.dtype), write(em), self.to, str(self.place))
-            return ""
-
-        self.w.emit(width, put)
+        dtype, place = held(self.node.dtype), str(self.place)
+        self.w.emit(width, lambda em: store(em, dtype, write(em), self.to, place))
 
     def fold(self, fold: Fold, width: int) -> list[str]:
         """What the elements give: of `width` columns, or of one result."""
         groups = [g for g in self.groups if g.reduced]
-        if self.in_columns:
-            return self._walk(fold, width, groups, self.start, self._first(fold, width))
-        if self.width == 1:
-            return self._walk(fold, 1, groups, self.start, self._first(fold, 1))
-        return self._in_parts(fold, groups)
-
-    def _first(self, fold: Fold, width: int) -> list[str]:
-        return self._emit(width, fold.first)
-
-    def _emit(self, width: int, write: Callable[[Emitter], list[str]]) -> list[str]:
-        found: list[str] = []
-
-        def collect(em: Emitter) -> str:
-            found.extend(write(em))
-            return ""
-
-        self.w.emit(width, collect)
-        return found
+        if not self.in_columns and self.width > 1:
+            return self._in_parts(fold, groups)
+        return self._walk(fold, width, groups, self.start, self.w.emit(width, fold.first))
 
     def _types(self, fold: Fold, width: int) -> list[str]:
         scalars = [register_scalar(dtype) for dtype in fold.kept]
@@ -185,7 +167,7 @@ class _Reduction:
                     index = em.binary("add", "i64", index, _counted(width))
                 return fold.take(em, kept, load(em, held(self.given), self.source, place), index)
 
-            return self._emit(width, write)
+            return w.emit(width, write)
 
         carried = list(zip(self._types(fold, width), values, strict=True))
         return w.loop(stop, round, carried, start=start, step=width if own else 1)
@@ -207,12 +189,12 @@ class _Reduction:
             wide = self._line(fold, width, width, last, at, values[:count], whole)
             return wide + self._line(fold, 1, 1, last, at, values[count:], last.size, whole)
 
-        values = walk(outer, self.start, [*self._first(fold, width), *self._first(fold, 1)])
+        values = walk(outer, self.start, [*w.emit(width, fold.first), *w.emit(1, fold.first)])
         scalars = [register_scalar(dtype) for dtype in fold.kept]
         lanes = [in_lanes(w, s, v, width) for s, v in zip(scalars, values[:count], strict=True)]
         total = [lane[0] for lane in lanes]
         for part in [*zip(*(lane[1:] for lane in lanes), strict=True), tuple(values[count:])]:
-            total = self._emit(1, lambda em, part=part, total=total: fold.join(em, total, part))  # type: ignore[misc]  # mypy takes no defaults of lambdas
+            total = w.emit(1, partial(fold.join, x=total, y=part))
         return total
 
 

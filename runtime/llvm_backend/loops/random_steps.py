@@ -67,14 +67,13 @@ def _drawing(convert: Callable[[Emitter, DType, str], str]) -> Callable[[Tensor]
 
         def numbers(lanes: int) -> Callable[[Value], None]:
             def write(i: Value) -> None:
-                def put(em: Emitter) -> str:
+                def put(em: Emitter) -> None:
                     at = em.let(f"getelementptr {source}, ptr {words}, i64 {i}")
                     made = convert(em, dtype, em.let(f"load {em.type(source)}, ptr {at}, align {4 * each}"))
                     kept = made if not dtype.is_floating else to_memory(em, held(dtype), made)
                     scalar = memory_scalar(held(dtype))
                     goal = em.let(f"getelementptr {scalar}, ptr {to}, i64 {place}")
                     em.do(f"store {em.type(scalar)} {kept}, ptr {goal}, align {item_bytes(dtype)}")
-                    return ""
 
                 place = w.add(first, i)
                 w.emit(lanes, put)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from graphc.sizes import Size, maximum, minimum, product
 from graphc.tensor import Tensor
@@ -181,9 +182,6 @@ class _Slices:
         def widened(em: Emitter, array: str, index: str) -> str:
             return cast(em, load(em, memory, array, index), memory, total)
 
-        def reading(array: str, place: str) -> Callable[[Emitter], str]:
-            return lambda em: widened(em, array, place)
-
         def goes_on(values: list[str]) -> str:
             return w.compare("sge", values[-1], 0)
 
@@ -201,21 +199,16 @@ class _Slices:
         places = [str(w.add(w.add(at, column), i * width)) for i in range(many)]
         first: list[Value] = [zero] * many
         if before is not None and not dtype.is_floating:
-            first = [w.emit(width, reading(before, place)) for place in places]
+            first = [w.emit(width, partial(widened, array=before, index=place)) for place in places]
         *sums, _ = w.until([*[type] * many, "i64"], [*first, head], goes_on, add)
 
-        def finishing(value: str, place: str) -> Callable[[Emitter], str]:
-            def finish(em: Emitter) -> str:
-                result = value
-                if dtype.is_floating and before is not None:
-                    result = added(em, total, widened(em, before, place), result)
-                store(em, memory, cast(em, result, total, dtype), self.to, place)
-                return ""
-
-            return finish
+        def finish(em: Emitter, result: str, place: str) -> None:
+            if dtype.is_floating and before is not None:
+                result = added(em, total, widened(em, before, place), result)
+            store(em, memory, cast(em, result, total, dtype), self.to, place)
 
         for value, place in zip(sums, places, strict=True):
-            w.emit(width, finishing(value, place))
+            w.emit(width, partial(finish, result=value, place=place))
 
 
 # The ops.

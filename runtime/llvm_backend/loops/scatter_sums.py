@@ -80,16 +80,12 @@ def sum_updates(
             at = w.add(w.mul(w.add(first_update, k), inner), first)
             goal = w.mul(slice, wide)
 
-            def columns_of(width: int) -> Callable[[Value], None]:
-                def write(em: Emitter, i: Value) -> str:
-                    x = cast(em, load(em, dtype, given, str(w.add(at, i))), dtype, total)
-                    place = str(w.add(goal, i))
-                    store(em, total, added(em, total, load(em, total, own, place), x), own, place)
-                    return ""
+            def column(em: Emitter, i: Value) -> None:
+                x = cast(em, load(em, dtype, given, str(w.add(at, i))), dtype, total)
+                place = str(w.add(goal, i))
+                store(em, total, added(em, total, load(em, total, own, place), x), own, place)
 
-                return lambda i: _emit(w, width, lambda em: write(em, i))
-
-            _in_vectors(w, columns, columns_of)
+            _in_vectors(w, columns, column)
             return []
 
         w.choose(inside, note, lambda: left_out(w, index, strict))
@@ -100,32 +96,25 @@ def sum_updates(
         at = w.add(w.mul(w.add(first_slice, slice), inner), first)
         start = w.mul(slice, wide)
 
-        def columns_of(width: int) -> Callable[[Value], None]:
-            def write(em: Emitter, i: Value) -> str:
-                result, goal = load(em, total, own, str(w.add(start, i))), str(w.add(at, i))
-                if before is not None:
-                    result = added(em, total, cast(em, load(em, dtype, before, goal), dtype, total), result)
-                store(em, dtype, cast(em, result, total, node.dtype), to, goal)
-                return ""
+        def column(em: Emitter, i: Value) -> None:
+            result, goal = load(em, total, own, str(w.add(start, i))), str(w.add(at, i))
+            if before is not None:
+                result = added(em, total, cast(em, load(em, dtype, before, goal), dtype, total), result)
+            store(em, dtype, cast(em, result, total, node.dtype), to, goal)
 
-            return lambda i: _emit(w, width, lambda em: write(em, i))
-
-        _in_vectors(w, columns, columns_of)
+        _in_vectors(w, columns, column)
 
     w.each(slices, finish)
     return w.kernel(f"{node.op.name} of many {node.dtype}", chunks)
 
 
-def _in_vectors(w: LoopWriter, count: Value, columns: Callable[[int], Callable[[Value], None]]) -> None:
+def _in_vectors(w: LoopWriter, count: Value, column: Callable[[Emitter, Value], None]) -> None:
+    """`column` for vectors of columns, then for those left over, one by one."""
     width = max(w.module.target.vector_bits // 64, 1)
     whole = w.mul(w.div(count, width), width)
-    w.each(whole, columns(width), step=width)
+    w.each(whole, lambda i: w.emit(width, lambda em: column(em, i)), step=width)
     if width > 1:
-        w.each(count, columns(1), start=whole)
-
-
-def _emit(w: LoopWriter, width: int, write: Callable[[Emitter], str]) -> None:
-    w.emit(width, write)
+        w.each(count, lambda i: w.emit(1, lambda em: column(em, i)), start=whole)
 
 
 def added(em: Emitter, dtype: DType, x: str, y: str) -> str:
