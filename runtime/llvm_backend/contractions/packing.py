@@ -162,15 +162,14 @@ def _copy_panel(packer: _Packer, loops: Sequence[tuple[Loop, bool, Size]]) -> No
     w, schedule, width = packer.w, packer.frame.schedule, packer.width
     column = schedule.column
 
-    def whole() -> list[str]:
+    def whole() -> None:
         def body(offsets: dict[int, Value], to: Value) -> None:
             for j in range(schedule.vectors):
                 packer.move(_columns(packer, offsets, j * width), w.add(to, j * width), column, None)
 
         packer.nest(loops, body)
-        return []
 
-    def part() -> list[str]:
+    def part() -> None:
         masks = [lanes.mask_lanes(w, w.sub("%lanes", j * width), width) for j in range(schedule.vectors)]
 
         def body(offsets: dict[int, Value], to: Value) -> None:
@@ -178,7 +177,6 @@ def _copy_panel(packer: _Packer, loops: Sequence[tuple[Loop, bool, Size]]) -> No
                 packer.move(_columns(packer, offsets, j * width), w.add(to, j * width), column, mask)
 
         packer.nest(loops, body)
-        return []
 
     if schedule.panels.even:
         whole()
@@ -230,13 +228,12 @@ def _transpose_panel(packer: _Packer, loops: Sequence[tuple[Loop, bool, Size]]) 
                 start=whole,
             )
 
-        def edge() -> list[str]:
+        def edge() -> None:
             here = _columns(packer, offsets, full)
             w.loop(size, lambda k, _: packer.move(along(here, k), target(to, k, full), column, mask))
-            return []
 
         w.loop(full, columns, step=width)
-        w.choose(w.compare("ne", rest, 0), edge, list)
+        w.when(w.compare("ne", rest, 0), edge)
 
     packer.nest(others, body)
 
@@ -293,11 +290,7 @@ def _sweep(
         def step(k: Value, _: list[str]) -> None:
             vector(k, None)
 
-        def edge() -> list[str]:
-            vector(full, mask)
-            return []
-
         w.loop(full, step, step=width)
-        w.choose(w.compare("ne", full, size), edge, list)
+        w.when(w.compare("ne", full, size), lambda: vector(full, mask))
 
     packer.nest(loops, body)

@@ -134,12 +134,11 @@ class _PairKernel(WordPacker):
                 places = [self.move(p, x, w.mul(at, w.word(row.strides[x]))) for x, p in there.items()]
                 row_of_a = w.address(a, w.mul(at, self.lead), "i32")
 
-                def call(masked: bool) -> list[str]:
+                def call(masked: bool) -> None:
                     self.tiles[height, clamped, masked] = None
                     name = self._tile_name(height, clamped, masked)
                     pointers = ", ".join(f"ptr {x}" for x in (row_of_a, b, *places))
                     w.do(f"call void {name}(ptr %block, {pointers}, i64 {many}, i64 {valid})")
-                    return []
 
                 if isinstance(self.found.column.size, int) and self.found.column.size % self.panel == 0:
                     call(False)

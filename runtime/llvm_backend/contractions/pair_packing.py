@@ -147,7 +147,7 @@ class WordPacker:
         self.ranges(w.add(of_b, of_a), self.pack_chunks(w), unit)
         w.end()
 
-    def _pack_panel(self, base: str, panels: str, index: Value) -> list[str]:
+    def _pack_panel(self, base: str, panels: str, index: Value) -> None:
         w, loop, width = self.w, self.found.column, self.width
         many = self.panels(w)
         first = w.mul(w.rem(index, many), self.panel)
@@ -158,7 +158,7 @@ class WordPacker:
         target = w.address(begun, self.begun * self.panel, "i32")
         valid = w.sub(w.word(loop.size), first)
 
-        def pack(masks: Sequence[str | None]) -> list[str]:
+        def pack(masks: Sequence[str | None]) -> None:
             done = 0
             if loop.strides[B] != 1 and self.found.deep.strides[B] == 1 and None in masks:
                 done = self._squares(source, target, across)
@@ -173,14 +173,14 @@ class WordPacker:
             self._each_word(word, done)
             if self.begun:
                 self._begin(begun, target)
-            return []
 
-        def part() -> list[str]:
-            return pack([lanes.mask_lanes(w, w.sub(valid, j * width), width) for j in range(self.across)])
+        def part() -> None:
+            pack([lanes.mask_lanes(w, w.sub(valid, j * width), width) for j in range(self.across)])
 
         if isinstance(loop.size, int) and loop.size % self.panel == 0:
-            return pack([None] * self.across)
-        return w.choose(w.compare("sge", valid, self.panel), lambda: pack([None] * self.across), part)
+            pack([None] * self.across)
+        else:
+            w.choose(w.compare("sge", valid, self.panel), lambda: pack([None] * self.across), part)
 
     def _begin(self, begun: str, panel: str) -> None:
         """Writes what the sums of a panel begin with: less what is added to A, times its columns."""
@@ -205,7 +205,7 @@ class WordPacker:
         x, y = (of_b, of_a) if self.found.swapped else (of_a, of_b)
         return dot(self.w, self.words, self.width, total, x, y)
 
-    def _pack_rows(self, base: str, rows: str, index: Value) -> list[str]:
+    def _pack_rows(self, base: str, rows: str, index: Value) -> None:
         w, loop, width = self.w, self.found.row, self.width
         groups, size = self.groups(w), w.word(loop.size)
         batch, first = w.div(index, groups), w.mul(w.rem(index, groups), width)
@@ -216,7 +216,7 @@ class WordPacker:
         target = w.address(rows, w.mul(w.add(w.mul(batch, size), first), self.lead), "i32")
         if self.found.deep.strides[A] == 1:
             w.loop(valid, lambda row, _: self._pack_row(source, target, row))
-            return []
+            return
         mask = lanes.mask_lanes(w, valid, width)
         whole = self.full // width * width
 
@@ -224,7 +224,7 @@ class WordPacker:
             found = self._word(source, A, at, down, count, mask, width)
             lanes.store(w, found, w.address(target, at, "i32"), UINT32, width, self.lead, mask)
 
-        def squares() -> list[str]:
+        def squares() -> None:
             def square(at: Value, _: list[str]) -> None:
                 found = [
                     self._word(source, A, w.add(at, k), down, self.words.count, None, width)
@@ -235,13 +235,8 @@ class WordPacker:
 
             w.loop(whole, square, step=width)
             self._each_word(word, whole)
-            return []
 
-        def part() -> list[str]:
-            self._each_word(word)
-            return []
-
-        return w.choose(w.compare("eq", valid, width), squares, part)
+        w.choose(w.compare("eq", valid, width), squares, lambda: self._each_word(word))
 
     def _squares(self, source: str, target: str, across: Value) -> int:
         """Packs a whole panel of columns whose steps lie side by side; gives how many words it has done."""

@@ -101,9 +101,4 @@ class TileWriter:
         elif not self.frame.direct:
             write(False)
         else:
-            self.w.choose("%last", lambda: _nothing(write, True), lambda: _nothing(write, False))
-
-
-def _nothing(write: Callable[[bool], None], finished: bool) -> list[str]:
-    write(finished)
-    return []
+            self.w.choose("%last", lambda: write(True), lambda: write(False))

@@ -98,15 +98,13 @@ def tile_start(w: Writer, split: Split, index: Value) -> Value:
 def visit_tile(w: Writer, split: Split, index: Value, body: Visit) -> None:
     """Writes ``body(extent, clamped, start, valid)`` for each kind of tile that `index` may be."""
 
-    def full() -> list[str]:
+    def full() -> None:
         body(split.step, False, w.mul(index, split.step), split.step)
-        return []
 
-    def other() -> list[str]:
+    def other() -> None:
         start = _behind(w, split, index)
         valid = w.min(w.sub(w.word(split.size), start), split.rest) if split.open else split.rest
         body(split.rest, split.open, start, valid)
-        return []
 
     if not split.rest:
         full()
@@ -128,21 +126,19 @@ def visit_panel(
     def plain(extent: int, _: bool, start: Value, __: Value) -> None:
         body(extent // width, "none", start, extent)
 
-    def full() -> list[str]:
+    def full() -> None:
         plain(split.step, False, w.mul(index, split.step), 0)
-        return []
 
-    def masked() -> list[str]:
+    def masked() -> None:
         start = _behind(w, split, index) if split.rest and not split.open else w.mul(index, split.step)
         vectors = (split.rest or split.step) // width
         body(vectors, "all" if split.open else "last", start, w.sub(w.word(split.size), start))
-        return []
 
-    def before() -> list[str]:
+    def before() -> None:
         if split.single:  # and that is the masked one
-            return full()
-        visit_tile(w, split, index, plain)
-        return []
+            full()
+        else:
+            visit_tile(w, split, index, plain)
 
     if split.open:
         w.choose(w.compare("slt", index, full_count(w, split)), full, masked)

@@ -267,19 +267,19 @@ class Writer:
     def choose(
         self,
         condition: str,
-        then: Callable[[], Sequence[str]],
-        otherwise: Callable[[], Sequence[str]],
+        then: Callable[[], Sequence[str] | None],
+        otherwise: Callable[[], Sequence[str] | None],
         types: Sequence[str] = (),
     ) -> list[str]:
         """Either branch, and its values; a known condition writes one branch only."""
         if condition in ("true", "false"):
-            return list(then() if condition == "true" else otherwise())
+            return list((then() if condition == "true" else otherwise()) or ())
         first, second, done = self.fresh("then"), self.fresh("else"), self.fresh("done")
         self.do(f"br i1 {condition}, label {first}, label {second}")
         sides = []
         for label, branch in ((first, then), (second, otherwise)):
             self.label(label)
-            sides.append((list(branch()), self._label))
+            sides.append((branch() or (), self._label))
             self.do(f"br label {done}")
         self.label(done)
         (x, from_x), (y, from_y) = sides
@@ -287,6 +287,10 @@ class Writer:
             self.value(f"phi {type} [{a}, %{from_x}], [{b}, %{from_y}]")
             for type, a, b in zip(types, x, y, strict=True)
         ]
+
+    def when(self, condition: str, body: Callable[[], None]) -> None:
+        """`body` where the condition holds."""
+        self.choose(condition, body, lambda: None)
 
 
 def _is_outer(line: str) -> bool:

@@ -264,18 +264,16 @@ class _Search:
             place = w.add(w.mul(group, inner), column)
             left = w.sub(inner, column)
 
-            def whole() -> list[str]:
+            def whole() -> None:
                 self._side_by_side(w, width, [None] * _BESIDE, start, first, count, inner, to, place)
-                return []
 
-            def rest() -> list[str]:
+            def rest() -> None:
                 def some(i: Value) -> None:
                     mask = _lanes_below(w, width, w.sub(left, i))
                     at = w.add(start, i)
                     self._side_by_side(w, width, [mask], at, first, count, inner, to, w.add(place, i))
 
                 w.each(left, some, step=width)
-                return []
 
             w.choose(w.compare("sge", left, wide), whole, rest)
 

@@ -80,13 +80,11 @@ class _Reduction:
             row, first = w.div(number, many), w.mul(w.rem(number, many), self.width)
             left = w.sub(columns, first)
 
-            def whole() -> list[str]:
+            def whole() -> None:
                 self._at(row, first, self.width, write)
-                return []
 
-            def rest() -> list[str]:
+            def rest() -> None:
                 w.each(left, lambda i: self._at(row, w.add(first, i), 1, write))
-                return []
 
             if self.width == 1:
                 whole()

@@ -125,10 +125,9 @@ def _take_along_axis(node: Tensor) -> Sequence[LoopKernel]:
             given = load_index(w, indices.dtype, places, w.add(i_at, w.mul(j, i_step)))
             index, inside = wrapped(w, indices.dtype, given, n)
 
-            def take() -> list[str]:
+            def take() -> None:
                 at = w.add(w.add(x_at, w.mul(j, x_step)), w.mul(index, step))
                 w.store(type, w.load(type, source, at), to, w.add(w.mul(number, last), j))
-                return []
 
             w.choose(inside, take, lambda: missed(w, given))
 
@@ -148,9 +147,8 @@ def _pick_class(node: Tensor) -> Sequence[LoopKernel]:
     def row(number: Value) -> None:
         given = load_index(w, labels.dtype, places, number)
 
-        def take() -> list[str]:
+        def take() -> None:
             w.store(type, w.load(type, source, w.add(w.mul(number, classes), given)), to, number)
-            return []
 
         w.choose(w.value(f"icmp ult i64 {given}, {classes}"), take, lambda: missed(w, given))
 
@@ -188,7 +186,7 @@ def _searchsorted(node: Tensor) -> Sequence[LoopKernel]:
 
 def _moved(
     w: LoopWriter, dtype: DType, inner: Size, length: Value, source: str, place: Value, to: str, number: Value
-) -> list[str]:
+) -> None:
     """Copies row `place` of the source to row `number` of the result."""
     if inner == 1:
         w.store(bits_type(dtype), w.load(bits_type(dtype), source, place), to, number)
@@ -196,13 +194,11 @@ def _moved(
         bytes = w.mul(length, item_bytes(dtype))
         start = w.address(source, w.mul(place, bytes), "i8")
         w.copy(w.address(to, w.mul(number, bytes), "i8"), start, bytes)
-    return []
 
 
-def missed(w: LoopWriter, index: Value) -> list[str]:
+def missed(w: LoopWriter, index: Value) -> None:
     """Notes that `index` is out of range."""
     w.fail(INDEX, index)
-    return []
 
 
 LOOPS: dict[str, Callable[[Tensor], Sequence[LoopKernel]]] = {

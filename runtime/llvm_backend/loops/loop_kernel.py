@@ -144,22 +144,9 @@ class LoopWriter(Writer):
 
     # Control.
 
-    def when(self, condition: str, body: Callable[[], None]) -> None:
-        """`body` where the condition holds."""
-
-        def then() -> list[str]:
-            body()
-            return []
-
-        self.choose(condition, then, list)
-
     def each(self, stop: Value, body: Callable[[Value], None], start: Value = 0, step: int = 1) -> None:
         """`body` for each number from `start` to below `stop`."""
-
-        def round(i: Value, _: Sequence[str]) -> None:
-            body(i)
-
-        self.loop(stop, round, start=start, step=step)
+        self.loop(stop, lambda i, _: body(i), start=start, step=step)
 
     def own(self, count: Value, per: Value, body: Callable[[Value], None]) -> None:
         """`body` for each number below `count` that is this chunk's, which has `per` of them."""

@@ -76,7 +76,7 @@ def _framed(node: Tensor, inside: Sequence[Size]) -> LoopKernel:
         def clear(first: Value, stop: Value) -> None:
             w.clear(w.address(target, first, "i8"), w.max(w.sub(stop, first), 0))
 
-        def fill() -> list[str]:
+        def fill() -> None:
             after = w.add(before, size)
             first, stop = w.max(begin, before), w.min(end, after)
             read = w.add(w.mul(place, size), w.sub(first, before))
@@ -88,13 +88,8 @@ def _framed(node: Tensor, inside: Sequence[Size]) -> LoopKernel:
                 ),
             )
             clear(w.max(begin, after), end)
-            return []
 
-        def empty() -> list[str]:
-            clear(begin, end)
-            return []
-
-        w.choose(holds, fill, empty)
+        w.choose(holds, fill, lambda: clear(begin, end))
 
     chunks = in_parts(w, product(whole[:last]), whole[last] * behind, 1, move)
     return w.kernel("embed in a frame", chunks, natural=inside)

@@ -60,13 +60,11 @@ def _scan(node: Tensor, total: DType, neutral: float, exclusive: bool, take: Tak
         start = w.add(w.mul(w.mul(row, n), columns), column)
         left = w.sub(columns, column)
 
-        def whole() -> list[str]:
+        def whole() -> None:
             line(start, width)
-            return []
 
-        def rest() -> list[str]:
+        def rest() -> None:
             w.each(left, lambda i: line(w.add(start, i), 1))
-            return []
 
         if width == 1:
             whole()

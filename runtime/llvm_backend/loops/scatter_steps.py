@@ -92,12 +92,11 @@ def _link(node: Tensor, lists: Updates, place: Place, strict: bool) -> LoopKerne
             k = w.sub(w.sub(updates, 1), turn) if lists.adds else turn
             slice, inside, given = place(w, number, k)
 
-            def note() -> list[str]:
+            def note() -> None:
                 at, update = w.add(first_slice, slice), w.add(first_update, k)
                 if lists.adds:
                     w.store("i64", w.load("i64", heads, at), following, update)
                 w.store("i64", update, heads, at)
-                return []
 
             w.choose(inside, note, lambda: left_out(w, given, strict))
 
@@ -147,13 +146,11 @@ class _Slices:
         array = w.value(f"select i1 {found}, ptr {self.given}, ptr {self.before}")
         start = w.select(found, w.mul(head, self.inner), at)
 
-        def alone() -> list[str]:
+        def alone() -> None:
             w.store(type, w.load(type, array, start), self.to, at)
-            return []
 
-        def slice() -> list[str]:
+        def slice() -> None:
             w.copy(w.address(self.to, at, type), w.address(array, start, type), w.mul(self.inner, item))
-            return []
 
         w.choose(w.compare("eq", self.inner, 1), alone, slice)
 

@@ -39,15 +39,12 @@ class Updates:
 Place = Callable[[LoopWriter, Value, Value], tuple[Value, str, Value]]
 
 
-def left_out(w: LoopWriter, given: Value, strict: bool) -> list[str]:
+def left_out(w: LoopWriter, given: Value, strict: bool) -> None:
     """What an index that names no slice does: it fails the run, unless it is negative and may be."""
     if strict:
-        return missed(w, given)
-
-    def fail() -> list[str]:
-        return missed(w, given)
-
-    return w.choose(w.compare("sge", given, 0), fail, list)
+        missed(w, given)
+    else:
+        w.when(w.compare("sge", given, 0), lambda: missed(w, given))
 
 
 def sum_updates(
@@ -76,7 +73,7 @@ def sum_updates(
     def add(k: Value) -> None:
         slice, inside, index = place(w, part, k)
 
-        def note() -> list[str]:
+        def note() -> None:
             at = w.add(w.mul(w.add(first_update, k), inner), first)
             goal = w.mul(slice, wide)
 
@@ -86,7 +83,6 @@ def sum_updates(
                 store(em, total, added(em, total, load(em, total, own, place), x), own, place)
 
             _in_vectors(w, columns, column)
-            return []
 
         w.choose(inside, note, lambda: left_out(w, index, strict))
 

@@ -120,11 +120,10 @@ class Sorting:
         if self.inner != 1 and self.tall != 0:
             is_tall = w.compare("eq", w.size("tall", self.tall), 1) if self.tall != 1 else "true"
 
-            def side_by_side() -> list[str]:
+            def side_by_side() -> None:
                 count, per = w.size("blocks", self.outer * blocks), w.size("blocks.per", per_block)
                 own = self._own_scratch(w, lines, self.tall, _MOST_CHUNKS // 2, width)
                 w.own(count, per, lambda i: self._side_by_side(w, lines, i, blocks, *own))
-                return []
 
             w.choose(is_tall, side_by_side, lambda: self._one_by_one(w, lines, per_line))
         else:
@@ -149,27 +148,25 @@ class Sorting:
         own = w.address(base, w.mul("%chunk", w.size(f"own{lanes}.bytes", bytes * many)), "i8")
         return own, w.address(own, w.size(f"own{lanes}.half", bytes), "i8"), w.size(f"plane{lanes}", plane)
 
-    def _one_by_one(self, w: LoopWriter, lines: Lines, per_line: Size) -> list[str]:
-        def short() -> list[str]:
+    def _one_by_one(self, w: LoopWriter, lines: Lines, per_line: Size) -> None:
+        def short() -> None:
             used = (1 - self.tall) * (1 - self.long)
             x, y, plane = self._own_scratch(w, lines, used, minimum(self.lines, _MOST_CHUNKS), 1)
             sort = self._sort(w, lines)
             n = lines.n
 
-            def give(sorted: Lines, found: str, number: Value, start: Value) -> list[str]:
+            def give(sorted: Lines, found: str, number: Value, start: Value) -> None:
                 if self.kept is None:
                     sorted.give(found, plane, start, 0, n)
                 else:
                     sorted.give_places(found, plane, start, w.mul(number, self.kept), self.kept)
-                return []
 
-            def plain(number: Value, start: Value) -> list[str]:
+            def plain(number: Value, start: Value) -> None:
                 odd = lines.prepare(x, plane, start, 0, n)
                 found = w.value(f"call ptr {sort}(ptr {x}, ptr {y}, i64 {n}, i64 {plane})")
                 give(lines, found, number, start)
                 if odd is not None:
                     w.when(odd, lambda: lines.mend(start))
-                return []
 
             def line(number: Value) -> None:
                 start = lines.start(number)
@@ -181,12 +178,13 @@ class Sorting:
                 w.choose(wrong, lambda: plain(number, start), lambda: give(packed, found, number, start))
 
             w.own(w.size("lines", self.lines), w.size("per", per_line), line)
-            return []
 
-        is_long = w.compare("eq", w.size("long", self.long), 1) if self.long not in (0, 1) else None
-        if is_long is None:
-            return short() if self.long == 0 else self._long(w, lines)
-        return w.choose(is_long, lambda: self._long(w, lines), short)
+        if self.long == 0:
+            short()
+        elif self.long == 1:
+            self._long(w, lines)
+        else:
+            w.choose(w.compare("eq", w.size("long", self.long), 1), lambda: self._long(w, lines), short)
 
     def _sort(self, w: LoopWriter, lines: Lines) -> str:
         if isinstance(self.length, int) and self.length <= lines.block:
@@ -208,7 +206,7 @@ class Sorting:
             lanes = w.min(left, lines.records.width)
             w.when(odd, lambda: w.each(lanes, lambda i: lines.mend(w.add(start, i))))
 
-    def _long(self, w: LoopWriter, lines: Lines) -> list[str]:
+    def _long(self, w: LoopWriter, lines: Lines) -> None:
         """Sorts one part of one line, into the first half."""
         one, two, flags, plane = self._halves(w, lines)
         per, stride = (
@@ -234,7 +232,6 @@ class Sorting:
         w.when(w.value(f"icmp ne ptr {found}, {x}"), bring)
         if odd is not None:
             w.store("i8", w.value(f"zext i1 {odd} to i8"), flags, "%chunk")
-        return []
 
     # The other ones.
 

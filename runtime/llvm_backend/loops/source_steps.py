@@ -28,15 +28,13 @@ def _iota(node: Tensor) -> Sequence[LoopKernel]:
     def block(number: Value) -> None:
         first = w.mul(number, width)
 
-        def whole() -> list[str]:
+        def whole() -> None:
             spread = w.emit(width, lambda em: em.broadcast("i64", str(first)))
             values = w.value(f"add <{width} x i64> {spread}, <{lanes}>")
             w.do(f"store <{width} x i64> {values}, ptr {w.address(to, first, 'i64')}, align 8")
-            return []
 
-        def rest() -> list[str]:
+        def rest() -> None:
             w.each(n, lambda i: w.store("i64", i, to, i), start=first)
-            return []
 
         if width > 1:
             w.choose(w.compare("sge", w.sub(n, first), width), whole, rest)
