@@ -17,7 +17,6 @@ from runtime.llvm_backend.contractions.contraction import Access, Block, Contrac
 from runtime.llvm_backend.contractions.driver import PARTIALS, SCRATCH, Phase
 from runtime.llvm_backend.contractions.kernel import Kernel, write_contraction, write_plan
 from runtime.llvm_backend.contractions.registers import VectorUnit
-from runtime.llvm_backend.contractions.tile import EmitStep, emit_scalar_step
 from runtime.llvm_backend.ir import lanes
 from runtime.llvm_backend.ir.text import QUICKLY, Module, Target
 from runtime.llvm_backend.ir.writer import Value, Writer
@@ -40,7 +39,6 @@ def emit_block(
     name: str = "kernel",
     *,
     target: Target | None = None,
-    emit_step: EmitStep = emit_scalar_step,
 ) -> Kernel:
     """The kernel of a block, called as that of a contract is; a chunk is a range of outer indices."""
     module = Module(target or Target())
@@ -50,9 +48,7 @@ def emit_block(
         found = []
         for number, contract in enumerate(block.contracts):
             inner, accesses = _within(_seen(contract, key), {dim.name for dim in block.outer})
-            kernel = write_contraction(
-                inner, machine, f"{name}.{number}", module, emit_step, within=True, short=bool(key)
-            )
+            kernel = write_contraction(inner, machine, f"{name}.{number}", module, short=bool(key))
             found.append(_Member(accesses, kernel))
         return found
 

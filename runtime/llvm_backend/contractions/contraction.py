@@ -18,7 +18,7 @@ either of its gradients. Tiling is splitting a dim: ``k -> (ko, ki)`` with strid
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from graphc.errors import ArgumentError
 from graphc.sizes import Size, product
@@ -135,6 +135,27 @@ class Contract:
         """Out, the inputs, the reads of the prologues and of the epilogue, what else is stored."""
         reads = (access for expression in self.prologue for access in expression.reads)
         return (self.out, *self.ins, *reads, *self.epilogue.reads, *(access for _, access in self.also))
+
+
+def without_numbers(contract: Contract) -> Contract:
+    """`contract` without its dims, strides and offsets: what is left for who has a schedule of it."""
+
+    def bare(access: Access) -> Access:
+        return Access(access.buffer, 0, {}, access.dtype)
+
+    def bared(expression: Expression) -> Expression:
+        return replace(expression, reads=tuple(map(bare, expression.reads)))
+
+    return replace(
+        contract,
+        dims=(),
+        ins=tuple(map(bare, contract.ins)),
+        out=bare(contract.out),
+        prologue=tuple(map(bared, contract.prologue)),
+        epilogue=bared(contract.epilogue),
+        also=tuple((number, bare(access)) for number, access in contract.also),
+        within=frozenset(),
+    )
 
 
 @dataclass(frozen=True, slots=True)

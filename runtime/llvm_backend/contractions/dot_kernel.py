@@ -104,7 +104,7 @@ class DotTile(TileWriter):
         expression = frame.expression(operand)
         if expression.steps:
             reads = [lane(x) for x in frame.reads(operand)]
-            value, dtype = apply(w, frame, expression, (value, dtype), reads, self.width)
+            value, dtype = apply(w, expression, (value, dtype), reads, self.width)
         value = lanes.convert(w, value, dtype, self.dtype, self.width)
         if mask and (expression.steps or frame.contract.combine in ("max", "min")):
             nothing = lanes.identity(frame.contract.combine, self.dtype, self.width)

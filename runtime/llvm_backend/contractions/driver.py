@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from graphc.sizes import Size, product
+from graphc.sizes import Size
 from graphc.types import DType
 from runtime.llvm_backend.contractions.contraction import Contract
+from runtime.llvm_backend.contractions.facts import Facts
 from runtime.llvm_backend.contractions.grid import Grid, part_range
 from runtime.llvm_backend.contractions.microkernel import write_tile
 from runtime.llvm_backend.contractions.packing import (
@@ -24,7 +25,6 @@ from runtime.llvm_backend.contractions.registers import VectorUnit
 from runtime.llvm_backend.contractions.schedule import OUT, A, B, Loop, Schedule
 from runtime.llvm_backend.contractions.splits import Masks, tile_start, visit_panel, visit_tile
 from runtime.llvm_backend.contractions.tile import (
-    EmitStep,
     Frame,
     Tile,
     advance,
@@ -37,7 +37,6 @@ from runtime.llvm_backend.table.scratch import claim_part, part_bytes
 
 PARTIALS = "partials"  # the buffer of partial sums, which all threads share
 _LARGE_TILE = 12  # vectors of outputs: with a reduction of a dozen steps some 100 cycles
-_LONG_TILE = 4096  # multiply-adds of vectors: some 2000 cycles
 SCRATCH = "scratch"  # the slot of the memory that chunks have while they run
 
 
@@ -54,10 +53,9 @@ def make_frame(
     schedule: Schedule,
     machine: VectorUnit,
     name: str,
-    emit_step: EmitStep,
-    source: Schedule | None = None,
+    facts: Facts | None = None,
 ) -> Frame:
-    """What the parts of the kernel share; `source` is the schedule before its numbers became words."""
+    """What the parts of the kernel share; `facts` are those of numbers that are words in `schedule`."""
     total = contract.accumulator
     flagged = schedule.cut or schedule.block is not None or schedule.outer > 0
     direct = contract.out.dtype == total and contract.epilogue.result_dtype(total) == total
@@ -74,9 +72,8 @@ def make_frame(
         name=name,
         contract=contract,
         schedule=schedule,
-        source=source or schedule,
+        facts=facts or Facts.of(schedule),
         machine=machine,
-        emit_step=emit_step,
         flagged=flagged,
         direct=direct,
         counted=schedule.block is not None,
@@ -155,9 +152,7 @@ def _is_light(frame: Frame) -> bool:
     outputs = schedule.pair * schedule.height * schedule.vectors
     if len(frame.contract.ins) == 1 or outputs < _LARGE_TILE:
         return False
-    steps = product(loop.size for loop in frame.source.inner)
-    long = isinstance(steps, int) and steps * outputs >= _LONG_TILE
-    return long or not (schedule.batch or len(schedule.rows) > 1)
+    return frame.facts.long_tile or not (schedule.batch or len(schedule.rows) > 1)
 
 
 class Driver:
@@ -276,9 +271,9 @@ class Driver:
         """1; 0 where a loop of the reduction around the blocks may be empty, and is."""
         w = self.w
         found: Value = 1
-        sources = self.frame.source.reduction
-        for loop, source in zip(self.schedule.reduction[: self.schedule.outer], sources, strict=False):
-            if not isinstance(source.size, int) or source.size == 0:
+        outside = self.schedule.reduction[: self.schedule.outer]
+        for loop, has_steps in zip(outside, self.frame.facts.has_steps, strict=False):
+            if not has_steps:
                 found = w.mul(found, w.min(1, w.word(loop.size)))
         return found
 

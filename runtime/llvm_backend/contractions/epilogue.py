@@ -72,7 +72,7 @@ class Epilogue:
             self._store(OUT, (value, total), total, row, column, mask)
             return
         reads = [self._read(x, row, column, mask) for x in frame.reads(OUT)]
-        values = evaluate(w, frame, frame.contract.epilogue, (value, total), reads, self._width)
+        values = evaluate(w, frame.contract.epilogue, (value, total), reads, self._width)
         self._store(OUT, values[-1], frame.access(OUT).dtype, row, column, mask)
         for number, operand in frame.also:
             self._store(operand, values[number], frame.dtypes[operand], row, column, mask)

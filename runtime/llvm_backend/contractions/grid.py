@@ -8,10 +8,9 @@ with a `Writer`: they become machine code, or numbers where an `Evaluator` write
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from graphc.sizes import Size, product
-from runtime.llvm_backend.contractions.lane_choice import estimate
 from runtime.llvm_backend.contractions.schedule import LONG_REDUCTION, Schedule
 from runtime.llvm_backend.contractions.splits import tile_count
 from runtime.llvm_backend.contractions.tile import Frame
@@ -22,7 +21,6 @@ _NUMBERS = ("cuts", "parts", "groups", "blocks", "of_loop", "units", "chunks")
 _MOST_CHUNKS = 64
 _GRAIN, _LIGHT_GRAIN = 1 << 20, 1 << 16  # steps that are worth a chunk of their own
 _FEW_CHUNKS = 4  # no more of them are worth one in the middle
-_FEW_ROWS = 8  # below, a step waits for memory
 _ROWS_PER_PACK = 1024  # rows that should share the packing of a panel,
 _FEWEST_PER_PACK, _ENOUGH = 96, 16  # or fewer, where there would not be so many chunks
 _HELD = 4  # the part of L2 for what a part of the rows reads of A, while panels of B go by
@@ -75,14 +73,14 @@ def lay_out(w: Writer, frame: Frame) -> Grid:
         cuts = w.max(1, w.min(blocks, w.ceil_div(w.word(steps), LONG_REDUCTION)))
     panels = tile_count(w, schedule.panels)
     levels = row_levels(w, schedule)
-    level = _longest_level(frame.source)
+    level = frame.facts.level
 
     rows = product(loop.size for loop in schedule.rows)
     lanes = w.word(schedule.column.size)
     if schedule.form == "outer":  # those that are masked take as long
         lanes = w.mul(w.ceil_div(lanes, schedule.width), schedule.width)
     work = w.mul(w.word(product((rows, steps, product(x.size for x in schedule.batch)))), lanes)
-    few = _has_few_rows(frame.source)
+    few = frame.facts.few_rows
     light = few or schedule.lanes_in_a or len(frame.contract.ins) == 1
     wanted = w.max(1, w.min(_MOST_CHUNKS, w.ceil_div(work, _LIGHT_GRAIN if light else _GRAIN)))
     if not light:  # what would be one chunk, or two that may be uneven
@@ -149,9 +147,10 @@ def part_range(w: Writer, grid: Grid, part: Value) -> tuple[Value, Value]:
 def grid_words(widening: Widening, frame: Frame) -> dict[str, Size]:
     """Words for the numbers of the grid of a kernel, but for what other words or the schedule say.
 
-    `plan` writes them where a size is known only at the run. A kernel of a single unit has none.
+    `frame` has numbers. `plan` writes the words where a size is known only at the run. A kernel of one unit
+    has none.
     """
-    source = frame.source
+    source = frame.schedule
     flexible = {"parts", "groups", "units", "chunks"}
     if source.cut:
         flexible.add("cuts")
@@ -160,7 +159,7 @@ def grid_words(widening: Widening, frame: Frame) -> dict[str, Size]:
     if source.block is not None:
         flexible.add("of_loop")
     try:
-        grid = lay_out(Evaluator({}), replace(frame, schedule=source))
+        grid = lay_out(Evaluator({}), frame)
     except KeyError:
         return {name: widening.later() if name in flexible else 1 for name in _NUMBERS}
     if grid.units == 1:
@@ -176,20 +175,7 @@ def read_grid(w: Writer, frame: Frame, numbers: Mapping[str, Size]) -> Grid:
     """The grid whose `numbers` are words."""
     return Grid(
         panels=tile_count(w, frame.schedule.panels),
-        level=_longest_level(frame.source),
+        level=frame.facts.level,
         levels=row_levels(w, frame.schedule),
         **{name: w.word(numbers[name]) for name in _NUMBERS},
     )
-
-
-def _has_few_rows(schedule: Schedule) -> bool:
-    """Whether a step waits for memory."""
-    rows = product(loop.size for loop in schedule.rows)
-    return isinstance(rows, int) and rows < _FEW_ROWS
-
-
-def _longest_level(schedule: Schedule) -> int:
-    tiled = len(schedule.tiles)
-    steps = [1] * (len(schedule.rows) - tiled) + [split.step for split in schedule.tiles]
-    counts = [-(-estimate(loop.size) // step) for loop, step in zip(schedule.rows, steps, strict=True)]
-    return max(range(len(counts)), key=counts.__getitem__)

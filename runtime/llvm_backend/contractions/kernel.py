@@ -22,10 +22,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 
-from graphc.sizes import Size, SizeExpr, Symbol, product
-from runtime.llvm_backend.contractions.contraction import Contract
+from graphc.sizes import Size, SizeExpr, Symbol, product, symbols
+from runtime.llvm_backend.contractions.contraction import Contract, without_numbers
 from runtime.llvm_backend.contractions.driver import PARTIALS, SCRATCH, Phase, make_frame, span_of, write_main
 from runtime.llvm_backend.contractions.grid import Grid, grid_words, lay_out, read_grid
 from runtime.llvm_backend.contractions.packing import copy_elements, panel_elements
@@ -33,7 +33,7 @@ from runtime.llvm_backend.contractions.partials import count_finish, count_tree,
 from runtime.llvm_backend.contractions.registers import VectorUnit
 from runtime.llvm_backend.contractions.row_product import part_reduction
 from runtime.llvm_backend.contractions.schedule import LONG_REDUCTION, Schedule, plan
-from runtime.llvm_backend.contractions.tile import EmitStep, Frame, emit_scalar_step
+from runtime.llvm_backend.contractions.tile import Frame
 from runtime.llvm_backend.contractions.widening import Widening
 from runtime.llvm_backend.engine.llvm import QUICK, THOROUGH
 from runtime.llvm_backend.ir.text import QUICKLY, Module, Target
@@ -107,15 +107,19 @@ def emit_contraction(
     name: str = "kernel",
     *,
     target: Target | None = None,
-    emit_step: EmitStep = emit_scalar_step,
 ) -> Kernel:
-    """The kernel of `contract` for `machine`; `emit_step` writes the steps of its expressions.
+    """The kernel of `contract` for `machine`.
 
     `machine` says how wide vectors are; `target` which instructions the steps may rest on.
     """
-    module = Module(target or Target())
-    kernel = write_contraction(contract, machine, name, module, emit_step)
-    return replace(kernel, text=f"{module.text}\n{kernel.text}")
+    made = _planned(contract, machine, name)
+    widening = Widening()
+    wide = made.widened(widening)
+    numbers = tuple(tuple(grid_words(widening, frame).items()) for frame in made.frames)
+    free = frozenset(symbol for symbol, number in widening.values.items() if isinstance(number, SizeExpr))
+    multiples, planned = tuple(widening.multiples.items()), frozenset(widening.planned)
+    text = _written(_Draft(wide, numbers, multiples, planned, free), target or Target())
+    return made.kernel(text, tuple(map(widening.actual, text.words)))
 
 
 def write_contraction(
@@ -123,21 +127,28 @@ def write_contraction(
     machine: VectorUnit,
     name: str,
     module: Module,
-    emit_step: EmitStep,
-    within: bool = False,
     short: bool = False,
 ) -> Kernel:
-    """The kernel with the text of its functions alone: `module` has the declarations.
+    """The kernel of a part of another one, which knows its numbers and calls `plan` in any case.
 
-    `within`: it is part of another one, which knows its numbers and calls `plan` in any case.
+    It has the text of its functions alone: `module` has the declarations.
     `short`: no reduction is long, though sizes are known only at the run.
     """
+    made = _planned(contract, machine, name, short)
+    w = Writer(made.first_count + len(made.phases), module)
+    light = made.write(w, [partial(lay_out, frame=frame) for frame in made.frames])
+    made.write_counter(w, {})
+    return made.kernel(_Text(w.functions(), tuple(w.words), light, True), tuple(w.words))
+
+
+def _planned(contract: Contract, machine: VectorUnit, name: str, short: bool = False) -> _Plan:
+    """How `contract` is computed, with its numbers."""
     if parts := part_reduction(contract, machine, PARTIALS):
-        return _write_parted(parts, machine, name, module, emit_step, within)
+        return _planned_parts(parts, machine, name)
     schedule = plan(contract, machine)
     if short:
         schedule = replace(schedule, cut=False)
-    main = make_frame(contract, schedule, machine, name, emit_step)
+    main = make_frame(contract, schedule, machine, name)
     span, shift = span_of(contract)
     split = schedule.cut or (main.flagged and not main.direct)
     frames = (main, finish_frame(main, shift)) if split else (main,)
@@ -145,46 +156,42 @@ def write_contraction(
     itemsize = contract.accumulator.itemsize
     steps = product(loop.size for loop in schedule.reduction)
     cuts = (steps + LONG_REDUCTION - 1) // LONG_REDUCTION + 1 if schedule.cut else 1
-    return _write(
-        _Plan(frames, (*buffers, PARTIALS) if split else buffers, (span, shift), split),
-        module,
-        within,
+    return _Plan(
+        frames,
+        (*buffers, PARTIALS) if split else buffers,
+        (span, shift),
+        split,
         part_bytes(panel_elements(schedule) + copy_elements(schedule), itemsize),
         cuts * span * itemsize if split else 0,
     )
 
 
-def _write_parted(
-    parts: tuple[Contract, Contract],
-    machine: VectorUnit,
-    name: str,
-    module: Module,
-    emit_step: EmitStep,
-    within: bool,
-) -> Kernel:
-    """The kernel of two contracts, of which the second goes on with what the first leaves in `PARTIALS`."""
+def _planned_parts(parts: tuple[Contract, Contract], machine: VectorUnit, name: str) -> _Plan:
+    """How two contracts are computed: the second goes on with what the first leaves in `PARTIALS`."""
     main, rest = parts
     found = dict.fromkeys(access.buffer for access in (*rest.accesses, *main.accesses))
     buffers = (*(buffer for buffer in found if buffer != PARTIALS), PARTIALS)
     frames = tuple(
-        make_frame(part, plan(part, machine), machine, each, emit_step)
+        make_frame(part, plan(part, machine), machine, each)
         for part, each in zip(parts, (name, f"{name}.finish"), strict=True)
     )
     shared = product(dim.size for dim in main.output_dims) * main.accumulator.itemsize
-    return _write(_Plan(frames, buffers, (1, 0), False), module, within, 0, shared)
+    return _Plan(frames, buffers, (1, 0), False, 0, shared)
 
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
     """What is run, phase after phase: a frame, where it is `split` a tree of partial sums, other frames.
 
-    `place` is `span_of` the contract.
+    `place` is `span_of` the contract; the sizes are those of `Kernel`.
     """
 
     frames: tuple[Frame, ...]
     buffers: tuple[str, ...]
     place: tuple[Size, Size]
     split: bool
+    scratch_size: Size = 0
+    shared_size: Size = 0
 
     @property
     def phases(self) -> tuple[str, ...]:
@@ -238,50 +245,75 @@ class _Plan:
         """The same with words for its numbers."""
         frames = tuple(
             make_frame(
-                *(x.contract, widening.schedule(x.source), x.machine, x.name, x.emit_step), source=x.source
+                *(without_numbers(x.contract), widening.schedule(x.schedule), x.machine, x.name),
+                facts=x.facts,
             )
             for x in self.frames
         )
-        return _Plan(
-            frames, self.buffers, (widening.word(self.place[0]), widening.word(self.place[1])), self.split
+        span, shift = self.place
+        return _Plan(frames, self.buffers, (widening.word(span), widening.word(shift)), self.split)
+
+    def kernel(self, text: _Text, words: tuple[Size, ...]) -> Kernel:
+        """The kernel with that text and what its `words` are."""
+        return Kernel(
+            name=self.frames[0].name,
+            text=text.text,
+            buffers=self.buffers,
+            words=words,
+            phases=tuple(Phase(x, partial(_count, self, i)) for i, x in enumerate(self.phases)),
+            counted=text.is_counted,
+            scratch_size=self.scratch_size,
+            shared_size=self.shared_size,
+            schedules=tuple(frame.schedule for frame in self.frames[: None if not self.split else 1]),
+            effort=QUICK if text.is_light else THOROUGH,
         )
 
 
-def _write(made: _Plan, module: Module, within: bool, scratch_size: Size, shared_size: Size) -> Kernel:
-    widening = Widening()
-    w = Writer(made.first_count + len(made.phases), module, widening.multiples)
-    later: dict[Size, tuple[int, str]] = {}
-    if within:
-        light = made.write(w, [partial(lay_out, frame=frame) for frame in made.frames])
-        written = made
-    else:
-        written = made.widened(widening)
-        numbers = [grid_words(widening, frame) for frame in written.frames]
-        reads = [partial(read_grid, frame=x, numbers=n) for x, n in zip(written.frames, numbers, strict=True)]
-        light = written.write(w, reads)
-        later = {
-            word: (i, number)
-            for i, found in enumerate(numbers)
-            for number, word in found.items()
-            if word in widening.planned
-        }
-    words = tuple(map(widening.actual, w.words))
-    counted = within or bool(later) or any(isinstance(word, SizeExpr) for word in words)
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """What the text of a kernel follows from.
+
+    Attributes:
+        plan: its plan, with words for numbers.
+        numbers: for each frame those of its grid, as of `grid_words`.
+        multiples, planned: as of `Widening`.
+        free: the symbols of words whose numbers are known only at the run.
+    """
+
+    plan: _Plan
+    numbers: tuple[tuple[tuple[str, Size], ...], ...]
+    multiples: tuple[tuple[SizeExpr, int], ...]
+    planned: frozenset[Size]
+    free: frozenset[Symbol]
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """A kernel's text, the words of its block; whether it is as fast made quickly, and has a `plan`."""
+
+    text: str
+    words: tuple[SizeExpr, ...]
+    is_light: bool
+    is_counted: bool
+
+
+@lru_cache(maxsize=256)
+def _written(draft: _Draft, target: Target) -> _Text:
+    """The text of `draft`: contractions that differ in numbers alone have one, which is written once."""
+    made, module = draft.plan, Module(target)
+    w = Writer(made.first_count + len(made.phases), module, dict(draft.multiples))
+    frames = list(zip(made.frames, map(dict, draft.numbers), strict=True))
+    light = made.write(w, [partial(read_grid, frame=frame, numbers=found) for frame, found in frames])
+    later = {
+        word: (i, number)
+        for i, (_, found) in enumerate(frames)
+        for number, word in found.items()
+        if word in draft.planned
+    }
+    counted = bool(later) or any(not draft.free.isdisjoint(symbols(word)) for word in w.words)
     if counted:
-        written.write_counter(w, later)
-        words = tuple(map(widening.actual, w.words))
-    return Kernel(
-        name=made.frames[0].name,
-        text=w.functions(),
-        buffers=made.buffers,
-        words=words,
-        phases=tuple(Phase(x, partial(_count, made, i)) for i, x in enumerate(made.phases)),
-        counted=counted,
-        scratch_size=scratch_size,
-        shared_size=shared_size,
-        schedules=tuple(frame.schedule for frame in made.frames[: None if not made.split else 1]),
-        effort=QUICK if light else THOROUGH,
-    )
+        made.write_counter(w, later)
+    return _Text(f"{module.text}\n{w.functions()}", tuple(w.words), light, counted)
 
 
 def _count(made: _Plan, number: int, w: Writer) -> Value:

@@ -159,9 +159,8 @@ class OuterTile(TileWriter):
 
         Each begins in another page, so the hardware fetches none of them ahead by itself.
         """
-        source, tile, size = self.frame.source, self.tile, self.dtype.itemsize
-        row, inner = source.rows[-1], source.inner[0]
-        beside = tile.pair == 1 and inner.strides[A] == 1 and row.strides[A] == inner.size
+        tile, size = self.tile, self.dtype.itemsize
+        beside = tile.pair == 1 and self.frame.facts.adjoining
         if not beside or 2 * tile.height * size > _LINE:
             return None
         return self.w.mul(self.w.word(self.frame.rows[-1].strides[A]), tile.height * size)
@@ -190,19 +189,16 @@ class OuterTile(TileWriter):
         instruction that goes on by half a page may drive out what is still to be read.
         """
         frame, tile = self.frame, self.tile
-        if self.unary or frame.source.pack or frame.counted or len(frame.inner) > 1:
+        if self.unary or frame.schedule.pack or frame.counted or len(frame.inner) > 1:
             return False
-        size = frame.source.inner[0].size
         wide = tile.across >= _WIDE and tile.masks == "none" and not tile.clamped
-        return wide and isinstance(size, int) and size % 2 == 0
+        return wide and frame.facts.even
 
     def _chains(self) -> int:
         """How many sums are made of each output: several of a row alone, or steps wait for steps."""
-        schedule = self.frame.source
+        schedule = self.frame.schedule
         alone = schedule.height * schedule.pair == 1 and schedule.vectors <= _FEW_SUMS
-        size = schedule.inner[-1].size
-        long = isinstance(size, int) and size >= 4 * CHAINS
-        return CHAINS if alone and long and not self.unary and self.dtype.is_floating else 1
+        return CHAINS if alone and self.frame.facts.many and not self.unary and self.dtype.is_floating else 1
 
     def _merge(self, x: str, y: str) -> str:
         return lanes.merge(self.w, self.frame.contract.combine, x, y, self.dtype, self.width)
@@ -225,7 +221,7 @@ class OuterTile(TileWriter):
         value, dtype = read(operand), frame.dtypes[operand]
         if (expression := frame.expression(operand)).steps:
             reads = [read(x) for x in frame.reads(operand)]
-            value, dtype = apply(self.w, frame, expression, (value, dtype), reads, width)
+            value, dtype = apply(self.w, expression, (value, dtype), reads, width)
         return lanes.convert(self.w, value, dtype, self.dtype, width)
 
     def _scalar(self, places: Mapping[int, str], row: Offsets) -> str:

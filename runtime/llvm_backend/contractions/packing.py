@@ -123,7 +123,7 @@ class _Packer:
         """Stores a value read from the sources, its prologue applied."""
         value, dtype = found[0], self.dtype(self.operand)
         if self.expression.steps:
-            value, dtype = apply(self.w, self.frame, self.expression, (value, dtype), found[1:], width)
+            value, dtype = apply(self.w, self.expression, (value, dtype), found[1:], width)
         value = lanes.convert(self.w, value, dtype, self.target, width)
         place = self.w.address("%to", to, lanes.scalar_type(self.target))
         lanes.store(self.w, value, place, self.target, width, 1, mask)

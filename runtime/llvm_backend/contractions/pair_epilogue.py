@@ -8,7 +8,7 @@ from graphc.types import DType
 from runtime.llvm_backend.contractions.epilogue import is_long
 from runtime.llvm_backend.contractions.pair_packing import WordPacker
 from runtime.llvm_backend.contractions.schedule import OUT
-from runtime.llvm_backend.contractions.tile import emit_scalar_step
+from runtime.llvm_backend.contractions.tile import evaluate
 from runtime.llvm_backend.ir import lanes
 from runtime.llvm_backend.ir.writer import Value
 
@@ -52,12 +52,9 @@ class PairEpilogue:
         packer, contract = self._packer, self._contract
         w, width = packer.w, packer.width
         first = lanes.convert(w, total, packer.words.total, contract.accumulator, width)
-        values: list[tuple[str, DType]] = [(first, contract.accumulator)]
-        values += [(self._read(x, row, j), packer.dtype(x)) for x in self._reads]
-        for step in contract.epilogue.steps:
-            operands, dtypes = zip(*(values[i] for i in step.operands), strict=True)
-            values.append((emit_scalar_step(w, step, operands, dtypes, width), step.dtype))
-        number = len(values) - 1 if contract.epilogue.steps else 0
+        reads = [self._read(x, row, j) for x in self._reads]
+        values = evaluate(w, contract.epilogue, (first, contract.accumulator), reads, width)
+        number = len(values) - 1
         for x, value in enumerate((number, *(value for value, _ in contract.also))):
             self._store(OUT if x == 0 else OUT + len(self._reads) + x, *values[value], row, j)
 

@@ -76,7 +76,7 @@ def finish_frame(frame: Frame, shift: Size) -> Frame:
         also=contract.also,
     )
     schedule = plan(finish, frame.machine)
-    return make_frame(finish, schedule, frame.machine, f"{frame.name}.finish", frame.emit_step)
+    return make_frame(finish, schedule, frame.machine, f"{frame.name}.finish")
 
 
 def count_finish(w: Writer, frame: Frame, cuts: Value, chunks: Value) -> Value:

@@ -12,7 +12,6 @@ from runtime.llvm_backend.contractions.fused_contraction import contract_of
 from runtime.llvm_backend.contractions.grid import lay_out
 from runtime.llvm_backend.contractions.pair_kernel import find_product
 from runtime.llvm_backend.contractions.schedule import A, plan
-from runtime.llvm_backend.contractions.tile import emit_scalar_step
 from runtime.llvm_backend.engine.machine import host
 from runtime.llvm_backend.ir.writer import Evaluator
 
@@ -33,7 +32,7 @@ def find_reading(node: Tensor, number: int) -> Reading | None:
         return Reading(1, True)
     schedule = plan(contract, host())
     found: set[Symbol] = {symbol for dim in contract.dims for symbol in symbols(dim.size)}
-    frame = make_frame(contract, schedule, host(), "kernel", emit_scalar_step)
+    frame = make_frame(contract, schedule, host(), "kernel")
     grid = lay_out(Evaluator(dict.fromkeys(found, _MANY)), frame)
     if number == schedule.inputs[A]:
         return Reading(int(grid.panels), False) if schedule.form == "dot" else None

@@ -4,26 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from graphc.types import DType
-from runtime.llvm_backend.contractions.contraction import AS_IT_IS, Access, Contract, Expression, Step
+from runtime.llvm_backend.contractions.contraction import AS_IT_IS, Access, Contract, Expression
+from runtime.llvm_backend.contractions.facts import Facts
 from runtime.llvm_backend.contractions.registers import VectorUnit
 from runtime.llvm_backend.contractions.schedule import A, B, Loop, Schedule
 from runtime.llvm_backend.contractions.splits import Masks
 from runtime.llvm_backend.ir.lanes import scalar_type
 from runtime.llvm_backend.ir.scalars import emit_op
+from runtime.llvm_backend.ir.text import Emitter
 from runtime.llvm_backend.ir.writer import Value, Writer
-
-
-class EmitStep(Protocol):
-    """Writes a step of an expression; operands are registers of their dtypes. Gives the result's name."""
-
-    def __call__(
-        self, w: Writer, step: Step, operands: Sequence[str], dtypes: Sequence[DType], width: int
-    ) -> str:
-        """Writes the step into the function that `w` is writing."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +36,11 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """All that the parts of one kernel share.
+    """All that the parts of one kernel share; where numbers are words, all that its text depends on.
 
     Attributes:
         name: the kernel's: what the names of its functions begin with.
-        source: the schedule with its numbers, where those of `schedule` are words.
+        facts: what the numbers say that are words in `schedule`.
         flagged: whether a tile's reduction may take several calls: `first`, `last` tell which one.
         direct: whether partial sums may lie in the output itself.
         dtypes: of each operand as a micro-kernel sees it: a packed one is of the accumulator's.
@@ -61,9 +52,8 @@ class Frame:
     name: str
     contract: Contract
     schedule: Schedule
-    source: Schedule
+    facts: Facts
     machine: VectorUnit
-    emit_step: EmitStep
     flagged: bool
     direct: bool
     counted: bool
@@ -158,37 +148,27 @@ def _needed(frame: Frame, numbers: Sequence[Value], flags: Sequence[str]) -> str
 
 
 def apply(
-    w: Writer,
-    frame: Frame,
-    expression: Expression,
-    given: tuple[str, DType],
-    reads: Sequence[str],
-    width: int,
+    w: Writer, expression: Expression, given: tuple[str, DType], reads: Sequence[str], width: int
 ) -> tuple[str, DType]:
     """The value of an expression, and its dtype."""
-    return evaluate(w, frame, expression, given, reads, width)[-1]
+    return evaluate(w, expression, given, reads, width)[-1]
 
 
 def evaluate(
-    w: Writer,
-    frame: Frame,
-    expression: Expression,
-    given: tuple[str, DType],
-    reads: Sequence[str],
-    width: int,
+    w: Writer, expression: Expression, given: tuple[str, DType], reads: Sequence[str], width: int
 ) -> list[tuple[str, DType]]:
-    """All values of an expression that has steps, with their dtypes; else the given one."""
-    if not expression.steps:
-        return [given]
-    values = [given, *((x, access.dtype) for x, access in zip(reads, expression.reads, strict=True))]
-    for step in expression.steps:
-        operands, dtypes = zip(*(values[i] for i in step.operands), strict=True)
-        values.append((frame.emit_step(w, step, operands, dtypes, width), step.dtype))
-    return values
+    """All values of an expression, with their dtypes: the given one, the reads, what its steps make."""
+    value, dtype = given
+    dtypes = [dtype, *(access.dtype for access in expression.reads), *(x.dtype for x in expression.steps)]
 
+    def write(em: Emitter, operands: Sequence[str]) -> list[str]:
+        values = list(operands)
+        for step in expression.steps:
+            of = [dtypes[i] for i in step.operands]
+            values.append(emit_op(em, step.op, [values[i] for i in step.operands], of, step.dtype))
+        return values
 
-def emit_scalar_step(
-    w: Writer, step: Step, operands: Sequence[str], dtypes: Sequence[DType], width: int
-) -> str:
-    """Any op of `runtime.llvm_backend.ir.scalars` that cannot fail at the run."""
-    return w.emit(width, lambda em: emit_op(em, step.op, operands, dtypes, step.dtype))
+    found = [value, *reads]
+    if expression.steps:
+        found = w.phrase(expression, (dtype, width), found, width, write)
+    return list(zip(found, dtypes, strict=True))

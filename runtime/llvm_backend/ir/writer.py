@@ -7,7 +7,7 @@ of the kernel's argument block: `word` gives their value and loads each once, wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TypeVar
 
 from graphc.sizes import Size, SizeExpr, Symbol, substitute
@@ -16,6 +16,7 @@ from runtime.llvm_backend.ir.text import Emitter, Module, Target, unseen
 Made = TypeVar("Made")
 Value = int | str
 Carried = Sequence[tuple[str, str]]  # the types and first values of what a loop carries
+_HOLES = "\ue000\ue001\ue002"  # in a phrase: of names, of the block, of the first operand; others follow
 
 
 class Writer:
@@ -42,6 +43,7 @@ class Writer:
         self._count = 0
         self._label = "entry"
         self._loaded: dict[SizeExpr, str] = {}
+        self._phrases: dict[Hashable, tuple[object, str, int]] = {}  # owners are kept, for their `id`
 
     # ---- text ------------------------------------------------------------------------------------
 
@@ -68,6 +70,34 @@ class Writer:
         self._lines += emitter.lines
         self._label = emitter.label
         return value
+
+    def phrase(
+        self,
+        owner: object,
+        kind: Hashable,
+        operands: Sequence[str],
+        width: int,
+        write: Callable[[Emitter, Sequence[str]], Sequence[str]],
+    ) -> list[str]:
+        """The values that ``write(emitter, operands)`` gives, whatever operands are called.
+
+        It is called once for each `owner` and `kind`; after that what it wrote is copied, with other names.
+        """
+        self._count += 1
+        found = self._phrases.get((id(owner), kind))
+        if found is None:
+            emitter = Emitter(self.module, width, prefix=_HOLES[0], label=_HOLES[1])
+            values = write(emitter, [chr(ord(_HOLES[2]) + i) for i in range(len(operands))])
+            text = "\n".join([*emitter.lines, emitter.label, *values])
+            found = self._phrases[id(owner), kind] = owner, text, len(values)
+        _, text, many = found
+        text = text.replace(_HOLES[0], f"e{self._count}.").replace(_HOLES[1], self._label)
+        for i, operand in enumerate(operands):
+            text = text.replace(chr(ord(_HOLES[2]) + i), operand)
+        lines = text.split("\n")
+        self._label = lines[-1 - many]
+        self._lines += lines[: -1 - many]
+        return lines[-many:]
 
     def declare(self, declaration: str) -> None:
         """A function of LLVM's, declared once however often it is called."""

@@ -1,0 +1,62 @@
+"""Facts: what a kernel's text rests on of the numbers that are words in it.
+
+They are few, so contractions that differ in numbers alone mostly have the same ones, and share their text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from graphc.sizes import product
+from runtime.llvm_backend.contractions.lane_choice import estimate
+from runtime.llvm_backend.contractions.schedule import CHAINS, A, Schedule
+
+_FEW_ROWS = 8  # below, a step waits for memory
+_LONG_TILE = 4096  # multiply-adds of vectors: some 2000 cycles
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the numbers of a schedule say.
+
+    Attributes:
+        level: the level of the rows that is divided in parts: the one that runs most often.
+        few_rows: whether rows are so few that a step waits for memory.
+        long_tile: whether a tile takes so long that what is around it does not count.
+        has_steps: of each loop of the reduction, whether it is known not to be empty.
+        even: whether the first loop within a tile has a known, even number of steps.
+        many: whether the last one has so many that several sums of an output are worth it.
+        adjoining: whether rows of A are as far apart as the reduction is long.
+    """
+
+    level: int
+    few_rows: bool
+    long_tile: bool
+    has_steps: tuple[bool, ...]
+    even: bool
+    many: bool
+    adjoining: bool
+
+    @staticmethod
+    def of(schedule: Schedule) -> Facts:
+        """Those of a schedule with its numbers."""
+        inner, row = schedule.inner, schedule.rows[-1]
+        rows = product(loop.size for loop in schedule.rows)
+        work = product(loop.size for loop in inner) * (schedule.pair * schedule.height * schedule.vectors)
+        first, last = inner[0].size, inner[-1].size
+        return Facts(
+            level=_longest_level(schedule),
+            few_rows=isinstance(rows, int) and rows < _FEW_ROWS,
+            long_tile=isinstance(work, int) and work >= _LONG_TILE,
+            has_steps=tuple(isinstance(x.size, int) and x.size != 0 for x in schedule.reduction),
+            even=isinstance(first, int) and first % 2 == 0,
+            many=isinstance(last, int) and last >= 4 * CHAINS,
+            adjoining=inner[0].strides[A] == 1 and row.strides[A] == first,
+        )
+
+
+def _longest_level(schedule: Schedule) -> int:
+    tiled = len(schedule.tiles)
+    steps = [1] * (len(schedule.rows) - tiled) + [split.step for split in schedule.tiles]
+    counts = [-(-estimate(loop.size) // step) for loop, step in zip(schedule.rows, steps, strict=True)]
+    return max(range(len(counts)), key=counts.__getitem__)
