@@ -2,7 +2,8 @@
 
 What is fused shares its *rows*: all axes but the last are walked once, and within a row run loops over
 the last axis with reductions between them. So a softmax, a layer normalisation, a cross-entropy or a chain of
-elementwise ops is one node each. Before that, contractions take what `epilogues` says.
+elementwise ops is one node each. Before that, reductions over a few rows take what `cells` says, and
+contractions what `epilogues` says.
 
 A node that is not fused with an operand has a typed reason in the record: ``op`` (the backend has no
 code for it), ``rows`` (it walks other rows), ``order`` (something that is not fused stands between),
@@ -22,6 +23,7 @@ from graphc.sizes import Size
 from graphc.tensor import Tensor
 from graphc.types import TensorType
 from passes.blocks import fuse_blocks
+from passes.cells import decide_early, find_cells, find_loose, without
 from passes.epilogues import fuse_epilogues
 from passes.failure import may_fail
 from passes.grouping import enclose
@@ -39,10 +41,14 @@ _SHORT = 8  # elements of a row that are no more work than a number or two that 
 
 
 class Rows(NamedTuple):
-    """What a fused node walks: rows along `outer`, each of `inner` elements; or one value a row."""
+    """What a fused node walks: rows along `outer`, each of `inner` elements; or one value a row.
+
+    `cells` are the axes over which it reduces some of them at a time.
+    """
 
     outer: tuple[Size, ...]
     inner: Size
+    cells: tuple[int, ...] = ()
 
 
 def fuse(function: Function, target: Target = PLAIN) -> Function:
@@ -54,14 +60,33 @@ def fuse(function: Function, target: Target = PLAIN) -> Function:
     if not target.fusible:
         return function
     function = map_bodies(function, lambda body: fuse(body, target))
+    function = fuse_cells(function, target)
     function = fuse_epilogues(function, target)
     nodes = function.nodes()
     counters().nodes_visited += len(nodes)
     rows = _rows(nodes, function, target)
-    groups = [group for group in _groups(nodes, function, rows) if _accept(group)]
+    groups = [group for group in _groups(nodes, function, rows) if _accept(group, "rows")]
     walked = [(*rows[group[0]].outer, rows[group[0]].inner) for group in groups]
     function = enclose(function, nodes, groups, walked) if groups else function
     return fuse_blocks(function, target)
+
+
+def fuse_cells(function: Function, target: Target) -> Function:
+    """`function` with reductions over a few rows in `fused` nodes, where a backend contracts in place."""
+    if target.contracts is PLAIN.contracts:
+        return function
+    nodes = function.nodes()
+    found = find_cells(nodes, function, target)
+    while found:
+        rows = {node: Rows(cells.whole[:-1], cells.whole[-1], cells.over) for node, cells in found.items()}
+        groups = _groups(nodes, function, rows, tells=False)
+        loose = [node for group in groups for node in find_loose(group)]
+        if not loose:
+            groups = [group for group in decide_early(nodes, groups) if _accept(group, "cells")]
+            walked = [found[group[0]].whole for group in groups]
+            return enclose(function, nodes, groups, walked) if groups else function
+        found = without(found, loose)
+    return function
 
 
 # Which nodes can be fused at all, and what they walk.
@@ -137,7 +162,7 @@ def _follow_users(nodes: Sequence[Tensor], rows: dict[Tensor, Rows], loose: set[
 
 def _is_number(operand: Tensor, node: Tensor, rows: Rows) -> bool:
     """Whether `operand` is one number for each of many `rows`, long enough to compute it on the way."""
-    outer, inner = rows
+    outer, inner, _ = rows
     shape = operand.result.shape
     if not shape or (shape != outer and (shape[-1] != 1 or shape[:-1] != outer)):
         return False
@@ -165,21 +190,24 @@ def _own(shape: tuple[Size, ...]) -> Rows:
 
 def _fits(shape: tuple[Size, ...], rows: Rows) -> bool:
     """Whether a value of `shape` is a row's worth, or one value, for each of `rows`."""
-    outer, inner = rows
+    outer, inner, _ = rows
     return shape == outer or (shape != () and shape[:-1] == outer and shape[-1] in (1, inner))
 
 
 # Which of them go together.
 
 
-def _groups(nodes: Sequence[Tensor], function: Function, rows: dict[Tensor, Rows]) -> list[list[Tensor]]:
+def _groups(
+    nodes: Sequence[Tensor], function: Function, rows: dict[Tensor, Rows], tells: bool = True
+) -> list[list[Tensor]]:
     """Connected nodes that walk the same rows at the same stage, in chunks of at most MOST_NODES.
 
     The stage of a node is how many times the longest way from it to a result leaves a group: along an
     edge it never grows, and it falls where the edge is not fused. So no way leaves a group and comes back.
+    What is not fused is told with its reason, where anyone listens and it `tells`.
     """
     groups = _Groups(nodes, function, rows)
-    watched, given = is_watched(), set(function.inputs)
+    watched, given = tells and is_watched(), set(function.inputs)
     for node in nodes if watched else ():
         for operand in dict.fromkeys(node.inputs):
             if _is_joined(operand, node, rows):
@@ -331,12 +359,12 @@ def _stages(nodes: Sequence[Tensor], function: Function, rows: dict[Tensor, Rows
     return stage
 
 
-def _accept(group: Sequence[Tensor]) -> bool:
+def _accept(group: Sequence[Tensor], reason: str) -> bool:
     if not is_watched():
         return True
     last = group[-1]
     details = {"nodes": len(group)}
-    return decide(Decision("fuse", fused.name, True, "rows", last.loc, details, tuple(group)), last)
+    return decide(Decision("fuse", fused.name, True, reason, last.loc, details, tuple(group)), last)
 
 
 def _refuse(node: Tensor, operand: Tensor, reason: str) -> None:

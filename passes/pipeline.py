@@ -7,13 +7,11 @@ from dataclasses import dataclass, field, replace
 
 from graphc.errors import ShapeError
 from graphc.function import Function, all_nodes
-from graphc.ops.source import _constant as constant
-from graphc.ops.state import _group as group
-from graphc.ops.state import assign
 from graphc.sizes import Symbol
 from graphc.tensor import Tensor
 from graphc.types import OPERATION, TensorType
 from graphc.verification import verify
+from passes.apart import open_apart
 from passes.branches import resolve_branches
 from passes.constant_folding import fold_constants
 from passes.cutting import cut_feeds, refuse_unranked
@@ -38,7 +36,7 @@ from passes.running import AfterEach, Pass, Repeated, walk
 from passes.simplification import simplify
 from passes.sizing import bind_sizes
 from passes.specialisation import specialise
-from passes.stages import count, is_counted, stage
+from passes.stages import count, is_heard, stage
 from passes.state import thread_state
 from passes.target import PLAIN, Target
 
@@ -68,6 +66,7 @@ PIPELINE: tuple[Pass, ...] = (
     keep_traces,  # of what came out of a gradient's steps, what the steps forwards have made already
     sum_after_loops,  # what is left of gradients in the steps, and what they only add up
     lay_out,  # once all is there that is moved, and before fusion binds ops to rows
+    open_apart,  # once it is known that windows do not lie along the last axis
     turn_operands,  # after that: it would take the transposes back
     open_overlaps,  # after that: how windows lie is settled
     sort_distinct,  # once nobody asks for more of its results
@@ -76,9 +75,6 @@ PIPELINE: tuple[Pass, ...] = (
     fuse,  # after those that look at single ops
     rematerialise,  # last: the very kernels run again, so no bit changes, and its prediction is what runs
 )
-
-
-_MOVING = frozenset((constant, assign, group))  # ops that hand on what is there
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,15 +116,10 @@ def prepare(request: Request, target: Target = PLAIN, after_each: AfterEach | No
     with stage("define"):
         function = define(request, target, tell)
         guards = size_guards(function)
-    if is_counted():
+    if is_heard():
         count("nodes", sum(1 for _ in all_nodes(function)))
-    passes = REQUIRED + (_pipeline_for(function) if target.pipeline is None else target.pipeline)
+    passes = REQUIRED + (PIPELINE if target.pipeline is None else target.pipeline)
     return Prepared(run(passes, function, target, tell), guards)
-
-
-def _pipeline_for(function: Function) -> tuple[Pass, ...]:
-    """None where nothing is computed, as where variables get constants: there is nothing to make better."""
-    return PIPELINE if any(node.op not in _MOVING for node in function.nodes()) else ()
 
 
 def define(request: Request, target: Target, tell: AfterEach, passes: tuple[Pass, ...] = DEFINED) -> Function:

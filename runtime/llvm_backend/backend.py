@@ -13,6 +13,7 @@ from weakref import WeakValueDictionary
 
 from graphc.sizes import Size, Symbol
 from graphc.tensor import Tensor
+from passes.cells import cells_of
 from passes.deduplication import Structure, structure_key
 from passes.program import Program, Step
 from passes.stages import stage
@@ -79,7 +80,7 @@ class LlvmBackend:
     def kernel(self, step: Step) -> RowKernel | None:
         """The kernel of `step`, or None where there is no machine code for it."""
         node = step.node
-        if node.op.name != "fused" or is_nested(node) or find_root(node) is not None:
+        if node.op.name != "fused" or is_nested(node) or cells_of(node) or find_root(node) is not None:
             return None
         rows = node.attrs["rows"]
         given = given_of(node, self._infinities) if self._looks else None

@@ -129,11 +129,32 @@ def open_overlaps(function, target):
     return open_overlaps(function, Target("llvm", contracts=lambda node: True))
 
 
+def open_apart(function, target):
+    """Windows side by side, for a backend whose contractions are products."""
+    from passes.apart import open_apart
+
+    return open_apart(function, Target("llvm", contracts=lambda node: node.op.name in ("matmul", "einsum")))
+
+
+def fuse_cells(function, target):
+    """Fusion of cells, for a backend with code for all elementwise ops, whose contractions are products."""
+    from graphc.op import OPS
+    from passes.fusion import fuse_cells
+
+    names = frozenset(name for name, op in OPS.items() if op.family == "elementwise") | {"sum", "max"}
+    contracts = frozenset(("matmul", "einsum"))
+    return fuse_cells(
+        function, Target("llvm", fusible=names, contracts=lambda node: node.op.name in contracts)
+    )
+
+
 # By the stem of the file: (Function, Target) -> Function, or where one stands. Merging loops asks for
 # nodes that two bodies share, which no text can say: test_loop_merging.py has its tests.
 PASSES = {
+    "apart": open_apart,
     "blocks": fuse_to_blocks,
     "branches": "passes.branches:resolve_branches",
+    "cells": fuse_cells,
     "constant_folding": "passes.constant_folding:fold_constants",
     "cutting": cut,
     "dead_results": "passes.dead_results:drop_dead_results",

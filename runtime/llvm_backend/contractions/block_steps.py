@@ -22,8 +22,8 @@ from runtime.llvm_backend.contractions.contraction import (
     Hidden,
     Step,
 )
+from runtime.llvm_backend.contractions.cuts import LONG_REDUCTION
 from runtime.llvm_backend.contractions.fused_contraction import contract_of, is_contraction, is_nested
-from runtime.llvm_backend.contractions.schedule import LONG_REDUCTION
 from runtime.llvm_backend.contractions.strided import Look, Strided, see_dense
 
 _WEIGHTS = "weights"

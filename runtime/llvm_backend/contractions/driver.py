@@ -57,7 +57,7 @@ def make_frame(
 ) -> Frame:
     """What the parts of the kernel share; `facts` are those of numbers that are words in `schedule`."""
     total = contract.accumulator
-    flagged = schedule.cut or schedule.block is not None or schedule.outer > 0
+    flagged = schedule.cut > 0 or schedule.block is not None or schedule.outer > 0
     direct = contract.out.dtype == total and contract.epilogue.result_dtype(total) == total
     dtypes: list[DType] = [access.dtype if access else total for access in schedule.operands]
     rows = schedule.rows
@@ -171,7 +171,7 @@ class Driver:
         self.grid = grid
         self.span, self.shift = place
         self.panel = scratch
-        self.split = frame.schedule.cut or (frame.flagged and not frame.direct)
+        self.split = frame.schedule.cut > 0 or (frame.flagged and not frame.direct)
         self.tiles: dict[Tile, None] = {}  # in the order of their first use
 
     def write(self) -> None:

@@ -13,6 +13,7 @@ from graphc.function import Function
 from graphc.sizes import Size
 from graphc.tensor import Tensor
 from graphc.types import BFLOAT16, FLOAT32, TensorType
+from passes.cells import cells_of
 from passes.deduplication import call_key
 from passes.fusion import REDUCTIONS
 from runtime.llvm_backend.contractions.contraction import Access, Contract, Expression, Step
@@ -47,6 +48,8 @@ def is_contraction(node: Tensor) -> bool:
 
 def find_root(node: Tensor) -> Tensor | None:
     """The contraction in the body of a `fused` node; None where there is none."""
+    if cells_of(node) is not None:
+        return None
     body: Function = node.attrs["body"]
     given = set(body.inputs)
     return next((n for n in body.nodes() if n not in given and is_contraction(n)), None)

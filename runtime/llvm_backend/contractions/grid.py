@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from graphc.sizes import Size, product
-from runtime.llvm_backend.contractions.schedule import LONG_REDUCTION, Schedule
+from runtime.llvm_backend.contractions.schedule import Schedule
 from runtime.llvm_backend.contractions.splits import tile_count
 from runtime.llvm_backend.contractions.tile import Frame
 from runtime.llvm_backend.contractions.widening import Widening
@@ -70,7 +70,7 @@ def lay_out(w: Writer, frame: Frame) -> Grid:
     blocks = w.mul(w.max(1, outside), of_loop)  # one of no steps stores what an empty sum is
     cuts: Value = 1
     if schedule.cut:
-        cuts = w.max(1, w.min(blocks, w.ceil_div(w.word(steps), LONG_REDUCTION)))
+        cuts = w.max(1, w.min(blocks, w.ceil_div(w.word(steps), schedule.cut)))
     panels = tile_count(w, schedule.panels)
     levels = row_levels(w, schedule)
     level = frame.facts.level

@@ -32,7 +32,7 @@ from runtime.llvm_backend.contractions.packing import copy_elements, panel_eleme
 from runtime.llvm_backend.contractions.partials import count_finish, count_tree, finish_frame, write_tree
 from runtime.llvm_backend.contractions.registers import VectorUnit
 from runtime.llvm_backend.contractions.row_product import part_reduction
-from runtime.llvm_backend.contractions.schedule import LONG_REDUCTION, Schedule, plan
+from runtime.llvm_backend.contractions.schedule import Schedule, plan
 from runtime.llvm_backend.contractions.tile import Frame
 from runtime.llvm_backend.contractions.widening import Widening
 from runtime.llvm_backend.engine.llvm import QUICK, THOROUGH
@@ -147,15 +147,15 @@ def _planned(contract: Contract, machine: VectorUnit, name: str, short: bool = F
         return _planned_parts(parts, machine, name)
     schedule = plan(contract, machine)
     if short:
-        schedule = replace(schedule, cut=False)
+        schedule = replace(schedule, cut=0)
     main = make_frame(contract, schedule, machine, name)
     span, shift = span_of(contract)
-    split = schedule.cut or (main.flagged and not main.direct)
+    split = schedule.cut > 0 or (main.flagged and not main.direct)
     frames = (main, finish_frame(main, shift)) if split else (main,)
     buffers = tuple(dict.fromkeys(access.buffer for access in contract.accesses))
     itemsize = contract.accumulator.itemsize
     steps = product(loop.size for loop in schedule.reduction)
-    cuts = (steps + LONG_REDUCTION - 1) // LONG_REDUCTION + 1 if schedule.cut else 1
+    cuts = (steps + schedule.cut - 1) // schedule.cut + 1 if schedule.cut else 1
     return _Plan(
         frames,
         (*buffers, PARTIALS) if split else buffers,

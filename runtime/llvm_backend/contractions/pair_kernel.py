@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from graphc.sizes import product
 from runtime.llvm_backend.contractions.contraction import Contract
+from runtime.llvm_backend.contractions.cuts import LONG_REDUCTION
 from runtime.llvm_backend.contractions.driver import Phase
 from runtime.llvm_backend.contractions.kernel import Kernel, write_plan
 from runtime.llvm_backend.contractions.lane_choice import estimate
 from runtime.llvm_backend.contractions.pair_epilogue import PairEpilogue
 from runtime.llvm_backend.contractions.pair_packing import WordPacker
 from runtime.llvm_backend.contractions.pairs import MOST_EXACT, PAIRS, Product, as_product, words_of
-from runtime.llvm_backend.contractions.schedule import LONG_REDUCTION, OUT
+from runtime.llvm_backend.contractions.schedule import OUT
 from runtime.llvm_backend.contractions.splits import split_evenly, tile_count, visit_tile
 from runtime.llvm_backend.engine.machine import Machine
 from runtime.llvm_backend.ir import lanes

@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping
 
 from graphc.sizes import Size
 from runtime.llvm_backend.contractions.contraction import Access, Contract, Expression
+from runtime.llvm_backend.contractions.cuts import LONG_REDUCTION
 from runtime.llvm_backend.contractions.driver import PARTIALS, make_frame, pointer_of
-from runtime.llvm_backend.contractions.schedule import LONG_REDUCTION, plan
+from runtime.llvm_backend.contractions.schedule import plan
 from runtime.llvm_backend.contractions.tile import Frame
 from runtime.llvm_backend.ir import lanes
 from runtime.llvm_backend.ir.writer import Value, Writer

@@ -23,12 +23,12 @@ from typing import Literal
 from graphc.sizes import Size, product
 from graphc.types import FLOAT16
 from runtime.llvm_backend.contractions.contraction import Access, Contract, Dim
+from runtime.llvm_backend.contractions.cuts import LONG_REDUCTION, is_cut_in_blocks, is_long, split_reduction
 from runtime.llvm_backend.contractions.lane_choice import estimate, is_dot, lane_dim
 from runtime.llvm_backend.contractions.registers import VectorUnit, choose_tile, count_lanes, even_part
 from runtime.llvm_backend.contractions.splits import Split, split_evenly, split_lanes
 
 A, B, OUT = 0, 1, 2  # the first operands of every loop; then come the reads, then what is stored besides
-LONG_REDUCTION = 65_536  # steps per output beyond which a reduction is cut, by its size alone
 _PAGE = 4096  # bytes of memory that lie in one piece
 SHORT = 4  # steps that are written one after the other, where the reduction has no more
 CHAINS = 4  # sums that are made at once of an output of few rows, or steps wait for steps
@@ -65,7 +65,7 @@ class Schedule:
         vectors: vectors of the column in a tile (outer), or columns (dot).
         pack, transposed, copy: whether B is packed, by transposing squares; whether A is copied.
         adaptive: whether the run decides if B is packed: only where enough rows use the panel.
-        cut: whether the reduction is cut into parts that are added up pairwise.
+        cut: of how many steps each part of the reduction is, which are added up pairwise; 0: it is whole.
         tiles: how the last of the rows are split: those of the pair, where there is one, and the last.
         panels: how the column is split.
     """
@@ -86,7 +86,7 @@ class Schedule:
     transposed: bool
     copy: bool
     adaptive: bool
-    cut: bool
+    cut: int
     width: int
     tiles: tuple[Split, ...]
     panels: Split
@@ -170,7 +170,7 @@ def _plan_outer(
     order = _by(A, B) if column.strides[B] not in (0, 1) or len(contract.ins) == 1 else _by(B, A)
     reduction = _merge(sorted((_loop(dim, operands) for dim in reduced), key=order))
     reduction = reduction or (Loop(1, (0,) * len(operands)),)
-    outer, block = _split_reduction(reduction, contract, _OUTER_BLOCK)
+    outer, block = split_reduction([x.size for x in reduction], contract, _OUTER_BLOCK)
     pair, height, vectors = _size_tile(rows, column, machine, width, shared=not batch)
     schedule = Schedule(
         form="outer",
@@ -189,14 +189,15 @@ def _plan_outer(
         transposed=False,
         copy=False,
         adaptive=False,
-        cut=_is_long(product(dim.size for dim in reduced)),
+        cut=0,
         width=width,
         tiles=_split_rows(rows, pair, height),
         panels=split_lanes(column.size, width, vectors),
     )
     pack, transposed, adaptive = _packing(schedule, contract, machine.l2)
     copy = _copies_a(schedule)
-    return replace(schedule, pack=pack, transposed=transposed, adaptive=adaptive, copy=copy)
+    schedule = replace(schedule, pack=pack, transposed=transposed, adaptive=adaptive, copy=copy)
+    return replace(schedule, cut=_cut(schedule, machine.l2))
 
 
 def _choose_a(contract: Contract, lane: str) -> int:
@@ -296,30 +297,17 @@ def _copies_a(schedule: Schedule) -> bool:
     return crowded and wide and estimate(rows[0].size) >= 16
 
 
-def _is_long(steps: Size) -> bool:
-    return not isinstance(steps, int) or steps > LONG_REDUCTION
-
-
-def _split_reduction(loops: Sequence[Loop], contract: Contract, most: int) -> tuple[int, int | None]:
-    """How many loops lie outside, and how the next is blocked, for about `most` steps within.
-
-    A reduction into 16-bit floats is not split: its partial sums would be rounded.
-    """
-    sizes = [loop.size for loop in loops]
-    steps = product(sizes)
-    if contract.out.dtype != contract.accumulator and not _is_long(steps):
-        return 0, None
-    if isinstance(steps, int) and steps <= 2 * most:
-        return 0, None
-    inside = [math.prod(estimate(size) for size in sizes[i + 1 :]) for i in range(len(sizes))]
-    outer = next(i for i, inner in enumerate(inside) if inner <= 2 * most or i == len(sizes) - 1)
-    block = max(1, most // inside[outer])
-    size = sizes[outer]
-    if isinstance(size, int):
-        block = even_part(size, block) if size * inside[outer] > 2 * most else size
-        if outer == 0 and block >= size:
-            return 0, None
-    return outer, block
+def _cut(schedule: Schedule, l2: int) -> int:
+    b, steps, part = schedule.operands[B], product(loop.size for loop in schedule.reduction), schedule.steps
+    if is_long(steps):
+        return LONG_REDUCTION
+    if b is None or schedule.batch or schedule.lanes_in_a or schedule.copy:
+        return 0
+    rows, room = product(loop.size for loop in schedule.rows), l2 // b.dtype.itemsize
+    whole = len(schedule.reduction) > 1 or schedule.block is None
+    if whole or not is_cut_in_blocks(steps, part, rows, schedule.column.size, room):
+        return 0
+    return estimate(part)
 
 
 # ---- the dot form ------------------------------------------------------------------------------------
@@ -353,7 +341,7 @@ def _plan_dot(contract: Contract, kept: Sequence[Dim], reduced: Sequence[Dim], w
         height = even_part(merged_rows[-1].size, height)
     if isinstance(column.size, int):
         across = even_part(column.size, across)
-    outer, block = _split_reduction(reduction, contract, _DOT_BLOCK)
+    outer, block = split_reduction([x.size for x in reduction], contract, _DOT_BLOCK)
     height, across = max(1, height), max(1, across)
     return Schedule(
         form="dot",
@@ -372,7 +360,7 @@ def _plan_dot(contract: Contract, kept: Sequence[Dim], reduced: Sequence[Dim], w
         transposed=False,
         copy=False,
         adaptive=False,
-        cut=_is_long(product(dim.size for dim in reduced)),
+        cut=LONG_REDUCTION if is_long(product(dim.size for dim in reduced)) else 0,
         width=width,
         tiles=_split_rows(merged_rows, 1, height),
         panels=split_evenly(column.size, across),

@@ -48,8 +48,7 @@ class Widening:
 
     def actual(self, size: Size) -> Size:
         """What an expression of words is."""
-        word = sole_symbol(size)
-        return substitute(size, self.values) if word is None else self.values[word]
+        return substitute(size, self.values)
 
     def schedule(self, schedule: Schedule) -> Schedule:
         """The schedule with words for its numbers."""

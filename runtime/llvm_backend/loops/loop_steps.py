@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from graphc.tensor import Tensor
 from passes.weight import parts_of
 from runtime.llvm_backend.loops import (
+    cell_steps,
     choice_steps,
     extreme_steps,
     fold_steps,
@@ -23,6 +24,7 @@ from runtime.llvm_backend.loops.loop_kernel import LoopKernel
 Front = Callable[[Tensor], Sequence[LoopKernel]]  # nothing: the op runs by its meaning
 
 LOOPS: dict[str, Front] = {
+    **cell_steps.LOOPS,
     **choice_steps.LOOPS,
     **extreme_steps.LOOPS,
     **fold_steps.LOOPS,

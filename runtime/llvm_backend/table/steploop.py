@@ -324,15 +324,14 @@ def loop_module() -> Module:
         REFUSED=REFUSED,
     )
     text = due_text() + TOGETHER_TEXT + run + _CLAIM.format(busy=BUSY)
-    return Module("step loop", text, ("run", "claim"), effort=QUICK, common=True)
+    return Module("step loop", text, ("run", "claim"), effort=QUICK)
 
 
-def loop_imports() -> dict[str, int]:
-    """What that imports."""
+def _imports() -> dict[str, int]:
     return clock_imports() | c_library("memcpy", "memset")
 
 
-CODE = Part(loop_module, loop_imports)
+CODE = Part(loop_module, _imports)
 
 
 @cache

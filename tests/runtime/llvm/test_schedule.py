@@ -99,11 +99,19 @@ def test_short_rows_are_tiled_with_those_above():
 def test_a_long_reduction_is_blocked_and_a_very_long_one_cut():
     assert scheduled(matmul(64, 64, 1024)).block is None
     assert 1000 <= scheduled(matmul(64, 64, 4096)).block <= 1200
-    assert not scheduled(matmul(64, 64, 65_536)).cut
-    assert scheduled(matmul(64, 64, 65_537)).cut
+    assert not scheduled(matmul(1024, 1024, 65_536)).cut
+    assert scheduled(matmul(1024, 1024, 65_537)).cut == 65_536
     gradient = scheduled(convolve_filter_gradient(Convolution(64, 28, 28, 1, 32)))
     assert gradient.block is not None
     assert not gradient.cut
+
+
+def test_a_reduction_of_few_outputs_that_no_cache_holds_is_cut_in_blocks():
+    schedule = scheduled(matmul(64, 128, 12_544))
+    assert schedule.cut == schedule.block == 1141
+    assert scheduled(matmul(4, 128, 12_544)).cut == 0  # reading B takes as long, whoever reads it
+    assert scheduled(matmul(64, 16, 12_544)).cut == 0  # B is in the cache
+    assert scheduled(matmul(1024, 1024, 12_544)).cut == 0  # sums would be as much to move as operands
 
 
 def test_depthwise_and_pooling_have_lanes_in_both_operands():

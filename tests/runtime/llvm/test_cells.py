@@ -1,0 +1,135 @@
+"""Kernels of cells: pooling, what follows it, and its gradient, against the reference."""
+
+import numpy as np
+import pytest
+
+import graphc as gc
+from passes.cells import cells_of
+
+
+def run(build, *arrays, backend="llvm", threads=1, shapes=None):
+    """The results of ``build(*placeholders)``, and the executable."""
+    with gc.Graph().as_default() as graph:
+        shapes = shapes or [x.shape for x in arrays]
+        fed = [gc.placeholder(x.dtype.name, shape) for x, shape in zip(arrays, shapes, strict=True)]
+        made = build(*fed)
+        with gc.Session(graph=graph, backend=backend, threads=threads) as session:
+            executable = session.compile(made, fed)
+            return session.run(made, dict(zip(fed, arrays, strict=True))), executable
+
+
+def agree(build, *arrays, shapes=None, exact=True):
+    """What LLVM gives is what NumPy gives, on any number of threads; gives the kernels of cells."""
+    found, executable = run(build, *arrays, shapes=shapes)
+    expected, _ = run(build, *arrays, backend="numpy", shapes=shapes)
+    twice, _ = run(build, *arrays, threads=2, shapes=shapes)
+    for a, b, c in zip(found, expected, twice, strict=True):
+        assert np.array_equal(a, c, equal_nan=True)
+        if exact:
+            np.testing.assert_array_equal(a, b)
+        else:
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+    kernels = [n for n in executable.function.nodes() if n.op.name == "fused"]
+    kinds = {executable.kind_of(step) for step in executable.bound.steps if step.node in kernels}
+    assert kinds <= {"llvm"}
+    return [n for n in kernels if cells_of(n) is not None]
+
+
+def image(*shape, dtype="float32", seed=0):
+    """With many equal numbers, zeros of both signs among them."""
+    return np.random.default_rng(seed).integers(-2, 3, shape).astype(dtype) * np.float32(-0.5)
+
+
+def pooled(x):
+    y = gc.nn.max_pool(x, 2)
+    (slope,) = gc.gradients(y * y * y, [x])
+    return [y, slope]
+
+
+@pytest.mark.parametrize("channels", [8, 13, 16, 31, 64, 100])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_max_pool_and_its_gradient_are_kernels_of_cells(channels, dtype):
+    assert len(agree(pooled, image(3, 4, 6, channels, dtype=dtype))) >= 1
+
+
+def test_not_a_number_is_the_largest_and_nothing_equals_it():
+    x = image(2, 4, 4, 16)
+    x[0, 1, 1, 3] = x[1, 0, 0, :] = np.nan
+    x[0, 2, 2, 5] = np.inf
+    x[1, 2:, 2:, 7] = -np.inf
+    agree(pooled, x)
+
+
+def test_equal_largest_elements_share_the_gradient():
+    x = np.zeros((1, 2, 2, 8), np.float32)
+    (_, slope), _ = run(lambda x: [y := gc.nn.max_pool(x, 2), *gc.gradients(gc.sum(y), [x])], x)
+    np.testing.assert_array_equal(slope, np.full_like(x, 0.25))
+
+
+def test_the_batch_is_known_at_the_run_only():
+    for n in (0, 1, 5):
+        agree(pooled, image(n, 4, 4, 16), shapes=[("batch", 4, 4, 16)])
+
+
+def test_more_chunks_than_one():
+    assert agree(pooled, image(40, 16, 16, 32))
+
+
+def test_windows_of_other_forms():
+    for size in ((1, 2), (3, 1), (2, 3), (4, 4)):
+        agree(lambda x, size=size: [gc.nn.max_pool(x, size)], image(2, 12, 12, 16))
+
+
+def test_sums_go_through_float64():
+    x = np.random.default_rng(1).standard_normal((5, 4, 16)).astype(np.float32)
+    x[0, :, 0] = [1e8, 1.0, -1e8, 1.0]
+
+    def build(x):
+        return [gc.sum(x, axis=1), gc.min(gc.exp(x * 1e-8), axis=1)]
+
+    agree(build, x, exact=False)
+    assert run(build, x)[0][0][0, 0] == 2.0
+
+
+def test_what_stands_around_comes_along():
+    def build(x, bias):
+        hidden = gc.reshape(gc.relu(x + bias), (-1, 3, 2, 16))
+        return [gc.tanh(gc.max(hidden, axis=2) * 2.0 + bias)]
+
+    x, bias = image(4, 6, 16), np.linspace(-1, 1, 16, dtype=np.float32)
+    (kernel,) = agree(build, x, bias, exact=False)
+    names = [n.op.name for n in kernel.attrs["body"].nodes() if n.inputs]
+    assert names == ["add", "relu", "reshape", "max", "mul", "add", "tanh"]
+
+
+def test_second_order():
+    def build(x):
+        y = gc.nn.max_pool(x, 2)
+        (first,) = gc.gradients(gc.sum(y * y * y), [x])
+        return [*gc.gradients(gc.sum(first * first), [x])]
+
+    agree(build, image(2, 4, 4, 8))
+
+
+def test_numbers_are_checked_by_other_kernels():
+    x = image(2, 4, 4, 16)
+    with gc.Graph().as_default() as graph:
+        fed = gc.placeholder("float32", x.shape)
+        made = pooled(fed)
+        with gc.Session(graph=graph, check_numerics=True) as session:
+            for a, b in zip(session.run(made, {fed: x}), run(pooled, x)[0], strict=True):
+                np.testing.assert_array_equal(a, b)
+            nodes = session.compile(made, [fed]).function.nodes()
+            assert not any(n.op.name == "fused" and cells_of(n) for n in nodes)
+
+
+def test_a_training_step_of_images_that_are_written_channels_first():
+    x = image(2, 3, 8, 8)
+    w = np.random.default_rng(2).standard_normal((3, 3, 3, 8)).astype(np.float32)
+
+    def build(x, w):
+        y = gc.relu(gc.nn.conv2d(x, w, padding="SAME", data_format="NCHW"))
+        y = gc.nn.max_pool(y, 2, data_format="NCHW")
+        return [y, *gc.gradients(gc.sum(y * y), [x, w])]
+
+    assert agree(build, x, w, exact=False)
