@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
 from itertools import chain
 from operator import attrgetter
 from threading import local
@@ -14,6 +13,7 @@ from threading import local
 from graphc.errors import VerificationError
 from graphc.function import Function, bodies, follow, rebuild, with_inputs
 from graphc.graph import graph_frame
+from graphc.laziness import Lazy
 from graphc.location import at_line, on_behalf_of
 from graphc.op import Op
 from graphc.ops.region import fused
@@ -187,14 +187,14 @@ class _Sweep:
         self.tally = counters()
         self.tally.nodes_visited += len(self.nodes)
 
-    @cached_property
+    @Lazy
     def around(self) -> Surroundings:
         """What is known of users; first asked for before anything has changed."""
         uses = Counter(chain.from_iterable(map(attrgetter("inputs"), self.nodes)))
         uses.update((*self.function.outputs, *self.function.effects))
         return Surroundings(uses)
 
-    @cached_property
+    @Lazy
     def seen(self) -> set[Tensor]:
         """The nodes of the function, and what rules have made."""
         return set(self.nodes)

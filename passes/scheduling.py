@@ -10,10 +10,10 @@ Linear.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property
 
 from graphc.function import Function
 from graphc.graph import has_effects
+from graphc.laziness import Lazy
 from graphc.ops.state import after, pick
 from graphc.tensor import Tensor
 from passes.updates import find_late
@@ -116,7 +116,7 @@ class _Schedule:
                         stack.append(j)
         return backwards[::-1]
 
-    @cached_property
+    @Lazy
     def _sinking(self) -> set[int]:
         nodes, operands, size = self.nodes, self.operands, self.size
         found = set()

@@ -7,7 +7,6 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from graphc import sizes
 from graphc.errors import FeedError, ShapeError
 from graphc.explanation import explain, tell_operand
 from graphc.function import Function
+from graphc.laziness import Lazy
 from graphc.location import at_line, made_at
 from graphc.sizes import Size, SizeExpr, Symbol
 from graphc.tensor import Tensor
@@ -138,11 +138,11 @@ class Executable:
         with stage("lowering"):
             return "numbers are checked" if self._checks else self.maker.whole(steps.program, steps.bound)
 
-    @cached_property
+    @Lazy
     def _layouts(self) -> list[_Layout]:
         return [_Layout.of(node) for node in self.function.inputs]
 
-    @cached_property
+    @Lazy
     def _assigns(self) -> dict[str, Tensor]:
         return {n.attrs["variable"]: n for n in self.function.nodes() if n.op.name == "assign"}
 
@@ -152,14 +152,14 @@ class Executable:
         native = self.native
         return bool(self.program.assignments if native is None else native.assigned or native.adopted)
 
-    @cached_property
+    @Lazy
     def draws(self) -> bool:
         """Whether a run draws random numbers, and so depends on the count of the runs."""
         if self.native is not None:
             return self.native.takes_state
         return any(program.run_states for program in programs_of(self.program))
 
-    @cached_property
+    @Lazy
     def kernels(self) -> tuple[Any, ...]:
         """The backend's distinct kernels, each with a `name` and its `text`; none for NumPy."""
         found = [step.kernel for bound in self.walked() for step in bound.steps]
@@ -188,7 +188,7 @@ class Executable:
             return "region"
         return "view" if step.node.op.name in _FREE else "meaning"
 
-    @cached_property
+    @Lazy
     def record(self) -> dict[str, Any]:
         """What was compiled and how, as data for JSON: docs/record.md. Kernels are not assembled for it.
 
@@ -235,7 +235,7 @@ class Executable:
         adopted = sum(value.nbytes for value in self.native.adopted.values())  # held once, as constants
         return held_bytes(self.program, known) - adopted + self.native.arena_bytes(known)
 
-    @cached_property
+    @Lazy
     def symbols(self) -> tuple[Symbol, ...]:
         """The symbols that a run binds before its first step."""
         given = (*self.program.bindings, *self.program.variable_bindings)
@@ -309,7 +309,7 @@ class Executable:
 
     # Running.
 
-    @cached_property
+    @Lazy
     def _walker(self) -> Executable:
         """The same op by op, which names the first that gives a NaN or an infinity of finite operands."""
         target = replace(self.target, fusible=frozenset())

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from statistics import median
 from typing import Any
 
 import numpy as np
 
 from graphc.errors import ArgumentError, GraphError
+from graphc.laziness import Lazy
 from graphc.sizes import Symbol
 from runtime.backend import Array, Whole
 from runtime.executable import Executable, Sizes
@@ -90,7 +90,7 @@ class Profile:
             begin += seconds
         return found
 
-    @cached_property
+    @Lazy
     def record(self) -> dict[str, Any]:
         """All about what was run, with these times and the machine code of the kernels: docs/record.md."""
         from runtime.records.document import record_executable  # whoever asks for no record loads none

@@ -7,10 +7,10 @@ run by their meaning. `exe.record` says why.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from typing import Any
 from weakref import WeakValueDictionary
 
+from graphc.laziness import Lazy
 from graphc.sizes import Size, Symbol
 from graphc.tensor import Tensor
 from passes.cells import cells_of
@@ -62,7 +62,7 @@ class LlvmBackend:
         self._infinities = Infinities()
         begin(threads)
 
-    @cached_property
+    @Lazy
     def fusible(self) -> frozenset[str]:
         """The ops that can be in a kernel."""
         return fusible_ops()

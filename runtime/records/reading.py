@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import cached_property
 from typing import Any
 
+from graphc.laziness import Lazy
 from passes.delta import state_at
 
 Node = Mapping[str, Any]
@@ -18,7 +18,7 @@ class Reading:
         self.record = record
         self.stages: list[Mapping[str, Any]] = record["stages"]
 
-    @cached_property
+    @Lazy
     def nodes(self) -> dict[str, Node]:
         """Every node that any state or stage speaks of, as it was last."""
         found: dict[str, Node] = {}
@@ -28,7 +28,7 @@ class Reading:
             found.update(stage["delta"]["changed"])
         return found
 
-    @cached_property
+    @Lazy
     def last(self) -> dict[str, Node]:
         """The nodes of the last state."""
         nodes: dict[str, Node] = state_at(self.stages, -1)["nodes"]
@@ -51,7 +51,7 @@ class Reading:
             )
         return [id for id in now if id in self.last]
 
-    @cached_property
+    @Lazy
     def step_of(self) -> dict[str, Mapping[str, Any]]:
         """The step of the program that computes each node of the last state."""
         program = self.record["program"]

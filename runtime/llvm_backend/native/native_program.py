@@ -10,15 +10,15 @@ ctypes, the loop in Python; with the pool, or on one thread. The bits are the sa
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property, partial
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from graphc.laziness import Lazy
 from graphc.sizes import Symbol
 from runtime.backend import Template
 from runtime.counting import Counter
@@ -86,7 +86,6 @@ class NativeProgram:
         steps.states = self._call.states
         self._symbols = lowered.symbols
         self._arenas: dict[int, Array] = {}  # by the address of the words that hold theirs
-        self._lock = threading.Lock()
         self._clocks = {} if lowered.clocks is None else lowered.clocks.words
         self._call.add_state(self._prepare)
         last = range(len(outputs) - len(lowered.assigned), len(outputs))
@@ -137,7 +136,7 @@ class NativeProgram:
             ready = pool(self._threads)
             state.use_pool(ready.fork, ready.state)
 
-    @cached_property
+    @Lazy
     def _described(self) -> Lowered:
         return self.lowered if self._describe is None else self._describe().lowered
 
@@ -300,5 +299,4 @@ class NativeProgram:
             words[word] = address + offset
         if arena.last is not None:
             words[arena.last] = -1
-        with self._lock:
-            self._arenas[state.address] = memory
+        self._arenas[state.address] = memory

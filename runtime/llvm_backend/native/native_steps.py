@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from graphc import sizes
+from graphc.laziness import Lazy
 from graphc.sizes import Size, SizeExpr, Symbol
 from graphc.tensor import Tensor
 from graphc.types import DType, TensorType
@@ -94,7 +95,7 @@ class StepWriter:
         self._drafts, self._patterns = collected.drafts, collected.patterns
         self.symbols: Mapping[Symbol, int] = {}
 
-    @cached_property
+    @Lazy
     def _read(self) -> frozenset[int]:
         """The buffers that a step reads."""
         return find_read(self._program, self._cells.views)

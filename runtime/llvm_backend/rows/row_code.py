@@ -5,11 +5,11 @@ from __future__ import annotations
 import ctypes
 import math
 from collections.abc import Callable
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from graphc.laziness import Lazy
 from graphc.sizes import Size
 from graphc.types import DType
 from runtime.backend import Array
@@ -46,21 +46,21 @@ class RowKernel:
         """The names of its functions: `kernel`, and what runs after all its chunks."""
         return (_ENTRY, "finish") if self.plan.is_split else (_ENTRY,)
 
-    @cached_property
+    @Lazy
     def _library(self) -> Library:
         """Its code, loaded when it is first called by itself."""
         return load([Module(self.name, self.text, self.functions)])
 
-    @cached_property
+    @Lazy
     def address(self) -> int:
         """Where its code is; kernels of equal text share it."""
         return self._library.address(self.name, _ENTRY)
 
-    @cached_property
+    @Lazy
     def _function(self) -> Callable[[int, int], None]:
         return _SIGNATURE(self.address)
 
-    @cached_property
+    @Lazy
     def _finish(self) -> Callable[[int], None]:
         address = self._library.address(self.name, "finish")
         return ctypes.CFUNCTYPE(None, ctypes.c_void_p)(address)

@@ -16,6 +16,7 @@ The streams of the native tables, in words; pointers and sizes go to words given
 from __future__ import annotations
 
 import ctypes
+import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -37,6 +38,12 @@ Size = int | tuple[int, ...]
 Handler = Callable[[int, int, int], object]
 MOST_STATES = 256
 _FORMS = {"single": SINGLE, "tuple": TUPLE, "list": LIST}
+
+_adding = threading.Lock()  # held over a fork, so that a child may add words too
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(
+        before=_adding.acquire, after_in_parent=_adding.release, after_in_child=_adding.release
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +130,6 @@ class Call:
         self.prelude = -1 if signature.prelude is None else table.marks[signature.prelude]
         self.main = 0 if signature.main is None else table.marks[signature.main]
         self.states: list[RunWords] = []
-        self._lock = threading.Lock()
         self._state_list = (ctypes.c_int64 * (1 + MOST_STATES))()  # how many, then the address of each
         self._feed_stream = _words(_feed_stream(signature.feeds))
         self._output_stream = _words(_output_stream(signature))
@@ -155,13 +161,15 @@ class Call:
 
     def add_state(self, prepare: Callable[[RunWords], object] | None = None) -> RunWords | None:
         """More words, which `prepare` readies before any call sees them; None: there are enough."""
-        with self._lock:
+        if len(self.states) == MOST_STATES:
+            return None
+        state = RunWords(self.table)
+        if prepare is not None:
+            prepare(state)
+        with _adding:
             number = len(self.states)
             if number == MOST_STATES:
                 return None
-            state = RunWords(self.table)
-            if prepare is not None:
-                prepare(state)
             self._state_list[1 + number] = state.address
             self.states.append(state)
             self._state_list[0] = number + 1  # after its address

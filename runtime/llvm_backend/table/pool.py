@@ -11,8 +11,9 @@ import ctypes
 import os
 import threading
 from collections.abc import Callable
-from functools import cache, cached_property
+from functools import cache
 
+from graphc.laziness import Lazy
 from runtime.llvm_backend.engine.library import keep_for_ever, load
 from runtime.llvm_backend.engine.parts import Part
 from runtime.llvm_backend.table import forkjoin
@@ -64,13 +65,13 @@ class Pool:
         """Where it begins."""
         return 0 if CODE.is_coming() else CODE.address("fork")
 
-    @cached_property
+    @Lazy
     def parallel(self) -> int:
         """Its entry for other native code."""
         entry = load([forkjoin.parallel_module({"pool": self.state, "fork": CODE.address("fork")})])
         return entry.pin().address("parallel", "parallel")
 
-    @cached_property
+    @Lazy
     def _run(self) -> Callable[[int, int, int], None]:
         return ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)(self.parallel)
 

@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -481,3 +482,22 @@ def test_processes_end_and_fork_with_functions_alive():
         "print(good, os.waitpid(child, 0)[1])"
     )
     assert done.stdout.split() == ["True", "0"], done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_child_that_was_forked_while_words_are_added_adds_some_too(kernels):
+    call, preparing, done = adding(kernels, states=0), threading.Event(), threading.Event()
+    thread = threading.Thread(target=call.add_state, args=(lambda state: preparing.set() or done.wait(60),))
+    thread.start()
+    preparing.wait(60)
+    child = os.fork()
+    if not child:
+        signal.alarm(20)  # which ends it
+        os._exit(7 if call.add_state() in call.states else 1)
+    try:
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    finally:
+        done.set()
+        thread.join()
+    assert len(call.states) == 1
