@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -14,6 +15,10 @@ class State:
 
     variables: MappingProxyType[str, Array]
     run_count: int
+
+    def after(self, stored: Mapping[str, Array]) -> State:
+        """What a run leaves behind that went well and assigned `stored`."""
+        return State(MappingProxyType(self.variables | stored), self.run_count + 1)
 
 
 EMPTY = State(MappingProxyType({}), 0)

@@ -35,8 +35,8 @@ def take(way: ShortWay, variables: Mapping[str, Array], values: Iterable[Any]) -
     call, names, finish = way
     if names:
         try:
-            rest = map(variables.__getitem__, names)
-        except KeyError:  # the walk says which one has no value
+            rest = [variables[name] for name in names]
+        except KeyError:  # the walk says which one has no value, or that the session is closed
             return NotImplemented
         result = call(*values, *rest)
     else:

@@ -63,11 +63,12 @@ def feedables(graph: Graph, keys: Any) -> list[Key]:
     """The tensors and variables that a list of keys means, each once. Raises: FeedError."""
     if not isinstance(keys, list | tuple):
         raise FeedError(f"what is fed is given as a list of tensors, not {_told(keys)}")
-    targets = [feedable(graph, key) for key in keys]
-    for i, target in enumerate(targets):
-        if target in targets[:i]:
+    targets: dict[Key, None] = {}
+    for target in [feedable(graph, key) for key in keys]:
+        if target in targets:
             raise FeedError(f"{label(target)} is fed twice")
-    return targets
+        targets[target] = None
+    return list(targets)
 
 
 def feedable(graph: Graph, key: Any) -> Key:
@@ -141,9 +142,7 @@ def _converted(target: Key, value: Any) -> Array:
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise refusal(target, value, f"it is no array: {error}") from None
     if array.dtype.kind not in "biuf":
-        whole = isinstance(value, int) or _holds_only_ints(array)
-        why = "it is too large for any dtype" if whole else "its elements are no real numbers"
-        raise refusal(target, array, why, value)
+        raise refusal(target, array, _tell_elements(array), value)
     dtype = target.dtype
     if not (array.size == 0 and isinstance(value, list | tuple)):  # [] has no dtype of its own
         try:
@@ -154,8 +153,12 @@ def _converted(target: Key, value: Any) -> Array:
         return np.require(to_dtype(array, dtype), requirements="A")
 
 
-def _holds_only_ints(array: Array) -> bool:
-    return array.dtype.kind == "O" and array.size > 0 and all(isinstance(v, int) for v in array.flat)
+def _tell_elements(array: Array) -> str:
+    """Why no dtype of ours holds the elements of `array`."""
+    if array.dtype.kind == "O" and array.size and all(isinstance(v, int | float) for v in array.flat):
+        fits = np.array(array.tolist()).dtype.kind != "O"
+        return "its numbers are objects: use .astype(...)" if fits else "it is too large for any dtype"
+    return "its elements are no real numbers"
 
 
 def refusal(target: Key, given: Any, why: str, original: Any = None) -> FeedError:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from graphc.errors import ArgumentError, FeedError, SessionClosedError
+from graphc.errors import ArgumentError, FeedError, SessionClosedError, UninitializedError
 from graphc.graph import Graph, get_default_graph
 from graphc.tensor import Tensor
 from graphc.variable import Variable
@@ -231,7 +231,11 @@ class Session:
                 outcome = self._run_native(executable, fetches, feeds)
             if outcome is not None:
                 return outcome[0]
-        return self._walk(fetches, feeds)
+        try:
+            return self._walk(fetches, feeds)
+        except UninitializedError:
+            self._refuse_closed()  # it may have been closed meanwhile
+            raise
 
     def _budgeted(self, fetches: Fetches, feeds: Feeds) -> Executable | None:
         """What keeps the memory budget with the sizes of `feeds`, where it can run natively."""
@@ -300,9 +304,8 @@ class Session:
         with self._committing:
             if not stored:
                 self._light_runs += 1
-                return
-            now = self._state
-            self._state = State(MappingProxyType(now.variables | stored), now.run_count + 1)
+            elif not self._closed:  # by another thread, meanwhile: it has let go of its variables
+                self._state = self._state.after(stored)
 
     def _run_count(self, state: State) -> int:
         """How many runs went well before."""
@@ -356,9 +359,8 @@ class Session:
 
     def close(self) -> None:
         """Ends the session and lets go of its variables. Closing twice is no error."""
-        self._closed = True
-        self._ways = {}
-        self._state = EMPTY
+        with self._committing:
+            self._closed, self._ways, self._state = True, {}, EMPTY
 
     def _refuse_closed(self) -> None:
         if self._closed:

@@ -1,6 +1,7 @@
 """What a session promises: one executable for all sizes, specialisation, names, closing, numerics."""
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -110,6 +111,52 @@ def test_entering_makes_the_graph_current_and_leaving_closes():
     for use in (lambda: session.run([]), lambda: session.__enter__(), lambda: session.save("x.npz")):
         with pytest.raises(gc.SessionClosedError, match="session is closed"):
             use()
+
+
+@pytest.mark.parametrize("backend", gc.backends())
+def test_closed_by_another_thread_a_session_says_so_and_keeps_nothing(backend):
+    v = gc.Variable([1.0, 2.0], name="v")
+    x = gc.placeholder("float32", (2,), name="x")
+    closing = []
+
+    def close(array):
+        closing[0].close()
+        return array
+
+    doubled, assigned = x + v, v.assign(gc.reshape(gc.py_func(close, [x], "float32"), (2,)))
+    for way in ("run", "step", "assignment"):
+        session = gc.Session(backend=backend, threads=1)
+        closing[:] = [session]
+        session.run(v.initializer)
+        step = session.make_callable(doubled, [x])
+        for _ in range(2):
+            assert (step([1, 1]).tolist(), session.run(doubled, {x: [1, 1]}).tolist()) == ([2, 3], [2, 3])
+        if way == "assignment":
+            assert session.run(assigned, {x: [5, 6]}).tolist() == [5, 6]
+        else:  # between its first look and the reading of the variables
+            ones = np.ones(2, np.float32)
+            variables = session._state.variables
+            session._state = replace(session._state, variables=Closing(session, variables))
+            with pytest.raises(gc.SessionClosedError):
+                step(ones) if way == "step" else session.run(doubled, {x: ones})
+        assert "closed" in repr(session)
+        assert not session._state.variables
+
+
+class Closing(dict):
+    """Variables whose session is closed as soon as one of them is looked for."""
+
+    def __init__(self, session, variables):
+        super().__init__()
+        self.session = session
+
+    def __missing__(self, name):
+        self.session.close()
+        raise KeyError(name)
+
+    def get(self, name, default=None):
+        self.session.close()
+        return default
 
 
 def test_environment_and_arguments(monkeypatch):

@@ -35,12 +35,7 @@ from runtime.llvm_backend.loops.loop_kernel import LoopKernel
 from runtime.llvm_backend.loops.loop_steps import loops_of
 from runtime.llvm_backend.loops.movement_steps import copies_of
 from runtime.llvm_backend.native.cells import Cells
-from runtime.llvm_backend.native.drafts import (
-    Collected,
-    Draft,
-    Late,
-    NativeKernel,
-)
+from runtime.llvm_backend.native.drafts import Collected, Draft, Late, NativeKernel
 from runtime.llvm_backend.native.giving import write_giving
 from runtime.llvm_backend.native.lowered import CONSTANT, NATIVE, PYTHON, VIEW
 from runtime.llvm_backend.native.patterns import (
