@@ -13,7 +13,7 @@ from graphc.ops.region import fused
 from graphc.ops.state import pick
 from graphc.sizes import Size
 from graphc.tensor import Tensor
-from passes.grouping import count_users, enclose, fuse_alone
+from passes.grouping import count_users, enclose, fuse_alone, refuse
 from passes.record import Decision, decide
 from passes.target import Target
 from passes.weight import parts_of
@@ -40,12 +40,12 @@ def fuse_blocks(function: Function, target: Target) -> Function:
             if chain is None:
                 continue
             if any(users[each] > 1 for each in chain):
-                _refuse(node, chain, "result")
+                refuse(chain[-1], node, "result")
                 continue
             behind = picks.get(node, [])
             group = [*chain, node, *behind]
             if not target.contracts(fuse_alone(group, behind or [node], chain[-1].result.sizes)):
-                _refuse(node, chain, "op")
+                refuse(chain[-1], node, "op")
             elif decide(Decision("fuse", fused.name, True, "block", node.loc, {}, tuple(group)), node):
                 groups.append(group)
                 walked.append(chain[-1].result.sizes)
@@ -90,8 +90,3 @@ class _Contractions:
             return self._target.contracts(node)
         body = node.attrs["body"]
         return any(n.inputs and n.op is not fused and self._target.contracts(n) for n in body.nodes())
-
-
-def _refuse(node: Tensor, chain: list[Tensor], reason: str) -> None:
-    subject = f"{chain[-1].op.name} with {node.op.name}"
-    decide(Decision("fuse", subject, False, reason, node.loc, nodes=(chain[-1], node)))

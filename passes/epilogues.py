@@ -23,9 +23,9 @@ from graphc.sizes import Size
 from graphc.tensor import Tensor
 from graphc.types import BFLOAT16, TensorType
 from passes.failure import may_fail
-from passes.grouping import count_users, enclose
+from passes.grouping import accept, count_users, enclose, refuse
 from passes.prologues import find_prologues
-from passes.record import Decision, decide, is_watched
+from passes.record import is_watched
 from passes.target import Target
 
 MOST_NODES = 32  # of one kernel, the contraction among them
@@ -76,7 +76,7 @@ class _Epilogues:
             if watched:
                 self._report(node, reasons)
         groups = [sorted(group, key=self._place.__getitem__) for group in self._groups if len(group) > 1]
-        accepted = [group for group in groups if self._is_light(group) and _accept(group)]
+        accepted = [group for group in groups if self._is_light(group) and accept(group, "epilogue")]
         before = self._prologues(accepted)
         with_epilogue = {self._root(group) for group in accepted}
         accepted += [[root] for root in before if root not in with_epilogue]
@@ -109,10 +109,7 @@ class _Epilogues:
         stored = sum([self._users[node] > inside for node, inside in counted.items()])
         light = stored - 1 + sum([x.result.shape == shape for x in read]) <= MOST_ARRAYS
         if not light:
-            last = group[-1]
-            root = self._root(group)
-            subject = f"{root.op.name} with {last.op.name}"
-            decide(Decision("fuse", subject, False, "traffic", last.loc, nodes=(root, last)))
+            refuse(self._root(group), group[-1], "traffic")
         return light
 
     def _rows(self, group: Sequence[Tensor]) -> tuple[Size, ...]:
@@ -202,13 +199,4 @@ class _Epilogues:
         for operand in node.inputs:
             reason = reasons.get(self._group_of.get(operand, -1))
             if reason:
-                subject = f"{operand.op.name} with {node.op.name}"
-                decide(Decision("fuse", subject, False, reason, node.loc, nodes=(operand, node)))
-
-
-def _accept(group: Sequence[Tensor]) -> bool:
-    if not is_watched():
-        return True
-    last = group[-1]
-    details = {"nodes": len(group)}
-    return decide(Decision("fuse", fused.name, True, "epilogue", last.loc, details, tuple(group)), last)
+                refuse(operand, node, reason)

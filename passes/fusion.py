@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 from graphc.function import Function
 from graphc.op import OPS
-from graphc.ops.region import fused
 from graphc.ops.state import pick
 from graphc.sizes import Size
 from graphc.tensor import Tensor
@@ -26,8 +25,8 @@ from passes.blocks import fuse_blocks
 from passes.cells import decide_early, find_cells, find_loose, without
 from passes.epilogues import fuse_epilogues
 from passes.failure import may_fail
-from passes.grouping import enclose
-from passes.record import Decision, counters, decide, is_watched
+from passes.grouping import accept, enclose, refuse
+from passes.record import counters, is_watched
 from passes.rewrite import map_bodies
 from passes.target import PLAIN, Target
 
@@ -65,7 +64,7 @@ def fuse(function: Function, target: Target = PLAIN) -> Function:
     nodes = function.nodes()
     counters().nodes_visited += len(nodes)
     rows = _rows(nodes, function, target)
-    groups = [group for group in _groups(nodes, function, rows) if _accept(group, "rows")]
+    groups = [group for group in _groups(nodes, function, rows) if accept(group, "rows")]
     walked = [(*rows[group[0]].outer, rows[group[0]].inner) for group in groups]
     function = enclose(function, nodes, groups, walked) if groups else function
     return fuse_blocks(function, target)
@@ -82,7 +81,7 @@ def fuse_cells(function: Function, target: Target) -> Function:
         groups = _groups(nodes, function, rows, tells=False)
         loose = [node for group in groups for node in find_loose(group)]
         if not loose:
-            groups = [group for group in decide_early(nodes, groups) if _accept(group, "cells")]
+            groups = [group for group in decide_early(nodes, groups) if accept(group, "cells")]
             walked = [found[group[0]].whole for group in groups]
             return enclose(function, nodes, groups, walked) if groups else function
         found = without(found, loose)
@@ -212,9 +211,9 @@ def _groups(
         for operand in dict.fromkeys(node.inputs):
             if _is_joined(operand, node, rows):
                 if groups.leader(operand) is not groups.leader(node):
-                    _refuse(node, operand, groups.reason(node))
+                    refuse(operand, node, groups.reason(node))
             elif operand.inputs and node.op is not pick and node not in given:
-                _refuse(node, operand, "rows" if operand in rows and node in rows else "op")
+                refuse(operand, node, "rows" if operand in rows and node in rows else "op")
     chunks = []
     for group in groups.members():
         for begin in range(0, len(group), MOST_NODES):
@@ -321,7 +320,7 @@ def _refuse_inside(chunk: Sequence[Tensor]) -> None:
     for node in chunk:
         for operand in dict.fromkeys(node.inputs):
             if operand in inside:
-                _refuse(node, operand, "view")
+                refuse(operand, node, "view")
 
 
 def _refuse_across(group: Sequence[Tensor]) -> None:
@@ -330,7 +329,7 @@ def _refuse_across(group: Sequence[Tensor]) -> None:
     for node in group:
         for operand in dict.fromkeys(node.inputs):
             if number.get(operand, number[node]) != number[node]:
-                _refuse(node, operand, "size")
+                refuse(operand, node, "size")
 
 
 def _is_joined(operand: Tensor, node: Tensor, rows: dict[Tensor, Rows]) -> bool:
@@ -357,16 +356,3 @@ def _stages(nodes: Sequence[Tensor], function: Function, rows: dict[Tensor, Rows
             step = 0 if _is_joined(operand, node, rows) else 1
             stage[operand] = max(stage[operand], stage[node] + step)
     return stage
-
-
-def _accept(group: Sequence[Tensor], reason: str) -> bool:
-    if not is_watched():
-        return True
-    last = group[-1]
-    details = {"nodes": len(group)}
-    return decide(Decision("fuse", fused.name, True, reason, last.loc, details, tuple(group)), last)
-
-
-def _refuse(node: Tensor, operand: Tensor, reason: str) -> None:
-    subject = f"{operand.op.name} with {node.op.name}"
-    decide(Decision("fuse", subject, False, reason, node.loc, nodes=(operand, node)))

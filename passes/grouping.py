@@ -15,6 +15,21 @@ from graphc.sizes import Size
 from graphc.tensor import Tensor
 from graphc.types import TupleType
 from passes.deduplication import attributes_key
+from passes.record import Decision, decide, is_watched
+
+
+def accept(group: Sequence[Tensor], reason: str) -> bool:
+    """Decides that `group` runs in one kernel; whether it may."""
+    if not is_watched():
+        return True
+    last, details = group[-1], {"nodes": len(group)}
+    return decide(Decision("fuse", fused.name, True, reason, last.loc, details, tuple(group)), last)
+
+
+def refuse(operand: Tensor, node: Tensor, reason: str) -> None:
+    """Notes why `node` does not run in one kernel with `operand`, which it needs."""
+    subject = f"{operand.op.name} with {node.op.name}"
+    decide(Decision("fuse", subject, False, reason, node.loc, nodes=(operand, node)))
 
 
 def enclose(
