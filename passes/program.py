@@ -35,6 +35,11 @@ class Check:
     node: Tensor
     inside: bool = False
 
+    @property
+    def symbols(self) -> tuple[Symbol, ...]:
+        """The symbols in both."""
+        return (*symbols(self.x), *symbols(self.y))
+
 
 @dataclass(frozen=True, slots=True)
 class Binding:
@@ -146,12 +151,10 @@ def plan(
         if node.op.name == _VARIABLE
         for binding in _bindings(node.type, bound)
     )
-    given = set(bound)
+    checks = _Checks(guards, frozenset(bound))
     last_use = _last_uses(function, nodes)
-    constants, variables, run_states, steps, late = [], [], [], [], set[Symbol]()
-    checks: dict[tuple[Size, Size], Check] = {(c.x, c.y): c for c in guards or ()}
+    constants, variables, run_states, steps = [], [], [], []
     inputs = set(function.inputs)
-    waiting = [c for c in checks.values() if not c.inside]  # those of sizes that steps give
     for node in nodes:
         if node in inputs:
             continue
@@ -163,19 +166,9 @@ def plan(
         elif node.op.name == _RUN_STATE:
             run_states.append(buffer)
         else:
-            seen_to = guards is not None and not late
-            met = [] if seen_to else [Check(x, y, node) for x, y in meetings_of(node)]
-            early = [c for c in met if not late.intersection((*symbols(c.x), *symbols(c.y)))]
-            for check in early:
-                checks.setdefault((check.x, check.y), check)
-            if late:
-                ready = [c for c in waiting if late.union(given).issuperset((*symbols(c.x), *symbols(c.y)))]
-                waiting = [c for c in waiting if c not in ready]
-                same = {(c.x, c.y) for c in met}
-                met += [c for c in ready if c not in early and (c.x, c.y) not in same]
-                early += [c for c in ready if given.issuperset((*symbols(c.x), *symbols(c.y)))]
+            checked = checks.before(node)
             own = tuple(_bindings(node.type, bound)) if node.op.binds or node.op.has_bodies else ()
-            late.update(binding.symbol for binding in own)
+            checks.bind(own)
             steps.append(
                 Step(
                     node,
@@ -184,7 +177,7 @@ def plan(
                     tuple(number[i] for i in last_use.get(node, ())),
                     tuple(_sized(node, own)),
                     own,
-                    tuple(c for c in met if c not in early),
+                    checked,
                     Bodies(dict(bodies(node)), frozenset(bound)) if node.op.has_bodies else _NO_BODIES,
                 )
             )
@@ -202,8 +195,49 @@ def plan(
         tuple((n.attrs["variable"], number[n]) for n in nodes if n.op.name == _ASSIGN),
         bindings,
         variable_bindings,
-        tuple(c for c in checks.values() if given.issuperset((*symbols(c.x), *symbols(c.y)))),
+        checks.at_first(),
     )
+
+
+class _Checks:
+    """Which sizes are compared before the first step, and which later: those of which a step gives one.
+
+    `guards` are checked whoever needs them; None: all are that any step asks for. `given` are the symbols
+    known before the first step.
+    """
+
+    def __init__(self, guards: tuple[Check, ...] | None, given: frozenset[Symbol]) -> None:
+        self._given, self._late = given, set[Symbol]()  # those that steps give
+        self._found = {(c.x, c.y): c for c in guards or ()}
+        self._is_guarded = guards is not None
+        self._waiting = [c for c in self._found.values() if not c.inside]
+
+    def before(self, node: Tensor) -> tuple[Check, ...]:
+        """The checks that come right before `node`."""
+        if not self._late and self._is_guarded:
+            return ()
+        met = {pair: Check(*pair, node) for pair in meetings_of(node)}
+        late = {pair: c for pair, c in met.items() if self._late.intersection(c.symbols)}
+        for pair, check in met.items():
+            if pair not in late:
+                self._found.setdefault(pair, check)
+        known = self._given | self._late
+        ready = [c for c in self._waiting if known.issuperset(c.symbols)] if self._late else []
+        if ready:
+            self._waiting = [c for c in self._waiting if c not in ready]
+            late.update({(c.x, c.y): c for c in ready if (c.x, c.y) not in met and not self._is_given(c)})
+        return tuple(late.values())
+
+    def bind(self, bindings: Sequence[Binding]) -> None:
+        """Notes what a step gives."""
+        self._late.update(binding.symbol for binding in bindings)
+
+    def at_first(self) -> tuple[Check, ...]:
+        """The checks that come before all steps."""
+        return tuple(filter(self._is_given, self._found.values()))
+
+    def _is_given(self, check: Check) -> bool:
+        return self._given.issuperset(check.symbols)
 
 
 def size_guards(function: Function) -> tuple[Check, ...]:
