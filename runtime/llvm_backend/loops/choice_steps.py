@@ -16,14 +16,13 @@ from dataclasses import replace
 
 from graphc.sizes import Size, maximum, minimum, product
 from graphc.tensor import Tensor
-from runtime.llvm_backend.ir.values import load, register_scalar
+from runtime.llvm_backend.ir.values import load, memory_dtype, register_scalar
 from runtime.llvm_backend.ir.writer import Value
 from runtime.llvm_backend.loops.loop_kernel import (
     OTHER,
     LoopKernel,
     LoopWriter,
     bits_type,
-    held,
     item_bytes,
 )
 
@@ -160,7 +159,7 @@ class _Nonzero(Choice):
     """The elements of `x` that are not 0."""
 
     def __init__(self, node: Tensor, gives: bool, x: Tensor) -> None:
-        self.x, self.dtype = x, held(x.dtype)
+        self.x, self.dtype = x, memory_dtype(x.dtype)
         super().__init__(node, gives, product(x.result.sizes), _LANES[item_bytes(x.dtype)])
 
     def bits(self, w: LoopWriter, first: Value, lanes: int) -> str:
@@ -225,7 +224,7 @@ class _Starts(Choice):
 
     def __init__(self, node: Tensor, gives: bool) -> None:
         (x,) = node.inputs
-        (size,), self.dtype = x.result.sizes, held(x.dtype)
+        (size,), self.dtype = x.result.sizes, memory_dtype(x.dtype)
         super().__init__(node, gives, maximum(size - 1, 0), _LANES[item_bytes(x.dtype)])
         self.begun = minimum(size, 1)
 

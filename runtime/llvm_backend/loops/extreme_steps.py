@@ -17,9 +17,9 @@ from graphc.sizes import Size, maximum, minimum, product
 from graphc.tensor import Tensor
 from graphc.types import BOOL, UINT8, DType
 from runtime.llvm_backend.ir.text import Emitter
-from runtime.llvm_backend.ir.values import ahead, load, register_bytes, register_scalar
+from runtime.llvm_backend.ir.values import ahead, load, memory_dtype, register_bytes, register_scalar
 from runtime.llvm_backend.ir.writer import Value
-from runtime.llvm_backend.loops.loop_kernel import LoopKernel, LoopWriter, cut_in_chunks, held, item_bytes
+from runtime.llvm_backend.loops.loop_kernel import LoopKernel, LoopWriter, cut_in_chunks, item_bytes
 
 _PART = 1 << 16  # elements of a part of a line, and rows where lanes are lines
 _MOST_PARTS = 64
@@ -37,7 +37,7 @@ class _Search:
 
     def __init__(self, node: Tensor, largest: bool) -> None:
         self.node, self.largest = node, largest
-        given = held(node.inputs[0].dtype)
+        given = memory_dtype(node.inputs[0].dtype)
         self.dtype: DType = UINT8 if given is BOOL else given
         self.scalar = register_scalar(self.dtype)
         shape, axis = node.inputs[0].result.sizes, node.attrs["axis"]

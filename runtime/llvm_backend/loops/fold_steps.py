@@ -15,7 +15,7 @@ from graphc.types import BOOL, FLOAT64, INT64
 from runtime.llvm_backend.ir.casts import cast
 from runtime.llvm_backend.ir.scalars import emit_op
 from runtime.llvm_backend.ir.text import Emitter
-from runtime.llvm_backend.ir.values import load, register_scalar, store
+from runtime.llvm_backend.ir.values import load, memory_dtype, register_scalar, store
 from runtime.llvm_backend.ir.writer import Value
 from runtime.llvm_backend.loops.folds import (
     Axis,
@@ -29,7 +29,6 @@ from runtime.llvm_backend.loops.loop_kernel import (
     LoopKernel,
     LoopWriter,
     cut_in_chunks,
-    held,
     item_bytes,
 )
 
@@ -113,7 +112,7 @@ class _Reduction:
 
     def store(self, write: Callable[[Emitter], str], width: int) -> None:
         """Stores what `write` gives as the results."""
-        dtype, place = held(self.node.dtype), str(self.place)
+        dtype, place = memory_dtype(self.node.dtype), str(self.place)
         self.w.emit(width, lambda em: store(em, dtype, write(em), self.to, place))
 
     def fold(self, fold: Fold, width: int) -> list[str]:
@@ -163,7 +162,7 @@ class _Reduction:
                 index = em.broadcast("i64", str(i))
                 if own:
                     index = em.binary("add", "i64", index, _counted(width))
-                return fold.take(em, kept, load(em, held(self.given), self.source, place), index)
+                return fold.take(em, kept, load(em, memory_dtype(self.given), self.source, place), index)
 
             return w.emit(width, write)
 
@@ -219,7 +218,7 @@ def _mean(node: Tensor) -> list[LoopKernel]:
 
 def _logsumexp(node: Tensor) -> list[LoopKernel]:
     reduction = _Reduction(node, node.attrs["axis"])
-    given, wide = held(reduction.given), half_or_single(reduction.given)
+    given, wide = memory_dtype(reduction.given), half_or_single(reduction.given)
     w = reduction.w
     scalar = register_scalar(wide)
 
@@ -248,7 +247,7 @@ def _logsumexp(node: Tensor) -> list[LoopKernel]:
 
 def _prod(node: Tensor) -> list[LoopKernel]:
     reduction = _Reduction(node, node.attrs["axis"])
-    given = held(reduction.given)
+    given = memory_dtype(reduction.given)
     total = FLOAT64 if node.dtype.is_floating else node.dtype  # parts of it neither vanish nor overflow
 
     def write(width: int) -> None:
@@ -277,7 +276,7 @@ def _extremum(op: str) -> Callable[[Tensor], list[LoopKernel]]:
     """Of bools, and of what memory holds as another dtype."""
 
     def make(node: Tensor) -> list[LoopKernel]:
-        dtype = held(node.dtype)
+        dtype = memory_dtype(node.dtype)
         if dtype is BOOL:
             return _truth("logical_or", 0)(node) if op == "maximum" else _truth("logical_and", 1)(node)
         if not dtype.is_floating:
@@ -299,7 +298,7 @@ def _sum(node: Tensor) -> list[LoopKernel]:
     total = FLOAT64 if node.dtype.is_floating else node.dtype
 
     def write(width: int) -> None:
-        (result,) = reduction.fold(Combine("add", held(reduction.given), total, 0), width)
+        (result,) = reduction.fold(Combine("add", memory_dtype(reduction.given), total, 0), width)
         reduction.store(lambda em: cast(em, result, total, node.dtype), width)
 
     return [reduction.kernel(write)]

@@ -18,11 +18,11 @@ from typing import Literal
 
 from graphc.sizes import Size, maximum, minimum
 from graphc.tensor import Tensor
-from graphc.types import BFLOAT16, FLOAT32, DType
+from graphc.types import DType
 from runtime.llvm_backend.contractions.strided import see_dense
 from runtime.llvm_backend.engine.machine import host
 from runtime.llvm_backend.ir.text import Emitter, Module, target_of
-from runtime.llvm_backend.ir.values import memory_scalar
+from runtime.llvm_backend.ir.values import memory_dtype, memory_scalar
 from runtime.llvm_backend.ir.writer import Value, Writer
 from runtime.llvm_backend.table.steptable import FAIL_TEXT
 
@@ -243,14 +243,9 @@ def item_bytes(dtype: DType) -> int:
     return dtype.numpy.itemsize
 
 
-def held(dtype: DType) -> DType:
-    """The dtype that memory holds: float32 for bfloat16."""
-    return FLOAT32 if dtype is BFLOAT16 else dtype
-
-
 def memory_type(dtype: DType) -> str:
     """The LLVM type of an element in memory."""
-    return memory_scalar(held(dtype))
+    return memory_scalar(memory_dtype(dtype))
 
 
 def cut_in_chunks(count: Size, bytes: Size) -> tuple[Size, Size]:

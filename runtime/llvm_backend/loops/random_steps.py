@@ -13,10 +13,10 @@ from graphc.sizes import product
 from graphc.tensor import Tensor
 from graphc.types import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, DType
 from runtime.llvm_backend.ir.text import Emitter
-from runtime.llvm_backend.ir.values import memory_scalar, rounded, to_memory
+from runtime.llvm_backend.ir.values import memory_dtype, memory_scalar, rounded, to_memory
 from runtime.llvm_backend.ir.vecmath.lanes import Lanes
 from runtime.llvm_backend.ir.writer import Value
-from runtime.llvm_backend.loops.loop_kernel import LoopKernel, LoopWriter, held, item_bytes
+from runtime.llvm_backend.loops.loop_kernel import LoopKernel, LoopWriter, item_bytes
 
 _STRETCH = 4096  # words that a chunk makes; they stay in the nearest cache
 _LOW = 0xFFFFFFFF
@@ -62,7 +62,7 @@ def _drawing(convert: Callable[[Emitter, DType, str], str]) -> Callable[[Tensor]
         first = w.mul("%chunk", stretch)
         left = w.min(w.sub(n, first), stretch)
         _make_words(w, node.attrs["key"], words, w.mul(first, each), w.mul(left, each))
-        width = max(w.module.target.vector_bits // 8 // max(item_bytes(held(dtype)), 4), 1)
+        width = max(w.module.target.vector_bits // 8 // max(item_bytes(memory_dtype(dtype)), 4), 1)
         source = "i64" if each == 2 else "i32"
 
         def numbers(lanes: int) -> Callable[[Value], None]:
@@ -70,8 +70,8 @@ def _drawing(convert: Callable[[Emitter, DType, str], str]) -> Callable[[Tensor]
                 def put(em: Emitter) -> None:
                     at = em.let(f"getelementptr {source}, ptr {words}, i64 {i}")
                     made = convert(em, dtype, em.let(f"load {em.type(source)}, ptr {at}, align {4 * each}"))
-                    kept = made if not dtype.is_floating else to_memory(em, held(dtype), made)
-                    scalar = memory_scalar(held(dtype))
+                    kept = made if not dtype.is_floating else to_memory(em, memory_dtype(dtype), made)
+                    scalar = memory_scalar(memory_dtype(dtype))
                     goal = em.let(f"getelementptr {scalar}, ptr {to}, i64 {place}")
                     em.do(f"store {em.type(scalar)} {kept}, ptr {goal}, align {item_bytes(dtype)}")
 

@@ -10,9 +10,9 @@ from graphc.types import FLOAT64, DType
 from runtime.llvm_backend.ir.casts import cast
 from runtime.llvm_backend.ir.scalars import emit_op
 from runtime.llvm_backend.ir.text import Emitter
-from runtime.llvm_backend.ir.values import load, register_scalar, store
+from runtime.llvm_backend.ir.values import load, memory_dtype, register_scalar, store
 from runtime.llvm_backend.ir.writer import Value
-from runtime.llvm_backend.loops.loop_kernel import LoopKernel, LoopWriter, cut_in_chunks, held, item_bytes
+from runtime.llvm_backend.loops.loop_kernel import LoopKernel, LoopWriter, cut_in_chunks, item_bytes
 
 # ``take(em, total, elements) -> the next total``, of elements as memory holds them
 Take = Callable[[Emitter, str, list[str]], str]
@@ -28,7 +28,7 @@ def _scan(node: Tensor, total: DType, neutral: float, exclusive: bool, take: Tak
     blocks = (inner + (width - 1)) // width
     per, chunks = cut_in_chunks(outer * blocks, length * (width * 2 * item_bytes(node.dtype)))
     sources = [w.operand(i) for i in range(len(node.inputs))]
-    given = [held(x.dtype) for x in node.inputs]
+    given = [memory_dtype(x.dtype) for x in node.inputs]
     to, n, columns, many = (
         w.result(), w.size("n", length), w.size("inner", inner), w.size("blocks", blocks)
     )  # fmt: skip
@@ -48,7 +48,7 @@ def _scan(node: Tensor, total: DType, neutral: float, exclusive: bool, take: Tak
                 xs = [load(em, d, source, place) for d, source in zip(given, sources, strict=True)]
                 after = take(em, totals[0], xs)
                 shown = cast(em, totals[0] if exclusive else after, total, node.dtype)
-                store(em, held(node.dtype), shown, to, place)
+                store(em, memory_dtype(node.dtype), shown, to, place)
                 return after
 
             return [w.emit(lanes, write)]
@@ -77,8 +77,8 @@ def _scan(node: Tensor, total: DType, neutral: float, exclusive: bool, take: Tak
 
 def _running(op: str, neutral: int) -> Callable[[Tensor], Sequence[LoopKernel]]:
     def make(node: Tensor) -> Sequence[LoopKernel]:
-        given, result = held(node.inputs[0].dtype), node.dtype
-        wide = FLOAT64 if op == "add" and result.is_floating else held(result)
+        given, result = memory_dtype(node.inputs[0].dtype), node.dtype
+        wide = FLOAT64 if op == "add" and result.is_floating else memory_dtype(result)
 
         def take(em: Emitter, total: str, xs: list[str]) -> str:
             return emit_op(em, op, [total, cast(em, xs[0], given, wide)], [wide, wide], wide)
@@ -91,7 +91,7 @@ def _running(op: str, neutral: int) -> Callable[[Tensor], Sequence[LoopKernel]]:
 
 
 def _recurrence(node: Tensor) -> Sequence[LoopKernel]:
-    total = held(node.dtype)
+    total = memory_dtype(node.dtype)
 
     def take(em: Emitter, before: str, xs: list[str]) -> str:
         two = [total, total]

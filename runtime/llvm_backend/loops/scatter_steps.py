@@ -19,7 +19,7 @@ from graphc.tensor import Tensor
 from graphc.types import FLOAT64, DType
 from runtime.llvm_backend.ir.casts import cast
 from runtime.llvm_backend.ir.text import Emitter
-from runtime.llvm_backend.ir.values import load, register_scalar, store
+from runtime.llvm_backend.ir.values import load, memory_dtype, register_scalar, store
 from runtime.llvm_backend.ir.writer import Value
 from runtime.llvm_backend.loops.index_steps import coordinates, load_index, wrapped
 from runtime.llvm_backend.loops.loop_kernel import (
@@ -29,7 +29,6 @@ from runtime.llvm_backend.loops.loop_kernel import (
     broadcast_strides,
     cut_in_chunks,
     decoded,
-    held,
     item_bytes,
 )
 from runtime.llvm_backend.loops.scatter_sums import Place, Updates, added, left_out, sum_updates
@@ -171,7 +170,7 @@ class _Slices:
 
     def _add_columns(self, width: int, many: int, head: str, at: Value, column: Value) -> None:
         """Sums of `many` vectors that lie side by side: the list is walked once for all of them."""
-        w, dtype, memory, before = self.w, self.dtype, held(self.dtype), self.before
+        w, dtype, memory, before = self.w, self.dtype, memory_dtype(self.dtype), self.before
         total = FLOAT64 if dtype.is_floating else dtype
         register = register_scalar(total)
         type = register if width == 1 else f"<{width} x {register}>"

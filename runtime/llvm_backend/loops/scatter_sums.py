@@ -14,10 +14,10 @@ from graphc.tensor import Tensor
 from graphc.types import BOOL, FLOAT64, DType
 from runtime.llvm_backend.ir.casts import cast
 from runtime.llvm_backend.ir.text import Emitter
-from runtime.llvm_backend.ir.values import load, register_bytes, register_scalar, store
+from runtime.llvm_backend.ir.values import load, memory_dtype, register_bytes, register_scalar, store
 from runtime.llvm_backend.ir.writer import Value
 from runtime.llvm_backend.loops.index_steps import missed
-from runtime.llvm_backend.loops.loop_kernel import LoopKernel, LoopWriter, held
+from runtime.llvm_backend.loops.loop_kernel import LoopKernel, LoopWriter
 
 _COLUMNS = 64  # of a chunk
 
@@ -51,7 +51,7 @@ def sum_updates(
     node: Tensor, updates: Updates, number: int, base: int | None, place: Place, strict: bool
 ) -> LoopKernel:
     """The kernel; `place` gives for update k of a part: its slice, whether there is one, and its index."""
-    w, dtype = LoopWriter(), held(node.dtype)
+    w, dtype = LoopWriter(), memory_dtype(node.dtype)
     total = FLOAT64 if dtype.is_floating else dtype
     blocks = (updates.inner + (_COLUMNS - 1)) // _COLUMNS
     bytes, width = register_bytes(total), minimum(updates.inner, _COLUMNS)

@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 from graphc.sizes import Size, maximum, minimum, product
 from graphc.tensor import Tensor
 from graphc.types import DType
-from runtime.llvm_backend.ir.values import load, register_bytes, register_scalar
+from runtime.llvm_backend.ir.values import load, memory_dtype, register_bytes, register_scalar
 from runtime.llvm_backend.ir.writer import Value
 from runtime.llvm_backend.loops.lines import Lines, block_of, limits_of, records_of
-from runtime.llvm_backend.loops.loop_kernel import LoopKernel, LoopWriter, cut_at_most, held
+from runtime.llvm_backend.loops.loop_kernel import LoopKernel, LoopWriter, cut_at_most
 from runtime.llvm_backend.loops.merges import sort_short
 from runtime.llvm_backend.loops.networks import rows_of, square_rows
 from runtime.llvm_backend.loops.records import Records, function
@@ -149,7 +149,7 @@ class _Selection:
         self, w: LoopWriter, lines: Lines, start: Value, first: Value, end: Value, x: str, y: str, plane: int
     ) -> Value:
         """Puts elements from `first` on that beat the k-th best into the buffer; gives how many it holds."""
-        records, dtype = lines.records, held(self.dtype)
+        records, dtype = lines.records, memory_dtype(self.dtype)
         width = max(w.module.target.vector_bits // (8 * register_bytes(dtype)), 1)
         scalar, source = register_scalar(dtype), w.operand(0)
 
