@@ -225,7 +225,7 @@ def _parse_array(data: bytes, entry: _Entry) -> Array:
             f"{TensorType(entry.dtype, entry.shape)}"
         )
     flat = np.frombuffer(stream.read(), dtype)
-    return flat.reshape(shape, order="F" if fortran_order else "C").astype(dtype.newbyteorder("="), order="C")
+    return flat.reshape(shape, order="F" if fortran_order else "C").astype(dtype.type, order="C")
 
 
 def _read_safetensors(path: str | os.PathLike[str], wanted: Mapping[str, TensorType]) -> Checkpoint:
