@@ -8,7 +8,9 @@ from functools import wraps
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
-from graphc.errors import GraphError
+import numpy as np
+
+from graphc.errors import ArgumentError, GraphError
 from graphc.location import Location, at_line, here, is_ours, made_at
 from graphc.suggestion import call_of
 from graphc.tensor import Tensor, describe
@@ -55,10 +57,16 @@ def explains(function: Callable[Arguments, Result]) -> Callable[Arguments, Resul
     """
     made = function.__name__ == "__init__"
     name = function.__qualname__.partition(".")[0] if made else function.__name__
+    code = function.__code__
+    places = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    kinds = function.__annotations__
+    flags = [(i, place) for i, place in enumerate(places) if kinds.get(place) in ("bool", bool)]
 
     @wraps(function)
     def explained(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         try:
+            for i, flag in flags:
+                require_flag(flag, args[i] if i < len(args) else kwargs.get(flag, False))
             return function(*args, **kwargs)
         except GraphError as error:
             if _passed_the_user(error.__traceback__):  # it tells of a line of its own
@@ -74,6 +82,12 @@ def explains(function: Callable[Arguments, Result]) -> Callable[Arguments, Resul
             raise
 
     return explained
+
+
+def require_flag(name: str, given: Any) -> None:
+    """Raises ArgumentError where `given` is no bool: ``"no"`` would count as true."""
+    if not isinstance(given, bool | np.bool_):
+        raise ArgumentError(f"{name} is True or False, not {given!r}")
 
 
 def _name_outermost(error: GraphError, name: str) -> None:

@@ -26,7 +26,7 @@ from typing import Any
 
 from graphc import sizes
 from graphc.errors import ArgumentError, GraphError, ShapeError
-from graphc.explanation import explain, tell_operands
+from graphc.explanation import explain, require_flag, tell_operands
 from graphc.location import Location, here
 from graphc.suggestion import call_of, suggest
 from graphc.tensor import Tensor
@@ -95,6 +95,7 @@ class Op:
         operands: list[str] = []
         self.variadic = False
         self.defaults: dict[str, Any] = {}
+        self.flags: list[str] = []
         self.converters: list[tuple[str, Callable[[Any, TensorType | None], Any]]] = []
         for parameter in inspect.signature(rule).parameters.values():
             annotation = parameter.annotation
@@ -105,6 +106,8 @@ class Op:
             default = parameter.default
             self.defaults[parameter.name] = _REQUIRED if default is parameter.empty else default
             kind = str(annotation).removesuffix(" | None")
+            if annotation in ("bool", bool):
+                self.flags.append(parameter.name)
             self.has_bodies |= kind == "Function"
             if kind in _CONVERTERS:
                 self.converters.append((parameter.name, _CONVERTERS[kind]))
@@ -133,6 +136,8 @@ class Op:
         location = here()
         as_operands, enter = _makers()
         try:
+            for flag in self.flags:
+                require_flag(flag, attrs[flag])
             inputs = as_operands(self, values, location)
             return enter(self, inputs, attrs, name, location)
         except GraphError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -170,7 +170,7 @@ def as_shape(given: object) -> tuple[Size, ...] | None:
         return None
     if isinstance(given, int | np.integer | str | SizeExpr):
         return (as_size(given),)
-    if not isinstance(given, Iterable):
+    if not isinstance(given, Iterable) or isinstance(given, Mapping | Set | bytes):
         raise ArgumentError(f"a shape is a sequence of sizes, not {given!r}")
     return tuple(as_size(size) for size in given)
 

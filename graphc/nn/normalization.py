@@ -90,7 +90,10 @@ def dropout(x: Any, rate: Any, seed: int | None = None, name: str | None = None)
     if not x.dtype.is_floating:
         raise DTypeError(f"dropout: a float is wanted, not {x.type}")
     if not isinstance(rate, Tensor | Variable):
-        rate = float(rate)
+        try:
+            rate = float("" if isinstance(rate, str) else rate)  # a text is refused, whatever it spells
+        except (TypeError, ValueError):
+            raise ArgumentError(f"dropout: a rate is a number or a scalar tensor, not {rate!r}") from None
         if not 0 <= rate <= 1:
             raise ArgumentError(f"dropout: a rate lies between 0 and 1, not {rate}")
         if rate in (0, 1):

@@ -220,7 +220,7 @@ class Adadelta(Optimizer):
     @explains
     def __init__(self, lr: Any = 1.0, rho: float = 0.9, eps: float = 1e-6, name: str | None = None) -> None:
         super().__init__(lr, name)
-        self.rho = check_rate("rho", rho)
+        self.rho = check_rate("rho", rho, below=1)
         self.eps = check_rate("eps", eps)
 
     def slots(self) -> Mapping[str, float]:

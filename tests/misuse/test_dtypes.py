@@ -162,6 +162,21 @@ HERE = [
     ("dropout rate", gc.ArgumentError, (
          "dropout: a rate lies between 0 and 1, not 1.5", "x is placeholder 'x': f32[batch,3]"),
      lambda g: gc.nn.dropout(g.x, 1.5)),
+    ("dropout rate as a text", gc.ArgumentError, (
+         "dropout: a rate is a number or a scalar tensor, not '0.5'", "x is placeholder 'x': f32[batch,3]"),
+     lambda g: gc.nn.dropout(g.x, "0.5")),
+    ("decay over one", gc.ArgumentError, (
+         "Adadelta: rho is at least 0 and less than 1, not 2",),
+     lambda g: gc.train.Adadelta(rho=2)),
+    ("shape without order", gc.ArgumentError, (
+         "a shape is a sequence of sizes, not {2}",),
+     lambda g: gc.zeros({2})),
+    ("shape as bytes", gc.ArgumentError, (
+         "placeholder: a shape is a sequence of sizes, not b'ab'",),
+     lambda g: gc.placeholder("float32", b"ab")),
+    ("shape as a dict", gc.ArgumentError, (
+         "placeholder: a shape is a sequence of sizes, not {'a': 2}",),
+     lambda g: gc.placeholder("float32", {"a": 2})),
     ("uniform dtype", gc.ArgumentError, (
          "uniform: whole numbers need ints minval < maxval less than 2**32 apart, not 0 and None",),
      lambda g: gc.random.uniform((2,), dtype="int32")),
