@@ -11,6 +11,7 @@ from graphc.conversion import round_to_bfloat16
 from graphc.errors import ArgumentError, DTypeError
 from graphc.explanation import explains
 from graphc.op import op
+from graphc.ops.pole import may_be_infinite
 from graphc.ops.rule import broadcast_alike, on_reals, real, refuse_bool
 from graphc.tensor import Tensor
 from graphc.types import BFLOAT16, BOOL, FLOAT64, DType, TensorType
@@ -64,7 +65,7 @@ def mul(x: Tensor, y: Tensor) -> TensorType:
 
 
 mul.evaluate(np.multiply)
-mul.gradient(lambda g, out, x, y: (g * y, g * x))
+mul.gradient(lambda g, out, x, y: (_scaled(g, y), _scaled(g, x)))
 mul.example("f64[2,3]", "f64[3]")
 mul.example("f32[2,1]", "f32[0]")
 mul.example("bool[2]", "bool[2]")
@@ -97,6 +98,10 @@ guarded_multiply.example(
     np.array([0, 0, 0, 1, -0.0], np.float32), np.array([np.inf, np.nan, 2, np.inf, -np.inf], np.float32)
 )
 guarded_multiply.example("f32[0]", "f32[1]")
+
+
+def _scaled(g: Tensor, slope: Tensor) -> Tensor:
+    return guarded_multiply(g, slope) if may_be_infinite(slope) else mul(g, slope)
 
 
 @op("elementwise")

@@ -88,6 +88,11 @@ SINGULAR = {
     "reciprocal": (lambda x: gc.reciprocal(x), -1 / 16),
     "power": (lambda x: x**0.5, 0.25),
     "acosh": (lambda x: gc.acosh(x + 1.0), 1 / np.sqrt(24)),
+    "entropy": (lambda x: x * gc.log(x), np.log(4) + 1),
+    "product of three": (lambda x: x * gc.log(x) * x, 8 * np.log(4) + 4),
+    "product with a quotient": (lambda x: gc.square(x) * (1.0 / x), 1.0),
+    "product with a root": (lambda x: x * gc.rsqrt(gc.reshape(x, (3,))), 0.25),
+    "relative entropy": (lambda x: x * gc.log(x / (x + x)), np.log(0.5)),
 }
 
 
@@ -96,6 +101,18 @@ def test_a_singular_slope_that_is_not_taken_is_zero(name):
     function, right = SINGULAR[name]
     x = gc.constant([4.0, 0.0, -2.0])
     np.testing.assert_allclose(slope(gc.sum(gc.where(x > 0, function(x), 0)), x), [right, 0, 0], rtol=1e-6)
+
+
+def test_a_product_is_guarded_only_where_it_may_be_infinite():
+    x, y, g = (gc.placeholder("float32", (3,)) for _ in range(3))
+
+    def guards(z):
+        return gc.show(gc.optimize(gc.gradients(z, [x], grad_ys=[g]))).count("guarded_multiply")
+
+    assert guards(x * gc.log(y)) == 1
+    finite = [y, y + 1.0, y / 2.0, gc.log(y + 1e-8), gc.rsqrt(y + 1e-5), gc.square(y) ** 2.0, gc.tanh(y)]
+    for factor in finite:
+        assert guards(x * factor) == 0
 
 
 def test_a_guarded_slope_has_its_second_derivative():
