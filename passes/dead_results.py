@@ -55,14 +55,19 @@ def _forward(function: Function) -> Function:
 def _given(node: Tensor, index: int) -> Tensor | None:
     """The operand of a loop that its result number `index` is; None where it is not one.
 
-    So it is with a value that every step hands on, and with slices that are stacked in their places.
+    So it is with a value that every step hands on, and with slices that are stacked in their places; but
+    not of a loop whose condition sees the same in all steps: once begun it never ends, and gives nothing.
     """
     body: Function = node.attrs["body"]
     carried, scanned = node.attrs["carried"], node.attrs["scanned"]
     value = body.outputs[index]
     places = (index,) if index < carried else range(carried, carried + scanned)
-    if index >= carried and node.attrs["condition"] is not None:
-        return None
+    condition: Function | None = node.attrs["condition"]
+    if condition is not None:
+        read = set(topological(condition.outputs))
+        turns = (i for i in range(carried) if body.outputs[i] is not body.inputs[i])
+        if index >= carried or not any(condition.inputs[i] in read for i in turns):
+            return None
     return next((node.inputs[i] for i in places if body.inputs[i] is value), None)
 
 

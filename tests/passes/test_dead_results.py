@@ -67,3 +67,12 @@ def test_a_loop_with_effects_still_runs():
         session.run(gc.global_variables_initializer())
         assert session.run(same) == 1
         assert session.run(v) == 3
+
+
+@pytest.mark.parametrize("goes_on", [lambda i: i >= 0, lambda i: gc.constant(True), lambda i: gc.equal(i, i)])
+def test_a_loop_that_never_ends_gives_nothing(goes_on):
+    """What it hands on is no result: a run stays in it, until Ctrl-C."""
+    with gc.Graph().as_default():
+        start = gc.placeholder("int32", ())
+        (last,) = gc.while_loop(goes_on, lambda i: i * 1, [start])
+        assert [node.op.name for node in gc.optimize(last).nodes()].count("loop") == 1
