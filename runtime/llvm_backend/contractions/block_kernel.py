@@ -14,7 +14,8 @@ from functools import partial
 from graphc.sizes import Size, product
 from runtime.llvm_backend.contractions.block_hiding import SEEN, depends, factor, largest, write_seen
 from runtime.llvm_backend.contractions.contraction import Access, Block, Contract, Dim, Expression
-from runtime.llvm_backend.contractions.driver import PARTIALS, SCRATCH, Phase
+from runtime.llvm_backend.contractions.driver import SCRATCH, Phase
+from runtime.llvm_backend.contractions.framing import PARTIALS
 from runtime.llvm_backend.contractions.kernel import Kernel, write_contraction, write_plan
 from runtime.llvm_backend.contractions.registers import VectorUnit
 from runtime.llvm_backend.ir import lanes

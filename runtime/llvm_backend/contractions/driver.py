@@ -7,22 +7,21 @@ from dataclasses import dataclass, replace
 
 from graphc.sizes import Size
 from graphc.types import DType
+from runtime.llvm_backend.contractions.ahead import Ahead
 from runtime.llvm_backend.contractions.contraction import Contract
-from runtime.llvm_backend.contractions.facts import Facts
+from runtime.llvm_backend.contractions.framing import PARTIALS
 from runtime.llvm_backend.contractions.grid import Grid, part_range
 from runtime.llvm_backend.contractions.microkernel import write_tile
 from runtime.llvm_backend.contractions.packing import (
     COPY,
     PACK,
     copy_elements,
-    packed_loops,
     panel_elements,
     row_stride,
     write_copy,
     write_pack,
 )
-from runtime.llvm_backend.contractions.registers import VectorUnit
-from runtime.llvm_backend.contractions.schedule import OUT, A, B, Loop, Schedule
+from runtime.llvm_backend.contractions.schedule import OUT, A, B, Loop
 from runtime.llvm_backend.contractions.splits import Masks, tile_start, visit_panel, visit_tile
 from runtime.llvm_backend.contractions.tile import (
     Frame,
@@ -35,7 +34,6 @@ from runtime.llvm_backend.ir.text import QUICKLY
 from runtime.llvm_backend.ir.writer import Value, Writer
 from runtime.llvm_backend.table.scratch import claim_part, part_bytes
 
-PARTIALS = "partials"  # the buffer of partial sums, which all threads share
 _LARGE_TILE = 12  # vectors of outputs: with a reduction of a dozen steps some 100 cycles
 SCRATCH = "scratch"  # the slot of the memory that chunks have while they run
 
@@ -46,41 +44,6 @@ class Phase:
 
     name: str
     count: Callable[[Writer], Value]
-
-
-def make_frame(
-    contract: Contract,
-    schedule: Schedule,
-    machine: VectorUnit,
-    name: str,
-    facts: Facts | None = None,
-) -> Frame:
-    """What the parts of the kernel share; `facts` are those of numbers that are words in `schedule`."""
-    total = contract.accumulator
-    flagged = schedule.cut > 0 or schedule.block is not None or schedule.outer > 0
-    direct = contract.out.dtype == total and contract.epilogue.result_dtype(total) == total
-    dtypes: list[DType] = [access.dtype if access else total for access in schedule.operands]
-    rows = schedule.rows
-    if schedule.pack:
-        dtypes[B] = total
-    if schedule.copy:
-        dtypes[A] = total
-        rows = (rows[-1].moving(A, row_stride(schedule)),)
-    if flagged and not direct:
-        dtypes[OUT] = total
-    return Frame(
-        name=name,
-        contract=contract,
-        schedule=schedule,
-        facts=facts or Facts.of(schedule),
-        machine=machine,
-        flagged=flagged,
-        direct=direct,
-        counted=schedule.block is not None,
-        dtypes=tuple(dtypes),
-        inner=packed_loops(schedule),
-        rows=rows,
-    )
 
 
 def _advance_plain(
@@ -173,6 +136,7 @@ class Driver:
         self.panel = scratch
         self.split = frame.schedule.cut > 0 or (frame.flagged and not frame.direct)
         self.tiles: dict[Tile, None] = {}  # in the order of their first use
+        self.next: list[str] = []  # where A lies for the next block, and B
 
     def write(self) -> None:
         """Writes the body of the kernel."""
@@ -263,6 +227,8 @@ class Driver:
         rows = part_range(w, grid, part)
         if schedule.copy:
             pointers[A] = self._copy(pointers, rows, count)
+        if ahead := self.frame.facts.ahead:
+            self.next = self._next(pointers, ahead, count)
         first = w.div(w.mul(group, grid.panels), grid.groups)
         stop = w.div(w.mul(w.add(group, 1), grid.panels), grid.groups)
         w.loop(stop, lambda panel, _: self._panel(panel, pointers, rows, count, flags), start=first)
@@ -309,7 +275,7 @@ class Driver:
             if schedule.pack:
                 moved[B], steps = self._pack(moved, rows, count, valid)
             tile = Tile(schedule.pair, schedule.height, False, across, masks, clamped)
-            self._rows(0, tile, moved, rows, (count, valid, *steps), flags)
+            self._rows(0, tile, moved, rows, (count, valid, *steps), flags, panel)
 
         def outer(across: int, masks: Masks, start: Value, valid: Value) -> None:
             run(across, masks, False, start, valid)
@@ -364,28 +330,53 @@ class Driver:
         rows: tuple[Value, Value],
         numbers: tuple[Value, ...],
         flags: tuple[str, str],
+        number: Value,
     ) -> None:
-        """The loops over rows, from `level` inward; the divided one runs over this unit's part."""
-        w, frame, grid = self.w, self.frame, self.grid
+        """The loops over rows, from `level` inward; the divided one runs over this unit's part.
+
+        `number`: of what is around them, counted through.
+        """
+        w, frame, grid, ahead = self.w, self.frame, self.grid, self.frame.facts.ahead
         start, stop = rows if level == grid.level else (0, grid.levels[level])
         loop = frame.rows[level]
         depth = len(frame.rows) - level  # 1: the last, 2: the pair's
 
         def step(index: Value, _: list[str]) -> None:
+            inner = w.add(w.mul(number, grid.levels[level]), index) if ahead else 0
             if depth > 2 or (depth == 2 and tile.pair == 1 and frame.schedule.pair == 1):
                 moved = advance(w, frame, pointers, loop, index)
-                self._rows(level + 1, tile, moved, rows, numbers, flags)
+                self._rows(level + 1, tile, moved, rows, numbers, flags, inner)
                 return
 
             def visit(extent: int, clamped: bool, at: Value, valid: Value) -> None:
                 moved = advance(w, frame, pointers, loop, at)
                 if depth == 2:
-                    self._rows(level + 1, replace(tile, pair=extent), moved, rows, numbers, flags)
+                    here = replace(tile, pair=extent)
+                    self._rows(level + 1, here, moved, rows, numbers, flags, inner)
                     return
                 leaf = replace(tile, height=extent, clamped=clamped)
                 self.tiles[leaf] = None
-                call_tile(w, frame, leaf, moved, (numbers[0], valid, *numbers[1:]), flags)
+                soon = self._soon(inner, ahead) if ahead else None
+                call_tile(w, frame, leaf, moved, (numbers[0], valid, *numbers[1:]), flags, soon)
 
             visit_tile(w, frame.schedule.tiles[-depth], index, visit)
 
         w.loop(stop, step, start=start)
+
+    def _next(self, pointers: Mapping[int, str], ahead: Ahead, count: Value) -> list[str]:
+        """Where A and B lie for the next block, or what tiles ask for instead of A."""
+        w, frame, schedule = self.w, self.frame, self.schedule
+        loop = schedule.reduction[schedule.outer - 1] if ahead.by_outer else schedule.inner[0]
+        moves = {x: w.mul(1 if ahead.by_outer else count, w.word(loop.strides[x])) for x in (A, B)}
+        type = lanes.scalar_type(frame.accumulator)
+        a, b = (w.address(pointers[x], moves[x], type) for x in (A, B))
+        return [a if ahead.in_a else b, b]
+
+    def _soon(self, number: Value, ahead: Ahead) -> str:
+        """Where the piece lies that tile `number` of a block asks for."""
+        w = self.w
+        a, b = self.next
+        in_b = w.compare("slt", number, ahead.pieces)
+        near = w.value(f"select i1 {in_b}, ptr {b}, ptr {a}")
+        index = w.select(in_b, number, w.sub(number, ahead.pieces))
+        return w.address(near, w.mul(index, ahead.piece), "i8")

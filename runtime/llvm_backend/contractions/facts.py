@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from graphc.sizes import product
+from runtime.llvm_backend.contractions.ahead import Ahead, look_ahead
 from runtime.llvm_backend.contractions.lane_choice import estimate
 from runtime.llvm_backend.contractions.schedule import CHAINS, A, Schedule
 
@@ -27,6 +28,7 @@ class Facts:
         even: whether the first loop within a tile has a known, even number of steps.
         many: whether the last one has so many that several sums of an output are worth it.
         adjoining: whether rows of A are as far apart as the reduction is long.
+        ahead: what tiles ask for of the next block; None: nothing.
     """
 
     level: int
@@ -36,6 +38,7 @@ class Facts:
     even: bool
     many: bool
     adjoining: bool
+    ahead: Ahead | None
 
     @staticmethod
     def of(schedule: Schedule) -> Facts:
@@ -52,6 +55,7 @@ class Facts:
             even=isinstance(first, int) and first % 2 == 0,
             many=isinstance(last, int) and last >= 4 * CHAINS,
             adjoining=inner[0].strides[A] == 1 and row.strides[A] == first,
+            ahead=look_ahead(schedule),
         )
 
 

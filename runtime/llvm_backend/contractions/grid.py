@@ -86,6 +86,8 @@ def lay_out(w: Writer, frame: Frame) -> Grid:
     if not light:  # what would be one chunk, or two that may be uneven
         wanted = w.max(wanted, w.mul(2, w.min(2, w.div(work, 3 * _GRAIN // 4))))
     others = w.max(1, w.mul(batch, cuts))
+    if schedule.by_parts:
+        wanted = others
     if few:
         even = w.mul(w.div(wanted, others), others)  # each chunk has as much of the batch
         wanted = w.max(even, w.min(wanted, others))

@@ -25,14 +25,23 @@ from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
 from graphc.sizes import Size, SizeExpr, Symbol, product, symbols
-from runtime.llvm_backend.contractions.contraction import Contract, without_numbers
-from runtime.llvm_backend.contractions.driver import PARTIALS, SCRATCH, Phase, make_frame, span_of, write_main
+from runtime.llvm_backend.contractions.contraction import (
+    AS_IT_IS,
+    Access,
+    Contract,
+    Dim,
+    row_major,
+    without_numbers,
+)
+from runtime.llvm_backend.contractions.driver import SCRATCH, Phase, span_of, write_main
+from runtime.llvm_backend.contractions.framing import PARTIALS, make_frame
 from runtime.llvm_backend.contractions.grid import Grid, grid_words, lay_out, read_grid
+from runtime.llvm_backend.contractions.lane_choice import estimate
 from runtime.llvm_backend.contractions.packing import copy_elements, panel_elements
 from runtime.llvm_backend.contractions.partials import count_finish, count_tree, finish_frame, write_tree
 from runtime.llvm_backend.contractions.registers import VectorUnit
 from runtime.llvm_backend.contractions.row_product import part_reduction
-from runtime.llvm_backend.contractions.schedule import Schedule, plan
+from runtime.llvm_backend.contractions.schedule import OUT, A, B, Schedule, plan
 from runtime.llvm_backend.contractions.tile import Frame
 from runtime.llvm_backend.contractions.widening import Widening
 from runtime.llvm_backend.engine.llvm import QUICK, THOROUGH
@@ -134,24 +143,29 @@ def write_contraction(
     It has the text of its functions alone: `module` has the declarations.
     `short`: no reduction is long, though sizes are known only at the run.
     """
-    made = _planned(contract, machine, name, short)
+    made = _planned(contract, machine, name, alone=False, short=short)
     w = Writer(made.first_count + len(made.phases), module)
     light = made.write(w, [partial(lay_out, frame=frame) for frame in made.frames])
     made.write_counter(w, {})
     return made.kernel(_Text(w.functions(), tuple(w.words), light, True), tuple(w.words))
 
 
-def _planned(contract: Contract, machine: VectorUnit, name: str, short: bool = False) -> _Plan:
+def _planned(
+    contract: Contract, machine: VectorUnit, name: str, alone: bool = True, short: bool = False
+) -> _Plan:
     """How `contract` is computed, with its numbers."""
     if parts := part_reduction(contract, machine, PARTIALS):
         return _planned_parts(parts, machine, name)
-    schedule = plan(contract, machine)
+    schedule = plan(contract, machine, alone)
     if short:
         schedule = replace(schedule, cut=0)
     main = make_frame(contract, schedule, machine, name)
-    span, shift = span_of(contract)
+    if alone and _has_sums_apart(main):
+        main = _with_dense_sums(main)
+        schedule = main.schedule
+    span, shift = span_of(main.contract)
     split = schedule.cut > 0 or (main.flagged and not main.direct)
-    frames = (main, finish_frame(main, shift)) if split else (main,)
+    frames = (main, finish_frame(main, shift, contract)) if split else (main,)
     buffers = tuple(dict.fromkeys(access.buffer for access in contract.accesses))
     itemsize = contract.accumulator.itemsize
     steps = product(loop.size for loop in schedule.reduction)
@@ -164,6 +178,28 @@ def _planned(contract: Contract, machine: VectorUnit, name: str, short: bool = F
         part_bytes(panel_elements(schedule) + copy_elements(schedule), itemsize),
         cuts * span * itemsize if split else 0,
     )
+
+
+def _has_sums_apart(frame: Frame) -> bool:
+    """Whether the lanes of a product lie apart in the output, and sums are stored there more than once."""
+    apart = frame.schedule.column.strides[OUT] not in (0, 1)
+    return apart and frame.flagged and frame.schedule.form == "outer" and len(frame.contract.ins) == 2
+
+
+def _with_dense_sums(frame: Frame) -> Frame:
+    """That of the same sums in `PARTIALS`, where lanes lie side by side, and rows as they do in A."""
+    contract, a, b = frame.contract, frame.access(A), frame.access(B)
+    across = frame.schedule.column.strides
+
+    def place(dim: Dim) -> tuple[bool, int]:
+        strides = tuple(x.stride(dim.name) for x in (a, b, contract.out))
+        return strides == across[: len(strides)], -abs(estimate(strides[A]))
+
+    kept = sorted(contract.output_dims, key=place)
+    strides = row_major([dim.name for dim in kept], [dim.size for dim in kept])
+    sums = Access(PARTIALS, 0, strides, contract.accumulator)
+    laid = replace(contract, out=sums, epilogue=AS_IT_IS, also=())
+    return make_frame(laid, plan(laid, frame.machine), frame.machine, frame.name)
 
 
 def _planned_parts(parts: tuple[Contract, Contract], machine: VectorUnit, name: str) -> _Plan:

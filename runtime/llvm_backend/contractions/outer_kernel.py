@@ -8,9 +8,9 @@ from graphc.types import DType
 from runtime.llvm_backend.contractions.epilogue import Epilogue, is_long, put_by_stack, put_in_loops
 from runtime.llvm_backend.contractions.register_tile import Offsets, TileWriter, step_of, walk
 from runtime.llvm_backend.contractions.schedule import CHAINS, OUT, SHORT, A, B
-from runtime.llvm_backend.contractions.tile import apply
+from runtime.llvm_backend.contractions.tile import SOON, apply
 from runtime.llvm_backend.ir import lanes
-from runtime.llvm_backend.ir.assembly import Products, Row
+from runtime.llvm_backend.ir.assembly import Lines, Products, Row
 from runtime.llvm_backend.ir.writer import Value
 
 _WIDE = 4  # vectors
@@ -151,7 +151,9 @@ class OuterTile(TileWriter):
         pairs = self._goes_by_pairs() and isinstance(b, str)
         rows = self._places_of_rows()
         ahead = self._rows_ahead() if pairs else None
-        made = Products(self.dtype, self.width, rows, a, b, masks, count, around, pairs, ahead)
+        asked = frame.facts.ahead
+        soon = Lines(SOON, asked.lines, asked.step) if asked else None
+        made = Products(self.dtype, self.width, rows, a, b, masks, count, around, pairs, ahead, soon)
         return made if made.fits(w.module.target) else None
 
     def _rows_ahead(self) -> Value | None:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 
 from graphc.sizes import Size, product
 from graphc.types import UINT32, DType
-from runtime.llvm_backend.contractions.driver import PARTIALS, pointer_of
+from runtime.llvm_backend.contractions.driver import pointer_of
+from runtime.llvm_backend.contractions.framing import PARTIALS
 from runtime.llvm_backend.contractions.lane_choice import estimate
 from runtime.llvm_backend.contractions.pairs import PAIRS, QUADRUPLES, WIDENED, Product, dot
 from runtime.llvm_backend.contractions.registers import choose_tile, even_part

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from graphc.sizes import Size
 from runtime.llvm_backend.contractions.contraction import Access, Contract, Expression
 from runtime.llvm_backend.contractions.cuts import LONG_REDUCTION
-from runtime.llvm_backend.contractions.driver import PARTIALS, make_frame, pointer_of
+from runtime.llvm_backend.contractions.driver import pointer_of
+from runtime.llvm_backend.contractions.framing import PARTIALS, make_frame
 from runtime.llvm_backend.contractions.schedule import plan
 from runtime.llvm_backend.contractions.tile import Frame
 from runtime.llvm_backend.ir import lanes
@@ -64,12 +65,12 @@ def write_tree(
     w.end()
 
 
-def finish_frame(frame: Frame, shift: Size) -> Frame:
+def finish_frame(frame: Frame, shift: Size, contract: Contract) -> Frame:
     """That of the phase that runs the epilogue on finished sums, where they are not in the output already."""
-    contract, total = frame.contract, frame.accumulator
+    sums, total = frame.contract.out.strides, frame.accumulator
     finish = Contract(
         dims=contract.output_dims,
-        ins=(Access(PARTIALS, shift, contract.out.strides, total),),
+        ins=(Access(PARTIALS, shift, sums, total),),
         out=contract.out,
         combine="add" if contract.combine == "multiply_add" else contract.combine,
         prologue=(Expression(),),

@@ -7,7 +7,7 @@ import math
 from graphc.sizes import Symbol, symbols
 from graphc.tensor import Tensor
 from passes.target import Reading
-from runtime.llvm_backend.contractions.driver import make_frame
+from runtime.llvm_backend.contractions.framing import make_frame
 from runtime.llvm_backend.contractions.fused_contraction import contract_of
 from runtime.llvm_backend.contractions.grid import lay_out
 from runtime.llvm_backend.contractions.pair_kernel import find_product

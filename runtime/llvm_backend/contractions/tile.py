@@ -16,6 +16,8 @@ from runtime.llvm_backend.ir.scalars import emit_op
 from runtime.llvm_backend.ir.text import Emitter
 from runtime.llvm_backend.ir.writer import Value, Writer
 
+SOON = "%soon"  # where the lines lie that a tile asks for
+
 
 @dataclass(frozen=True, slots=True)
 class Tile:
@@ -123,15 +125,25 @@ def signature(frame: Frame, name: str) -> str:
     pointers = ", ".join(f"ptr noalias %p{operand}" for operand in frame.used)
     steps = [f"%step{i}" for i in range(len(frame.inner))] if frame.schedule.adaptive else []
     others = _needed(frame, ["%count", "%rows", "%lanes", *steps], ["%first", "%last"])
+    others += f", ptr {SOON}" if frame.facts.ahead else ""
     return f"internal void {name}(ptr %block, {pointers}{others}) noinline nounwind"
 
 
 def call_tile(
-    w: Writer, frame: Frame, tile: Tile, pointers: Pointers, numbers: Sequence[Value], flags: Sequence[str]
+    w: Writer,
+    frame: Frame,
+    tile: Tile,
+    pointers: Pointers,
+    numbers: Sequence[Value],
+    flags: Sequence[str],
+    soon: str | None,
 ) -> None:
-    """Calls the micro-kernel: `numbers` are count, rows, lanes and B's steps; `flags` first and last."""
+    """Calls the micro-kernel: `numbers` are count, rows, lanes and B's steps; `flags` first and last.
+
+    `soon`: where the lines lie that it is to ask for.
+    """
     arguments = ", ".join(f"ptr {pointers[operand]}" for operand in frame.used)
-    others = _needed(frame, numbers, flags)
+    others = _needed(frame, numbers, flags) + (f", ptr {soon}" if soon else "")
     w.do(f"call void {tile.name(frame.name)}(ptr %block, {arguments}{others})")
 
 

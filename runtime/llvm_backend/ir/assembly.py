@@ -19,6 +19,7 @@ _SUFFIXES = {FLOAT32: "s", FLOAT64: "d"}
 _FAR = 1 << 31  # how far an instruction reaches
 _AHEAD = "r10"  # where the line lies that is asked for
 _LEFT = "r11"  # counts the steps that are left, where a loop is around them
+_LINE = 64  # bytes of a line of the cache
 _MASKS = 7  # the first mask register says that there is none
 _POINTERS = 13  # general registers that may be asked for: one holds the stack, one may hold the frame
 
@@ -29,6 +30,15 @@ class Row:
 
     offset: Value
     scale: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Lines of the cache to ask for: `many` from `first` on in a round, and `step` bytes on in the next."""
+
+    first: str
+    many: int
+    step: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +56,7 @@ class Products:
         by_pairs: whether two steps are written one after the other: their count is even, and `b` a register.
         ahead: how many bytes on the next rows of A lie, side by side: every other step asks for a line of
             them. None: none does.
+        soon: what every round of the outermost loop asks for; not with `ahead`.
     """
 
     dtype: DType
@@ -58,6 +69,7 @@ class Products:
     around: tuple[Value, Value, Value] | None = None
     by_pairs: bool = False
     ahead: Value | None = None
+    soon: Lines | None = None
 
     def fits(self, target: Target) -> bool:
         """Whether the CPU has such instructions, and as many registers."""
@@ -71,7 +83,7 @@ class Products:
             and (not any(self.masks) or (target.masks and self.width in (8, 16)))
             and sums + len(self._scratch(target)) <= _count_vectors(target)
             and len(set(filter(None, self.masks))) <= _MASKS
-            and len(self._names()) + 3 + (self.around is not None) + (self.ahead is not None) <= _POINTERS
+            and self._count_pointers() <= _POINTERS
             and all(-_FAR <= x < _FAR for x in self._numbers() if isinstance(x, int))
         )
 
@@ -80,6 +92,7 @@ class Products:
         target, many = w.module.target, len(sums)
         inputs = dict.fromkeys(self._names(), ("i64", "r"))
         inputs |= dict.fromkeys(filter(None, self.masks), (f"<{self.width} x i1>", "^Yk"))
+        inputs |= {self.soon.first: ("ptr", "r")} if self.soon else {}
         names = {x: f"${many + 3 + i}" for i, x in enumerate(inputs)}
         lines, changed = [], [("ptr", a), ("ptr", b), ("i64", self.around[0] if self.around else self.count)]
         vector = lanes.vector_type(self.dtype, self.width)
@@ -96,7 +109,7 @@ class Products:
             *(str(i) for i in range(many + 3 - len(changed), many + 3)),
             *(f"~{{xmm{i}}}" for i in self._scratch(target)),
             *([f"~{{{_LEFT}}}"] if self.around else []),
-            *([f"~{{{_AHEAD}}}"] if self.ahead is not None else []),
+            *([f"~{{{_AHEAD}}}"] if self._looks_ahead else []),
             "~{memory}",
             "~{flags}",
         ]
@@ -106,6 +119,15 @@ class Products:
         text = "\\0A".join(lines)
         found = w.value(f'call {type} asm sideeffect "{text}", "{",".join(constraints)}"({", ".join(given)})')
         return [w.value(f"extractvalue {type} {found}, {i}") for i in range(many)]
+
+    @property
+    def _looks_ahead(self) -> bool:
+        return self.ahead is not None or self.soon is not None
+
+    def _count_pointers(self) -> int:
+        """How many general registers there have to be."""
+        own = 3 + (self.around is not None) + self._looks_ahead
+        return len(self._names()) + own + (self.soon is not None)
 
     def _numbers(self) -> list[Value]:
         moves = (self.count, *self.around[1:]) if self.around else ()
@@ -132,14 +154,18 @@ class Products:
         if self.by_pairs:
             loop += [*self._step(target, names, a, f"({b}, {names[str(self.b)]})"), _move(self.a, a, names)]
             loop.append(_move(self.b, b, names))
+        asked = [] if self.soon is None else _ask(self.soon)
+        first = [] if self.soon is None else [f"movq {names[self.soon.first]}, %{_AHEAD}"]
+        if self.around is None:
+            loop, start = [*loop, *asked], [*start, *first]
         loop += [_move(self.b, b, names), f"subq $${1 + self.by_pairs}, {left}", "jg 1b"]
         loop = [*start, f"testq {left}, {left}", "jle 2f", ".p2align 5", "1:", *loop, "2:"]
         if self.around is None:
             return loop
         _, beyond_a, beyond_b = self.around
-        loop = [f"movq {_operand(self.count, names)}, {left}", *loop]
+        loop = [*asked, f"movq {_operand(self.count, names)}, {left}", *loop]
         loop += [_move(beyond_a, a, names), _move(beyond_b, b, names), f"subq $$1, {count}", "jg 3b"]
-        return [f"testq {count}, {count}", "jle 4f", "3:", *loop, "4:"]
+        return [*first, f"testq {count}, {count}", "jle 4f", "3:", *loop, "4:"]
 
     def _step(self, target: Target, names: Mapping[str, str], a: str, b: str) -> Iterator[str]:
         """A step from `a` and `b` on; an instruction's last operand is written."""
@@ -164,6 +190,11 @@ class Products:
 
 def _count_vectors(target: Target) -> int:
     return 32 if target.masks else 16
+
+
+def _ask(lines: Lines) -> list[str]:
+    asked = [f"prefetcht1 {_LINE * i}(%{_AHEAD})" for i in range(lines.many)]
+    return [*asked, f"addq $${lines.step}, %{_AHEAD}"]
 
 
 def _place(base: str, row: Row, names: Mapping[str, str]) -> str:

@@ -14,7 +14,7 @@ from graphc import sizes
 from graphc.types import BFLOAT16, BOOL
 from runtime.llvm_backend.contractions.block_kernel import emit_block
 from runtime.llvm_backend.contractions.contraction import Block, Contract
-from runtime.llvm_backend.contractions.driver import PARTIALS
+from runtime.llvm_backend.contractions.framing import PARTIALS
 from runtime.llvm_backend.contractions.kernel import emit_contraction
 from runtime.llvm_backend.contractions.reference import evaluate_all
 from runtime.llvm_backend.contractions.registers import VectorUnit

@@ -12,11 +12,11 @@ from runtime.llvm_backend.contractions.kernel import emit_contraction
 from runtime.llvm_backend.contractions.registers import AVX2, AVX512
 from runtime.llvm_backend.engine.llvm import QUICK, THOROUGH
 from runtime.llvm_backend.engine.machine import host as this_machine
-from runtime.llvm_backend.ir.assembly import Products, Row
+from runtime.llvm_backend.ir.assembly import Lines, Products, Row
 from runtime.llvm_backend.ir.text import Target, target_of
 from tests.runtime.llvm import contracts
 from tests.runtime.llvm.contracts import Loaded, make_buffers
-from tests.runtime.llvm.frontends import Convolution, convolve, matmul
+from tests.runtime.llvm.frontends import Convolution, convolve, convolve_filter_gradient, matmul
 from tests.runtime.llvm.test_gemm import bias_relu_residual
 
 HAS = pytest.mark.skipif(not target_of(this_machine()).assembly, reason="another kind of CPU")
@@ -36,6 +36,17 @@ SHAPES = {
     "odd ones": (matmul(12, 512, 65), {}),
     "convolution": (convolve(Convolution(2, 10, 12, 5, 40)), {}),
     "short rows": (convolve(Convolution(2, 9, 9, 64, 64)), {}),
+    "few sums": (matmul(20, 40, 9000), {}),
+    "few rows of few sums": (matmul(3, 700, 3000), {}),
+    "filter gradient": (convolve_filter_gradient(Convolution(9, 18, 18, 20, 64)), {}),
+    "filter gradient of one line": (
+        convolve_filter_gradient(Convolution(4, 1, 6002, 16, 32, kernel=(1, 3))),
+        {},
+    ),
+    "filter gradient of images at the run": (
+        convolve_filter_gradient(Convolution(M, 18, 18, 20, 64)),
+        {Symbol("M"): 5},
+    ),
 }
 
 
@@ -125,3 +136,21 @@ def test_only_what_has_the_instructions_is_written_so():
     assert not replace(made, rows=apart, around=("%m", 4, 4)).fits(ALL)  # a count, and what is left of it
     assert replace(made, rows=apart[:8], around=("%m", 4, 4)).fits(ALL)
     assert not replace(made, around=("%m", 1 << 31, 4)).fits(ALL)
+    asking = replace(made, rows=apart[:8], around=("%m", 4, 4), soon=Lines("%p", 2, 128))
+    assert not asking.fits(ALL)  # where the lines lie is given, and gone on from
+    assert replace(asking, rows=apart[:6]).fits(ALL)
+
+
+def test_tiles_of_few_sums_ask_for_lines_of_the_next_block():
+    gradient = emitted(convolve_filter_gradient(Convolution(64, 30, 30, 32, 64))).text
+    (loop,) = re.findall(r"asm sideeffect .*~{flags}", gradient)
+    assert re.search(r"^.*movq \$\d+, %r10.*3:\\0Aprefetcht1 0\(%r10\)", loop)
+    # Once for each row of an image; 784 steps of 4 lines, and 900 of 2, for 48 tiles of 28 rows each.
+    assert loop.count("prefetcht1") == 4
+    assert "addq $$256, %r10" in loop
+    wide = emitted(convolve_filter_gradient(Convolution(4, 1, 6002, 16, 32, kernel=(1, 3)))).text
+    for loop in re.findall(r"asm sideeffect .*~{flags}", wide):  # blocks are of one loop: in each step of it
+        assert re.search(
+            r"movq \$\d+, %r10\\0Atestq.*1:.*prefetcht1 0\(%r10\)\\0Aaddq \$\$\d+, %r10.*jg 1b", loop
+        )
+    assert "prefetcht1" not in emitted(matmul(64, 128, 12_544)).text

@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from dataclasses import replace
 
 import llvmlite.binding as llvm
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import graphc as gc
 from graphc.sizes import Symbol, named
 from graphc.types import BFLOAT16, BOOL, FLOAT16, FLOAT32, FLOAT64, INT32, INT64, UINT32
-from runtime.llvm_backend.contractions.contraction import Access, Contract, Dim, Expression, Step
+from runtime.llvm_backend.contractions.contraction import Access, Contract, Dim, Expression, Step, row_major
 from runtime.llvm_backend.contractions.kernel import emit_contraction
 from runtime.llvm_backend.contractions.registers import AVX2, AVX512, NEON, SSE, Vectors
 from runtime.llvm_backend.contractions.schedule import plan
@@ -40,6 +41,14 @@ def bias_relu_residual(n, dtype=FLOAT32):
     return Expression(
         reads, (Step("add", (0, 1), dtype), Step("relu", (3,), dtype), Step("add", (4, 2), dtype))
     )
+
+
+def lanes_apart(contract):
+    """`contract` with its output turned around: vectors of it are written lane by lane."""
+    out = contract.out
+    kept = sorted(contract.output_dims, key=lambda dim: out.stride(dim.name))
+    strides = row_major([dim.name for dim in kept], [dim.size for dim in kept])
+    return replace(contract, out=replace(out, strides=strides))
 
 
 TRANSPOSES = list(itertools.product((False, True), repeat=2))
@@ -78,6 +87,9 @@ CONTRACTS = {
     "strided filter gradient": convolve_filter_gradient(LAYER(2, 15, 17, 32, 64, stride=(2, 2))),
     "depthwise filter gradient": convolve_filter_gradient(LAYER(2, 10, 12, 40, 40, groups=40)),
     "filter gradient of blocks": convolve_filter_gradient(LAYER(8, 30, 30, 16, 32)),
+    "filter gradient of few sums": convolve_filter_gradient(LAYER(9, 18, 18, 20, 64)),
+    "filters that lie apart": lanes_apart(convolve_filter_gradient(LAYER(9, 18, 18, 20, 64))),
+    "very many of them": lanes_apart(convolve_filter_gradient(LAYER(110, 26, 26, 3, 40))),
     "filter gradient of parts": convolve_filter_gradient(LAYER(100, 30, 30, 1, 32)),
     **{
         f"input gradient {number}.{phase}": contract

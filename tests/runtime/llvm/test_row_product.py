@@ -9,7 +9,7 @@ import graphc as gc
 from graphc.sizes import named
 from graphc.types import FLOAT16, FLOAT32, FLOAT64, INT32
 from runtime.llvm_backend.contractions.contraction import Access, Expression, Step
-from runtime.llvm_backend.contractions.driver import PARTIALS
+from runtime.llvm_backend.contractions.framing import PARTIALS
 from runtime.llvm_backend.contractions.kernel import emit_contraction
 from runtime.llvm_backend.contractions.registers import AVX2, AVX512, NEON
 from runtime.llvm_backend.contractions.row_product import part_reduction

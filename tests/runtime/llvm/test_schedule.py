@@ -101,7 +101,7 @@ def test_a_long_reduction_is_blocked_and_a_very_long_one_cut():
     assert 1000 <= scheduled(matmul(64, 64, 4096)).block <= 1200
     assert not scheduled(matmul(1024, 1024, 65_536)).cut
     assert scheduled(matmul(1024, 1024, 65_537)).cut == 65_536
-    gradient = scheduled(convolve_filter_gradient(Convolution(64, 28, 28, 1, 32)))
+    gradient = scheduled(convolve_filter_gradient(Convolution(64, 28, 28, 1, 4)))
     assert gradient.block is not None
     assert not gradient.cut
 
@@ -112,6 +112,28 @@ def test_a_reduction_of_few_outputs_that_no_cache_holds_is_cut_in_blocks():
     assert scheduled(matmul(4, 128, 12_544)).cut == 0  # reading B takes as long, whoever reads it
     assert scheduled(matmul(64, 16, 12_544)).cut == 0  # B is in the cache
     assert scheduled(matmul(1024, 1024, 12_544)).cut == 0  # sums would be as much to move as operands
+
+
+def test_threads_share_out_the_steps_of_a_filters_gradient():
+    gradient = convolve_filter_gradient(Convolution(64, 30, 30, 32, 64))
+    assert (scheduled(gradient).by_parts, scheduled(gradient).cut) == (True, 4 * 28 * 28)
+    assert not plan(gradient, AVX512, alone=False).by_parts
+    assert scheduled(convolve_filter_gradient(Convolution(64, 30, 30, 1, 32))).cut == 16 * 28 * 28
+    assert not scheduled(convolve_filter_gradient(Convolution(16, 30, 30, 1, 32))).cut  # few products
+    assert not scheduled(convolve_filter_gradient(Convolution(2, 30, 30, 32, 64))).cut  # one block
+    assert not scheduled(convolve_filter_gradient(Convolution(64, 30, 30, 64, 64))).cut  # more outputs
+    assert not scheduled(matmul(64, 128, 12_544)).by_parts  # a product of matrices
+    some = scheduled(convolve_filter_gradient(Convolution(named("N"), 30, 30, 32, 64)))
+    assert some.by_parts
+    assert some.cut < 16 * 28 * 28
+
+
+def test_where_an_index_is_a_block_the_next_loop_is_it():
+    gradient = scheduled(convolve_filter_gradient(Convolution(64, 30, 30, 32, 64)))
+    assert [loop.size for loop in gradient.reduction] == [64, 28, 28]
+    assert (gradient.outer, gradient.block) == (1, 28)
+    whole = scheduled(convolve_filter_gradient(Convolution(named("N"), 30, 30, 32, 64)))
+    assert (whole.outer, whole.block) == (1, 28)
 
 
 def test_depthwise_and_pooling_have_lanes_in_both_operands():
