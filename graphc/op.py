@@ -118,7 +118,7 @@ class Op:
         self.nondifferentiable = frozenset(operands.index(name) for name in nondifferentiable)
 
     def __repr__(self) -> str:
-        return f"<graphc op {self.name}>"
+        return f"<graphc op {self._spelled()}>"  # which is what help() begins with
 
     def __reduce__(self) -> str:
         return f"OPS[{self.name!r}]"
@@ -179,7 +179,10 @@ class Op:
         return zip(labels, values, strict=False)
 
     def _call(self) -> str:
-        return f"it is {call_of(self.rule).lstrip('_')}"
+        return f"it is {self._spelled()}"
+
+    def _spelled(self) -> str:
+        return call_of(self.rule).lstrip("_")
 
     def canonical(self, inputs: tuple[Tensor, ...], attrs: Mapping[str, Any]) -> Mapping[str, Any]:
         """`attrs` in their one spelling, as far as the operands' ranks are known."""
