@@ -25,19 +25,13 @@ from types import MappingProxyType
 from typing import Any
 
 from graphc import sizes
-from graphc.errors import ArgumentError, GraphError, ShapeError
+from graphc.attributes import CONVERTERS
+from graphc.errors import GraphError
 from graphc.explanation import explain, require_flag, tell_operands
 from graphc.location import Location, here
 from graphc.suggestion import call_of, suggest
 from graphc.tensor import Tensor
-from graphc.types import DType, TensorType, TupleType, Type, as_dtype, as_shape
-
-# What the annotations of attributes mean. (Names, so that a schema reads well.)
-Axis = int  # one axis of the first operand; counted from the front afterwards
-Axes = tuple[int, ...]  # axes of the first operand, None for all; sorted and counted from the front
-Permutation = tuple[int, ...]  # all axes of the first operand in another order; None reverses them
-NewAxis = int  # one axis of a result that has one axis more than the first operand
-Shape = tuple[sizes.Size, ...]
+from graphc.types import DType, TensorType, TupleType, Type
 
 TypeRule = Callable[..., Type]
 GradientRule = Callable[..., Sequence[Tensor | None]]
@@ -109,8 +103,8 @@ class Op:
             if annotation in ("bool", bool):
                 self.flags.append(parameter.name)
             self.has_bodies |= kind == "Function"
-            if kind in _CONVERTERS:
-                self.converters.append((parameter.name, _CONVERTERS[kind]))
+            if kind in CONVERTERS:
+                self.converters.append((parameter.name, CONVERTERS[kind]))
         self.operands = tuple(operands)
         if promotes is None:
             promotes = family == "elementwise"
@@ -339,65 +333,3 @@ def _agreement(results: list[Type]) -> Type:
 def _common(results: list[TensorType]) -> TensorType:
     first = results[0]
     return first if all(r == first for r in results) else TensorType(first.dtype, None)
-
-
-# Attributes in one spelling.
-
-
-def normalize_axis(axis: Any, rank: int, what: object = None) -> int:
-    """`axis` counted from the front. Raises: ShapeError where a value of `rank` has no such axis."""
-    try:
-        index = int(axis.__index__())
-    except (AttributeError, TypeError):
-        raise ArgumentError(f"an axis is an int, not {axis!r}") from None
-    if not -rank <= index < rank:
-        of = f" for {what}" if what is not None else ""
-        raise ShapeError(f"axis {index} is out of range{of} with {rank} axes")
-    return index % rank
-
-
-def _axis(given: Any, operand: TensorType | None) -> Any:
-    if given is None or operand is None or operand.shape is None:
-        return given
-    return normalize_axis(given, len(operand.shape), operand)
-
-
-def _axes(given: Any, operand: TensorType | None) -> Any:
-    if operand is None or operand.shape is None:
-        return tuple(given) if isinstance(given, list) else given
-    rank = len(operand.shape)
-    if given is None:
-        return tuple(range(rank))
-    listed = tuple(given) if isinstance(given, list | tuple) else (given,)
-    axes = tuple(sorted(normalize_axis(axis, rank, operand) for axis in listed))
-    if len(set(axes)) < len(axes):
-        raise ArgumentError(f"an axis is named twice in {given!r}")
-    return axes
-
-
-def _permutation(given: Any, operand: TensorType | None) -> Any:
-    if operand is None or operand.shape is None:
-        return tuple(given) if isinstance(given, list) else given
-    rank = len(operand.shape)
-    if given is None:
-        return tuple(reversed(range(rank)))
-    axes = tuple(normalize_axis(axis, rank, operand) for axis in given)
-    if sorted(axes) != list(range(rank)):
-        raise ShapeError(f"{tuple(given)} does not name each axis of {operand} once")
-    return axes
-
-
-def _new_axis(given: Any, operand: TensorType | None) -> Any:
-    if operand is None or operand.shape is None:
-        return given
-    return normalize_axis(given, len(operand.shape) + 1, "a result")
-
-
-_CONVERTERS: dict[str, Callable[[Any, TensorType | None], Any]] = {
-    "Axis": _axis,
-    "Axes": _axes,
-    "Permutation": _permutation,
-    "NewAxis": _new_axis,
-    "Shape": lambda given, _: as_shape(given),
-    "DType": lambda given, _: None if given is None else as_dtype(given),
-}

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from graphc.attributes import Axes, Axis
 from graphc.conversion import as_tensor
 from graphc.errors import ShapeError
 from graphc.explanation import explains
-from graphc.op import Axes, Axis, op
+from graphc.op import op
 from graphc.ops.movement import reshape, transpose
 from graphc.ops.reduction import kept, reduced_type, summed_dtype
 from graphc.ops.slicing import embed, slice_axis, slice_bounds

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from graphc import sizes
+from graphc.attributes import Axis, Shape
 from graphc.conversion import as_tensor
 from graphc.errors import DTypeError, ShapeError
 from graphc.explanation import explains
-from graphc.op import Axis, Shape, op
+from graphc.op import op
 from graphc.ops.filling import zeros, zeros_like
 from graphc.ops.movement import reshape
 from graphc.ops.positions import Array, as_indices, check_known, checked, require_alike, require_integer

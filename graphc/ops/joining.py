@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from graphc.attributes import Axis, NewAxis, normalize_axis
 from graphc.conversion import as_tensor
 from graphc.errors import ArgumentError, DTypeError, ShapeError
 from graphc.explanation import explains
-from graphc.op import Axis, NewAxis, normalize_axis, op
+from graphc.op import op
 from graphc.ops.movement import broadcast_to, ensure_shape, reshape, squeeze
 from graphc.ops.slicing import slice_axis
 from graphc.sizes import Size, floor_divide, maximum, meet, remainder

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from graphc import sizes
+from graphc.attributes import Shape
 from graphc.errors import DTypeError, IndexOutOfRangeError, ShapeError
-from graphc.op import Shape, op
+from graphc.op import op
 from graphc.tensor import Tensor
 from graphc.types import TensorType
 

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from graphc import sizes
+from graphc.attributes import normalize_axis
 from graphc.conversion import as_tensor
 from graphc.errors import ArgumentError, ShapeError
 from graphc.explanation import explains
-from graphc.op import normalize_axis, op
+from graphc.op import op
 from graphc.ops.contraction import einsum, einsum_of
 from graphc.ops.movement import expand_dims, matrix_transpose, squeeze
 from graphc.tensor import Tensor

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from graphc import sizes
+from graphc.attributes import Shape
 from graphc.errors import ArgumentError, DTypeError, ShapeError
 from graphc.function import Function
 from graphc.location import at_line
-from graphc.op import Shape, op
+from graphc.op import op
 from graphc.sizes import Size, is_unknown, sole_symbol
 from graphc.tensor import Tensor
 from graphc.types import BOOL, TensorType, TupleType, Type

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from graphc import sizes
+from graphc.attributes import Axes, NewAxis, Permutation, Shape, normalize_axis
 from graphc.conversion import as_tensor
 from graphc.errors import ArgumentError, ShapeError
 from graphc.explanation import explains
-from graphc.op import Axes, NewAxis, Permutation, Shape, normalize_axis, op
+from graphc.op import op
 from graphc.ops.sizing import element_count, size
 from graphc.tensor import Tensor
 from graphc.types import TensorType

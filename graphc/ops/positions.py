@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from graphc import sizes
+from graphc.attributes import normalize_axis
 from graphc.conversion import as_tensor
 from graphc.errors import DTypeError, GraphError, IndexOutOfRangeError, ShapeError
 from graphc.explanation import explain, tell_operands
 from graphc.location import here
-from graphc.op import normalize_axis
 from graphc.sizes import Size
 from graphc.tensor import Tensor
 from graphc.types import TensorType

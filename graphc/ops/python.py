@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from graphc.attributes import Shape
 from graphc.conversion import as_array
 from graphc.errors import ArgumentError, DTypeError, GraphError, ShapeError, UnknownNameError
 from graphc.function import Function, bodies
-from graphc.op import Shape, op
+from graphc.op import op
 from graphc.sizes import Size
 from graphc.tensor import Tensor
 from graphc.types import DType, TensorType, TupleType

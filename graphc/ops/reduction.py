@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from graphc import sizes
+from graphc.attributes import Axes, Axis
 from graphc.errors import DTypeError, ShapeError
-from graphc.op import Axes, Axis, op
+from graphc.op import op
 from graphc.ops.comparison import equal
 from graphc.ops.elementwise import cast
 from graphc.ops.filling import zeros_like

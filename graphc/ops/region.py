@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from graphc import nesting, sizes
+from graphc.attributes import Shape
 from graphc.conversion import as_tensor
 from graphc.errors import ArgumentError, DTypeError, GraphError, ShapeError
 from graphc.explanation import explains
 from graphc.function import Function
 from graphc.graph import graph_frame
-from graphc.op import Shape, op
+from graphc.op import op
 from graphc.ops.marker import differentiable_operands, gradients
 from graphc.ops.state import after, group, pick
 from graphc.sizes import Size

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from graphc import philox, sizes
+from graphc.attributes import Shape
 from graphc.errors import ArgumentError, DTypeError
-from graphc.op import Op, Shape, op
+from graphc.op import Op, op
 from graphc.tensor import Tensor
 from graphc.types import UINT32, UINT64, DType, TensorType
 

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from graphc import sizes
+from graphc.attributes import Axis, Shape, normalize_axis
 from graphc.conversion import as_tensor
 from graphc.dynamic_sizes import after_all, as_sizes
 from graphc.errors import DTypeError, ShapeError
 from graphc.explanation import explains
-from graphc.op import Axis, Shape, normalize_axis, op
+from graphc.op import op
 from graphc.ops.comparison import equal, where
 from graphc.ops.elementwise import cast
 from graphc.ops.filling import zeros, zeros_like

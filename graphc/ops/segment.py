@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from graphc.attributes import Shape
 from graphc.conversion import as_tensor
 from graphc.dynamic_sizes import after_all, as_sizes
 from graphc.errors import ArgumentError, IndexOutOfRangeError, ShapeError
 from graphc.explanation import explains
-from graphc.op import Shape, op
+from graphc.op import op
 from graphc.ops.elementwise import cast, div
 from graphc.ops.extremum import maximum
 from graphc.ops.filling import ones, zeros

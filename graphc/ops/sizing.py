@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from graphc import sizes
-from graphc.op import Shape, op
+from graphc.attributes import Shape
+from graphc.op import op
 from graphc.tensor import Tensor
 from graphc.types import INT64, TensorType
 

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from graphc.attributes import Shape, normalize_axis
 from graphc.conversion import as_tensor
 from graphc.errors import ArgumentError, IndexOutOfRangeError, ShapeError
 from graphc.explanation import explains
-from graphc.op import Shape, normalize_axis, op
+from graphc.op import op
 from graphc.sizes import Size, floor_divide, maximum, meet, minimum
 from graphc.tensor import Tensor
 from graphc.types import TensorType

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from graphc import sizes
+from graphc.attributes import Axis, Shape
 from graphc.conversion import as_tensor
 from graphc.errors import ArgumentError, DTypeError, ShapeError
 from graphc.explanation import explains
-from graphc.op import Axis, Shape, op
+from graphc.op import op
 from graphc.ops.filling import zeros_like
 from graphc.ops.gathering import _take_along_axis
 from graphc.ops.joining import unstack

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from graphc import sizes
+from graphc.attributes import Shape
 from graphc.conversion import as_array, as_tensor
 from graphc.errors import ArgumentError, ShapeError
 from graphc.explanation import explains
 from graphc.graph import current, graph_frame, scoped_name
-from graphc.op import Shape, op
+from graphc.op import op
 from graphc.tensor import Tensor
 from graphc.types import INT64, UINT64, DType, TensorType, as_dtype, as_shape
 

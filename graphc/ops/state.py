@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from graphc import sizes
+from graphc.attributes import Shape
 from graphc.conversion import as_tensor
 from graphc.errors import ArgumentError, CheckError, DTypeError, ShapeError
 from graphc.explanation import explains
-from graphc.op import Shape, op
+from graphc.op import op
 from graphc.tensor import Tensor
 from graphc.types import BOOL, OPERATION, DType, TensorType, TupleType
 

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from graphc.attributes import Axes
 from graphc.conversion import as_tensor
 from graphc.errors import ArgumentError
 from graphc.explanation import explains
-from graphc.op import Axes, op
+from graphc.op import op
 from graphc.ops.comparison import equal, greater, where
 from graphc.ops.elementwise import cast, sqrt, square
 from graphc.ops.exponential import exp

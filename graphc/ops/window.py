@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from graphc import sizes
+from graphc.attributes import Axes, Shape
 from graphc.errors import ArgumentError, ShapeError
-from graphc.op import Axes, Shape, op
+from graphc.op import op
 from graphc.sizes import Size
 from graphc.tensor import Tensor
 from graphc.types import TensorType

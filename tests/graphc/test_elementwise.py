@@ -251,3 +251,8 @@ def test_clip_without_a_bound():
     np.testing.assert_array_equal(low, np.float32([0, 0.5, np.nan]))
     np.testing.assert_array_equal(high, np.float32([-5, 0, np.nan]))
     assert open_ended.tolist() == [-128, 0, 127]
+
+
+def test_an_op_shows_how_it_is_called():
+    assert repr(gc.matmul) == "<graphc op matmul(x, y)>"
+    assert repr(gc.exp) == "<graphc op exp(x)>"
