@@ -6,10 +6,10 @@ reads may be of any shape that broadcasts; and where nobody but the user needs i
 the same shape, it comes along. Every value that others need is stored, so nothing is computed twice.
 
 A user that is not taken has a typed reason in the record: ``op`` (it is not elementwise, or the backend has
-no code for it), ``shape`` (it is of another shape), ``dtype`` (bfloat16, which is rounded step by step),
-``order`` (what it reads needs the contraction by another way), ``size`` (the kernel would grow beyond
-MOST_NODES), ``traffic`` (the kernel would read and write more than MOST_ARRAYS besides, tile by tile: the
-update of a variable is faster row by row).
+no code for it, or none that checks its numbers), ``shape`` (it is of another shape), ``dtype`` (bfloat16,
+which is rounded step by step), ``order`` (what it reads needs the contraction by another way), ``size`` (the
+kernel would grow beyond MOST_NODES), ``traffic`` (the kernel would read and write more than MOST_ARRAYS
+besides, tile by tile: the update of a variable is faster row by row).
 """
 
 from __future__ import annotations
@@ -163,6 +163,7 @@ class _Epilogues:
             or node.op.family != "elementwise"
             or node.op.name not in self._target.fusible
             or may_fail(node)
+            or not self._target.follows(node)
         ):
             return "op"
         return "dtype" if BFLOAT16 in [x.dtype for x in (node, *node.inputs)] else ""

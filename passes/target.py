@@ -16,6 +16,10 @@ def _none(node: Tensor) -> bool:
     return False
 
 
+def _always(node: Tensor) -> bool:
+    return True
+
+
 def _never(node: Tensor, number: int) -> None:
     return None
 
@@ -39,6 +43,7 @@ class Target:
         contracts: whether the backend makes a node a contraction, whose kernel takes what follows with it.
         reads: how the kernel of a `fused` node with a contraction reads operand `number` of that, which the
             body makes of others; None where it has no code for it, or reads one element at a time.
+        follows: whether the kernel of a contraction may do this elementwise op with its sums.
         pipeline: the passes to run in place of `passes.pipeline.PIPELINE`; None for those.
         verify: whether the result of every pass is verified.
         memory_budget: how many bytes may be alive at once in a run; None for no limit.
@@ -50,6 +55,7 @@ class Target:
     fusible: frozenset[str] = frozenset()
     contracts: Callable[[Tensor], bool] = _none
     reads: Callable[[Tensor, int], Reading | None] = _never
+    follows: Callable[[Tensor], bool] = _always
     pipeline: tuple[Callable[[Function, Target], Function], ...] | None = None
     verify: bool = False
     memory_budget: int | None = None

@@ -47,6 +47,10 @@ class Backend(Protocol):
     def reads(self) -> Callable[[Tensor, int], Reading | None]:
         """How the kernel of a contraction reads an operand, by number, that it makes of others."""
 
+    @property
+    def follows(self) -> Callable[[Tensor], bool]:
+        """Which elementwise ops such a kernel may take along."""
+
     def kernel(self, step: Step) -> Kernel | None:
         """What runs `step`: ``kernel(*operands) -> result``. None: the op's NumPy meaning does."""
 

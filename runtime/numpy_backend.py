@@ -21,6 +21,10 @@ class NumpyBackend:
         """No op: each runs by its meaning."""
         return False
 
+    def follows(self, node: Tensor) -> bool:
+        """Nothing is taken along."""
+        return False
+
     def reads(self, node: Tensor, number: int) -> None:
         """It has no kernels."""
 

@@ -17,7 +17,7 @@ from graphc.graph import Graph, get_default_graph
 from graphc.tensor import Tensor
 from graphc.variable import Variable
 from passes.running import Pass, choose_pipeline, choose_verify
-from passes.target import PLAIN, Target
+from passes.target import Target
 from runtime.backend import BACKENDS, Array, check_options, choose_backend, choose_threads
 from runtime.committed import EMPTY, State
 from runtime.counting import Counter
@@ -83,8 +83,9 @@ class Session:
             self.backend,
             bool(fast_math),
             maker.fusible,
-            # Where numbers are checked a contraction's own result is looked at.
-            *((PLAIN.contracts, PLAIN.reads) if check_numerics else (maker.contracts, maker.reads)),
+            maker.contracts,
+            maker.reads,
+            maker.follows,
             pipeline=choose_pipeline(pipeline),
             verify=choose_verify(verify),
             memory_budget=memory_budget,

@@ -17,10 +17,11 @@ from passes.cells import cells_of
 from passes.deduplication import Structure, structure_key
 from passes.program import Program, Step
 from passes.stages import stage
-from passes.target import Reading
+from passes.target import PLAIN, Reading
 from runtime.backend import Array, Template, Whole
 from runtime.llvm_backend.contractions.block_steps import is_kernel_of_sums
 from runtime.llvm_backend.contractions.fused_contraction import find_root, is_nested
+from runtime.llvm_backend.contractions.kernel_choice import is_checked_after, is_checked_product
 from runtime.llvm_backend.contractions.reading import find_reading
 from runtime.llvm_backend.engine.machine import host
 from runtime.llvm_backend.ir.text import target_of
@@ -70,12 +71,17 @@ class LlvmBackend:
     @property
     def contracts(self) -> Callable[[Tensor], bool]:
         """Which nodes are contractions, whose kernels take along what is done with their results."""
-        return is_kernel_of_sums
+        return is_checked_product if self._looks else is_kernel_of_sums
 
     @property
     def reads(self) -> Callable[[Tensor, int], Reading | None]:
         """How the kernel of a contraction reads an operand, by number, that it makes of others."""
-        return find_reading
+        return PLAIN.reads if self._looks else find_reading
+
+    @property
+    def follows(self) -> Callable[[Tensor], bool]:
+        """Which elementwise ops such a kernel may take along."""
+        return is_checked_after if self._looks else PLAIN.follows
 
     def kernel(self, step: Step) -> RowKernel | None:
         """The kernel of `step`, or None where there is no machine code for it."""

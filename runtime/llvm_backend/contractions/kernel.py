@@ -64,6 +64,7 @@ class Kernel:
         shared_size: bytes of the buffer `PARTIALS`.
         schedules: how it was planned, for each contract in it.
         effort: that LLVM is to take, as of `engine.objects.Module`.
+        flag: the word that points to where it tells what the CPU notes (`ir.notes`); -1: it does not.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Kernel:
     shared_size: Size
     schedules: tuple[Schedule, ...]
     effort: int = THOROUGH
+    flag: int = -1
 
     @property
     def functions(self) -> tuple[str, ...]:

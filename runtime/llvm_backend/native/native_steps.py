@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -21,10 +20,10 @@ from passes.weight import parts_of
 from runtime.execution import BoundStep
 from runtime.llvm_backend.contractions.block_kernel import emit_block
 from runtime.llvm_backend.contractions.block_steps import block_of
-from runtime.llvm_backend.contractions.contraction import Block, Contract
+from runtime.llvm_backend.contractions.contraction import Block
 from runtime.llvm_backend.contractions.fused_contraction import contract_of, name_of
-from runtime.llvm_backend.contractions.kernel import Kernel, emit_contraction
-from runtime.llvm_backend.contractions.pair_kernel import emit_pairs
+from runtime.llvm_backend.contractions.kernel import Kernel
+from runtime.llvm_backend.contractions.kernel_choice import choose_kernel
 from runtime.llvm_backend.contractions.strided import look_through
 from runtime.llvm_backend.engine.library import Library, Module, expect
 from runtime.llvm_backend.engine.llvm import THOROUGH
@@ -77,7 +76,7 @@ class StepWriter:
         collected: Collected,
         looks: bool = False,
     ) -> None:
-        self._checks = find_checks(program) if looks else frozenset[int]()
+        self._looks, self._checks = looks, find_checks(program) if looks else frozenset[int]()
         self._program, self._builder, self._cells, self._threads = program, builder, cells, threads
         self.constants: dict[Cell, np.ndarray[Any, Any]] = {
             (buffer, 0): np.require(value, requirements=("C", "A")) for buffer, value in program.constants
@@ -99,18 +98,18 @@ class StepWriter:
 
     def draft(self, step: Step, bound: BoundStep) -> Draft:
         """What runs `step`; steps that are alike share a draft."""
-        running = self.runs.setdefault(bound, [])
-        for dtype in self.checked(step):
-            text = write_check(dtype, target_of(host()))
-            self._module(text, ("kernel",), NativeKernel(f"look at {dtype.name}", text))
-            running.append(self.kernels[text])
         draft = self._simple_draft(step)
         if draft is None:
             key = self._likeness(step.node, bound)
             draft = self._drafts.get(key)
             if draft is None:
                 draft = self._drafts[key] = self._draft(step, bound)
+        running = self.runs.setdefault(bound, [])
         running.extend(draft.kernels)
+        for dtype in self.checked(step, draft):
+            text = write_check(dtype, target_of(host()))
+            self._module(text, ("kernel",), NativeKernel(f"look at {dtype.name}", text))
+            running.append(self.kernels[text])
         return draft
 
     def _likeness(self, node: Tensor, bound: BoundStep) -> Hashable:
@@ -125,10 +124,12 @@ class StepWriter:
         look = look_through(unmade)
         return call_key(node), *(look(x) if x in unmade else None for x in node.inputs)
 
-    def checked(self, step: Step) -> dict[DType, list[int]]:
+    def checked(self, step: Step, draft: Draft) -> dict[DType, list[int]]:
         """The parts of the result of `step` that are looked at, by dtype."""
         found: dict[DType, list[int]] = {}
-        for part, type in enumerate(parts_of(step.node.type) if step.output in self._checks else ()):
+        is_noted = isinstance(draft.kernel, Kernel) and draft.kernel.flag >= 0
+        looked = step.output in self._checks and not is_noted
+        for part, type in enumerate(parts_of(step.node.type) if looked else ()):
             if type.dtype.is_floating:
                 found.setdefault(type.dtype, []).append(part)
         return found
@@ -169,7 +170,7 @@ class StepWriter:
                 loops = direct or loops_of(node)
             return self._looped(loops)
         with stage("IR text"):
-            made = _emitted(contract)
+            made = choose_kernel(contract, self._looks, self._looks and node.op.name == "fused")
         if contract.combine in ("max", "min"):
             self.positive.update(dict.fromkeys(d.size for d in contract.reduced_dims))
         return self._drafted(made, NativeKernel(name_of(node), made.text, contract))
@@ -228,7 +229,7 @@ class StepWriter:
                 self._stamp(pattern, step)
         elif draft.kind == PYTHON:
             self._in_python(step, bound)
-        for dtype, parts in self.checked(step).items():
+        for dtype, parts in self.checked(step, draft).items():
             name = self.modules[write_check(dtype, target_of(host())), ("kernel",)].name
             for part in parts:
                 self._check((step.output, part), library.address(name))
@@ -378,14 +379,6 @@ class StepWriter:
         """Lets the table compute what follows from the sizes that the step just written gives."""
         jump = self._builder.jump()
         self.late.append(Late(jump, self._builder.here(), homes))
-
-
-@lru_cache(maxsize=256)
-def _emitted(contract: Contract) -> Kernel:
-    """The kernel of `contract` for this machine; equal ones are written once."""
-    machine, target = host(), target_of(host())
-    made = emit_pairs(contract, machine, _ENTRY, target=target)
-    return made or emit_contraction(contract, machine, _ENTRY, target=target)
 
 
 def is_constant(step: Step) -> bool:

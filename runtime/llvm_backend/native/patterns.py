@@ -92,7 +92,7 @@ def rows_pattern(kernel: RowKernel, addresses: Addresses, in_loop: bool, threads
 
 def contraction_pattern(kernel: Kernel, addresses: Addresses, threads: int) -> Pattern:
     """That of a contraction, or of a block of such."""
-    made = Pattern([0] * (kernel.first_word + len(kernel.words)))
+    made = Pattern([0] * (kernel.first_word + len(kernel.words) + (kernel.flag >= 0)), flag=kernel.flag)
     for i, buffer in enumerate(kernel.buffers):
         if buffer.startswith("out"):
             made.results.append((i, int(buffer[3:] or 0)))

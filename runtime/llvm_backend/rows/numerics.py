@@ -69,6 +69,7 @@ _BY_RANGE = frozenset(
     ("add", "sub", "mul", "div", "square", "exp", "log", "sqrt", "rsqrt", "reciprocal", "cast", "sum")
 )
 
+NOTED = ("matmul", "einsum")  # by their kernels, for the most part; else they are looked at, if not shown
 _WITH_BODIES = ("fused", "cond", "loop")  # they are looked into
 
 
@@ -103,11 +104,13 @@ def given_of(node: Tensor, infinities: Infinities) -> tuple[Given, ...]:
 
 
 def _is_seen(x: Tensor) -> bool:
-    """Whether all that may be wrong with `x` is known where it is made: in fused rows, or within bodies."""
+    """Whether all that may be wrong with `x` is known where it is made: in rows, products, bodies."""
     pending = [x]
     while pending:
         node = pending.pop()
         if node.inputs and not node.op.has_bodies:
+            if node.op.name in NOTED:
+                continue
             if _makes(node):
                 return False
             pending.extend(x for i, x in enumerate(node.inputs) if _hands_on(node, i))
@@ -208,7 +211,10 @@ def find_checks(program: Program) -> frozenset[int]:
 
 
 def _shown_in(node: Tensor, infinities: Infinities) -> frozenset[int]:
-    return find_looks(node.attrs["body"], given_of(node, infinities)).inputs
+    body: Function = node.attrs["body"]
+    if any(inside.op.name in NOTED for inside in body.nodes()):  # it looks at nothing
+        return frozenset()
+    return find_looks(body, given_of(node, infinities)).inputs
 
 
 def find_unchecked(program: Program) -> str:

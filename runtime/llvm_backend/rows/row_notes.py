@@ -18,28 +18,27 @@ from graphc.tensor import Tensor
 from graphc.types import FLOAT32, FLOAT64, TensorType
 from passes.fusion import PICK, PUT, REDUCTIONS
 from runtime.llvm_backend.engine.machine import host
-from runtime.llvm_backend.ir.text import QUICKLY, Module, target_of
+from runtime.llvm_backend.ir.notes import DECLARATIONS, noting_text
+from runtime.llvm_backend.ir.text import Module, target_of
 from runtime.llvm_backend.rows.infinities import Kinds
 from runtime.llvm_backend.rows.row_plan import VIEWS
 
 TELLING = frozenset(("add", "sub", "mul", "div", "square", "sqrt", "rsqrt", "reciprocal", "guarded_multiply"))
 TELLING |= frozenset(("exp", "expm1", "sinh", "cosh", "asin", "acos", "cast", "sum", "mean", "prod"))
 # Of what else may be beside them.
-_SILENT = frozenset(("neg", "abs", "identity", "maximum", "minimum", "clip", "relu", "where", "sign"))
-_SILENT |= frozenset(
+SILENT = frozenset(("neg", "abs", "identity", "maximum", "minimum", "clip", "relu", "where", "sign"))
+SILENT |= frozenset(
     ("floor", "ceil", "round", "trunc", "equal", "not_equal", "less", "less_equal", "greater")
 )
-_SILENT |= frozenset(("greater_equal", "logical_and", "logical_or", "logical_xor", "logical_not", "isnan"))
-_SILENT |= frozenset(("isinf", "isfinite", "sigmoid", "tanh", "erf", "normal_cdf", "softplus", "sin", "cos"))
-_SILENT |= frozenset(("log", "log1p"))
+SILENT |= frozenset(("greater_equal", "logical_and", "logical_or", "logical_xor", "logical_not", "isnan"))
+SILENT |= frozenset(("isinf", "isfinite", "sigmoid", "tanh", "erf", "normal_cdf", "softplus", "sin", "cos"))
+SILENT |= frozenset(("log", "log1p"))
 # What may be asked of an infinity.
 _ASKING = frozenset(("equal", "not_equal", "isnan", "isinf", "isfinite", "where"))
-_BESIDE = _SILENT | VIEWS | {PICK.name, PUT.name, "logsumexp"} | {op.name for op in REDUCTIONS}
+_BESIDE = SILENT | VIEWS | {PICK.name, PUT.name, "logsumexp"} | {op.name for op in REDUCTIONS}
 # What raises no flag of a NaN, which comparing by size does.
 _UNTOUCHED = frozenset(("add", "sub", "mul", "div", "square", "sqrt", "rsqrt", "reciprocal", "neg", "abs"))
 _UNTOUCHED |= frozenset(("identity", "where", "cast", "sum", "mean", "equal", "not_equal"))
-
-_FLAGS = 0b1101  # of MXCSR: invalid operation, division by zero, overflow
 
 
 def may_tell(body: Function, kinds: Mapping[Tensor, Kinds]) -> bool:
@@ -75,41 +74,8 @@ def find_unchosen(body: Function) -> frozenset[Tensor]:
 def define_noted(module: Module, name: str, parameters: str, body: str, flag: int, kind: int) -> None:
     """Adds the function `name` of that `body`, which tells `kind` by word number `flag` of its block."""
     inside = f"{name}.inside"
-    for what in ("stmxcsr", "ldmxcsr"):
-        module.declare(what, f"declare void @llvm.x86.sse.{what}(ptr)")
+    module.declare("notes", DECLARATIONS)
     module.define(
         inside, lambda: f"define internal void @{inside}({parameters}) noinline {{\nentry:\n{body}\n}}"
     )
-    module.define(
-        name,
-        lambda: (
-            f"""define void @{name}({parameters}) {QUICKLY} {{
-entry:
-  %notes = alloca i32
-  call void @llvm.x86.sse.stmxcsr(ptr %notes)
-  %before = load i32, ptr %notes
-  %old = and i32 %before, {_FLAGS}
-  %is.clear = icmp eq i32 %old, 0
-  br i1 %is.clear, label %walk, label %clear
-clear:
-  %cleared = xor i32 %before, %old
-  store i32 %cleared, ptr %notes
-  call void @llvm.x86.sse.ldmxcsr(ptr %notes)
-  br label %walk
-walk:
-  call void @{inside}({parameters})
-  call void @llvm.x86.sse.stmxcsr(ptr %notes)
-  %after = load i32, ptr %notes
-  %new = and i32 %after, {_FLAGS}
-  %is.fine = icmp eq i32 %new, 0
-  br i1 %is.fine, label %done, label %tell
-tell:
-  %at = getelementptr i64, ptr %block, i64 {flag}
-  %flag = load ptr, ptr %at
-  store i32 {kind}, ptr %flag
-  br label %done
-done:
-  ret void
-}}"""
-        ),
-    )
+    module.define(name, lambda: noting_text(name, inside, parameters, flag, kind))

@@ -16,6 +16,7 @@ from graphc.op import OPS
 from graphc.types import BOOL, DTYPES, FLOAT32, FLOAT64, DType
 from runtime.llvm_backend.engine import library
 from runtime.llvm_backend.engine.machine import host
+from runtime.llvm_backend.ir.notes import FLAGS
 from runtime.llvm_backend.ir.scalars import emit_op
 from runtime.llvm_backend.ir.text import Emitter, Module, target_of
 from runtime.llvm_backend.ir.values import register_bytes, register_scalar
@@ -85,7 +86,7 @@ done:
     found = np.zeros(count, np.uint8 if result is BOOL else result.numpy)
     status = np.zeros(count, np.int32)
     function(*(x.ctypes.data for x in operands), found.ctypes.data, status.ctypes.data, count)
-    return found, (status & row_notes._FLAGS) != 0
+    return found, (status & FLAGS) != 0
 
 
 def _numbers(dtype: DType) -> Array:
@@ -99,7 +100,7 @@ def _numbers(dtype: DType) -> Array:
     return np.concatenate([found, -found])
 
 
-_WITH_CODE = sorted((TELLING | row_notes._SILENT) - {"cast", "sum", "mean", "prod", "where", "clip"})
+_WITH_CODE = sorted((TELLING | row_notes.SILENT) - {"cast", "sum", "mean", "prod", "where", "clip"})
 
 
 def _cases() -> list[tuple[str, DType]]:

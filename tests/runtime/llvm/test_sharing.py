@@ -9,6 +9,7 @@ import graphc as gc
 from passes import program as programs
 from passes.stages import listening
 from runtime.llvm_backend import backend
+from runtime.llvm_backend.contractions import kernel_choice
 from runtime.llvm_backend.engine import library
 from runtime.llvm_backend.native import native_steps
 
@@ -16,7 +17,7 @@ from runtime.llvm_backend.native import native_steps
 @pytest.fixture(autouse=True)
 def graph(monkeypatch, tmp_path):
     monkeypatch.setenv("GRAPHC_CACHE", str(tmp_path))
-    native_steps._emitted.cache_clear()
+    kernel_choice.choose_kernel.cache_clear()
     monkeypatch.setattr(backend, "_texts", {})
     with gc.Graph(seed=3).as_default() as opened:
         yield opened
@@ -46,8 +47,8 @@ def test_equal_layers_are_written_once(monkeypatch):
     written = {}
     for layers in (3, 40):
         rows = counted(monkeypatch, backend, "write_rows")
-        contractions = counted(monkeypatch, native_steps, "emit_contraction")
-        native_steps._emitted.cache_clear()
+        contractions = counted(monkeypatch, kernel_choice, "emit_contraction")
+        kernel_choice.choose_kernel.cache_clear()
         monkeypatch.setattr(backend, "_texts", {})
         x, y = tower(layers, 20 + layers)
         session = gc.Session(backend="llvm", threads=1)
