@@ -24,7 +24,7 @@ from passes.lifetimes import find_peak
 from passes.pipeline import Prepared, Request, prepare
 from passes.program import Check, Program, plan
 from passes.stages import is_heard, listening, stage
-from passes.target import Target
+from passes.target import PLAIN, Target
 from runtime.backend import Array, Backend, Whole
 from runtime.execution import BoundProgram, BoundStep, bind, programs_of, spell, verify
 from runtime.feeds import label, misfit
@@ -312,7 +312,13 @@ class Executable:
     @Lazy
     def _walker(self) -> Executable:
         """The same op by op, which names the first that gives a NaN or an infinity of finite operands."""
-        target = replace(self.target, fusible=frozenset())
+        target = replace(
+            self.target,
+            fusible=PLAIN.fusible,
+            contracts=PLAIN.contracts,
+            reads=PLAIN.reads,
+            follows=PLAIN.follows,
+        )
         return Executable(self.request, self.maker, target, check_numerics=True)
 
     def run(

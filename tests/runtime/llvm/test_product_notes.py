@@ -153,3 +153,18 @@ def test_an_iteration_of_a_loop_is_named() -> None:
             messages.append(str(raised.value))
     assert messages[0] == messages[1]
     assert "matmul" in messages[0]
+
+
+def test_a_slope_of_overlapping_windows_is_named_as_it_was_written() -> None:
+    """Kernels see it as a product of windows; who names what is wrong walks what was asked for."""
+    messages = []
+    for backend in ("llvm", "numpy"):
+        with gc.Graph().as_default() as graph:
+            x = gc.placeholder("float32", (2, 8, 8, 3))
+            filters = gc.constant(np.full((3, 3, 3, 5), 3e38, np.float32))
+            (slope,) = gc.gradients(gc.sum(gc.nn.conv2d(x, filters, padding="valid")), [x])
+            session = gc.Session(graph=graph, backend=backend, check_numerics=True)
+            with pytest.raises(gc.NumericsError) as raised:
+                session.run(gc.relu(slope), {x: np.zeros((2, 8, 8, 3))})
+            messages.append(str(raised.value))
+    assert messages[0] == messages[1]
