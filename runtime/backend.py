@@ -151,7 +151,7 @@ class Whole(Protocol):
 def _numpy(threads: int = 1, check_numerics: bool = False) -> Backend:
     from runtime.numpy_backend import NumpyBackend  # loaded when it is asked for, as all are
 
-    return NumpyBackend()
+    return NumpyBackend(check_numerics)
 
 
 def _llvm(threads: int = 1, check_numerics: bool = False) -> Backend:

@@ -17,7 +17,7 @@ from graphc.graph import Graph, get_default_graph
 from graphc.tensor import Tensor
 from graphc.variable import Variable
 from passes.running import Pass, choose_pipeline, choose_verify
-from passes.target import PLAIN, Target
+from passes.target import Target
 from runtime.backend import BACKENDS, Array, check_options, choose_backend, choose_threads
 from runtime.committed import EMPTY, State
 from runtime.counting import Counter
@@ -79,13 +79,11 @@ class Session:
         self.backend: str = choose_backend(backend)
         self.threads: int = choose_threads(threads)
         maker = BACKENDS[self.backend](self.threads, bool(check_numerics))
-        # What is walked op by op, so that one is named, is to be as it was defined.
-        kernels = PLAIN if check_numerics and not maker.fusible else maker
         target = Target(
             self.backend,
             bool(fast_math),
             maker.fusible,
-            *(kernels.contracts, kernels.reads, kernels.follows),
+            *(maker.contracts, maker.reads, maker.follows),
             pipeline=choose_pipeline(pipeline),
             verify=choose_verify(verify),
             memory_budget=memory_budget,
