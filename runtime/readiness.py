@@ -13,8 +13,8 @@ import graphc.train  # noqa: F401  all of them for their effect
 import runtime.llvm_backend.backend
 import runtime.session  # noqa: F401  as above
 from runtime.llvm_backend.engine import llvm, machine
-from runtime.llvm_backend.table import builtin
+from runtime.llvm_backend.table import engine
 
 machine.cache_sizes()
 llvm.version()
-builtin.find_trouble()
+engine.look_up()

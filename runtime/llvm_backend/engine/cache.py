@@ -109,6 +109,16 @@ class ByteCache:
                 self._remember(key, data)
             return data
 
+    def is_empty(self) -> bool:
+        """Whether it holds nothing, as far as can be told."""
+        if self._memory or self.folder is None:
+            return not self._memory
+        try:
+            with os.scandir(self.folder) as entries:
+                return not any(entry.name.endswith(_SUFFIX) for entry in entries)
+        except OSError:
+            return True
+
     def put(self, key: str, data: bytes) -> None:
         """Keeps `data` under `key`: at once in memory, on the disk when nobody waits for it."""
         with _lock:

@@ -33,12 +33,35 @@ _queue: list[tuple[int, int, Job]] = []  # a heap, what takes longest first: so 
 _serial = itertools.count()
 _later: deque[Job] = deque()  # what nobody waits for, in order
 _working: set[_Worker] = set()
+_wanted = threading.Event()  # set once somebody waits for code
 
 _OBJECT_FILE = 1
 # Seconds for which a thread keeps the GIL from others that want it, while some compile. Python's are 5 ms,
 # which is what many a module takes in all, and a worker wants it between the calls of LLVM.
 _HASTE = 2e-4
 
+# LLVM takes 3 to 4 ms longer for its first text, whatever that is. This has some of all that kernels have.
+_FIRST = """
+define void @first(ptr %x, i64 %n) {
+entry:
+  br label %top
+top:
+  %i = phi i64 [0, %entry], [%next, %top]
+  %at = getelementptr float, ptr %x, i64 %i
+  %value = load <16 x float>, ptr %at, align 4
+  %square = call <16 x float> @llvm.fma.v16f32(<16 x float> %value, <16 x float> %value, <16 x float> %value)
+  %large = fcmp ogt <16 x float> %square, zeroinitializer
+  %chosen = select <16 x i1> %large, <16 x float> %square, <16 x float> %value
+  call void @llvm.masked.store.v16f32.p0(<16 x float> %chosen, ptr %at, i32 4, <16 x i1> %large)
+  %next = add i64 %i, 16
+  %more = icmp slt i64 %next, %n
+  br i1 %more, label %top, label %done
+done:
+  ret void
+}
+declare <16 x float> @llvm.fma.v16f32(<16 x float>, <16 x float>, <16 x float>)
+declare void @llvm.masked.store.v16f32.p0(<16 x float>, ptr, i32, <16 x i1>)
+"""
 
 Text = tuple[str, str, int]  # what messages call it, itself, the effort: `llvm.THOROUGH` or `llvm.QUICK`
 
@@ -87,6 +110,15 @@ def begin(
     return jobs
 
 
+def get_ready() -> None:
+    """Has another thread load LLVM and use it for the first time, while the caller makes its first texts."""
+    if _count_cores() > 1:
+        with _books:
+            starting = [] if _workers else _idle_workers(1)
+        for worker in starting:
+            worker.start()
+
+
 def begin_later(text: Text, after: Callable[[Job], object]) -> Job:
     """A job as of `begin` that comes after those, and no other waits for; several are worked on in order."""
     job = Job(*text, after)
@@ -108,6 +140,7 @@ def finish(jobs: Sequence[Job]) -> list[bytes]:
 
     Raises: VerificationError naming the first whose text is no valid LLVM module.
     """
+    _wanted.set()
     with lock, stage("codegen"):
         with _books:
             for job in jobs:
@@ -174,6 +207,8 @@ class _Worker:
             if not able:
                 with _books:  # what is in the queue stays there for whoever needs it
                     _rest(self)
+        if able and not _wanted.is_set() and not _later:
+            self._compile(_FIRST, llvm.THOROUGH)
         while able:
             with _books:
                 if not _queue and not _later:
@@ -182,12 +217,15 @@ class _Worker:
                 job = heappop(_queue)[2] if _queue else _later.popleft()
             image = None
             try:
-                with self.gate:
-                    if job.effort not in self.machines:
-                        self.machines[job.effort] = llvm.open_machine(host().level, job.effort)
-                    image = _compile_past_lock(self.machines[job.effort], job.text)
+                image = self._compile(job.text, job.effort)
             finally:
                 job.settle(image)
+
+    def _compile(self, text: str, effort: int) -> bytes | None:
+        with self.gate:
+            if effort not in self.machines:
+                self.machines[effort] = llvm.open_machine(host().level, effort)
+            return _compile_past_lock(self.machines[effort], text)
 
 
 _workers: list[_Worker] = []

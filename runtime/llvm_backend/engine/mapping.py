@@ -42,15 +42,15 @@ class MappedCode:
             _WORD.pack_into(content, at, addresses[name])
         self._symbols, self._imports, self._fixed = code.symbols, code.imports, code.fixed
         self._bytes, self._pages = len(content), max(-(-len(content) // PAGE) * PAGE, code.fixed)
-        system = _system()
+        library = system()
         # Pages of the module mmap would go when the interpreter ends, though a thread may still be in them.
         both = mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-        address = system.mmap(None, self._pages, *both, -1, 0)
+        address = library.mmap(None, self._pages, *both, -1, 0)
         if address == ctypes.c_void_p(-1).value:
             raise OSError(ctypes.get_errno(), "no pages for code")
         self._address = address
         ctypes.memmove(address, (ctypes.c_char * len(content)).from_buffer(content), len(content))
-        if system.mprotect(address, code.fixed, mmap.PROT_READ | mmap.PROT_EXEC):
+        if library.mprotect(address, code.fixed, mmap.PROT_READ | mmap.PROT_EXEC):
             raise OSError(ctypes.get_errno(), "pages cannot be made code")
 
     def __getitem__(self, symbol: str) -> int:
@@ -69,11 +69,11 @@ class MappedCode:
 
     def __del__(self, is_ending: Callable[[], bool] = sys.is_finalizing) -> None:
         if self._address is not None and not is_ending():  # then the process gives all of it back
-            _system().munmap(self._address, self._pages)
+            system().munmap(self._address, self._pages)
 
 
 @cache
-def _system() -> Any:
+def system() -> Any:
     """The C library, with the types of what is called here."""
     library = ctypes.CDLL(None, use_errno=True)
     word, size, number = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from runtime.llvm_backend.engine import objects
+from runtime.llvm_backend.engine import built, objects
 from runtime.llvm_backend.engine.library import Library, load
 from runtime.llvm_backend.engine.objects import Module
 
@@ -39,6 +39,11 @@ class Part:
     def is_loaded(self) -> bool:
         """Whether it is there."""
         return self._library is not None
+
+    @property
+    def is_built(self) -> bool:
+        """Whether it came with this package, so that to load it takes little."""
+        return built.find(self.module.key()) is not None
 
     def is_coming(self) -> bool:
         """Whether another thread is compiling it, and nobody waits for that: then there is another way."""

@@ -115,6 +115,7 @@ def _array_functions() -> Any:
     return (ctypes.c_void_p * (_ARRAY_NEW + 1)).from_address(pointer(multiarray._ARRAY_API, None))
 
 
+@cache
 def _python(result: Any, name: str, *arguments: Any) -> Callable[..., Any]:
     """A function of Python's C API; not that of `ctypes.pythonapi`, on which others may set other types."""
     return ctypes.PYFUNCTYPE(result, *arguments)((name, ctypes.pythonapi))
@@ -137,8 +138,8 @@ def memory_handler() -> int:
     if np.ndarray.__basicsize__ != arraycode.ARRAY_BYTES:
         return 0
     own = ctypes.c_void_p.from_address(id(array) + arraycode.AT_HANDLER).value
-    known = _python(ctypes.py_object, "PyCapsule_New", ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)
-    capsule_type = id(type(known(1, None, None)))
+    new_capsule, *_ = _makers()
+    capsule_type = id(type(new_capsule(1, None, None)))
     if not own or ctypes.c_void_p.from_address(own + arraycode.AT_TYPE).value != capsule_type:
         return 0
     functions = (CODE.address(name) for name in blockpool.FUNCTIONS[:4])
@@ -146,7 +147,7 @@ def memory_handler() -> int:
     keep_for_ever(handler)
     name = b"mem_handler"
     keep_for_ever(name)
-    capsule = known(ctypes.addressof(handler), name, None)
+    capsule = new_capsule(ctypes.addressof(handler), name, None)
     keep_for_ever(capsule)
     return id(capsule)
 
@@ -157,16 +158,40 @@ def idle_bytes() -> int:
     return found
 
 
-def _imports() -> dict[str, int]:
-    table, python = _array_functions(), ctypes.pythonapi
-    imports = {name: address_of(getattr(python, name)) for name in _PYTHON}
+@cache
+def _known_imports() -> dict[str, int]:
+    """All but the loop."""
+    table = _array_functions()
+    imports = {name: address_of(getattr(ctypes.pythonapi, name)) for name in _PYTHON}
     imports["array_type"], imports["array_new"] = id(np.ndarray), table[_ARRAY_NEW]
     imports["array_return"] = table[_ARRAY_RETURN]
-    imports["not_implemented"], imports["run"] = id(NotImplemented), steploop.CODE.address("run")
+    imports["not_implemented"] = id(NotImplemented)
     return imports | c_library(*blockpool.IMPORTS)
 
 
+def _imports() -> dict[str, int]:
+    return _known_imports() | {"run": steploop.CODE.address("run")}
+
+
 CODE = Part(callcode.call_module, _imports)
+
+
+@cache
+def _makers() -> tuple[Callable[..., Any], ...]:
+    """Functions that make a capsule, own a thing, tie it to a capsule, and make a builtin."""
+    word, thing = ctypes.c_void_p, ctypes.py_object
+    return (
+        _python(thing, "PyCapsule_New", word, ctypes.c_char_p, word),
+        _python(None, "Py_IncRef", thing),
+        _python(ctypes.c_int, "PyCapsule_SetContext", thing, word),
+        _python(thing, "PyCFunction_NewEx", word, thing, word),
+    )
+
+
+def look_up() -> None:
+    """Finds what this calls of Python's."""
+    _known_imports()
+    _makers()
 
 
 @cache
@@ -179,8 +204,8 @@ def _native() -> tuple[_MethodDef, int]:
 def make_builtin(tables: int, owner: object) -> Any:
     """A builtin that runs the `tables` at that address, and keeps `owner`, which holds them, alive."""
     definition, destroy = _native()
-    word, thing = ctypes.c_void_p, ctypes.py_object
-    capsule = _python(thing, "PyCapsule_New", word, ctypes.c_char_p, word)(tables, None, destroy)
-    _python(None, "Py_IncRef", thing)(owner)
-    _python(ctypes.c_int, "PyCapsule_SetContext", thing, word)(capsule, id(owner))
-    return _python(thing, "PyCFunction_NewEx", word, thing, word)(ctypes.addressof(definition), capsule, None)
+    new_capsule, own, tie, new_builtin = _makers()
+    capsule = new_capsule(tables, None, destroy)
+    own(owner)
+    tie(capsule, id(owner))
+    return new_builtin(ctypes.addressof(definition), capsule, None)

@@ -310,4 +310,4 @@ def call_module() -> Module:
     )
     call = re.sub(r"^  %([\w.]+) = field (\w+)$", _read_field, call, flags=re.MULTILINE)
     text = call + array_text() + pool_text()
-    return Module("call", text, ("call", "destroy", *FUNCTIONS), effort=QUICK)
+    return Module("call", text, ("call", "destroy", *FUNCTIONS), effort=QUICK, common=True)

@@ -286,7 +286,7 @@ define void @parallel(ptr %fn, ptr %ctx, i64 %chunks) {
 def fork_module() -> Module:
     """The module of `fork` and, where workers can be, of `worker` and `stop`."""
     if not workers_can_be():
-        return Module("fork join", due_text() + _ALONE + _SERIAL, ("fork",), effort=QUICK)
+        return Module("fork join", due_text() + _ALONE + _SERIAL, ("fork",), effort=QUICK, common=True)
     pause, declaration = _PAUSE.get(host().architecture, ("", ""))
     values = {
         "FUNCTION": FUNCTION,
@@ -309,7 +309,7 @@ def fork_module() -> Module:
     declared = "declare i64 @syscall(i64, ...)\ndeclare i32 @sched_yield()\n" + declaration
     shared = _FIELDS.format(**values)
     text = declared + due_text() + _ALONE + (_WORKER + _FORK).format(fields=shared, **values)
-    return Module("fork join", text, ("fork", "worker", "stop"), effort=QUICK)
+    return Module("fork join", text, ("fork", "worker", "stop"), effort=QUICK, common=True)
 
 
 def fork_imports() -> dict[str, int]:

@@ -96,7 +96,7 @@ def clock_imports() -> dict[str, int]:
     """The system's clock, by symbol."""
     if sys.platform == "win32":
         return {"GetTickCount64": address_of(ctypes.windll.kernel32.GetTickCount64)}
-    return {"clock_gettime": address_of(ctypes.CDLL(None).clock_gettime)}
+    return c_library("clock_gettime")
 
 
 def c_library(*functions: str) -> dict[str, int]:

@@ -324,14 +324,15 @@ def loop_module() -> Module:
         REFUSED=REFUSED,
     )
     text = due_text() + TOGETHER_TEXT + run + _CLAIM.format(busy=BUSY)
-    return Module("step loop", text, ("run", "claim"), effort=QUICK)
+    return Module("step loop", text, ("run", "claim"), effort=QUICK, common=True)
 
 
-def _imports() -> dict[str, int]:
+def loop_imports() -> dict[str, int]:
+    """What that imports."""
     return clock_imports() | c_library("memcpy", "memset")
 
 
-CODE = Part(loop_module, _imports)
+CODE = Part(loop_module, loop_imports)
 
 
 @cache

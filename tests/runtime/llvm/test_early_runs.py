@@ -263,6 +263,8 @@ BEGUN = """
 import os, sys, threading
 import numpy as np
 import graphc as gc
+from runtime.llvm_backend.engine import built
+built.FOLDER = ""
 x = gc.placeholder("float32", [None, 4])
 y = gc.exp(x) @ gc.transpose(x)
 fed = np.ones((3, 4), np.float32)

@@ -132,7 +132,7 @@ def test_pages_of_code_are_not_written_and_go_with_the_library(monkeypatch):
     freed = []
 
     class Watched:
-        mmap, mprotect = mapping._system().mmap, mapping._system().mprotect
+        mmap, mprotect = mapping.system().mmap, mapping.system().mprotect
 
         @staticmethod
         def munmap(address, size):
@@ -142,12 +142,12 @@ def test_pages_of_code_are_not_written_and_go_with_the_library(monkeypatch):
     address = made.address("all")
     assert rights_at(address) == ["r-xp"]
     gc.collect()
-    monkeypatch.setattr(mapping, "_system", lambda: Watched)
+    monkeypatch.setattr(mapping, "system", lambda: Watched)
     del made
     gc.collect()
     monkeypatch.undo()
     for begin, size in freed:  # and whatever else another thread let go of just then
-        mapping._system().munmap(begin, size)
+        mapping.system().munmap(begin, size)
     assert sum(begin <= address < begin + size for begin, size in freed) == 1
 
 
@@ -161,13 +161,13 @@ def test_what_is_refused_goes_through_llvm(monkeypatch):
 
 def test_a_system_without_such_pages_goes_through_llvm(monkeypatch):
     class Strict:
-        mmap, munmap = mapping._system().mmap, mapping._system().munmap
+        mmap, munmap = mapping.system().mmap, mapping.system().munmap
 
         @staticmethod
         def mprotect(address, size, rights):
             return -1
 
-    monkeypatch.setattr(mapping, "_system", lambda: Strict)
+    monkeypatch.setattr(mapping, "system", lambda: Strict)
     with listening() as heard:
         made = load([module(500)])
     assert by_llvm(heard) == 1

@@ -12,6 +12,7 @@ import pytest
 from graphc.errors import VerificationError
 from runtime.llvm_backend.engine import cache, compiler, library, llvm, objects
 from runtime.llvm_backend.engine.library import Module, load
+from runtime.llvm_backend.engine.postponement import catch_up
 
 ADDS = """
 define void @kernel(ptr %table) {{
@@ -356,3 +357,18 @@ def test_what_an_interrupted_thread_took_is_compiled_by_the_next(monkeypatch):
             compiler.finish(jobs)
     assert not jobs[0].done.is_set()
     assert len(compiler.finish(jobs)[0]) > 100
+
+
+def test_a_cache_knows_whether_it_is_empty(tmp_path):
+    assert cache.ByteCache(None).is_empty()
+    assert cache.ByteCache(str(tmp_path / "none")).is_empty()
+    (tmp_path / "notes.txt").write_text("no entry")
+    filled = cache.ByteCache(str(tmp_path))
+    assert filled.is_empty()
+    filled.put("a" * 40, b"code")
+    assert not filled.is_empty()
+    catch_up()
+    assert not cache.ByteCache(str(tmp_path)).is_empty()
+    kept = cache.ByteCache(None)
+    kept.put("a" * 40, b"code")
+    assert not kept.is_empty()
