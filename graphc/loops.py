@@ -64,7 +64,7 @@ def while_loop(
     test = trace(cond, types, tuple(arguments))
     if len(test.outputs) != 1:
         raise ArgumentError(f"while_loop: cond gives one bool scalar; it is {place_of(cond)}")
-    plan = _Plan(body, limit=maximum_iterations, checkpoint=_checkpoint("while_loop", checkpoint_every))
+    plan = _Plan(body, cond, limit=maximum_iterations, checkpoint=_checkpoint("while_loop", checkpoint_every))
     return _loop(plan, step, test, starts, (), loop_vars, name=name)[0]
 
 
@@ -129,9 +129,10 @@ def map_fn(fn: Callable[[Any], Any], xs: Any, name: str | None = None) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What a loop is to be, beside its values: the user's function, how far and which way it goes."""
+    """What a loop is to be, beside its values: the user's functions, how far and which way it goes."""
 
     function: Callable[..., Any]
+    condition: Callable[..., Any] | None = None
     limit: Any = None
     reverse: bool = False
     checkpoint: int = 0
@@ -177,6 +178,8 @@ def _loop(
         )
     except GraphError as error:
         error.extend(f"the body is {place_of(plan.function)}")
+        if plan.condition is not None:
+            error.extend(f"the condition is {place_of(plan.condition)}")
         raise
     count = len(starts) - counted
     carries = _picks(made, range(count), name if y_nest is None else None)

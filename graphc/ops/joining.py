@@ -70,12 +70,13 @@ def concat(xs: Any, axis: int = 0, name: str | None = None) -> Tensor:
 
     Raises: ShapeError where other sizes differ; ArgumentError for an empty list.
     """
-    if isinstance(xs, int) and isinstance(axis, list | tuple):
-        raise ArgumentError(f"concat: the list comes first, then the axis: concat([...], {xs})")
-    return _concat(*_operands("concat", xs), axis=axis, name=name)
+    return _concat(*_operands("concat", xs, axis), axis=axis, name=name)
 
 
-def _operands(function: str, xs: Any) -> list[Any]:
+def _operands(function: str, xs: Any, axis: Any) -> list[Any]:
+    if isinstance(axis, list | tuple | Tensor):
+        given = xs if isinstance(xs, int) else 0
+        raise ArgumentError(f"{function}: the list comes first, then the axis: {function}([...], {given})")
     listed = [xs] if not isinstance(xs, list | tuple | np.ndarray) else list(xs)
     if not listed:
         raise ArgumentError(f"{function}: an empty list has nothing to join")
@@ -121,7 +122,7 @@ def stack(xs: Any, axis: int = 0, name: str | None = None) -> Tensor:
 
     Raises: ShapeError where shapes differ; ArgumentError for an empty list.
     """
-    return _stack(*_operands("stack", xs), axis=axis, name=name)
+    return _stack(*_operands("stack", xs, axis), axis=axis, name=name)
 
 
 @explains

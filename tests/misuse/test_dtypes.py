@@ -227,7 +227,7 @@ HERE = [
      lambda g: gc.while_loop(lambda i, j: i < 3, lambda i, j: i, [0, 1])),
     ("while cond dtype", gc.DTypeError, (
          "loop: the condition of a loop is a bool scalar, not i32[]",
-         "operand 0 is the result of constant: i32[]", "the body is <lambda>"),
+         "operand 0 is the result of constant: i32[]", "the body is <lambda>", "the condition is <lambda>"),
      lambda g: gc.while_loop(lambda i: i, lambda i: i, [0])),
     ("scan lengths", gc.ShapeError, (
          "loop: the arrays to walk have 3 and 4 slices", "operand 0 is the result of constant: f32[]",

@@ -107,6 +107,14 @@ HERE = [
          "concat: the list comes first, then the axis: concat([...], 0)",
          "axis[0] is placeholder 'x': f32[batch,3]"),
      lambda g: gc.concat(0, [g.x, g.x])),
+    ("concat of loose tensors", gc.ArgumentError, (
+         "concat: the list comes first, then the axis: concat([...], 0)",
+         "xs is placeholder 'x': f32[batch,3]", "axis is placeholder 'x': f32[batch,3]"),
+     lambda g: gc.concat(g.x, g.x)),
+    ("stack of loose tensors", gc.ArgumentError, (
+         "stack: the list comes first, then the axis: stack([...], 0)",
+         "xs is placeholder 'x': f32[batch,3]", "axis is placeholder 'x': f32[batch,3]"),
+     lambda g: gc.stack(g.x, g.x)),
     ("layer_norm scale", gc.ShapeError, (
          "layer_norm: mul: shapes do not broadcast: f32[batch,3], f32[4]",
          "y is the result of broadcast_to: f32[4]"),

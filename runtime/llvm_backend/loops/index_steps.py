@@ -137,25 +137,6 @@ def _take_along_axis(node: Tensor) -> Sequence[LoopKernel]:
     return (w.kernel(f"take_along_axis of {x.dtype} by {indices.dtype}", chunks),)
 
 
-def _pick_class(node: Tensor) -> Sequence[LoopKernel]:
-    x, labels = node.inputs
-    type = bits_type(x.dtype)
-    w = LoopWriter()
-    per, chunks = cut_in_chunks(product(labels.result.sizes), 64)
-    source, places, to, classes = w.operand(0), w.operand(1), w.result(), w.size("n", x.result.sizes[-1])
-
-    def row(number: Value) -> None:
-        given = load_index(w, labels.dtype, places, number)
-
-        def take() -> None:
-            w.store(type, w.load(type, source, w.add(w.mul(number, classes), given)), to, number)
-
-        w.choose(w.value(f"icmp ult i64 {given}, {classes}"), take, lambda: missed(w, given))
-
-    w.own(w.size("rows", product(labels.result.sizes)), w.size("per", per), row)
-    return (w.kernel(f"pick_class of {x.dtype} by {labels.dtype}", chunks),)
-
-
 def _searchsorted(node: Tensor) -> Sequence[LoopKernel]:
     """Halves of what is left: NaN lies behind all numbers, as in NumPy."""
     line, values = node.inputs
@@ -205,6 +186,5 @@ LOOPS: dict[str, Callable[[Tensor], Sequence[LoopKernel]]] = {
     "gather": _gather,
     "gather_nd": _gather_nd,
     "take_along_axis": _take_along_axis,
-    "pick_class": _pick_class,
     "searchsorted": _searchsorted,
 }

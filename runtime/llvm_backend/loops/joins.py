@@ -11,7 +11,7 @@ from itertools import groupby
 
 from graphc.sizes import Size, maximum, minimum, product
 from graphc.tensor import Tensor
-from runtime.llvm_backend.contractions.strided import Look, Strided, see_dense
+from runtime.llvm_backend.contractions.strided import Look, Strided
 from runtime.llvm_backend.ir.writer import Value
 from runtime.llvm_backend.loops.copies import SEGMENT, copied
 from runtime.llvm_backend.loops.loop_kernel import (
@@ -25,11 +25,6 @@ from runtime.llvm_backend.loops.loop_kernel import (
 
 _LINE = 64  # bytes of a line of the cache: as many columns are written at once,
 _ROWS = 128  # in as many rows, so that their lines stay in the nearest cache
-
-
-def joined(node: Tensor, look: Look = see_dense) -> Sequence[LoopKernel]:
-    """The kernels of one of `JOINS` of what is seen as `look` says."""
-    return JOINS[node.op.name](node, look)
 
 
 def _concat(node: Tensor, look: Look) -> Sequence[LoopKernel]:

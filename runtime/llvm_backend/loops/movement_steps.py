@@ -1,4 +1,4 @@
-"""Movement steps: elements copied as bits to other places: joined, cut out, placed among zeros."""
+"""Movement steps: elements copied as bits to other places: cut out, placed among zeros."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from graphc.tensor import Tensor
 from runtime.llvm_backend.contractions.strided import Look, is_inside, is_strided, see, see_dense
 from runtime.llvm_backend.ir.writer import Value
 from runtime.llvm_backend.loops.copies import SEGMENT, Lie, copied, in_parts, quickly_copied
-from runtime.llvm_backend.loops.joins import JOINS, joined
+from runtime.llvm_backend.loops.joins import JOINS
 from runtime.llvm_backend.loops.loop_kernel import (
     OTHER,
     LoopKernel,
@@ -165,7 +165,7 @@ def copies_of(node: Tensor, look: Look) -> Sequence[LoopKernel]:
         known = is_inside(attrs["shape"], attrs["starts"], x.result.sizes, attrs["steps"])
         return _embed(node) if known and _is_frame(node) and look(x) == see_dense(x) else ()
     if node.op.name in JOINS:
-        return joined(node, look)
+        return JOINS[node.op.name](node, look)
     if node.op.name not in ("transpose", "strided_slice") or not is_strided(node):
         return ()
     shape, seen, to = node.result.sizes, see(node, look(node.inputs[0])), dense_strides(node)
@@ -174,7 +174,6 @@ def copies_of(node: Tensor, look: Look) -> Sequence[LoopKernel]:
 
 
 LOOPS: dict[str, Callable[[Tensor], Sequence[LoopKernel]]] = {
-    **dict.fromkeys(JOINS, joined),
     "strided_slice": _slice,
     "windows": _windows,
     "check": _check,
