@@ -7,6 +7,9 @@ from dataclasses import dataclass, field, replace
 
 from graphc.errors import ShapeError
 from graphc.function import Function, all_nodes
+from graphc.ops.source import _constant as constant
+from graphc.ops.state import _group as group
+from graphc.ops.state import assign
 from graphc.sizes import Symbol
 from graphc.tensor import Tensor
 from graphc.types import OPERATION, TensorType
@@ -36,7 +39,7 @@ from passes.running import AfterEach, Pass, Repeated, walk
 from passes.simplification import simplify
 from passes.sizing import bind_sizes
 from passes.specialisation import specialise
-from passes.stages import count, is_heard, stage
+from passes.stages import count, is_counted, stage
 from passes.state import thread_state
 from passes.target import PLAIN, Target
 
@@ -75,6 +78,9 @@ PIPELINE: tuple[Pass, ...] = (
     fuse,  # after those that look at single ops
     rematerialise,  # last: the very kernels run again, so no bit changes, and its prediction is what runs
 )
+
+
+_MOVING = frozenset((constant, assign, group))  # ops that hand on what is there
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +122,15 @@ def prepare(request: Request, target: Target = PLAIN, after_each: AfterEach | No
     with stage("define"):
         function = define(request, target, tell)
         guards = size_guards(function)
-    if is_heard():
+    if is_counted():
         count("nodes", sum(1 for _ in all_nodes(function)))
-    passes = REQUIRED + (PIPELINE if target.pipeline is None else target.pipeline)
+    passes = REQUIRED + (_pipeline_for(function) if target.pipeline is None else target.pipeline)
     return Prepared(run(passes, function, target, tell), guards)
+
+
+def _pipeline_for(function: Function) -> tuple[Pass, ...]:
+    """None where nothing is computed, as where variables get constants: there is nothing to make better."""
+    return PIPELINE if any(node.op not in _MOVING for node in function.nodes()) else ()
 
 
 def define(request: Request, target: Target, tell: AfterEach, passes: tuple[Pass, ...] = DEFINED) -> Function:

@@ -91,7 +91,7 @@ class Executable:
         self._checks = check_numerics and not self._walks
         self._prepared = prepared
         begin = time.perf_counter()
-        with nullcontext() if is_heard() else listening() as heard:
+        with nullcontext() if is_heard() else listening(counts_too=False) as heard:
             whole = self.lower() if again is None else self._recognised(again)
         self.stages: dict[str, float] = {} if heard is None else heard.wall
         self.native: Whole | None = None if isinstance(whole, str) else whole

@@ -7,7 +7,7 @@ import pytest
 
 import graphc as gc
 from passes import stages
-from passes.stages import count, is_heard, listening, stage
+from passes.stages import count, is_counted, is_heard, listening, stage
 
 
 def test_a_stage_is_timed_without_those_within_it(monkeypatch):
@@ -28,6 +28,16 @@ def test_what_is_counted_and_how_often_a_stage_was_entered():
                 count("things", 2)
     assert heard.counts == {"things": 6}
     assert heard.entered == {"s": 3}
+
+
+def test_who_wants_times_alone_is_told_no_more():
+    with listening(counts_too=False) as heard, stage("s"):
+        assert is_heard()
+        assert not is_counted()
+        count("things", 2)
+    assert heard.wall["s"] > 0
+    assert not heard.counts
+    assert not heard.cpu
 
 
 def test_nobody_listening_nothing_is_kept():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 
@@ -51,6 +52,7 @@ def even_part(total: int, most: int) -> int:
     return -(-total // -(-total // most)) if total else 1
 
 
+@lru_cache(maxsize=1024)
 def choose_tile(rows: int, vectors: int, registers: int, shared: bool = True) -> tuple[int, int]:
     """The register tile (rows, vectors) of least cost, by four terms for a step of the reduction.
 
@@ -68,11 +70,12 @@ def choose_tile(rows: int, vectors: int, registers: int, shared: bool = True) ->
 
     widest = 8 if rows == 1 and shared else 16  # one row waits for memory: more panels are more even
     for across in range(1, min(vectors, widest) + 1):
-        for height in range(1, min(rows, 24 if across > 1 else _TALLEST) + 1):
-            held = across if rows > 1 else 1  # a row alone reads B where it multiplies
-            if height * across + held + max(2, registers // 8) > registers:
-                continue
-            if even_part(rows, height) != height or even_part(vectors, across) != across:
+        if even_part(vectors, across) != across:
+            continue
+        held = across if rows > 1 else 1  # a row alone reads B where it multiplies
+        tallest = (registers - held - max(2, registers // 8)) // across
+        for height in range(1, min(rows, 24 if across > 1 else _TALLEST, tallest) + 1):
+            if even_part(rows, height) != height:
                 continue
             down, over = -(-rows // height), -(-vectors // across)
             tall, wide = rows - (height - 1) * down, vectors - (across - 1) * over

@@ -48,7 +48,8 @@ class Widening:
 
     def actual(self, size: Size) -> Size:
         """What an expression of words is."""
-        return substitute(size, self.values)
+        word = sole_symbol(size)
+        return substitute(size, self.values) if word is None else self.values[word]
 
     def schedule(self, schedule: Schedule) -> Schedule:
         """The schedule with words for its numbers."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from passes.stages import count, is_heard
+from passes.stages import count, is_counted
 from runtime.llvm_backend.engine import built
 from runtime.llvm_backend.engine.cache import ByteCache, locate
 from runtime.llvm_backend.engine.compiler import Job, Text, begin, begin_later, finish
@@ -152,7 +152,7 @@ def _prepared(module: Module, key: str, kept: ByteCache) -> tuple[list[Text], Ca
         if len(images) == len(texts):  # maybe on two threads at once, which put the same
             kept.put(key, join([images[part] for _, part, _ in texts]))
 
-    if is_heard():
+    if is_counted():
         count("modules compiled", 1)
         count("IR instructions", count_instructions(text))
     return texts, keep
