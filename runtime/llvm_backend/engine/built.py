@@ -2,7 +2,7 @@
 
 An object is found by the hash of its module's text. Where that has changed and nobody has built it anew
 (`table.building`), and on systems that none is built for, the module is compiled as all others are. See
-docs/decisions/0021-the-engine-is-built-ahead.md.
+docs/decisions/0022-the-engine-is-built-ahead.md.
 """
 
 from __future__ import annotations
