@@ -171,7 +171,7 @@ def _reduced(node: Tensor) -> Cells | None:
 
 def _fits(node: Tensor, cells: Cells, target: Target) -> bool:
     """Whether a kernel of `cells` could compute `node`."""
-    if not isinstance(node.type, TensorType) or any(x.result.shape is None for x in (node, *node.inputs)):
+    if any(not isinstance(x.type, TensorType) or x.type.shape is None for x in (node, *node.inputs)):
         return False
     if node.op in _REDUCTIONS:
         return _reduced(node) == cells

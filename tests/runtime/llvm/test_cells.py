@@ -133,3 +133,11 @@ def test_a_training_step_of_images_that_are_written_channels_first():
         return [y, *gc.gradients(gc.sum(y * y), [x, w])]
 
     assert agree(build, x, w, exact=False)
+
+
+def test_a_loop_whose_result_is_pooled_stays_a_loop():
+    def build(x):
+        y = gc.while_loop(lambda i, a: i < 3, lambda i, a: (i + 1, a * 2.0), (gc.constant(0), x))[1]
+        return [gc.nn.max_pool(y, 2), *gc.gradients(gc.nn.max_pool(y * y, 2), [x])]
+
+    assert agree(build, image(2, 4, 4, 16))
