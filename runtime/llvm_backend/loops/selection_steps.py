@@ -9,6 +9,7 @@ largest are put together by a second kernel. Where k is large, or the line hardl
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from graphc.sizes import Size, maximum, minimum, product
 from graphc.tensor import Tensor
@@ -36,6 +37,159 @@ def _top_k(node: Tensor) -> Sequence[LoopKernel]:
     if made.room > made.block // 2 or (isinstance(length, int) and length <= made.room):
         return Sorting(node, places=True, kept=k).kernels()
     return made.kernels()
+
+
+@dataclass(frozen=True, slots=True)
+class _Buffer:
+    """Memory of a chunk's own: in `x` the `k` best records so far, and what came after them.
+
+    There is `room` for so many; `y` is as large, for sorting. A plane of each has `plane` bytes.
+    """
+
+    w: LoopWriter
+    records: Records
+    k: int
+    room: int
+    x: str
+    y: str
+    plane: int
+
+    @staticmethod
+    def of(w: LoopWriter, records: Records, k: int, room: int) -> _Buffer:
+        """One for each chunk, in scratch."""
+        plane = room * records.bytes + 64
+        bytes = plane * len(records.types)
+        own = w.address(w.scratch("own", 2 * bytes * _MOST_CHUNKS), w.mul("%chunk", 2 * bytes), "i8")
+        return _Buffer(w, records, k, room, own, w.address(own, bytes, "i8"), plane)
+
+    def last(self) -> tuple[str, ...]:
+        """The k-th best."""
+        return self.records.load_one(self.w, self.x, self.plane, self.k - 1)
+
+    def store(self, record: Sequence[str], i: Value) -> None:
+        """Sets record number i."""
+        self.records.store_one(self.w, record, self.x, self.plane, i)
+
+    def push(self, record: Sequence[str], count: Value) -> tuple[str, str]:
+        """Puts a record behind the others; gives how many there are, and whether they were sorted."""
+        w = self.w
+        self.store(record, count)
+        after = w.add(count, 1)
+        full = w.compare("eq", after, self.room)
+
+        def sort() -> list[str]:
+            self.keep(after)
+            return [str(self.k)]
+
+        (left,) = w.choose(full, sort, lambda: [str(after)], ["i64"])
+        return left, full
+
+    def keep(self, count: Value) -> None:
+        """Brings the k best of `count` records to the front, in order."""
+        name = self._keeper()
+        self.w.do(f"call void {name}(ptr {self.x}, ptr {self.y}, i64 {count}, i64 {self.plane})")
+
+    def _keeper(self) -> str:
+        """The name of ``void keep(ptr x, ptr y, i64 count, i64 plane)``."""
+        records, name = self.records, f"@keep.{self.k}.{self.records.name}"
+
+        def write(f: LoopWriter) -> str:
+            end = f.mul(rows_of(f, records, "%count"), records.width)
+            last = [str(x) for x in records.highest]
+            f.each(end, lambda i: records.store_one(f, last, "%x", "%plane", i), start="%count")
+            f.value(f"call ptr {sort_short(f, records)}(ptr %x, ptr %y, i64 %count, i64 %plane)")
+            for i in range(len(records.types)):
+                to, source = (f.address(p, f.mul("%plane", i), "i8") for p in ("%x", "%y"))
+                f.copy(to, source, self.k * records.bytes)
+            return "void"
+
+        self.w.import_copy()
+        function(self.w, name, f"void {name}(ptr %x, ptr %y, i64 %count, i64 %plane)", write)
+        return name
+
+
+class _Scan:
+    """A walk over elements of a line, which begins at `start`, up to number `end`: into the buffer.
+
+    What it carries along: how many records the buffer holds, the k-th best element, where the walk ends.
+    """
+
+    def __init__(self, lines: Lines, buffer: _Buffer, dtype: DType, start: Value, end: Value) -> None:
+        self.w, self.lines, self.buffer, self.dtype = lines.w, lines, buffer, memory_dtype(dtype)
+        self.start, self.end, self.source = start, end, lines.w.operand(0)
+        self.scalar = register_scalar(self.dtype)
+        self.types = ["i64", self.scalar, "i64"]
+
+    def run(self, first: Value) -> Value:
+        """Puts elements from `first` on that beat the k-th best into the buffer; gives how many it holds."""
+        w = self.w
+        width = max(w.module.target.vector_bits // (8 * register_bytes(self.dtype)), 1)
+        state: list[Value] = [first, str(self.buffer.k), *self._limit()]
+        types = ["i64", *self.types]
+        if width > 1:
+            state = [*w.until(
+                types, state, lambda v: w.compare("slt", w.add(v[0], width - 1), v[3]),
+                lambda values: self._vector(width, *values),
+            )]  # fmt: skip
+        return w.until(
+            types, state, lambda v: w.compare("slt", v[0], v[3]), lambda values: self._single(*values)
+        )[1]
+
+    def _limit(self) -> list[str]:
+        """The k-th best element, and where the walk ends: nothing beats NaN."""
+        w, lines = self.w, self.lines
+        em = w.emitter(1)
+        place = lines.place_of(em, self.buffer.last())
+        inside = w.select(w.compare("slt", place, lines.n), place, 0)
+        value = load(em, self.dtype, self.source, str(w.add(self.start, inside)))
+        if not self.dtype.is_floating:
+            return [value, str(self.end)]
+        none = em.compare("uno", self.scalar, value, value)
+        return [value, str(w.select(none, 0, self.end))]
+
+    def _beats(self, width: int, i: Value, best: str) -> str:
+        """Whether elements from number i on beat the `best`."""
+        place, em = self.w.add(self.start, i), self.w.emitter(width)
+        value = load(em, self.dtype, self.source, str(place))
+        wanted = em.broadcast(self.scalar, best)
+        if self.dtype.is_floating:
+            return em.compare("ugt", self.scalar, value, wanted)
+        return em.compare("sgt" if self.dtype.kind == "i" else "ugt", self.scalar, value, wanted)
+
+    def _put(self, i: Value, state: list[str]) -> list[str]:
+        """What is carried behind element i, which goes into the buffer."""
+        w, lines = self.w, self.lines
+        em = w.emitter(1)
+        raw = lines.load_raw(em, w.add(self.start, i), None)
+        count, full = self.buffer.push(lines.record(em, raw, i), state[0])
+        best, stop = w.choose(full, self._limit, lambda: state[1:], self.types[1:])
+        return [count, best, stop]
+
+    def _single(self, i: str, *state: str) -> list[Value]:
+        w, kept = self.w, list(state)
+        better = self._beats(1, i, kept[1])
+        return [w.add(i, 1), *w.choose(better, lambda: self._put(i, kept), lambda: kept, self.types)]
+
+    def _vector(self, width: int, i: str, *state: str) -> list[Value]:
+        w, kept = self.w, list(state)
+        mask = self._beats(width, i, kept[1])
+        bits = w.value(f"bitcast <{width} x i1> {mask} to i{width}")
+        if width < 64:
+            bits = w.value(f"zext i{width} {bits} to i64")
+
+        def some() -> list[str]:
+            def each(inner: list[str]) -> list[Value]:
+                left, *now = inner
+                lane = w.value(f"call i64 @llvm.cttz.i64(i64 {left}, i1 true)")
+                after = self._put(w.add(i, lane), now)
+                return [w.value(f"and i64 {left}, {w.sub(left, 1)}"), *after]
+
+            w.declare("i64 @llvm.cttz.i64(i64, i1)")
+            types = ["i64", *self.types]
+            return w.until(types, [bits, *kept], lambda v: w.compare("ne", v[0], 0), each)[1:]
+
+        after = w.choose(w.compare("ne", bits, 0), some, lambda: kept, self.types)
+        return [w.add(i, width), *after]
 
 
 class _Selection:
@@ -66,50 +220,12 @@ class _Selection:
         found = w.scratch("found", plane * len(records.types))
         return w, lines, found, w.size("plane", plane)
 
-    def _buffer(self, w: LoopWriter, records: Records) -> tuple[str, str, int]:
-        """Two buffers that are this chunk's, and the bytes of a plane of one."""
-        plane = self.room * records.bytes + 64
-        bytes = plane * len(records.types)
-        own = w.address(w.scratch("own", 2 * bytes * _MOST_CHUNKS), w.mul("%chunk", 2 * bytes), "i8")
-        return own, w.address(own, bytes, "i8"), plane
-
-    def _keep(self, w: LoopWriter, records: Records) -> str:
-        """The name of ``void keep(ptr x, ptr y, i64 count, i64 plane)``: the k best of x first, in order."""
-        name = f"@keep.{self.k}.{records.name}"
-
-        def write(f: LoopWriter) -> str:
-            end = f.mul(rows_of(f, records, "%count"), records.width)
-            last = [str(x) for x in records.highest]
-            f.each(end, lambda i: records.store_one(f, last, "%x", "%plane", i), start="%count")
-            f.value(f"call ptr {sort_short(f, records)}(ptr %x, ptr %y, i64 %count, i64 %plane)")
-            for i in range(len(records.types)):
-                to, source = (f.address(p, f.mul("%plane", i), "i8") for p in ("%x", "%y"))
-                f.copy(to, source, self.k * records.bytes)
-            return "void"
-
-        w.import_copy()
-        function(w, name, f"void {name}(ptr %x, ptr %y, i64 %count, i64 %plane)", write)
-        return name
-
-    def _push(
-        self, w: LoopWriter, records: Records, record: Sequence[str], count: Value, x: str, y: str, plane: int
-    ) -> tuple[str, str]:
-        """Puts a record behind the others; gives how many there are, and whether they were sorted."""
-        records.store_one(w, record, x, plane, count)
-        after = w.add(count, 1)
-        full = w.compare("eq", after, self.room)
-
-        def sort() -> list[str]:
-            w.do(f"call void {self._keep(w, records)}(ptr {x}, ptr {y}, i64 {after}, i64 {plane})")
-            return [str(self.k)]
-
-        (left,) = w.choose(full, sort, lambda: [str(after)], ["i64"])
-        return left, full
+    def _buffer(self, lines: Lines) -> _Buffer:
+        return _Buffer.of(lines.w, lines.records, self.k, self.room)
 
     def _select(self) -> LoopKernel:
         w, lines, found, plane = self._begin()
-        records = lines.records
-        x, y, own_plane = self._buffer(w, records)
+        records, buffer = lines.records, self._buffer(lines)
         many = w.size("parts", maximum(self.parts, 1))
         per_part = w.size("part", self.per_part)
         tasks = self.lines * self.parts
@@ -121,119 +237,33 @@ class _Selection:
             first = w.mul(part, per_part)
             end = w.max(w.min(lines.n, w.add(first, per_part)), first)
             begun = w.min(w.sub(end, first), self.room)
-            lines.prepare(x, own_plane, start, first, begun)
-            self._keep_now(w, records, x, y, begun, own_plane)
-            count = self._scan(w, lines, start, w.add(first, begun), end, x, y, own_plane)
-            self._keep_now(w, records, x, y, count, own_plane)
+            lines.prepare(buffer.x, buffer.plane, start, first, begun)
+            buffer.keep(begun)
+            buffer.keep(_Scan(lines, buffer, self.dtype, start, end).run(w.add(first, begun)))
             if self.parts == 1:
-                self._give(w, lines, line, x, own_plane)
+                self._give(lines, line, buffer)
             else:
                 to = w.address(found, w.mul(number, self.k * records.bytes), "i8")
                 for i in range(len(records.types)):
-                    w.copy(
-                        w.address(to, w.mul(plane, i), "i8"), w.address(x, own_plane * i, "i8"),
-                        self.k * records.bytes,
-                    )  # fmt: skip
+                    goal = w.address(to, w.mul(plane, i), "i8")
+                    w.copy(goal, w.address(buffer.x, buffer.plane * i, "i8"), self.k * records.bytes)
 
         w.own(w.size("tasks", tasks), w.size("per", per), task)
         return w.kernel(self.name, chunks, natural=limits_of(records, self.length, self.k))
 
-    def _keep_now(self, w: LoopWriter, records: Records, x: str, y: str, count: Value, plane: int) -> None:
-        keep = self._keep(w, records)
-        w.do(f"call void {keep}(ptr {x}, ptr {y}, i64 {count}, i64 {plane})")
-
-    def _give(self, w: LoopWriter, lines: Lines, line: Value, x: str, plane: int) -> None:
-        lines.give_places(x, plane, lines.start(line), w.mul(line, self.k), self.k)
-
-    def _scan(
-        self, w: LoopWriter, lines: Lines, start: Value, first: Value, end: Value, x: str, y: str, plane: int
-    ) -> Value:
-        """Puts elements from `first` on that beat the k-th best into the buffer; gives how many it holds."""
-        records, dtype = lines.records, memory_dtype(self.dtype)
-        width = max(w.module.target.vector_bits // (8 * register_bytes(dtype)), 1)
-        scalar, source = register_scalar(dtype), w.operand(0)
-
-        def limit() -> list[str]:
-            """The k-th best element, and where the walk ends: nothing beats NaN."""
-            em = w.emitter(1)
-            place = lines.place_of(em, records.load_one(w, x, plane, self.k - 1))
-            inside = w.select(w.compare("slt", place, lines.n), place, 0)
-            value = load(em, dtype, source, str(w.add(start, inside)))
-            if not dtype.is_floating:
-                return [value, str(end)]
-            none = em.compare("uno", scalar, value, value)
-            return [value, str(w.select(none, 0, end))]
-
-        def beats(em_width: int, place: Value, best: str) -> str:
-            em = w.emitter(em_width)
-            value = load(em, dtype, source, str(place))
-            wanted = em.broadcast(scalar, best)
-            if dtype.is_floating:
-                return em.compare("ugt", scalar, value, wanted)
-            return em.compare("sgt" if dtype.kind == "i" else "ugt", scalar, value, wanted)
-
-        def put(i: Value, state: list[str]) -> list[str]:
-            """Element i, whose k-th best is still that of `state`: count, limit, end."""
-            em = w.emitter(1)
-            raw = lines.load_raw(em, w.add(start, i), None)
-            count, full = self._push(w, records, lines.record(em, raw, i), state[0], x, y, plane)
-            best, stop = w.choose(full, limit, lambda: state[1:], [scalar, "i64"])
-            return [count, best, stop]
-
-        types = ["i64", scalar, "i64"]
-        if width == 1:
-            whole = first
-            state = [str(self.k), *limit()]
-        else:
-
-            def vector(values: list[str]) -> list[Value]:
-                i, *state = values
-                mask = beats(width, w.add(start, i), state[1])
-                bits = w.value(f"bitcast <{width} x i1> {mask} to i{width}")
-                if width < 64:
-                    bits = w.value(f"zext i{width} {bits} to i64")
-
-                def some() -> list[str]:
-                    def each(inner: list[str]) -> list[Value]:
-                        left, *now = inner
-                        lane = w.value(f"call i64 @llvm.cttz.i64(i64 {left}, i1 true)")
-                        after = put(w.add(i, lane), now)
-                        return [w.value(f"and i64 {left}, {w.sub(left, 1)}"), *after]
-
-                    w.declare("i64 @llvm.cttz.i64(i64, i1)")
-                    done = w.until(["i64", *types], [bits, *state], lambda v: w.compare("ne", v[0], 0), each)
-                    return done[1:]
-
-                after = w.choose(w.compare("ne", bits, 0), some, lambda: state, types)
-                return [w.add(i, width), *after]
-
-            whole, *state = w.until(
-                ["i64", *types], [first, str(self.k), *limit()],
-                lambda v: w.compare("slt", w.add(v[0], width - 1), v[3]), vector,
-            )  # fmt: skip
-
-        def single(values: list[str]) -> list[Value]:
-            i, *state = values
-            better = beats(1, w.add(start, i), state[1])
-            return [w.add(i, 1), *w.choose(better, lambda: put(i, state), lambda: state, types)]
-
-        last = w.until(["i64", *types], [whole, *state], lambda v: w.compare("slt", v[0], v[3]), single)
-        return last[1]
+    def _give(self, lines: Lines, line: Value, buffer: _Buffer) -> None:
+        lines.give_places(buffer.x, buffer.plane, lines.start(line), lines.w.mul(line, self.k), self.k)
 
     def _join(self) -> LoopKernel:
         w, lines, found, plane = self._begin()
-        records = lines.records
-        x, y, own_plane = self._buffer(w, records)
+        records, buffer = lines.records, self._buffer(lines)
         many = w.size("parts", self.parts)
         per, chunks = cut_at_most(self.lines, _MOST_CHUNKS)
 
         def line(number: Value) -> None:
             first = w.mul(w.mul(number, many), self.k)
 
-            def copy(i: Value) -> None:
-                records.store_one(w, records.load_one(w, found, plane, w.add(first, i)), x, own_plane, i)
-
-            w.each(self.k, copy)
+            w.each(self.k, lambda i: buffer.store(records.load_one(w, found, plane, w.add(first, i)), i))
 
             def part(index: Value, outer: list[str]) -> list[str]:
                 begin = w.add(first, w.mul(index, self.k))
@@ -242,19 +272,19 @@ class _Selection:
                     i, _ = values
                     some = w.compare("slt", i, self.k)
                     at = w.add(begin, w.select(some, i, 0))
-                    best = records.load_one(w, x, own_plane, self.k - 1)
+                    best = buffer.last()
                     return w.both(some, records.below(w, records.load_one(w, found, plane, at), best))
 
                 def put(values: list[str]) -> list[Value]:
                     i, count = values
                     record = records.load_one(w, found, plane, w.add(begin, i))
-                    return [w.add(i, 1), self._push(w, records, record, count, x, y, own_plane)[0]]
+                    return [w.add(i, 1), buffer.push(record, count)[0]]
 
                 return [w.until(["i64", "i64"], [0, outer[0]], better, put)[1]]
 
             (count,) = w.loop(many, part, [("i64", str(self.k))], start=1)
-            self._keep_now(w, records, x, y, count, own_plane)
-            self._give(w, lines, number, x, own_plane)
+            buffer.keep(count)
+            self._give(lines, number, buffer)
 
         w.own(w.size("lines", self.lines), w.size("per", per), line)
         return w.kernel(f"{self.name}, parts", chunks, natural=limits_of(records, self.length, self.k))
