@@ -104,27 +104,31 @@ class RowLoop:
         elements: Elements,
         either: tuple[str, Elements] | None = None,
         length: int | None = None,
+        rest_of: int | None = None,
     ) -> list[str]:
         """The loops from `begin` to `end`, `copies` vectors at a time; gives each total as a number.
 
         With `either`, whole vectors are of those elements instead where that condition holds. Where the
         `length` is known, what never runs is not written, nor a loop around what runs once: lengths that
         need the same loops have the same text. A total is the same, whether its length is known or not.
+        `rest_of`: a length that leaves as much behind whole steps, or more, than that from `begin` to `end`.
         """
         one, wide = self.one, self.wide
         step = copies * self.width
         known = length or None  # of an empty row all loops are written, and none runs
         main, states = begin, None
-        all = one.let(f"sub i64 {end}, {begin}")
+        left = None if known is None else known % step
+        if rest_of is not None and rest_of % step == 0:
+            left = 0
+        all = "" if left == 0 else one.let(f"sub i64 {end}, {begin}")
         if known is None or known >= step:
-            main = one.let(f"sub i64 {end}, {one.let(f'urem i64 {all}, {step}')}")
+            main = end if left == 0 else one.let(f"sub i64 {end}, {one.let(f'urem i64 {all}, {step}')}")
             rounds = None if known is None else known // step
             ways = [
                 partial(self._whole, totals, begin, main, copies, way, rounds)
                 for way in (*((either[1],) if either else ()), elements)
             ]
             states = self._chosen(either[0], totals, *ways) if either else ways[0]()
-        left = None if known is None else known % step
         if left == 0:
             return self._numbers(totals, states or [])
         if self.width > 1 and self.has_masks:

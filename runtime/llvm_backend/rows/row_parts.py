@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from graphc.tensor import Tensor
+from runtime.llvm_backend.ir.text import QUICKLY
 from runtime.llvm_backend.ir.values import register_scalar
 from runtime.llvm_backend.rows.row_block import Word
 from runtime.llvm_backend.rows.row_plan import Phase
@@ -44,7 +45,11 @@ class PartWriter(RowWriter):
             if phase.reductions:
                 self.join_parts(phase, parts)
             self.run_numbers(phase)
-        self.close("finish", "ptr %block")
+        self.close("finish", "ptr %block", f"{QUICKLY} ")
+
+    def rest_of(self) -> int | None:
+        """The row: all its parts but the last are whole vectors."""
+        return self.plan.inner if isinstance(self.plan.inner, int) else None
 
     def join_parts(self, phase: Phase, parts: str) -> None:
         """The totals of all parts as those of the row."""

@@ -138,14 +138,16 @@ class RowWriter:
             self.streamed = is_streamed(self.one, self.word(share_word(plan)), past)
         self.load_numbers()
 
-    def close(self, name: str, parameters: str) -> None:
+    def close(self, name: str, parameters: str, effort: str = "") -> None:
         """Ends the function."""
         self.sight.see(self.flag)
         body = "\n".join([*self.one.lines, "  ret void"])
         if self.noted:
             define_noted(self.module, name, parameters, body, Word.FLAG, NONFINITE)
         else:
-            self.module.define(name, lambda: f"define void @{name}({parameters}) {{\nentry:\n{body}\n}}")
+            self.module.define(
+                name, lambda: f"define void @{name}({parameters}) {effort}{{\nentry:\n{body}\n}}"
+            )
 
     def word(self, number: int, type: str = "i64") -> str:
         """What a word of the block says."""
@@ -317,12 +319,18 @@ class RowWriter:
         either = (self.streamed, partial(elements, past=True)) if self.may_stream(phase) else None
         looks = len(totals) - len(phase.reductions)
         copies = copies_of(phase, looks if looks_wait(self.plan) else 0)
-        found = self.loops.write(totals, begin, end, copies, elements, either, self.length(end))
+        found = self.loops.write(
+            totals, begin, end, copies, elements, either, self.length(end), self.rest_of()
+        )
         return found[: len(phase.reductions)]
 
     def length(self, end: str) -> int | None:
         """How long the row is whose loops go to `end`, where that is known before the run."""
         return self.plan.inner if isinstance(self.plan.inner, int) and end == self.inner else None
+
+    def rest_of(self) -> int | None:
+        """A length that leaves behind whole vectors what any chunk's loop over a row does."""
+        return None
 
     def totals(self, phase: Phase) -> list[Total]:
         """What a loop gathers: its reductions, then its looks."""

@@ -39,14 +39,20 @@ def test_a_known_length_gives_the_bits_of_any(level):
     run_at_level(level, PROGRAM.replace("LENGTHS", repr(EDGES)))
 
 
-def test_lengths_that_need_the_same_loops_share_a_text(monkeypatch):
-    texts = []
+@pytest.fixture
+def texts(monkeypatch):
+    """Of row kernels, as they are written."""
+    found = []
 
     def noting(*arguments):
-        texts.append(row_kernel.write_rows(*arguments))
-        return texts[-1]
+        found.append(row_kernel.write_rows(*arguments))
+        return found[-1]
 
     monkeypatch.setattr(backend, "write_rows", noting)
+    return found
+
+
+def test_lengths_that_need_the_same_loops_share_a_text(texts):
     for length in (128, 192, 10, 1100):
         with gc.Graph().as_default() as graph:
             x = gc.placeholder("float32", [3, length])
@@ -56,3 +62,36 @@ def test_lengths_that_need_the_same_loops_share_a_text(monkeypatch):
     assert whole == same
     assert len(shorter) < len(longer) > len(whole)
     assert "masked" not in whole
+
+
+SPLIT = """
+import numpy as np
+import graphc as gc
+random = np.random.default_rng(7)
+session = gc.Session(threads=2)
+def totals(x):
+    return [gc.sum(x), gc.max(x), gc.min(x * 2.0), gc.mean(gc.exp(x)), gc.sum(gc.cast(x * 0.1, "int16"))]
+any_size = gc.placeholder("float32", [None])
+expected_of = session.make_callable(totals(any_size), [any_size])
+for length in (131136, 131137, 131328, 196608, 200000, 200001):
+    given = random.standard_normal(length, dtype=np.float32)
+    x = gc.placeholder("float32", [length])
+    found, expected = session.make_callable(totals(x), [x])(given), expected_of(given)
+    for got, wanted in zip(found, expected):
+        assert np.array_equal(got, wanted), (length, got, wanted)
+"""
+
+
+@pytest.mark.parametrize("level", ["", "x86-64-v2", "x86-64-v3"])
+def test_parts_of_a_known_length_give_the_bits_of_any(level):
+    run_at_level(level, SPLIT)
+
+
+def test_parts_that_are_whole_vectors_have_no_rest(texts):
+    for length in (1 << 18, (1 << 18) + 256, (1 << 18) + 1):
+        with gc.Graph().as_default() as graph:
+            x = gc.placeholder("float32", [length])
+            gc.Session(graph=graph, threads=1).run(gc.sum(x), {x: np.zeros(length, np.float32)})
+    whole, same, longer = texts
+    assert whole == same
+    assert [text.partition("@finish")[0].count("phi i64") for text in (whole, longer)] == [2, 3]
