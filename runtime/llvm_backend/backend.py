@@ -31,6 +31,7 @@ from runtime.llvm_backend.rows.infinities import Infinities
 from runtime.llvm_backend.rows.numerics import NO_LOOKS, Given, find_looks, given_of
 from runtime.llvm_backend.rows.row_code import RowKernel
 from runtime.llvm_backend.rows.row_kernel import fusible_ops, write_rows
+from runtime.llvm_backend.rows.row_order import effort_of
 from runtime.llvm_backend.rows.row_plan import RowPlan, plan_rows
 from runtime.llvm_backend.rows.row_wave import is_noted
 from runtime.llvm_backend.table.engine import begin
@@ -98,7 +99,8 @@ class LlvmBackend:
             if plan is None or text is None:
                 return None
             inside = [n for n in plan.body.nodes() if n.inputs and n not in plan.source]
-            found = RowKernel(plan, rows, ".".join(n.op.name for n in inside), text)
+            name = ".".join(n.op.name for n in inside)
+            found = RowKernel(plan, rows, name, text, effort_of(plan, self._looks))
             found = _kernels.setdefault(key, found)
         return found
 

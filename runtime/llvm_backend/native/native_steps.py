@@ -193,8 +193,7 @@ class StepWriter:
         return self._drafted(made, NativeKernel(name_of(node), made.text))
 
     def _drafted(self, kernel: RowKernel | Kernel, shown: NativeKernel | RowKernel) -> Draft:
-        effort = kernel.effort if isinstance(kernel, Kernel) else THOROUGH
-        module = self._module(kernel.text, kernel.functions, shown, effort=effort)
+        module = self._module(kernel.text, kernel.functions, shown, effort=kernel.effort)
         return Draft(NATIVE, module, kernel, kernels=(shown,))
 
     def _module(

@@ -14,6 +14,7 @@ from graphc.sizes import Size
 from graphc.types import DType
 from runtime.backend import Array
 from runtime.llvm_backend.engine.library import Library, Module, load
+from runtime.llvm_backend.engine.llvm import THOROUGH
 from runtime.llvm_backend.rows.row_block import SCRATCH_BYTES
 from runtime.llvm_backend.rows.row_plan import PART, RowPlan
 from runtime.llvm_backend.rows.row_wave import spare_rows
@@ -28,11 +29,14 @@ class RowKernel:
     Attributes:
         name: the ops that it holds.
         text: its LLVM IR.
+        effort: that LLVM is to take, as of `engine.objects.Module`.
         plan: what it walks. scratch_rows: how many rows of scratch it keeps.
     """
 
-    def __init__(self, plan: RowPlan, rows: tuple[Size, ...], name: str, text: str) -> None:
-        self.name, self.text = name, text
+    def __init__(
+        self, plan: RowPlan, rows: tuple[Size, ...], name: str, text: str, effort: int = THOROUGH
+    ) -> None:
+        self.name, self.text, self.effort = name, text, effort
         self.plan, self._rows = plan, rows
         self._dtypes: list[np.dtype[Any]] = [node.dtype.numpy for node in plan.body.inputs]
         self._results: list[tuple[tuple[int | None, ...], DType]] = [
@@ -49,7 +53,7 @@ class RowKernel:
     @Lazy
     def _library(self) -> Library:
         """Its code, loaded when it is first called by itself."""
-        return load([Module(self.name, self.text, self.functions)])
+        return load([Module(self.name, self.text, self.functions, effort=self.effort)])
 
     @Lazy
     def address(self) -> int:

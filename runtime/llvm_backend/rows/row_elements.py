@@ -27,10 +27,16 @@ class RowElements:
     """Values of a row at the elements from `j` on, as many as `em` is wide."""
 
     def __init__(
-        self, writer: RowWriter, em: Emitter, j: str, mask: str | None, spread: Mapping[object, str]
+        self,
+        writer: RowWriter,
+        em: Emitter,
+        j: str,
+        mask: str | None,
+        spread: Mapping[object, str],
+        values: dict[object, str] | None = None,
     ) -> None:
         self.writer, self.em, self.j, self.mask, self.spread = writer, em, j, mask, spread
-        self.values: dict[object, str] = {}
+        self.values = {} if values is None else values  # those that are known, and what becomes known
 
     def compute(self, node: Tensor) -> None:
         """Computes `node`, whose operands are known."""

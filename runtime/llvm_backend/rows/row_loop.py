@@ -30,6 +30,7 @@ class RowLoop:
     def __init__(self, one: Emitter, wide: Emitter) -> None:
         self.one, self.wide, self.width = one, wide, wide.width
         self.looks: RowLooks | None = None  # where looks are gathered over many rows
+        self._masks: dict[tuple[str, str], str] = {}  # lanes that count, by where they begin and end
 
     def begin(self, label: str) -> None:
         """Begins a block, for both emitters."""
@@ -94,6 +95,19 @@ class RowLoop:
             one.let(f"phi {type} [{start}, %{before}], [{x}, %{after}]")
             for (type, start), x in zip(carried, found, strict=True)
         ]
+
+    def keep_mask(self, end: str) -> None:
+        """From here on, knows which lanes of a vector from 0 on are below `end`."""
+        self._masks["0", end] = self._mask("0", end)
+
+    def _mask(self, begin: str, end: str) -> str:
+        known = self._masks.get((begin, end))
+        if known is not None:
+            return known
+        left = self.one.let(f"trunc i64 {self.one.let(f'sub i64 {end}, {begin}')} to i32")
+        lanes = ", ".join(f"i32 {i}" for i in range(self.width))
+        counts = f"icmp ult <{self.width} x i32> <{lanes}>, {self.wide.broadcast('i32', left)}"
+        return self.wide.let(counts)
 
     def write(
         self,
@@ -270,16 +284,9 @@ class RowLoop:
         limit: str | None = None,
     ) -> list[State]:
         """What whole vectors left, fewer than they were: with `limit`, lanes beyond it do not count."""
-        one = self.one
 
         def some(j: str, inside: Sequence[str]) -> list[str]:
-            mask = None
-            if limit is not None:
-                left = one.let(f"trunc i64 {one.let(f'sub i64 {limit}, {j}')} to i32")
-                lanes = ", ".join(f"i32 {i}" for i in range(self.width))
-                of = f"<{self.width} x i32>"
-                mask = em.let(f"icmp ult {of} <{lanes}>, {em.broadcast('i32', left)}")
-            em.active = mask
+            em.active = mask = None if limit is None else self._mask(j, limit)
             values = elements(em, j, mask)
             em.active = None
             found = []

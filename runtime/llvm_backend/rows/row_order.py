@@ -13,17 +13,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from graphc.sizes import product
 from graphc.tensor import Tensor
 from graphc.types import FLOAT32, FLOAT64
+from runtime.llvm_backend.engine.llvm import QUICK, THOROUGH
 from runtime.llvm_backend.engine.machine import host
-from runtime.llvm_backend.ir.text import Emitter
-from runtime.llvm_backend.ir.values import memory_dtype
+from runtime.llvm_backend.ir.text import Emitter, Target, target_of
+from runtime.llvm_backend.ir.values import memory_dtype, register_bytes
+from runtime.llvm_backend.rows.row_labels import BY_LABELS
 from runtime.llvm_backend.rows.row_looks import RowLooks
 from runtime.llvm_backend.rows.row_loop import RowLoop
-from runtime.llvm_backend.rows.row_plan import CHEAP, VIEWS, Access, Phase, RowPlan
+from runtime.llvm_backend.rows.row_plan import CHEAP, VIEWS, Access, Phase, RowPlan, dtypes_of_rows
 
 Written = Callable[[str, Sequence[str]], Sequence[str]]  # of a row and the numbers at hand: those it leaves
 _SHORTEST = 1 << 8  # elements of a row that is no matter of a few vectors
+_MANY = 1 << 14  # elements that are worth better code
 
 
 def split_phases(plan: RowPlan) -> tuple[int, int]:
@@ -40,6 +44,37 @@ def split_phases(plan: RowPlan) -> tuple[int, int]:
     if any(node in kept for phase in plan.phases[:early] for node in phase.vectors):
         return 0, 0
     return early, loops[-1]
+
+
+def lanes_of(plan: RowPlan, target: Target) -> int:
+    """How many elements a vector of its loops has."""
+    bytes_a_lane = max(map(register_bytes, dtypes_of_rows(plan)), default=8)
+    return max(target.vector_bits // 8 // bytes_a_lane, 1)
+
+
+def fits_vector(plan: RowPlan, target: Target) -> bool:
+    """Whether a row is one vector, of whose lanes some may not count.
+
+    What its loops compute then stays in registers, and rows follow one another: a core is at work on several
+    such rows at once, as they come, unless each ends in numbers that take long. Labels ask for elements of
+    a row that is in memory.
+    """
+    lanes = lanes_of(plan, target)
+    short = target.masks and isinstance(plan.inner, int) and 0 < plan.inner <= lanes and lanes > 1
+    if not short or plan.is_flat or plan.phases[-1].reductions or not plan.phases[-1].vectors:
+        return False
+    return all(node.op.name not in BY_LABELS for node in plan.body.nodes())
+
+
+def effort_of(plan: RowPlan, looks: bool) -> int:
+    """That LLVM is to take.
+
+    A row of one vector is straight code: LLVM makes that twice as fast at its lowest level. It runs 5 to 25 %
+    slower, so not where rows are known to be many, or carry along what looks have seen.
+    """
+    elements = product((*plan.outer, plan.inner))
+    many = isinstance(elements, int) and elements >= _MANY
+    return THOROUGH if looks or many or not fits_vector(plan, target_of(host())) else QUICK
 
 
 def copies_of(phase: Phase, looks: int) -> int:

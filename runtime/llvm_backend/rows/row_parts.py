@@ -16,7 +16,7 @@ from runtime.llvm_backend.rows.totals import finish, total_of
 class PartWriter(RowWriter):
     """Writes one of the two functions."""
 
-    sees_last = False
+    in_order = False
 
     def write_part(self) -> None:
         """Adds ``kernel`` to the module: one part of the row, whose totals are kept."""
@@ -47,7 +47,7 @@ class PartWriter(RowWriter):
             self.run_numbers(phase)
         self.close("finish", "ptr %block", f"{QUICKLY} ")
 
-    def rest_of(self) -> int | None:
+    def rest(self) -> int | None:
         """The row: all its parts but the last are whole vectors."""
         return self.plan.inner if isinstance(self.plan.inner, int) else None
 

@@ -13,7 +13,6 @@ from runtime.llvm_backend.ir.values import (
     load,
     load_single,
     memory_dtype,
-    register_bytes,
     register_scalar,
     store,
 )
@@ -30,6 +29,8 @@ from runtime.llvm_backend.rows.row_offsets import row_offsets
 from runtime.llvm_backend.rows.row_order import (
     asked_rows,
     copies_of,
+    fits_vector,
+    lanes_of,
     look_late,
     looked_behind,
     looked_last,
@@ -37,7 +38,7 @@ from runtime.llvm_backend.rows.row_order import (
     split_phases,
     write_staggered,
 )
-from runtime.llvm_backend.rows.row_plan import Access, Phase, RowPlan, dtypes_of_rows
+from runtime.llvm_backend.rows.row_plan import Access, Phase, RowPlan
 from runtime.llvm_backend.rows.row_streams import is_streamed
 from runtime.llvm_backend.rows.row_wave import spare_rows
 from runtime.llvm_backend.rows.totals import Total, finish, look_of, total_of
@@ -47,10 +48,10 @@ class RowWriter:
     """Writes one kernel. `wide` and `one` write to the same lines: vectors, and numbers.
 
     Attributes:
-        sees_last: whether numbers of rows are looked at when all are stored.
+        in_order: whether a row is walked whole before the next one, and nothing else is.
     """
 
-    sees_last = True
+    in_order = True
 
     def __init__(
         self,
@@ -62,26 +63,27 @@ class RowWriter:
     ) -> None:
         self.plan, self.looks, self.streams = plan, looks.at, streams
         self.showing, self.noted = looks.showing, looks.noted
-        self.module, target = module, module.target
-        bytes_a_lane = max(map(register_bytes, dtypes_of_rows(plan)), default=8)
-        self.width = max(target.vector_bits // 8 // bytes_a_lane, 1)
+        self.module = module
+        self.width = lanes_of(plan, module.target)
         self.one = Emitter(self.module, 1, prefix="s")
         self.wide = Emitter(self.module, self.width, prefix="v") if self.width > 1 else self.one
         self.wide.lines = self.one.lines
         self.loops = RowLoop(self.one, self.wide)
-        self.seen_last = looked_last(plan, looks.at) if self.sees_last else ()
+        self.seen_last = looked_last(plan, looks.at) if self.in_order else ()
         vectors = {node for phase in plan.phases for node in phase.vectors}.union(self.seen_last)
         singly = not self.loops.has_masks
         self.sight = self.loops.looks = RowLooks(self.one, self.wide, looks.at, vectors, singly)
         self.memory = RowArrays(self)
         self.inputs = {node: i for i, node in enumerate(plan.body.inputs)}
         self.written = {node: i for i, node in enumerate(plan.body.outputs)}
-        own = (node for node in plan.kept if node not in self.written)
+        self.in_vector = self.in_order and fits_vector(plan, module.target)
+        own = (node for node in plan.kept if node not in self.written and not self.in_vector)
         self.forgetful = forgetful(plan)
         self.asking, self.asked = asked_rows(plan)
         self.slots = {node: i for i, node in enumerate(own)}
         self.numbers: dict[Tensor, str] = {}  # one a row, in a register
         self.labels: dict[Tensor, str] = {}  # of what is by labels, one a row
+        self.values: dict[object, str] = {}  # of a row that is one vector
         self.offsets: dict[Access, str] = {}  # where the row begins, in elements
         self.behind: dict[Tensor, str] = {}  # where the row before begins, of what is looked at there
         self.counts: str | None = None  # whether looks at the row count; None: they do
@@ -166,7 +168,9 @@ class RowWriter:
         """The loop over rows."""
         plan = self.plan
         self.first, self.behind = first, dict.fromkeys(looked_behind(plan, self.looks), "")
-        early, last = split_phases(plan)
+        if self.in_vector:
+            self.loops.keep_mask(self.inner)
+        early, last = (0, 0) if self.in_vector else split_phases(plan)
         if early:
             self.stagger(first, end, early, last)
         else:
@@ -222,6 +226,7 @@ class RowWriter:
         """The loops of phases over a row, each with its numbers."""
         accesses = dict.fromkeys((*self.plan.reads.values(), *self.plan.writes))
         self.memory.leave_row()
+        self.values = {}
         self.offsets = row_offsets(self.one, accesses, row, self.inner, self.sizes)
         self.labels = {}
         if any(node in phase.vectors for phase in phases for node in self.behind):
@@ -319,16 +324,14 @@ class RowWriter:
         either = (self.streamed, partial(elements, past=True)) if self.may_stream(phase) else None
         looks = len(totals) - len(phase.reductions)
         copies = copies_of(phase, looks if looks_wait(self.plan) else 0)
-        found = self.loops.write(
-            totals, begin, end, copies, elements, either, self.length(end), self.rest_of()
-        )
+        found = self.loops.write(totals, begin, end, copies, elements, either, self.length(end), self.rest())
         return found[: len(phase.reductions)]
 
     def length(self, end: str) -> int | None:
         """How long the row is whose loops go to `end`, where that is known before the run."""
         return self.plan.inner if isinstance(self.plan.inner, int) and end == self.inner else None
 
-    def rest_of(self) -> int | None:
+    def rest(self) -> int | None:
         """A length that leaves behind whole vectors what any chunk's loop over a row does."""
         return None
 
@@ -378,7 +381,7 @@ class RowWriter:
         past: bool = False,
     ) -> list[str]:
         """Writes the phase at the elements from `j` on; gives what its reductions gather."""
-        row = RowElements(self, em, j, mask, spread)
+        row = RowElements(self, em, j, mask, spread, self.values if self.in_vector else None)
         for node in phase.vectors:
             if node not in self.plan.source:
                 row.compute(node)

@@ -30,7 +30,7 @@ class _Place:
 class WaveWriter(RowWriter):
     """Writes one kernel."""
 
-    sees_last = False
+    in_order = False
 
     def each_row(self, first: str, end: str) -> None:
         """The loop over steps."""

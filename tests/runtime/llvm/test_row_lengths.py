@@ -7,6 +7,8 @@ import pytest
 
 import graphc as gc
 from runtime.llvm_backend import backend
+from runtime.llvm_backend.engine import llvm
+from runtime.llvm_backend.engine.machine import host
 from runtime.llvm_backend.rows import row_kernel
 from tests.runtime.llvm.levels import run_at_level
 
@@ -95,3 +97,34 @@ def test_parts_that_are_whole_vectors_have_no_rest(texts):
     whole, same, longer = texts
     assert whole == same
     assert [text.partition("@finish")[0].count("phi i64") for text in (whole, longer)] == [2, 3]
+
+
+@pytest.mark.skipif(not host().masks, reason="some lanes of a vector are dear to leave out")
+def test_a_row_of_one_vector_stays_in_registers(texts):
+    efforts = []
+    for rows, length in ((None, 10), (64, 12), (4096, 12), (None, 17), (64, None)):
+        with gc.Graph().as_default() as graph:
+            x = gc.placeholder("float32", [rows, length])
+            session = gc.Session(graph=graph, backend="llvm", threads=1)
+            session.run(gc.nn.softmax(x, axis=-1), {x: np.zeros((rows or 3, length or 5), np.float32)})
+            efforts += [k.effort for k in session.compile(gc.nn.softmax(x, axis=-1), [x]).native.kernels]
+    moved = [tuple(text.count(f"call {word}") for word in LOADS_AND_STORES) for text in texts]
+    assert moved == [(1, 1), (1, 1), (1, 1), *moved[3:]]
+    assert moved[3] > (1, 1) < moved[4]
+    assert efforts == [llvm.QUICK, llvm.QUICK, llvm.THOROUGH, llvm.THOROUGH, llvm.THOROUGH]
+
+
+LOADS_AND_STORES = ("<16 x float> @llvm.masked.load", "void @llvm.masked.store")
+
+
+def test_looks_and_labels_and_rows_that_end_in_numbers_take_effort(texts):
+    with gc.Graph().as_default() as graph:
+        x, i = gc.placeholder("float32", [None, 10]), gc.placeholder("int32", [None])
+        loss = gc.losses.sparse_softmax_cross_entropy(labels=i, logits=x)
+        given = {x: np.zeros((3, 10), np.float32), i: np.zeros(3, np.int32)}
+        for fetch, looks in ((loss, False), (gc.logsumexp(x, axis=-1), False), (gc.nn.softmax(x), True)):
+            session = gc.Session(graph=graph, backend="llvm", threads=1, check_numerics=looks)
+            feeds = {key: value for key, value in given.items() if key is x or fetch is loss}
+            session.run(fetch, feeds)
+            kernels = session.compile(fetch, list(feeds)).native.kernels
+            assert all(kernel.effort == llvm.THOROUGH for kernel in kernels if hasattr(kernel, "plan"))
