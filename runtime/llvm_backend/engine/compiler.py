@@ -207,8 +207,9 @@ class _Worker:
             if not able:
                 with _books:  # what is in the queue stays there for whoever needs it
                     _rest(self)
-        if able and not _wanted.is_set() and not _later:
-            self._compile(_FIRST, llvm.THOROUGH)
+        for effort in (llvm.QUICK, llvm.THOROUGH):
+            if able and not (_wanted.is_set() or _queue or _later):
+                self._compile(_FIRST, effort)
         while able:
             with _books:
                 if not _queue and not _later:
