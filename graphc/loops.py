@@ -35,8 +35,9 @@ def while_loop(
 ) -> Any:
     """Runs ``loop_vars = body(*loop_vars)`` as long as ``cond(*loop_vars)`` holds; gives the last ones.
 
-    Both functions are called once, now, to define the loop. Tensors of the graph around may be used
-    in them freely. A variable that the body assigns is read in the next step as it was assigned.
+    Both functions are called now, to define the loop: once, the body again where it is found to change
+    a shape that may change. Tensors of the graph around may be used in them freely. A variable that the
+    body assigns is read in the next step as it was assigned.
 
     Args:
         cond: takes the loop variables, gives a bool scalar.
@@ -44,7 +45,7 @@ def while_loop(
         loop_vars: a tensor, or a list, tuple or dict of nestings of tensors.
         maximum_iterations: an int or an int scalar; the loop ends after so many steps.
         shape_invariants: in the nesting of `loop_vars`, a shape each, in which None may change from
-            step to step; None for a variable that keeps its shape.
+            step to step; None for a variable of which any size may. Without them all shapes stay.
         checkpoint_every: the gradient remembers what every step began with; with k > 0 only every
             k-th does, and the steps between are run once more (needs loop variables of fixed shapes).
         name: for the result, where there is one loop variable.
@@ -58,9 +59,18 @@ def while_loop(
         raise ArgumentError("while_loop: there are no loop variables")
     invariants = _invariants(loop_vars, shape_invariants)
     types = [_formal(start, shape) for start, shape in zip(starts, invariants, strict=True)]
+    free = [shape_invariants is not None and shape is None for shape in invariants]
     arguments = loop_vars if isinstance(loop_vars, list | tuple) else (loop_vars,)
-    step = trace(body, types, tuple(arguments))
-    _require_same("while_loop", "loop_vars", loop_vars, step.nest, body)
+    while True:
+        step = trace(body, types, tuple(arguments))
+        _require_same("while_loop", "loop_vars", loop_vars, step.nest, body)
+        looser = [
+            _loosened(start.result, type, after.result) if may_change else type
+            for start, type, after, may_change in zip(starts, types, step.outputs, free, strict=True)
+        ]
+        if looser == types:
+            break
+        types = looser
     test = trace(cond, types, tuple(arguments))
     if len(test.outputs) != 1:
         raise ArgumentError(f"while_loop: cond gives one bool scalar; it is {place_of(cond)}")
@@ -270,6 +280,8 @@ def _invariants(loop_vars: Any, given: Any) -> list[Any]:
     """The shape given for each leaf of `loop_vars`, by the same nesting; None where none is."""
     if given is None:
         return [None] * len(nesting.flatten(loop_vars))
+    if isinstance(given, str):
+        raise ArgumentError(f"while_loop: shape_invariants are nested as the loop variables, not {given!r}")
     if not isinstance(loop_vars, list | tuple | dict):
         return [given]
     keyed = isinstance(loop_vars, dict) and isinstance(given, dict)
@@ -292,6 +304,16 @@ def _formal(start: Tensor, invariant: Any) -> TensorType:
         if isinstance(given, int) and isinstance(size, int) and given != size:
             raise ShapeError(f"while_loop: the shape invariant {invariant} does not fit {type}")
     return TensorType(type.dtype, shape)
+
+
+def _loosened(start: TensorType, formal: TensorType, after: TensorType) -> TensorType:
+    """`formal`, with unknowns of its own for sizes of `start` that the body is seen to change."""
+    if start.shape is None or formal.shape is None or after.shape is None:
+        return formal
+    if len(formal.shape) != len(after.shape):
+        return formal  # which the loop refuses
+    sides = zip(start.shape, formal.shape, after.shape, strict=True)
+    return TensorType(formal.dtype, tuple(sizes.unknown() if s == f != a else f for s, f, a in sides))
 
 
 def _require_same(what: str, begun: str, nest: Any, result: Any, function: Callable[..., Any]) -> None:

@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from graphc import sizes
-from graphc.errors import GraphError
-from graphc.function import Function, topological
+from graphc.function import Function, rebuild, topological, with_inputs
 from graphc.graph import graph_frame
-from graphc.location import at_line
 from graphc.ops.elementwise import add, identity
 from graphc.ops.filling import zeros_like
-from graphc.ops.loop import Parts, loop, varies
+from graphc.ops.loop import Parts, loop, slice_type
 from graphc.ops.marker import connected, gradients
 from graphc.ops.movement import ensure_shape
+from graphc.ops.ragged import bound_sizes, is_ragged, remember, take_last
+from graphc.ops.sizing import size
 from graphc.ops.state import pick
-from graphc.sizes import Size
 from graphc.tensor import Tensor
 from graphc.tracing import parameter, without_effects
+from graphc.types import INT64, TensorType
 
 
 def run_backwards(
@@ -29,54 +29,67 @@ def run_backwards(
 
     With ``c', y = body(c, x, w)`` and cotangents ``dc'``, ``dy`` each step back gives ``dc``, ``dx``
     and a share of ``dw``, which adds up.
-
-    Raises: GraphError where a value is needed whose shape changes from step to step.
+    Values whose shape changes from step to step are remembered in a vector, and taken from its end.
     """
     carried, scanned = attrs["carried"], attrs["scanned"]
     if attrs["checkpoint"] and not attrs["shape"]:
         return _run_segments_backwards(g, operands, attrs)
     body: Function = attrs["body"]
     parts, formal = Parts.of(operands, carried, scanned), Parts.of(body.inputs, carried, scanned)
-    step = _Step.back(g, body, carried, scanned)
-    remembered = [t for t in formal.starts if t in step.used]
-    for i, (start, taken) in enumerate(zip(parts.starts, formal.starts, strict=True)):
-        if (i in step.carries or taken in step.used) and _varying(start, taken):
-            raise GraphError(
-                f"a gradient needs loop variable {i} of every step, and its shape changes: {taken.type}"
-                f"{at_line(out.loc, 'in the loop at')}"
-            )
+    pairs = list(zip(parts.starts, formal.starts, strict=True))
+    changing = [i for i, pair in enumerate(pairs) if is_ragged(*pair)]
+    step = _Step.back(g, body, carried, scanned, changing)
+    needed = [i for i, taken in enumerate(formal.starts) if taken in step.used or i in step.carries]
+    ragged = [pairs[i] for i in changing] if any(i in changing for i in needed) else []
+    alike = [t for i, t in enumerate(formal.starts) if t in step.used and i not in changing]
     used = [i for i, x in enumerate(formal.slices) if x in step.used]
     stacked = [cotangent for cotangent in g[carried:] if cotangent is not None]
-    if attrs["condition"] is not None and not remembered:  # the number of steps is needed all the same
-        remembered = [t for t, start in zip(formal.starts, operands, strict=False) if not _varying(start, t)][
-            :1
-        ]
-    if not (remembered or used or stacked):
+    if attrs["condition"] is not None and not (alike or ragged):  # the number of steps is needed all the same
+        alike = [t for i, t in enumerate(formal.starts) if i not in changing][:1]
+        ragged = [] if alike else pairs[:1]
+    if not (alike or used or stacked or ragged):
         used = [0]
-    traces = _remember(operands, attrs, remembered) if remembered else []
+    found = remember(operands, attrs, alike, [t for _, t in ragged])
     cotangents = [
         cotangent if cotangent is not None else zeros_like(pick(out, index=i))
         for i, cotangent in ((i, g[i]) for i in step.carries)
     ]
-    walked = [*traces, *(parts.slices[i] for i in used), *stacked]
-    formals = (*step.cotangents, *step.sums, *remembered, *(formal.slices[i] for i in used))
+    walked = [*found.alike, *found.shapes, *(parts.slices[i] for i in used), *stacked]
+    ends = [parameter(f"end{i}", TensorType(INT64, ()), body.owner) for i in range(len(ragged))]
+    rows = [parameter(f"shape{i}", slice_type(t.result), body.owner) for i, t in enumerate(found.shapes)]
+    vectors = [parameter(f"vector{i}", t.result, body.owner) for i, t in enumerate(found.vectors)]
+    carries = len(step.cotangents) + len(step.sums)
+    outputs = step.outputs
+    if ragged:
+        with graph_frame(body.owner):
+            lasts = [
+                take_last(vector, end, row, *pair)
+                for vector, end, row, pair in zip(vectors, ends, rows, ragged, strict=True)
+            ]
+        stand_ins = {taken: value for (_, taken), (value, _) in zip(ragged, lasts, strict=True)}
+        outputs = rebuild(Function((), outputs), with_inputs, stand_ins)[0].outputs
+        outputs = (*outputs[:carries], *(begin for _, begin in lasts), *outputs[carries:])
+    begun = [*cotangents, *(zeros_like(parts.captured[i]) for i in step.captured), *map(size, found.vectors)]
+    formals = (*step.cotangents, *step.sums, *ends, *alike, *rows, *(formal.slices[i] for i in used))
     made = loop(
-        *cotangents,
-        *(zeros_like(parts.captured[i]) for i in step.captured),
+        *begun,
         *walked,
         *parts.captured,
-        body=Function((*formals, *step.incoming, *formal.captured), step.outputs),
-        carried=len(step.cotangents) + len(step.sums),
+        *found.vectors,
+        body=Function((*formals, *step.incoming, *formal.captured, *vectors), outputs),
+        carried=len(begun),
         scanned=len(walked),
         reverse=not attrs["reverse"],
+        shape=bound_sizes(begun, formals, False),
     )
-    targets = [
-        *step.carries,
-        *(carried + scanned + i for i in step.captured),
-        *(carried + i for i in step.slices),
-    ]
-    found = {target: pick(made, index=i) for i, target in enumerate(targets)}
-    return [found.get(i) for i in range(len(operands))]
+    targets = {target: i for i, target in enumerate(step.carries)}
+    targets |= {carried + scanned + target: len(step.carries) + i for i, target in enumerate(step.captured)}
+    targets |= {carried + target: len(begun) + i for i, target in enumerate(step.slices)}
+    slopes = {target: pick(made, index=i) for target, i in targets.items()}
+    for i in changing:
+        if i in slopes:
+            slopes[i] = _sized_as(slopes[i], operands[i])
+    return [slopes.get(i) for i in range(len(operands))]
 
 
 def _run_segments_backwards(
@@ -116,14 +129,24 @@ class _Step:
     used: frozenset[Tensor]
 
     @classmethod
-    def back(cls, g: Sequence[Tensor | None], body: Function, carried: int, scanned: int) -> _Step:
-        """The step of `body` backwards, for cotangents where `g` has some."""
+    def back(
+        cls,
+        g: Sequence[Tensor | None],
+        body: Function,
+        carried: int,
+        scanned: int,
+        changing: Sequence[int],
+    ) -> _Step:
+        """The step of `body` backwards, for cotangents where `g` has some; `changing` ones change shape."""
         pure = without_effects(body)
         formal = Parts.of(pure.inputs, carried, scanned)
         stacked = [i for i in range(carried, len(g)) if g[i] is not None]
         carries = _needed(g, pure, formal.starts, stacked)
         with graph_frame(body.owner):
-            carried_on = [_sized_as(pure.outputs[i], formal.starts[i]) for i in carries]
+            carried_on = [
+                pure.outputs[i] if i in changing else _sized_as(pure.outputs[i], formal.starts[i])
+                for i in carries
+            ]
         ends = [*carried_on, *(pure.outputs[i] for i in stacked)]
         reached = connected(topological(ends), ends, {*formal.captured, *formal.slices}, set())
         captured = tuple(i for i, x in enumerate(formal.captured) if x in reached)
@@ -131,7 +154,10 @@ class _Step:
         owner = body.owner
         # Sizes of a cotangent may be known that those of what is carried are not.
         starts = {i: formal.starts[i] if (cotangent := g[i]) is None else cotangent for i in carries}
-        cotangents = tuple(parameter(f"cotangent{i}", starts[i].result, owner) for i in carries)
+        types = {
+            i: _own_sizes(formal.starts[i].result) if i in changing else starts[i].result for i in carries
+        }
+        cotangents = tuple(parameter(f"cotangent{i}", types[i], owner) for i in carries)
         sums = tuple(parameter(f"sum{i}", formal.captured[i].result, owner) for i in captured)
         incoming = tuple(parameter(f"slice{i}", pure.outputs[i].result, owner) for i in stacked)
         with graph_frame(owner):
@@ -168,6 +194,13 @@ def _needed(
         needed = grown
 
 
+def _own_sizes(type: TensorType) -> TensorType:
+    """`type`, with unknowns of its own for its unknowns."""
+    return TensorType(
+        type.dtype, tuple(sizes.unknown() if sizes.is_unknown(size) else size for size in type.sizes)
+    )
+
+
 def _sized_as(x: Tensor, like: Tensor) -> Tensor:
     """`x` in the sizes of `like`: its own may be bound by a `cond` that a step backwards does not run."""
     own, shape = x.result.shape, like.result.shape
@@ -175,43 +208,3 @@ def _sized_as(x: Tensor, like: Tensor) -> Tensor:
         return x
     fits = all(sizes.meet(a, b) is not None for a, b in zip(own, shape, strict=True))
     return ensure_shape(x, shape) if fits else x  # else it changes from step to step
-
-
-def _varying(start: Tensor, formal: Tensor) -> bool:
-    """Whether a value carried changes its shape from step to step."""
-    shapes = start.result.shape or (), formal.result.shape or ()
-    return any(varies(a, f) for a, f in zip(*shapes, strict=False))
-
-
-def _remember(
-    operands: Sequence[Tensor], attrs: Mapping[str, Any], remembered: Sequence[Tensor]
-) -> list[Tensor]:
-    """What each step began with, stacked: the forward loop once more, giving it step by step.
-
-    A pass merges the two loops, which differ only in what they stack.
-    """
-    body: Function = attrs["body"]
-    pure = without_effects(body)
-    again = loop(
-        *operands,
-        body=Function(pure.inputs, (*pure.outputs, *remembered)),
-        condition=attrs["condition"],
-        carried=attrs["carried"],
-        scanned=attrs["scanned"],
-        reverse=attrs["reverse"],
-        shape=_bound_sizes(operands, body, attrs["condition"], attrs["carried"]),
-    )
-    first = len(body.outputs)
-    return [pick(again, index=first + i) for i in range(len(remembered))]
-
-
-def _bound_sizes(
-    operands: Sequence[Tensor], body: Function, condition: Function | None, carried: int
-) -> tuple[Size, ...]:
-    """New sizes for the number of steps and for every size of a carried value that may change."""
-    varying = sum(
-        varies(a, f)
-        for start, formal in zip(operands[:carried], body.inputs, strict=False)
-        for a, f in zip(start.result.shape or (), formal.result.shape or (), strict=False)
-    )
-    return tuple(sizes.unknown() for _ in range(varying + (condition is not None)))
