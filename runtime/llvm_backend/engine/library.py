@@ -22,7 +22,7 @@ from runtime.llvm_backend.engine.linking import Code, UnlinkableError, link
 from runtime.llvm_backend.engine.mapping import MappedCode, can_map
 from runtime.llvm_backend.engine.objects import ENTRY, Module, make_objects, symbol_of
 
-__all__ = ["ENTRY", "Library", "Module", "expect", "load"]
+__all__ = ["ENTRY", "Library", "Module", "Promises", "expect", "load"]
 
 _lock = threading.RLock()
 if hasattr(os, "register_at_fork"):  # not on Windows
@@ -71,6 +71,21 @@ class Library:
         for image in {id(image): image for image, _ in self._images.values()}.values():
             keep_for_ever(image)
         return self
+
+
+class Promises:
+    """Numbers that stand for the addresses of functions until there is a library: they are below 0."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[tuple[str, str], int] = {}
+
+    def address(self, name: str, function: str = ENTRY) -> int:
+        """What stands for `function` of the module called `name`."""
+        return self._numbers.setdefault((name, function), -1 - len(self._numbers))
+
+    def kept_by(self, library: Library) -> dict[int, int]:
+        """The address that each number stands for. Raises: KeyError."""
+        return {number: library.address(*named) for named, number in self._numbers.items()}
 
 
 def load(modules: Iterable[Module]) -> Library:

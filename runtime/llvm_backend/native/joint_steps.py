@@ -17,7 +17,7 @@ from passes.program import Step
 from passes.record import Decision, decide
 from passes.weight import parts_of
 from runtime.execution import BoundStep
-from runtime.llvm_backend.engine.library import Library
+from runtime.llvm_backend.engine.library import Promises
 from runtime.llvm_backend.native.cells import Cells
 from runtime.llvm_backend.native.drafts import Draft
 from runtime.llvm_backend.native.lowered import CONSTANT, VIEW
@@ -49,8 +49,8 @@ class Member:
 class JointSteps:
     """Steps that wait to be written together; what stands between them does not run at all."""
 
-    def __init__(self, builder: TableBuilder, writer: StepWriter, cells: Cells, library: Library) -> None:
-        self._builder, self._writer, self._cells, self._library = builder, writer, cells, library
+    def __init__(self, builder: TableBuilder, writer: StepWriter, cells: Cells, functions: Promises) -> None:
+        self._builder, self._writer, self._cells, self._functions = builder, writer, cells, functions
         self._waiting: list[Member] = []
         self._written: set[Cell] = set()  # by those that wait
 
@@ -77,7 +77,7 @@ class JointSteps:
                 self._write(waiting)
                 return
         for part in waiting:
-            self._writer.write(part.step, part.bound, part.draft, self._library)
+            self._writer.write(part.step, part.bound, part.draft, self._functions)
 
     def _part(self, step: Step, bound: BoundStep, draft: Draft) -> Member | None:
         """`step` as a part: its sizes are known, it keeps nothing in scratch, its chunks are all it runs."""
@@ -89,7 +89,7 @@ class JointSteps:
         )
         if any(cell in self._cells.plan.slot_of or cell in self._cells.homes for cell in written):
             return None
-        (pattern,) = self._writer.patterns_of(draft, self._library)
+        (pattern,) = self._writer.patterns_of(draft, self._functions)
         if pattern.sizes or pattern.scratch or not kernel.plan.inner:
             return None
         ((_, count),) = pattern.runs

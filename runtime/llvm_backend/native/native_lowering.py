@@ -18,7 +18,7 @@ from graphc.types import TensorType
 from passes.memory import Cell, phase_of, phases_of
 from passes.program import Program
 from runtime.execution import BoundProgram
-from runtime.llvm_backend.engine.library import load
+from runtime.llvm_backend.engine.library import Promises, load
 from runtime.llvm_backend.native.drafts import Collected
 from runtime.llvm_backend.native.late_memory import Gift
 from runtime.llvm_backend.native.lowered import Array, Lowered
@@ -74,9 +74,9 @@ class _Lowering:
     def lower(self) -> Lowered:
         program, builder, scopes = self.program, self.builder, tuple(self.scope.all())
         self.scope.draft()
-        library = load(self.collected.modules.values())
+        functions = Promises()
         builder.mark("main")
-        RegionWriter(builder, library, self.clocks).steps(self.scope)
+        RegionWriter(builder, functions, self.clocks).steps(self.scope)
         if self.clocks is not None:
             self.clocks.tick(None)
         fetches = tuple(
@@ -118,6 +118,8 @@ class _Lowering:
         memory.write_late()
         form = "single" if len(outputs) == 1 and not self.late else "list"
         signature = Signature(feeds, outputs, reserve(builder, len(outputs)), form, prelude, "main")
+        library = load(self.collected.modules.values())  # late: other threads compile all the while
+        builder.keep(functions.kept_by(library))
         table = builder.build((library, self.clocks, *(value for _, value in constants)))
         kinds = {
             bound: draft.kind

@@ -17,7 +17,7 @@ from passes.memory import Cell
 from passes.program import Program, Step
 from passes.weight import parts_of
 from runtime.execution import BoundProgram
-from runtime.llvm_backend.engine.library import Library
+from runtime.llvm_backend.engine.library import Promises
 from runtime.llvm_backend.native.cells import Cells
 from runtime.llvm_backend.native.drafts import Draft
 from runtime.llvm_backend.native.joint_steps import JointSteps
@@ -158,13 +158,13 @@ def find_obstacles(program: Program, known: frozenset[Symbol]) -> dict[Tensor, s
 class RegionWriter:
     """Writes the steps of scopes; with `clocks` there is a tick before each step that does something."""
 
-    def __init__(self, builder: TableBuilder, library: Library, clocks: Clocks | None = None) -> None:
-        self.builder, self._library, self._clocks = builder, library, clocks
+    def __init__(self, builder: TableBuilder, functions: Promises, clocks: Clocks | None = None) -> None:
+        self.builder, self._functions, self._clocks = builder, functions, clocks
 
     def steps(self, scope: Scope, loops: tuple[Turn, ...] = ()) -> None:
         """All steps of `scope`, which is inside `loops`."""
         scope.writer.loops = loops
-        joint = JointSteps(self.builder, scope.writer, scope.cells, self._library)
+        joint = JointSteps(self.builder, scope.writer, scope.cells, self._functions)
         for step, bound, draft in zip(scope.program.steps, scope.bound.steps, scope.drafts, strict=True):
             bodies = scope.regions.get(step.output)
             if self._clocks is None and not loops and bodies is None and joint.takes(step, bound, draft):
@@ -173,7 +173,7 @@ class RegionWriter:
             if self._clocks is not None and draft.kind not in (VIEW, CONSTANT):
                 self._clocks.tick(bound)
             if bodies is None:
-                scope.writer.write(step, bound, draft, self._library)
+                scope.writer.write(step, bound, draft, self._functions)
             elif step.node.op.name == "loop":
                 write_loop(self, scope, step, bodies)
             else:

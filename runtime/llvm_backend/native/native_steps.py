@@ -25,7 +25,7 @@ from runtime.llvm_backend.contractions.fused_contraction import contract_of, nam
 from runtime.llvm_backend.contractions.kernel import Kernel
 from runtime.llvm_backend.contractions.kernel_choice import choose_kernel
 from runtime.llvm_backend.contractions.strided import look_through
-from runtime.llvm_backend.engine.library import Library, Module, expect
+from runtime.llvm_backend.engine.library import Module, Promises, expect
 from runtime.llvm_backend.engine.llvm import THOROUGH
 from runtime.llvm_backend.engine.machine import host
 from runtime.llvm_backend.ir.text import target_of
@@ -216,12 +216,12 @@ class StepWriter:
 
     # Its steps in the table.
 
-    def write(self, step: Step, bound: BoundStep, draft: Draft, library: Library) -> None:
+    def write(self, step: Step, bound: BoundStep, draft: Draft, functions: Promises) -> None:
         """Adds `step` to the table."""
         if draft.kind == NATIVE:
             if step.node.op.name == "embed" and not draft.loops:
                 self.clear((step.output, 0))
-            patterns = self.patterns_of(draft, library)
+            patterns = self.patterns_of(draft, functions)
             if step.bindings:
                 write_giving(self, self._builder, step, draft, patterns)
             for pattern in patterns if not step.bindings else ():
@@ -231,7 +231,7 @@ class StepWriter:
         for dtype, parts in self.checked(step, draft).items():
             name = self.modules[write_check(dtype, target_of(host())), ("kernel",)].name
             for part in parts:
-                self._check((step.output, part), library.address(name))
+                self._check((step.output, part), functions.address(name))
 
     def _check(self, cell: Cell, address: int) -> None:
         """Adds a look at all of `cell`."""
@@ -278,20 +278,20 @@ class StepWriter:
         self._cells.point(word, cell)
         return Place(word, type.dtype.numpy, type.sizes)
 
-    def patterns_of(self, draft: Draft, library: Library) -> list[Pattern]:
+    def patterns_of(self, draft: Draft, functions: Promises) -> list[Pattern]:
         """What steps of `draft` have in common, which is made once."""
         key = id(draft), bool(self.loops)
         patterns = self._patterns.get(key)
         if patterns is None:
-            patterns = self._patterns[key] = self._make_patterns(draft, library)
+            patterns = self._patterns[key] = self._make_patterns(draft, functions)
         return patterns
 
-    def _make_patterns(self, draft: Draft, library: Library) -> list[Pattern]:
+    def _make_patterns(self, draft: Draft, functions: Promises) -> list[Pattern]:
         """What steps of `draft` have in common."""
         kernel, module = draft.kernel, draft.module
         if kernel is None or module is None:
-            return [loop_pattern(loop, library.address(each.name)) for loop, each in draft.loops]
-        addresses = {name: library.address(module.name, name) for name in kernel.functions}
+            return [loop_pattern(loop, functions.address(each.name)) for loop, each in draft.loops]
+        addresses = {name: functions.address(module.name, name) for name in kernel.functions}
         if isinstance(kernel, RowKernel):
             return [rows_pattern(kernel, addresses, bool(self.loops), self._threads)]
         return [contraction_pattern(kernel, addresses, self._threads)]

@@ -37,7 +37,7 @@ Control flow is jumps in one flat table, so a run can be left and entered anywhe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -355,6 +355,11 @@ class TableBuilder:
     def again(self, top: int) -> None:
         """A back edge to the step at `top`."""
         self._add("repeat", d=top)
+
+    def keep(self, promised: Mapping[int, int]) -> None:
+        """Lets steps call the functions at the addresses that the numbers stand for which they were given."""
+        for step in self.steps:
+            step[1] = promised.get(step[1], step[1])
 
     def build(self, keeps: Iterable[Any] = ()) -> StepTable:
         """The table, with an end after the last step."""
