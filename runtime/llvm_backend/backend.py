@@ -23,6 +23,7 @@ from runtime.llvm_backend.contractions.block_steps import is_kernel_of_sums
 from runtime.llvm_backend.contractions.fused_contraction import find_root, is_nested
 from runtime.llvm_backend.contractions.kernel_choice import is_checked_after, is_checked_product
 from runtime.llvm_backend.contractions.reading import find_reading
+from runtime.llvm_backend.engine.library import expect
 from runtime.llvm_backend.engine.machine import host
 from runtime.llvm_backend.ir.text import target_of
 from runtime.llvm_backend.native.entry import compile_native
@@ -102,6 +103,7 @@ class LlvmBackend:
             name = ".".join(n.op.name for n in inside)
             found = RowKernel(plan, rows, name, text, effort_of(plan, self._looks))
             found = _kernels.setdefault(key, found)
+            expect([found.module])  # other threads compile it while contractions are written
         return found
 
     def whole(self, program: Program, bound: Any, clocked: bool = False) -> Whole | str:

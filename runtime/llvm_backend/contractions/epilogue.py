@@ -53,6 +53,7 @@ class Epilogue:
     ) -> None:
         self._tile, self._width, self._across = tile, width, across
         self._held: dict[tuple[int, Value, Value], str] = dict(held or {})
+        self._reads, self._also = tile.frame.reads(OUT), tile.frame.also
 
     def within(self) -> Epilogue:
         """The same inside a loop: what it reads there is not held outside."""
@@ -60,7 +61,7 @@ class Epilogue:
 
     def hold(self) -> None:
         """Reads now what is the same for the whole tile."""
-        for x in self._tile.frame.reads(OUT):
+        for x in self._reads:
             if self._across[x] == 0 and all(row[x] == 0 for row in self._tile.rows):
                 self._read(x, {x: 0}, 0, None)
 
@@ -71,10 +72,10 @@ class Epilogue:
         if not finished:
             self._store(OUT, (value, total), total, row, column, mask)
             return
-        reads = [self._read(x, row, column, mask) for x in frame.reads(OUT)]
+        reads = [self._read(x, row, column, mask) for x in self._reads]
         values = evaluate(w, frame.contract.epilogue, (value, total), reads, self._width)
         self._store(OUT, values[-1], frame.access(OUT).dtype, row, column, mask)
-        for number, operand in frame.also:
+        for number, operand in self._also:
             self._store(operand, values[number], frame.dtypes[operand], row, column, mask)
 
     def _read(self, x: int, row: Offsets, column: Value, mask: str | None) -> str:

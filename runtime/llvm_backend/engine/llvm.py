@@ -11,7 +11,6 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
-import re
 from functools import cache
 from importlib.util import find_spec
 from threading import RLock
@@ -23,7 +22,7 @@ OPTIONS = {"reloc": "pic", "codemodel": "small"}
 # makes, in another order, and sooner. Level 0 takes a fifth to an eighth of that, and keeps in memory what
 # outlives a block: for code whose blocks run a few times for each run of a program.
 THOROUGH, QUICK = 1, 0
-_KNOWN = ("0.45", "0.46", "0.47", "0.48", "0.49", "0.50")  # versions of llvmlite with the functions below
+_KNOWN = ("0.45.", "0.46.", "0.47.", "0.48.", "0.49.", "0.50.")  # llvmlite with the functions below
 _P, _S, _I = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int
 _TEXT = ctypes.POINTER(_S)
 _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
@@ -92,8 +91,8 @@ def _open_known() -> Any:
         return None
     try:
         with open(os.path.join(folder, "_version.py"), encoding="utf-8") as file:
-            version = re.search(r"version = '(\d+\.\d+)\.", file.read())
-        if version is None or version[1] not in _KNOWN:
+            _, _, version = file.read().partition("version = '")
+        if not version.startswith(_KNOWN):
             return None
         (path,) = (x for x in _libraries(folder) if x.endswith((".so", ".dylib")))
         return _opened(path)

@@ -51,9 +51,14 @@ class RowKernel:
         return (_ENTRY, "finish") if self.plan.is_split else (_ENTRY,)
 
     @Lazy
+    def module(self) -> Module:
+        """Its code, by itself."""
+        return Module(self.name, self.text, self.functions, effort=self.effort)
+
+    @Lazy
     def _library(self) -> Library:
-        """Its code, loaded when it is first called by itself."""
-        return load([Module(self.name, self.text, self.functions, effort=self.effort)])
+        """That, loaded when it is first called by itself."""
+        return load([self.module])
 
     @Lazy
     def address(self) -> int:

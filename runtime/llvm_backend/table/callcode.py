@@ -12,8 +12,6 @@ count in memory themselves, and blocks load what they need. ``%x = field name`` 
 
 from __future__ import annotations
 
-import re
-
 from runtime.llvm_backend.engine.llvm import QUICK
 from runtime.llvm_backend.engine.objects import Module
 from runtime.llvm_backend.table.arraycode import array_text
@@ -285,13 +283,18 @@ sentinel:
 """
 
 
-def _read_field(found: re.Match[str]) -> str:
-    value, name = found.groups()
-    kind = "ptr" if name in _ADDRESSES else "i64"
-    return (
-        f"  %{value}.field = getelementptr i64, ptr %tables, i64 {FIELDS.index(name)}\n"
-        f"  %{value} = load {kind}, ptr %{value}.field"
-    )
+def _with_fields(text: str) -> str:
+    """`text` with what its lines ``%value = field name`` stand for."""
+    lines = []
+    for line in text.split("\n"):
+        value, is_field, name = line.partition(" = field ")
+        if is_field:
+            kind = "ptr" if name in _ADDRESSES else "i64"
+            lines.append(f"{value}.field = getelementptr i64, ptr %tables, i64 {FIELDS.index(name)}")
+            lines.append(f"{value} = load {kind}, ptr {value.strip()}.field")
+        else:
+            lines.append(line)
+    return "\n".join(lines)
 
 
 def call_module() -> Module:
@@ -308,6 +311,5 @@ def call_module() -> Module:
         SINGLE=SINGLE,
         TUPLE=TUPLE,
     )
-    call = re.sub(r"^  %([\w.]+) = field (\w+)$", _read_field, call, flags=re.MULTILINE)
-    text = call + array_text() + pool_text()
+    text = _with_fields(call) + array_text() + pool_text()
     return Module("call", text, ("call", "destroy", *FUNCTIONS), effort=QUICK, common=True)
