@@ -231,7 +231,7 @@ class WordPacker:
                     self._word(source, A, w.add(at, k), down, self.words.count, None, width)
                     for k in range(width)
                 ]
-                for row, x in enumerate(lanes.transpose(w, found, UINT32)):
+                for row, x in enumerate(lanes.transpose(w, found, "i32")):
                     lanes.store(w, x, w.address(target, w.add(at, row * self.lead), "i32"), UINT32, width)
 
             w.loop(whole, square, step=width)
@@ -250,7 +250,7 @@ class WordPacker:
                 found = [
                     self._word(x, B, at, self.words.count, self.words.count, None, width) for x in columns
                 ]
-                for k, x in enumerate(lanes.transpose(w, found, UINT32)):
+                for k, x in enumerate(lanes.transpose(w, found, "i32")):
                     to = w.add(w.mul(w.add(at, k), self.panel), j * width)
                     lanes.store(w, x, w.address(target, to, "i32"), UINT32, width)
 

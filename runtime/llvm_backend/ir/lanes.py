@@ -12,7 +12,15 @@ from typing import Literal
 
 from graphc.types import DType
 from runtime.llvm_backend.ir.casts import cast
-from runtime.llvm_backend.ir.text import float_text, load_text, splat, store_text, suffix_of, vector_of
+from runtime.llvm_backend.ir.text import (
+    float_text,
+    halves,
+    load_text,
+    splat,
+    store_text,
+    suffix_of,
+    vector_of,
+)
 from runtime.llvm_backend.ir.values import memory_scalar, register_scalar, to_memory, to_register
 from runtime.llvm_backend.ir.writer import Value, Writer
 
@@ -169,16 +177,9 @@ def _select(w: Writer, test: str, type: str, x: str, y: str) -> str:
 def reduce_lanes(w: Writer, combine: Combine, x: str, dtype: DType, width: int) -> str:
     """All lanes into a scalar, halves onto halves: one order on every machine of this width."""
     while width > 1:
-        half = width // 2
-        parts = []
-        for start in (0, half):
-            places = ", ".join(f"i32 {start + i}" for i in range(half))
-            type = vector_type(dtype, width)
-            parts.append(w.value(f"shufflevector {type} {x}, {type} poison, <{half} x i32> <{places}>"))
-        if half == 1:
-            parts = [w.value(f"extractelement <1 x {scalar_type(dtype)}> {part}, i64 0") for part in parts]
-        x = merge(w, combine, parts[0], parts[1], dtype, half)
-        width = half
+        low, high = halves(w.value, memory_scalar(dtype), x, width)
+        width //= 2
+        x = merge(w, combine, low, high, dtype, width)
     return x
 
 
@@ -216,31 +217,16 @@ def transpose_pieces(w: Writer, rows: Sequence[str], dtype: DType, width: int) -
     return columns(rows, 1)
 
 
-def transpose(w: Writer, rows: Sequence[str], dtype: DType) -> list[str]:
+def transpose(w: Writer, rows: Sequence[str], scalar: str) -> list[str]:
     """A square of lanes of registers transposed in registers: log2(width) rounds of perfect shuffles."""
     width, found = len(rows), list(rows)
-    type, half = f"<{width} x {register_scalar(dtype)}>", width // 2
+    type, half = f"<{width} x {scalar}>", width // 2
     pairs = [i for k in range(width) for i in (k, width + k)]
     sides = [", ".join(f"i32 {i}" for i in part) for part in (pairs[:width], pairs[width:])]
-    for number in range(int(math.log2(width))):
-        if number:
-            found = [_apart(w, x, dtype, width) for x in found]
+    for _ in range(width.bit_length() - 1):
         found = [
             w.value(f"shufflevector {type} {found[k]}, {type} {found[k + half]}, <{width} x i32> <{side}>")
             for k in range(half)
             for side in sides
         ]
     return found
-
-
-def _apart(w: Writer, x: str, dtype: DType, width: int) -> str:
-    """`x` without what it comes from: LLVM tries in vain to make one shuffle of several, which took long.
-
-    Nothing is left of it in the code.
-    """
-    of = register_scalar(dtype)
-    if of not in ("float", "double"):
-        return x
-    name = f"@llvm.arithmetic.fence.v{width}{'f32' if of == 'float' else 'f64'}"
-    w.declare(f"<{width} x {of}> {name}(<{width} x {of}>)")
-    return w.value(f"call <{width} x {of}> {name}(<{width} x {of}> {x})")

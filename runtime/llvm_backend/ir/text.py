@@ -268,6 +268,14 @@ def store_text(
     return f"call void {name}({of} {x}, ptr {pointer}, i32 {align}, {masks} {mask})"
 
 
+def halves(let: Callable[[str], str], scalar: str, x: str, width: int) -> list[str]:
+    """The lower and the upper lanes of `x`, by what `let` makes of instructions; scalars where it has two."""
+    half, of = width // 2, vector_of(scalar, width)
+    sides = [", ".join(f"i32 {start + i}" for i in range(half)) for start in (0, half)]
+    parts = [let(f"shufflevector {of} {x}, {of} poison, <{half} x i32> <{side}>") for side in sides]
+    return parts if half > 1 else [let(f"extractelement <1 x {scalar}> {part}, i64 0") for part in parts]
+
+
 @cache
 def vector_of(scalar: str, width: int) -> str:
     """The type of `width` lanes: a scalar where that is 1."""

@@ -16,7 +16,7 @@ import numpy as np
 from graphc.sizes import Size, maximum, minimum, product
 from graphc.tensor import Tensor
 from graphc.types import BOOL, UINT8, DType
-from runtime.llvm_backend.ir.text import Emitter
+from runtime.llvm_backend.ir.text import Emitter, halves
 from runtime.llvm_backend.ir.values import ahead, load, memory_dtype, register_bytes, register_scalar
 from runtime.llvm_backend.ir.writer import Value
 from runtime.llvm_backend.loops.loop_kernel import LoopKernel, LoopWriter, cut_in_chunks, item_bytes
@@ -202,16 +202,9 @@ class _Search:
     ) -> str:
         """One number of all lanes: halves with halves."""
         while width > 1:
-            half = width // 2
-            sides = [", ".join(f"i32 {k + i}" for i in range(half)) for k in (0, half)]
-            of = f"<{width} x {scalar}>"
-            low, high = (
-                w.value(f"shufflevector {of} {x}, {of} poison, <{half} x i32> <{side}>") for side in sides
-            )
-            if half == 1:
-                low, high = (w.value(f"extractelement <1 x {scalar}> {part}, i64 0") for part in (low, high))
-            x = join(w.emitter(half), low, high)
-            width = half
+            low, high = halves(w.value, scalar, x, width)
+            width //= 2
+            x = join(w.emitter(width), low, high)
         return x
 
     def _find(

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from runtime.llvm_backend.ir.lanes import transpose
 from runtime.llvm_backend.ir.writer import Value
 from runtime.llvm_backend.loops.loop_kernel import LoopWriter
 from runtime.llvm_backend.loops.records import Records, Vector, function
@@ -157,10 +158,7 @@ def _block(w: LoopWriter, records: Records) -> str:
 
     def square(first: Value) -> None:
         found = [rows.load(w.add(first, i)) for i in range(width)]
-        turned = [
-            _transposed(w, records.vector(type), [x[i] for x in found])
-            for i, type in enumerate(records.types)
-        ]
+        turned = [transpose(w, [x[i] for x in found], type) for i, type in enumerate(records.types)]
         for lane in range(width):
             place = w.add(first, w.mul("%rows", lane))
             records.store(w, tuple(part[lane] for part in turned), "%to", "%plane", place)
@@ -190,18 +188,3 @@ def _merge_lanes(w: LoopWriter, rows: _Rows, half: Value, lanes: int) -> None:
         rows.store(last, mirrored)
 
     w.each(half, pair)
-
-
-def _transposed(w: LoopWriter, type: str, rows: list[str]) -> list[str]:
-    """A square of lanes transposed: log2(width) rounds of perfect shuffles."""
-    width, found = len(rows), list(rows)
-    half = width // 2
-    pairs = [i for k in range(width) for i in (k, width + k)]
-    sides = [", ".join(f"i32 {i}" for i in part) for part in (pairs[:width], pairs[width:])]
-    for _ in range(width.bit_length() - 1):
-        found = [
-            w.value(f"shufflevector {type} {found[k]}, {type} {found[k + half]}, <{width} x i32> <{side}>")
-            for k in range(half)
-            for side in sides
-        ]
-    return found

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from graphc.tensor import Tensor
 from graphc.types import BOOL, FLOAT32, FLOAT64, DType
 from runtime.llvm_backend.ir.scalars import emit_op
-from runtime.llvm_backend.ir.text import Emitter
+from runtime.llvm_backend.ir.text import Emitter, halves
 from runtime.llvm_backend.ir.values import register_scalar
 
 BLOCK = 16  # vectors that one lane adds up in float
@@ -197,22 +197,11 @@ def across(one: Emitter, width: int, total: Total, value: str) -> str:
     """All lanes into one: halves onto halves, an order that depends on the width alone."""
     scalar = register_scalar(total.dtype)
     while width > 1:
-        half = width // 2
-        em = Emitter(one.module, half, prefix=f"h{one.name()[2:]}.")
+        low, high = halves(one.let, scalar, value, width)
+        width //= 2
+        em = Emitter(one.module, width, prefix=f"h{one.name()[2:]}.")
         em.lines = one.lines
-        parts = []
-        for start in (0, half):
-            places = ", ".join(f"i32 {start + i}" for i in range(half))
-            of = f"<{width} x {scalar}>"
-            part = one.let(f"shufflevector {of} {value}, {of} poison, <{half} x i32> <{places}>")
-            if half == 1:
-                part = one.let(f"extractelement <1 x {scalar}> {part}, i64 0")
-            parts.append(part)
-        if total.is_extremum:
-            value = total.better(em, parts[0], parts[1])
-        else:
-            value = total.join(em, parts[0], parts[1], total.dtype)
-        width = half
+        value = total.better(em, low, high) if total.is_extremum else total.join(em, low, high, total.dtype)
     return value
 
 
