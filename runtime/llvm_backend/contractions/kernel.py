@@ -43,6 +43,7 @@ from runtime.llvm_backend.contractions.registers import VectorUnit
 from runtime.llvm_backend.contractions.row_product import part_reduction
 from runtime.llvm_backend.contractions.schedule import OUT, A, B, Schedule, plan
 from runtime.llvm_backend.contractions.tile import Frame
+from runtime.llvm_backend.contractions.turning import turn_lanes
 from runtime.llvm_backend.contractions.widening import Widening
 from runtime.llvm_backend.engine.llvm import QUICK, THOROUGH
 from runtime.llvm_backend.ir.text import QUICKLY, Module, Target
@@ -157,6 +158,8 @@ def _planned(
 ) -> _Plan:
     """How `contract` is computed, with its numbers."""
     if parts := part_reduction(contract, machine, PARTIALS):
+        return _planned_parts(parts, machine, name)
+    if alone and (parts := turn_lanes(contract, machine, PARTIALS)):
         return _planned_parts(parts, machine, name)
     schedule = plan(contract, machine, alone)
     if short:

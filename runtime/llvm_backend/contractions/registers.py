@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
+
+from graphc.sizes import Size
+from runtime.llvm_backend.contractions.lane_choice import estimate
 
 
 class VectorUnit(Protocol):
@@ -39,6 +43,8 @@ class Vectors:
 AVX512, AVX2, NEON, SSE = Vectors(64, 32), Vectors(32, 16), Vectors(16, 32), Vectors()
 
 
+_NARROW, _TALL_ENOUGH = 2, 7  # vectors and rows of a tile
+_PAGE = 4096  # bytes of memory that lie in one piece
 _TALLEST = 16  # rows of a tile one vector wide: more of them cost more code, and are hardly faster
 
 
@@ -50,6 +56,31 @@ def count_lanes(unit: VectorUnit, itemsize: int) -> int:
 def even_part(total: int, most: int) -> int:
     """The size of the largest part where `total` is split evenly in parts of at most `most`."""
     return -(-total // -(-total // most)) if total else 1
+
+
+def alike_part(total: int, most: int, vectors: int) -> int:
+    """How many rows of an image are in a tile, of at most `most`: in each as many, if that is not few.
+
+    Tiles two vectors wide of 7, 7, 7, 7 rows take 0.95 of the time of 10, 9, 9: measured, not explained.
+    Others show nothing.
+    """
+    if vectors != _NARROW:
+        return most
+    alike = (part for part in range(most, _TALL_ENOUGH - 1, -1) if total % part == 0)
+    return next(alike, most)
+
+
+def is_crowded(strides: Sequence[Size], steps: int, across: int, itemsize: int, l2: int) -> bool:
+    """Whether a panel of B, `across` bytes wide, is more than L2 holds of it where it lies.
+
+    Rows of it that are apart by a power of two, or nearly, fall in few sets of the cache: those of the lines
+    that they have in a page, for pages lie anywhere. Twice that room is enough: it is read in order.
+    """
+    if not all(isinstance(stride, int) for stride in strides):
+        return True
+    places = _PAGE // math.gcd(_PAGE, *(estimate(stride) * itemsize for stride in strides))
+    room = l2 * min(places * across, _PAGE) // _PAGE
+    return steps * across >= min(2 * room, l2 // 3)
 
 
 @lru_cache(maxsize=1024)

@@ -31,11 +31,17 @@ from runtime.llvm_backend.contractions.cuts import (
     split_reduction,
 )
 from runtime.llvm_backend.contractions.lane_choice import estimate, is_dot, lane_dim
-from runtime.llvm_backend.contractions.registers import VectorUnit, choose_tile, count_lanes, even_part
+from runtime.llvm_backend.contractions.registers import (
+    VectorUnit,
+    alike_part,
+    choose_tile,
+    count_lanes,
+    even_part,
+    is_crowded,
+)
 from runtime.llvm_backend.contractions.splits import Split, split_evenly, split_lanes
 
 A, B, OUT = 0, 1, 2  # the first operands of every loop; then come the reads, then what is stored besides
-_PAGE = 4096  # bytes of memory that lie in one piece
 SHORT = 4  # steps that are written one after the other, where the reduction has no more
 CHAINS = 4  # sums that are made at once of an output of few rows, or steps wait for steps
 _DOT_ACCUMULATORS = 8
@@ -232,6 +238,7 @@ def _size_tile(
         vectors = even_part(vectors_in_all, vectors)
     if isinstance(last.size, int):
         height = even_part(last.size, height)
+        height = alike_part(last.size, height, vectors) if len(rows) > 1 else height
     above = rows[-2].size if len(rows) > 1 else None
     if lanes_in_a or not isinstance(above, int) or not isinstance(last.size, int) or last.size > height:
         return 1, height, vectors
@@ -248,7 +255,9 @@ def _packing(schedule: Schedule, contract: Contract, l2: int) -> tuple[bool, boo
         return False, False, False
     columns = schedule.vectors * schedule.width
     across = columns * contract.accumulator.itemsize
-    heavy = steps * across > 16 << 10 and _is_crowded(inner, steps, across, b, l2)
+    heavy = steps * across > 16 << 10 and is_crowded(
+        [x.strides[B] for x in inner], steps, across, b.dtype.itemsize, l2
+    )
     whole = column.size == columns
     reuse = math.prod(estimate(loop.size) for loop in rows) // (schedule.height * schedule.pair)
     is_known = all(isinstance(loop.size, int) for loop in rows)
@@ -270,20 +279,6 @@ def _vectors_of(column: Loop, width: int) -> int:
 def _split_rows(rows: Sequence[Loop], pair: int, height: int) -> tuple[Split, ...]:
     last = split_evenly(rows[-1].size, height)
     return (split_evenly(rows[-2].size, pair), last) if pair > 1 else (last,)
-
-
-def _is_crowded(inner: Sequence[Loop], steps: int, across: int, b: Access, l2: int) -> bool:
-    """Whether a panel of B, `across` bytes wide, is more than L2 holds of it where it lies.
-
-    Rows of it that are apart by a power of two, or nearly, fall in few sets of the cache: those of the lines
-    that they have in a page, for pages lie anywhere. Twice that room is enough: it is read in order.
-    """
-    strides = [loop.strides[B] for loop in inner]
-    if not all(isinstance(stride, int) for stride in strides):
-        return True
-    places = _PAGE // math.gcd(_PAGE, *(estimate(stride) * b.dtype.itemsize for stride in strides))
-    room = l2 * min(places * across, _PAGE) // _PAGE
-    return steps * across >= min(2 * room, l2 // 3)
 
 
 def _copies_a(schedule: Schedule) -> bool:

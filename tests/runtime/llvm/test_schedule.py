@@ -128,6 +128,13 @@ def test_threads_share_out_the_steps_of_a_filters_gradient():
     assert some.cut < 16 * 28 * 28
 
 
+def test_tiles_of_two_vectors_are_alike_in_the_rows_of_an_image():
+    assert scheduled(convolve(Convolution(8, 30, 30, 32, 32))).height == 7  # of 28; 10, 9, 9 would be cheaper
+    assert scheduled(convolve(Convolution(8, 30, 30, 32, 64))).height == 6
+    assert scheduled(convolve(Convolution(8, 25, 25, 32, 32))).height == 12  # 23 is prime
+    assert scheduled(matmul(28, 32, 64)).height == 10
+
+
 def test_where_an_index_is_a_block_the_next_loop_is_it():
     gradient = scheduled(convolve_filter_gradient(Convolution(64, 30, 30, 32, 64)))
     assert [loop.size for loop in gradient.reduction] == [64, 28, 28]
