@@ -53,6 +53,27 @@ class Cells(NamedTuple):
         sizes = x.result.sizes
         return all(size == 1 for size in sizes[:-1]) and (not sizes or sizes[-1] in (1, self.whole[-1]))
 
+    def steps_in(self, x: Tensor, strides: Sequence[Size]) -> tuple[Size, ...] | None:
+        """How far a step along each axis of `whole` moves in `x`, whose own axes move as `strides` say.
+
+        Along axes that `x` is reduced over that is 0. None where an axis of `x` is no product of such axes.
+        """
+        sizes = self.whole if self.is_whole(x) else self.kept
+        own = [(size, stride) for size, stride in zip(x.result.sizes, strides, strict=True) if size != 1]
+        found: list[Size] = [0] * len(sizes)
+        reached: Size = 1
+        for axis in reversed(range(len(sizes))):
+            if sizes[axis] == 1:
+                continue
+            if not own:
+                return None
+            size, stride = own[-1]
+            found[axis], reached = stride * reached, reached * sizes[axis]
+            if reached == size:
+                own.pop()
+                reached = 1
+        return None if own else tuple(found)
+
     @staticmethod
     def _is_like(sizes: tuple[Size, ...], whole: tuple[Size, ...]) -> bool:
         return bool(sizes) and sizes[-1] == whole[-1] and product(sizes) == product(whole)

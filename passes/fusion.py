@@ -72,7 +72,7 @@ def fuse(function: Function, target: Target = PLAIN) -> Function:
 
 def fuse_cells(function: Function, target: Target) -> Function:
     """`function` with reductions over a few rows in `fused` nodes, where a backend contracts in place."""
-    if target.reads is PLAIN.reads:
+    if not target.has_cells:
         return function
     nodes = function.nodes()
     found = find_cells(nodes, function, target)

@@ -192,6 +192,30 @@ def slice_of_product(match: Match) -> Tensor | None:
     return alike(match, einsum(*operands, equation=made.attrs["equation"]))
 
 
+@rule(ops.strided_slice, of=(ops.windows,))
+def slice_of_framed_windows(match: Match) -> Tensor | None:
+    """``slice(windows(embed(x))) -> windows(embed(x))``, with fewer zeros around it."""
+    (seen,), attrs = match.inputs, match.attrs
+    frame = seen.inputs[0] if seen.op is ops.windows else seen
+    if frame.op is not ops.embed or not (match.used_once(seen) and match.used_once(frame)):
+        return None
+    given, shape, starts = frame.attrs, list(frame.attrs["shape"]), list(frame.attrs["starts"])
+    if any(step != 1 for step in (*attrs["steps"], *seen.attrs["strides"], *given["steps"])):
+        return None
+    kept = zip(attrs["starts"], attrs["sizes"], seen.result.sizes, strict=True)
+    for axis, (first, count, size) in enumerate(kept):
+        if (first, count) == (0, size):
+            continue
+        own = frame.inputs[0].result.sizes[axis] if axis in seen.attrs["axes"] else None
+        if not all(isinstance(n, int) for n in (first, count, size, own, shape[axis], starts[axis])):
+            return None
+        shape[axis], starts[axis] = shape[axis] - (size - count), starts[axis] - first
+        if starts[axis] < 0 or starts[axis] + own > shape[axis]:
+            return None
+    less = ops.embed(frame.inputs[0], shape=tuple(shape), starts=tuple(starts), steps=given["steps"])
+    return alike(match, ops.windows(less, **seen.attrs))
+
+
 @rule(ops.mean)
 def mean_of_sum(match: Match) -> Tensor | None:
     """``mean(x) -> sum(x) / n``, but for the mean of rows, which is made with what is around it."""
@@ -211,6 +235,7 @@ _RULES = index(
         overlap_of_product,
         overlap_of_cells,
         slice_of_product,
+        slice_of_framed_windows,
         mean_of_sum,
     )
 )

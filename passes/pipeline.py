@@ -23,6 +23,7 @@ from passes.deduplication import deduplicate
 from passes.differentiation import differentiate
 from passes.distinct import sort_distinct
 from passes.flattening import flatten
+from passes.frames import store_in_frames
 from passes.fusion import fuse
 from passes.layout import lay_out
 from passes.lifting import lift_assignments
@@ -76,6 +77,7 @@ PIPELINE: tuple[Pass, ...] = (
     clean,  # reshapes meet where a transpose stood between them
     flatten,  # after that: it makes reshapes that simplification would move
     fuse,  # after those that look at single ops
+    store_in_frames,  # once it is known which kernel makes what
     rematerialise,  # last: the very kernels run again, so no bit changes, and its prediction is what runs
 )
 

@@ -51,6 +51,10 @@ class Backend(Protocol):
     def follows(self) -> Callable[[Tensor], bool]:
         """Which elementwise ops such a kernel may take along."""
 
+    @property
+    def has_cells(self) -> bool:
+        """Whether there are kernels of few rows at a time, and of results among zeros."""
+
     def kernel(self, step: Step) -> Kernel | None:
         """What runs `step`: ``kernel(*operands) -> result``. None: the op's NumPy meaning does."""
 

@@ -120,7 +120,8 @@ def check_passes(
     passes = PIPELINE if pipeline is None else choose_pipeline(pipeline) or ()
     name = choose_backend(backend)
     machine = BACKENDS[name]()
-    target = Target(name, bool(fast_math), machine.fusible, machine.contracts, machine.reads, verify=True)
+    told = machine.contracts, machine.reads, machine.follows, machine.has_cells
+    target = Target(name, bool(fast_math), machine.fusible, *told, verify=True)
     return _Check(trial, passes, target, rtol).run()
 
 

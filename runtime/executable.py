@@ -318,6 +318,7 @@ class Executable:
             contracts=PLAIN.contracts,
             reads=PLAIN.reads,
             follows=PLAIN.follows,
+            has_cells=PLAIN.has_cells,
         )
         return Executable(self.request, self.maker, target, check_numerics=True)
 

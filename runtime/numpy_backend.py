@@ -17,6 +17,7 @@ class NumpyBackend:
 
     name = "numpy"
     fusible: frozenset[str] = frozenset()
+    has_cells = False
 
     def __init__(self, check_numerics: bool = False) -> None:
         # What is walked so that an op is named is to be as it was defined.

@@ -83,7 +83,7 @@ class Session:
             self.backend,
             bool(fast_math),
             maker.fusible,
-            *(maker.contracts, maker.reads, maker.follows),
+            *(maker.contracts, maker.reads, maker.follows, maker.has_cells),
             pipeline=choose_pipeline(pipeline),
             verify=choose_verify(verify),
             memory_budget=memory_budget,

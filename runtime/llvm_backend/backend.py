@@ -85,6 +85,11 @@ class LlvmBackend:
         """Which elementwise ops such a kernel may take along."""
         return is_checked_after if self._looks else PLAIN.follows
 
+    @property
+    def has_cells(self) -> bool:
+        """Whether there are kernels of few rows at a time: they look at no numbers."""
+        return not self._looks
+
     def kernel(self, step: Step) -> RowKernel | None:
         """The kernel of `step`, or None where there is no machine code for it."""
         node = step.node

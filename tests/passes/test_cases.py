@@ -133,7 +133,10 @@ def open_apart(function, target):
     """Windows side by side, for a backend whose contractions are products."""
     from passes.apart import open_apart
 
-    return open_apart(function, Target("llvm", contracts=lambda node: node.op.name in ("matmul", "einsum")))
+    contracts = frozenset(("matmul", "einsum"))
+    return open_apart(
+        function, Target("llvm", contracts=lambda node: node.op.name in contracts, has_cells=True)
+    )
 
 
 def fuse_cells(function, target):
@@ -144,7 +147,18 @@ def fuse_cells(function, target):
     names = frozenset(name for name, op in OPS.items() if op.family == "elementwise") | {"sum", "max"}
     contracts = frozenset(("matmul", "einsum"))
     return fuse_cells(
-        function, Target("llvm", fusible=names, contracts=lambda node: node.op.name in contracts)
+        function,
+        Target("llvm", fusible=names, contracts=lambda node: node.op.name in contracts, has_cells=True),
+    )
+
+
+def store_in_frames(function, target):
+    """Frames, for a backend whose contractions are products."""
+    from passes.frames import store_in_frames
+
+    contracts = frozenset(("matmul", "einsum"))
+    return store_in_frames(
+        function, Target("llvm", contracts=lambda node: node.op.name in contracts, has_cells=True)
     )
 
 
@@ -163,6 +177,7 @@ PASSES = {
     "differentiation": "passes.differentiation:differentiate",
     "epilogues": take_epilogues,
     "flattening": flatten,
+    "frames": store_in_frames,
     "fusion": fuse_rows,
     "overlaps": open_overlaps,
     "layout": "passes.layout:lay_out",

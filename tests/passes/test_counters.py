@@ -25,7 +25,8 @@ def target_of(backend):
     if backend == "numpy":
         return PLAIN
     machine = BACKENDS[backend]()
-    return Target(backend, False, machine.fusible, machine.contracts, machine.reads)
+    told = machine.contracts, machine.reads, machine.follows, machine.has_cells
+    return Target(backend, False, machine.fusible, *told)
 
 
 def defined(name, size):

@@ -34,7 +34,15 @@ from runtime.llvm_backend.contractions.contraction import (
     row_major,
 )
 from runtime.llvm_backend.contractions.pairs import ROUNDED
-from runtime.llvm_backend.contractions.strided import Look, Strided, is_inside, is_strided, see, see_dense
+from runtime.llvm_backend.contractions.strided import (
+    Look,
+    Strided,
+    is_inside,
+    is_strided,
+    see,
+    see_dense,
+    see_within,
+)
 from runtime.llvm_backend.ir.lanes import Combine
 
 Front = Callable[[Tensor, Look], Contract | None]
@@ -179,14 +187,9 @@ def _embed(node: Tensor, look: Look) -> Contract | None:
     row: list[Label] = list(range(len(x.result.sizes)))
     extents: dict[Label, Size] = dict(zip(row, x.result.sizes, strict=True))
     bits = _BITS[node.dtype.numpy.itemsize]
-    dense, offset, strides = see_dense(node), 0, {}
-    for i, (start, step, stride) in enumerate(
-        zip(attrs["starts"], attrs["steps"], dense.strides, strict=True)
-    ):
-        offset = offset + start * stride
-        strides[_name(i)] = step * stride
-    if any(size == 0 for size in x.result.sizes):
-        offset = 0
+    seen = see_within(node)
+    offset = 0 if any(size == 0 for size in x.result.sizes) else seen.offset
+    strides = {_name(i): stride for i, stride in enumerate(seen.strides)}
     access = _access("x0", row, x.result, extents, look(x), bits)
     return Contract(_dims(row, extents), (access,), Access("out", offset, strides, bits), "add")
 

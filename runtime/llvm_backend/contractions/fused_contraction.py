@@ -18,7 +18,14 @@ from passes.deduplication import call_key
 from passes.fusion import REDUCTIONS
 from runtime.llvm_backend.contractions.contraction import Access, Contract, Expression, Step
 from runtime.llvm_backend.contractions.contraction_steps import plain_contract
-from runtime.llvm_backend.contractions.strided import Look, Strided, is_strided, see, see_dense
+from runtime.llvm_backend.contractions.strided import (
+    Look,
+    Strided,
+    is_strided,
+    see,
+    see_dense,
+    see_within,
+)
 from runtime.llvm_backend.ir.scalars import spelled
 from runtime.llvm_backend.rows.column_steps import is_of_columns
 
@@ -102,12 +109,13 @@ class _Fused:
             prologue = plain.prologue
         self._names = _axes(root, plain)
         inside = [n for n in self._body.nodes() if n not in self._number and n not in self._before]
-        chain = _Chain([n for n in inside if n is not root], self._number)
+        framed = {n: n.inputs[0] for n in inside if n.op.name == "embed"}
+        chain = _Chain([n for n in inside if n is not root and n not in framed], self._number)
         made = list(plain.epilogue.steps)  # what makes the root's dtype of the sum
         value = {x: 1 + i for i, x in enumerate(chain.reads)}
         value[root] = len(chain.reads) + len(made) if made else 0
         made += chain.steps(value, 1 + len(chain.reads) + len(made))
-        stored = {value[n]: (n, i) for i, n in enumerate(self._body.outputs)}
+        stored = {value[framed.get(n, n)]: (n, i) for i, n in enumerate(self._body.outputs)}
         last, part = stored.pop(max(stored))
         return Contract(
             plain.dims,
@@ -120,7 +128,12 @@ class _Fused:
         )
 
     def _result(self, out: Access, node: Tensor, part: int) -> Access:
-        return replace(out, buffer=f"out{part or ''}", dtype=node.dtype)
+        found = replace(out, buffer=f"out{part or ''}", dtype=node.dtype)
+        if node.op.name != "embed":
+            return found
+        seen = see_within(node)
+        strides = dict(zip(out.strides, seen.strides, strict=True))
+        return replace(found, offset=seen.offset, strides=strides)
 
     def _read(self, given: Tensor) -> Access:
         """An operand whose axes line up with the last ones of the result; those of one element repeat."""

@@ -51,6 +51,14 @@ def see(node: Tensor, below: Strided) -> Strided:
     return _SEEN[node.op.name](node, below)
 
 
+def see_within(frame: Tensor) -> Strided:
+    """The operand of an `embed` where it stands among the zeros."""
+    dense, attrs, offset = see_dense(frame).strides, frame.attrs, 0
+    for start, stride in zip(attrs["starts"], dense, strict=True):
+        offset = offset + start * stride
+    return Strided(offset, tuple(x * stride for x, stride in zip(attrs["steps"], dense, strict=True)))
+
+
 def is_strided(node: Tensor) -> bool:
     """Whether `node` is its operand seen with strides, for all sizes that may be fed."""
     if node.op.name not in _SEEN or not all(

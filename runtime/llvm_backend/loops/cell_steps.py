@@ -14,29 +14,44 @@ bools, which float32 holds exactly.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
+from typing import NamedTuple
 
 from graphc.sizes import Size, product
 from graphc.tensor import Tensor
-from graphc.types import BOOL, FLOAT64
+from graphc.types import BOOL, FLOAT32, FLOAT64
 from passes.cells import Cells, cells_of
+from runtime.llvm_backend.contractions.lane_choice import estimate
+from runtime.llvm_backend.contractions.strided import see_dense, see_within
 from runtime.llvm_backend.engine.machine import host
 from runtime.llvm_backend.ir.casts import cast
 from runtime.llvm_backend.ir.scalars import emit_op, spelled
 from runtime.llvm_backend.ir.text import Emitter, Module, target_of
-from runtime.llvm_backend.ir.values import load, load_single, register_bytes, store
-from runtime.llvm_backend.loops.copies import merged
+from runtime.llvm_backend.ir.values import load, load_single, register_bytes, store, stream
 from runtime.llvm_backend.loops.loop_kernel import LoopKernel, Word, cut_in_chunks, item_bytes
+from runtime.llvm_backend.loops.movement_steps import zeros_around
 from runtime.llvm_backend.rows.row_loop import RowLoop
 
 _MEETING = {"max": "maximum", "min": "minimum"}
-_VIEWS = ("reshape", "expand_dims", "squeeze")
+_MANY_CACHES = 8
+_VIEWS = ("reshape", "expand_dims", "squeeze", "embed")  # the last is a matter of where it is stored
+
+
+class _Lie(NamedTuple):
+    """How a value lies in memory: where it begins, how far a step along each axis of cells moves.
+
+    `is_whole`: whether it has an element for every cell.
+    """
+
+    offset: Size
+    steps: tuple[Size, ...]
+    is_whole: bool
 
 
 def _cells(node: Tensor) -> Sequence[LoopKernel]:
     cells = cells_of(node)
-    return () if cells is None else (_CellWriter(node, cells).kernel(),)
+    return () if cells is None else (*zeros_around(node), _CellWriter(node, cells).kernel())
 
 
 class _CellWriter:
@@ -62,29 +77,51 @@ class _CellWriter:
         body, cells, one = self.body, self.cells, self.one
         self.reads = [self._word(Word("operand", i), "ptr") for i in range(len(body.inputs))]
         self.writes = [self._word(Word("result", i), "ptr") for i in range(len(body.outputs))]
-        strides = [product(cells.whole[axis + 1 :]) for axis in range(len(cells.whole))]
         axes = [axis for axis in range(len(cells.whole) - 1) if axis not in cells.over]
-        places = merged(
-            [cells.whole[axis] for axis in axes], [strides[axis] for axis in axes], [0] * len(axes)
-        )
         count, row = product(cells.whole[axis] for axis in axes), cells.whole[-1]
         per, chunks = cut_in_chunks(count, self._bytes())
-        steps = [
-            sum((i * strides[axis] for i, axis in zip(index, cells.over, strict=True)), start=0)
-            for index in itertools.product(*(range(self._number(axis)) for axis in cells.over))
-        ]
         total, each, length = self._size(count), self._size(per), self._size(row)
-        offsets = [self._size(step) for step in steps]
-        sizes = [(self._size(place.size), self._size(place.source)) for place in places]
+        lies = dict.fromkeys(map(self.lie, (*self.given, *body.outputs)))
+        lies.pop(None, None)
+        walks = _merged([(cells.whole[axis], [lie.steps[axis] for lie in lies if lie]) for axis in axes])
+        self.walks = [(self._size(size), list(map(self._size, steps))) for size, steps in walks]
+        self.starts = {lie: list(map(self._size, self._offsets(lie))) for lie in lies if lie}
+        self.streamed = {x for x in body.outputs if self._is_streamed(x)}
         first = one.let(f"mul i64 %chunk, {each}")
         last = one.intrinsic("smin", "i64", one.let(f"add i64 {first}, {each}"), total)
-        self.loops.walk(first, last, 1, [], lambda at, _: self._place(at, length, sizes, offsets))
+        self.loops.walk(first, last, 1, [], lambda at, _: self._place(at, length))
+        if self.streamed:
+            one.do("fence seq_cst")  # other threads see it all before they are told that it is done
         text = "\n".join([*one.lines, "  ret void"])
         self.module.define(
             "kernel", lambda: f"define void @kernel(ptr %block, i64 %chunk) {{\nentry:\n{text}\n}}"
         )
         name = ".".join(x.op.name for x in self.inside if x.op.name not in _VIEWS)
         return LoopKernel(f"{name} of cells", self.module.text, tuple(self.words), chunks)
+
+    def lie(self, x: Tensor) -> _Lie | None:
+        """How an operand or a result lies; None for what every place reads alike."""
+        seen, value = (see_within(x), x.inputs[0]) if x.op.name == "embed" else (see_dense(x), x)
+        if not (self.cells.is_whole(value) or self.cells.is_kept(value)):
+            return None
+        steps = self.cells.steps_in(value, seen.strides)
+        assert steps is not None  # of what is dense, and of what is framed
+        return _Lie(seen.offset, steps, self.cells.is_whole(value))
+
+    def _is_streamed(self, output: Tensor) -> bool:
+        """Whether a result is stored past the caches: it is far more than a core has, in whole vectors."""
+        bytes, row = product(output.result.sizes) * item_bytes(output.dtype), self.cells.whole[-1]
+        large = isinstance(bytes, int) and bytes >= _MANY_CACHES * host().l2
+        return large and output.dtype is FLOAT32 and estimate(row) % self.wide.width == 0
+
+    def _offsets(self, lie: _Lie) -> list[Size]:
+        """Where the cells of the first place begin."""
+        over = self.cells.over if lie.is_whole else ()
+        indices = itertools.product(*(range(self._number(axis)) for axis in over))
+        return [
+            sum((i * lie.steps[axis] for i, axis in zip(index, over, strict=True)), start=lie.offset)
+            for index in indices
+        ]
 
     def _number(self, axis: int) -> int:
         size = self.cells.whole[axis]
@@ -93,10 +130,13 @@ class _CellWriter:
 
     def _bytes(self) -> Size:
         """What one place reads and writes."""
-        kept = [x for x in (*self.body.inputs, *self.body.outputs) if not self.cells.is_along(x)]
         many = product(self._number(axis) for axis in self.cells.over)
-        row = self.cells.whole[-1]
-        return sum(((many if self.cells.is_whole(x) else 1) * row * item_bytes(x.dtype) for x in kept), 0)
+        total: Size = 0
+        for x in (*self.body.inputs, *self.body.outputs):
+            lie = self.lie(x)
+            if lie is not None:
+                total = total + (many if lie.is_whole else 1) * item_bytes(x.dtype)
+        return total * self.cells.whole[-1]
 
     def _word(self, word: Word, type: str) -> str:
         at = self.one.let(f"getelementptr i64, ptr %block, i64 {len(self.words)}")
@@ -106,23 +146,24 @@ class _CellWriter:
     def _size(self, size: Size) -> str:
         return self._word(Word("size", 0, size), "i64")
 
-    def _place(
-        self, place: str, length: str, sizes: Sequence[tuple[str, str]], offsets: Sequence[str]
-    ) -> list[str]:
+    def _place(self, place: str, length: str) -> list[str]:
         """The rows of all cells at `place`."""
-        one = self.one
-        kept, rest, whole = one.let(f"mul i64 {place}, {length}"), place, "0"
-        for number, (size, stride) in enumerate(reversed(sizes)):
+        one, rest = self.one, place
+        moved = dict.fromkeys(self.starts, "0")
+        for number, (size, steps) in enumerate(reversed(self.walks)):
             index = rest
-            if number + 1 < len(sizes):
+            if number + 1 < len(self.walks):
                 index, rest = (one.let(f"{what} i64 {rest}, {size}") for what in ("urem", "udiv"))
-            whole = one.let(f"add i64 {whole}, {one.let(f'mul i64 {index}, {stride}')}")
-        begins = [one.let(f"add i64 {whole}, {offset}") for offset in offsets]
+            for lie, step in zip(moved, steps, strict=True):
+                moved[lie] = one.let(f"add i64 {moved[lie]}, {one.let(f'mul i64 {index}, {step}')}")
+        begins = {
+            lie: [one.let(f"add i64 {moved[lie]}, {start}") for start in starts]
+            for lie, starts in self.starts.items()
+        }
 
         def elements(em: Emitter, j: str, mask: str | None) -> list[str]:
-            at = one.let(f"add i64 {kept}, {j}")
-            apart = [one.let(f"add i64 {begin}, {j}") for begin in begins]
-            _Elements(self, em, mask, j, at, apart).write()
+            at = {lie: [one.let(f"add i64 {x}, {j}") for x in found] for lie, found in begins.items()}
+            _Elements(self, em, mask, j, at).write()
             return []
 
         row = self.cells.whole[-1]
@@ -130,12 +171,17 @@ class _CellWriter:
 
 
 class _Elements:
-    """One vector of the row of each cell: from `j` on, which is element `at` of what is kept."""
+    """One vector of the row of each cell: from `j` on, which `places` say for all that lies alike."""
 
     def __init__(
-        self, writer: _CellWriter, em: Emitter, mask: str | None, j: str, at: str, apart: Sequence[str]
+        self,
+        writer: _CellWriter,
+        em: Emitter,
+        mask: str | None,
+        j: str,
+        places: Mapping[_Lie, Sequence[str]],
     ) -> None:
-        self.writer, self.em, self.mask, self.j, self.at, self.apart = writer, em, mask, j, at, apart
+        self.writer, self.em, self.mask, self.j, self.places = writer, em, mask, j, places
         self.values: dict[Tensor, list[str]] = {}
 
     def write(self) -> None:
@@ -145,16 +191,18 @@ class _Elements:
             if node.op.name in _VIEWS:
                 self.values[node] = operands[0]
             elif node.op.family == "elementwise":
-                many = len(self.apart) if self.writer.cells.is_whole(node) else 1
+                many = max(map(len, operands))
                 self.values[node] = [self._computed(node, operands, i) for i in range(many)]
             else:
                 self.values[node] = [self._reduced(node, operands[0])]
         for output, array in zip(self.writer.body.outputs, self.writer.writes, strict=True):
-            for value, at in zip(self.values[output], self._places(output), strict=True):
-                store(self.em, output.dtype, value, array, at, self.mask)
-
-    def _places(self, x: Tensor) -> Sequence[str]:
-        return self.apart if self.writer.cells.is_whole(x) else [self.at]
+            lie = self.writer.lie(output)
+            assert lie is not None  # a result is of places
+            for value, at in zip(self.values[output], self.places[lie], strict=True):
+                if output in self.writer.streamed and self.mask is None:
+                    stream(self.em, output.dtype, value, array, at)
+                else:
+                    store(self.em, output.dtype, value, array, at, self.mask)
 
     def _value(self, x: Tensor) -> list[str]:
         """What was computed, or is read when it is first asked for."""
@@ -164,9 +212,9 @@ class _Elements:
         return found
 
     def _read(self, x: Tensor, array: str) -> list[str]:
-        em, cells = self.em, self.writer.cells
-        if cells.is_whole(x) or cells.is_kept(x):
-            return [load(em, x.dtype, array, at, self.mask) for at in self._places(x)]
+        em, lie = self.em, self.writer.lie(x)
+        if lie is not None:
+            return [load(em, x.dtype, array, at, self.mask) for at in self.places[lie]]
         if x.result.sizes and x.result.sizes[-1] != 1:
             return [load(em, x.dtype, array, self.j, self.mask)]
         return [load_single(em, x.dtype, array)]
@@ -186,6 +234,17 @@ class _Elements:
             [cast(em, value, dtype, total) for value in values],
         )
         return cast(em, found, total, dtype)
+
+
+def _merged(axes: Sequence[tuple[Size, list[Size]]]) -> list[tuple[Size, list[Size]]]:
+    """`axes`, each with its size and steps, as few as can be; the order of the places stays."""
+    found: list[tuple[Size, list[Size]]] = []
+    for size, steps in axes:
+        if found and found[-1][1] == [size * step for step in steps]:
+            found[-1] = found[-1][0] * size, steps
+        else:
+            found.append((size, steps))
+    return found
 
 
 LOOPS: dict[str, Callable[[Tensor], Sequence[LoopKernel]]] = {"fused": _cells}

@@ -57,12 +57,27 @@ def _framed(node: Tensor, inside: Sequence[Size]) -> LoopKernel:
 
     The last axis that gets zeros, and what lies behind it, is a row.
     """
+    w = LoopWriter()
+    chunks = _write_frame(w, node, w.operand(0), w.result())
+    return w.kernel("embed in a frame", chunks, natural=inside)
+
+
+def zeros_around(node: Tensor) -> Sequence[LoopKernel]:
+    """The zeros around those results of a `fused` node that it stores in one piece among such."""
+    found = []
+    for part, result in enumerate(node.attrs["body"].outputs if node.op.name == "fused" else ()):
+        if result.op.name == "embed":
+            w = LoopWriter()
+            found.append(w.kernel("zeros around", _write_frame(w, result, None, w.result(part))))
+    return found
+
+
+def _write_frame(w: LoopWriter, node: Tensor, source: str | None, to: str) -> Size:
+    """Writes the rows of a chunk, from `source` if there is one; gives how many chunks there are."""
     (x,), starts = node.inputs, node.attrs["starts"]
     own, whole = x.result.sizes, node.result.sizes
     last = max((axis for axis in range(len(own)) if own[axis] != whole[axis]), default=0)
     behind = product(own[last + 1 :]) * item_bytes(node.dtype)
-    w = LoopWriter()
-    source, to = w.operand(0), w.result()
     before, size, row = (
         w.size(name, n * behind)
         for name, n in (("before", starts[last]), ("size", own[last]), ("row", whole[last]))
@@ -81,18 +96,19 @@ def _framed(node: Tensor, inside: Sequence[Size]) -> LoopKernel:
             first, stop = w.max(begin, before), w.min(end, after)
             read = w.add(w.mul(place, size), w.sub(first, before))
             clear(begin, w.min(end, before))
-            w.when(
-                w.compare("slt", first, stop),
-                lambda: w.copy(
-                    w.address(target, first, "i8"), w.address(source, read, "i8"), w.sub(stop, first)
-                ),
-            )
+            if source is not None:
+                at = source
+                w.when(
+                    w.compare("slt", first, stop),
+                    lambda: w.copy(
+                        w.address(target, first, "i8"), w.address(at, read, "i8"), w.sub(stop, first)
+                    ),
+                )
             clear(w.max(begin, after), end)
 
         w.choose(holds, fill, lambda: clear(begin, end))
 
-    chunks = in_parts(w, product(whole[:last]), whole[last] * behind, 1, move)
-    return w.kernel("embed in a frame", chunks, natural=inside)
+    return in_parts(w, product(whole[:last]), whole[last] * behind, 1, move)
 
 
 def _row_inside(

@@ -32,7 +32,7 @@ class NativeKernel:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Draft:
-    """What runs a step; its kernel and the module of that, where it has one; or its loops, in order.
+    """What runs a step: loops, in order, then its kernel and the module of that, where it has one.
 
     `kernels` are the same for users to look at.
     """

@@ -32,7 +32,7 @@ from runtime.llvm_backend.ir.text import target_of
 from runtime.llvm_backend.loops.fill_kernel import fill_of
 from runtime.llvm_backend.loops.loop_kernel import LoopKernel
 from runtime.llvm_backend.loops.loop_steps import loops_of
-from runtime.llvm_backend.loops.movement_steps import copies_of
+from runtime.llvm_backend.loops.movement_steps import copies_of, zeros_around
 from runtime.llvm_backend.native.cells import Cells
 from runtime.llvm_backend.native.drafts import Collected, Draft, Late, NativeKernel
 from runtime.llvm_backend.native.giving import write_giving
@@ -173,14 +173,12 @@ class StepWriter:
             made = choose_kernel(contract, self._looks, self._looks and node.op.name == "fused")
         if contract.combine in ("max", "min"):
             self.positive.update(dict.fromkeys(d.size for d in contract.reduced_dims))
-        return self._drafted(made, NativeKernel(name_of(node), made.text, contract))
+        return self._drafted(made, NativeKernel(name_of(node), made.text, contract), zeros_around(node))
 
     def _looped(self, loops: Sequence[LoopKernel]) -> Draft:
         if not loops:
             return Draft(PYTHON)
-        modules = tuple(
-            self._module(x.text, ("kernel",), NativeKernel(x.name, x.text), x.imports) for x in loops
-        )
+        modules = [self._module(x.text, ("kernel",), NativeKernel(x.name, x.text), x.imports) for x in loops]
         shown = tuple(self.kernels[x.text] for x in loops)
         return Draft(NATIVE, loops=tuple(zip(loops, modules, strict=True)), kernels=shown)
 
@@ -192,9 +190,12 @@ class StepWriter:
                 self.positive[contract.dims[-2].size] = None
         return self._drafted(made, NativeKernel(name_of(node), made.text))
 
-    def _drafted(self, kernel: RowKernel | Kernel, shown: NativeKernel | RowKernel) -> Draft:
+    def _drafted(
+        self, kernel: RowKernel | Kernel, shown: NativeKernel | RowKernel, before: Sequence[LoopKernel] = ()
+    ) -> Draft:
         module = self._module(kernel.text, kernel.functions, shown, effort=kernel.effort)
-        return Draft(NATIVE, module, kernel, kernels=(shown,))
+        first = self._looped(before)
+        return Draft(NATIVE, module, kernel, first.loops, (*first.kernels, shown))
 
     def _module(
         self,
@@ -289,12 +290,13 @@ class StepWriter:
     def _make_patterns(self, draft: Draft, functions: Promises) -> list[Pattern]:
         """What steps of `draft` have in common."""
         kernel, module = draft.kernel, draft.module
+        loops = [loop_pattern(loop, functions.address(each.name)) for loop, each in draft.loops]
         if kernel is None or module is None:
-            return [loop_pattern(loop, functions.address(each.name)) for loop, each in draft.loops]
+            return loops
         addresses = {name: functions.address(module.name, name) for name in kernel.functions}
         if isinstance(kernel, RowKernel):
             return [rows_pattern(kernel, addresses, bool(self.loops), self._threads)]
-        return [contraction_pattern(kernel, addresses, self._threads)]
+        return [*loops, contraction_pattern(kernel, addresses, self._threads)]
 
     def _stamp(self, pattern: Pattern, step: Step) -> None:
         """Adds `pattern` on the cells of `step`."""

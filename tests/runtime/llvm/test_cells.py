@@ -5,6 +5,7 @@ import pytest
 
 import graphc as gc
 from passes.cells import cells_of
+from runtime.llvm_backend.loops.cell_steps import LOOPS
 
 
 def run(build, *arrays, backend="llvm", threads=1, shapes=None):
@@ -28,7 +29,7 @@ def agree(build, *arrays, shapes=None, exact=True):
         if exact:
             np.testing.assert_array_equal(a, b)
         else:
-            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5 * max(1, np.abs(b).max()))
     kernels = [n for n in executable.function.nodes() if n.op.name == "fused"]
     kinds = {executable.kind_of(step) for step in executable.bound.steps if step.node in kernels}
     assert kinds <= {"llvm"}
@@ -111,6 +112,35 @@ def test_second_order():
     agree(build, image(2, 4, 4, 8))
 
 
+def convolved(x, first, second):
+    """Two convolutions of the same size as their images, a pooling, and all slopes."""
+    y = gc.relu(gc.nn.conv2d(x, first, padding="SAME") + 0.25)
+    z = gc.nn.max_pool(gc.relu(gc.nn.conv2d(y, second, padding="SAME")), 2)
+    return [z, *gc.gradients(gc.sum(z * z), [x, first, second])]
+
+
+@pytest.mark.parametrize("size", [3, 5])
+def test_what_is_convolved_next_is_stored_among_zeros(size):
+    random = np.random.default_rng(3)
+    x = random.standard_normal((2, 6, 8, 3)).astype(np.float32)
+    first = random.standard_normal((size, size, 3, 16)).astype(np.float32)
+    second = random.standard_normal((size, 3, 16, 32)).astype(np.float32) * 0.1
+    agree(convolved, x, first, second, exact=False)
+    for shape in (x.shape, ("batch", 6, 8, 3)):
+        _, executable = run(convolved, x, first, second, shapes=[shape, first.shape, second.shape])
+        nodes = executable.function.nodes()
+        framed = [
+            n for n in nodes if n.op.name == "fused" for m in n.attrs["body"].outputs if m.op.name == "embed"
+        ]
+        assert len(framed) == 3  # both that are convolved next, and the slope towards the first of them
+        assert sum(n.op.name == "embed" for n in nodes) == 1  # that of what is fed
+
+
+def test_large_results_are_stored_past_the_caches():
+    kernels = agree(pooled, image(40, 64, 64, 16))
+    assert any("nontemporal" in loop.text for kernel in kernels for loop in LOOPS["fused"](kernel))
+
+
 def test_numbers_are_checked_by_other_kernels():
     x = image(2, 4, 4, 16)
     with gc.Graph().as_default() as graph:
@@ -121,6 +151,9 @@ def test_numbers_are_checked_by_other_kernels():
                 np.testing.assert_array_equal(a, b)
             nodes = session.compile(made, [fed]).function.nodes()
             assert not any(n.op.name == "fused" and cells_of(n) for n in nodes)
+        total = gc.sum(gc.reshape(fed, (2, 4, 2, 2, 16)), axis=3)
+        with gc.Session(graph=graph, check_numerics=True) as session, pytest.raises(gc.errors.NumericsError):
+            session.run(total, {fed: np.full_like(x, 3e38)})
 
 
 def test_a_training_step_of_images_that_are_written_channels_first():
