@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator
 from functools import wraps
 from types import TracebackType
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -18,8 +18,21 @@ from graphc.tensor import Tensor, describe
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
+_LETTERS = ("x", "y")  # what ops call operands that have no part of their own
 
-def explain(error: Exception, name: str, location: Location | None, operands: Iterable[str]) -> None:
+
+class Told(NamedTuple):
+    """``x is placeholder 'x': f32[batch,3], made at train.py:12``: the line of a message on one operand."""
+
+    what: str
+    type: str
+    made: str
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.type}{self.made}"
+
+
+def explain(error: Exception, name: str, location: Location | None, operands: Iterable[str | Told]) -> None:
     """Gives `error`, raised in a call of `name`, its three parts; one that has them stays as it is.
 
     `operands` are lines, such as `tell_operand` gives. What is no GraphError gets all that as a note.
@@ -27,7 +40,12 @@ def explain(error: Exception, name: str, location: Location | None, operands: It
     if getattr(error, "explained", False):
         return
     error.explained = True  # type: ignore[attr-defined]  # those of others have no such attribute
-    details = at_line(location) + "".join(f"\n  {line}" for line in operands)
+    lines = list(operands)
+    head = str(error).partition("\n")[0]
+    told = [line for line in lines if isinstance(line, Told)]
+    if all(line.type in head for line in told):  # it names all types, in order
+        lines = [line.what + line.made if isinstance(line, Told) else line for line in lines]
+    details = at_line(location) + "".join(f"\n  {line}" for line in lines)
     if isinstance(error, GraphError):
         name = "" if str(error).startswith(f"{name}: ") else f"{name}: "
         error.args = (f"{name}{error}{details}", *error.args[1:])
@@ -35,18 +53,28 @@ def explain(error: Exception, name: str, location: Location | None, operands: It
         error.add_note(f"while running {name}{details}")
 
 
-def tell_operands(operands: Iterable[tuple[str, Any]]) -> Iterator[str]:
+def tell_operands(operands: Iterable[tuple[str, Any]]) -> Iterator[Told]:
     """A line on each of `operands`, labels and what they are, that is a tensor or a variable."""
     for label, value in operands:
         if isinstance(value, Tensor):
             yield tell_operand(label, value, value.type)
         elif hasattr(value, "describe"):  # a variable, whose methods are explained too
-            yield f"{label} is {value.describe()}"
+            label = value.name if label in _LETTERS else label
+            yield Told(f"{label} is variable {value.name!r}", str(value.type), made_at(value.loc))
 
 
-def tell_operand(label: str, operand: Tensor, type: object) -> str:
-    """``x is placeholder 'x': f32[batch,3], made at train.py:12``: the line of a message on one operand."""
-    return f"{label} is {describe(operand)}: {type}{made_at(operand.loc)}"
+def tell_operand(label: str, operand: Tensor, type: object) -> Told:
+    """The line on `operand`, whose `label` is that of the op, or its own name where that is a mere letter."""
+    own = operand.attrs.get("name") if operand.op.family == "source" else None
+    known = describe(operand)
+    if label in _LETTERS and isinstance(own, str) and known.endswith(repr(own)) and _is_chosen(own, operand):
+        label = own
+    return Told(f"{label} is {known}", str(type), made_at(operand.loc))
+
+
+def _is_chosen(name: str, source: Tensor) -> bool:
+    """Whether `name` says more than what `source` is, as ``placeholder_1`` does not."""
+    return not name.rpartition("/")[2].startswith(source.op.name)
 
 
 def explains(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:

@@ -26,65 +26,65 @@ HERE = [
      lambda g: g.session.run([g.w.assign(g.w * 2.0), g.w.assign_add(gc.ones((3, 2)))])),
     # At the run.
     ("run index", gc.IndexOutOfRangeError, (
-         "gather: index 3 is out of range for axis 0 of size 3", "x is variable 'w': f32[3,2]",
+         "gather: index 3 is out of range for axis 0 of size 3", "w is variable 'w': f32[3,2]",
          "indices is placeholder 'n': i32[4]"),
      lambda g: g.run(gc.gather(g.w, g.n), g.feed)),
     ("run negative index", gc.IndexOutOfRangeError, (
-         "gather: index -4 is out of range for axis 0 of size 3", "x is variable 'w': f32[3,2]",
+         "gather: index -4 is out of range for axis 0 of size 3", "w is variable 'w': f32[3,2]",
          "indices is placeholder 'n': i32[4]"),
      lambda g: g.run(gc.gather(g.w, g.n), {g.n: [0, -4, 0, 0]})),
     ("run index getitem", gc.IndexOutOfRangeError, (
-         "gather: index 5 is out of range for axis 0 of size 2", "x is placeholder 'y': f32[2]",
+         "gather: index 5 is out of range for axis 0 of size 2", "y is placeholder 'y': f32[2]",
          "indices is the result of constant: i64[]"),
      lambda g: g.run(g.y[5], {g.y: [1, 2]})),
     ("run index tensor", gc.IndexOutOfRangeError, (
-         "gather: index 2 is out of range for axis 0 of size 2", "x is placeholder 'y': f32[2]",
+         "gather: index 2 is out of range for axis 0 of size 2", "y is placeholder 'y': f32[2]",
          "indices is placeholder 'n': i32[4]"),
      lambda g: g.run(g.y[g.n], {**g.feed, g.y: [1, 2]})),
     ("run division", gc.DivisionError, (
-         "floor_divide: the integer 1 at [0] is divided by zero", "x is placeholder 'n': i32[4]",
+         "floor_divide: the integer 1 at [0] is divided by zero", "n is placeholder 'n': i32[4]",
          "y is the result of sub: i32[4]"),
      lambda g: g.run(g.n // (g.n - 1), g.feed)),
     ("run remainder", gc.DivisionError, (
-         "remainder: the integer 1 at [0] is divided by zero", "x is placeholder 'n': i32[4]",
+         "remainder: the integer 1 at [0] is divided by zero", "n is placeholder 'n': i32[4]",
          "y is the result of constant: i32[]"),
      lambda g: g.run(g.n % 0, g.feed)),
     ("run segment", gc.IndexOutOfRangeError, (
-         "segment_sum: segment id 4 is out of range for 4 segments", "x is placeholder 'n': i32[4]",
+         "segment_sum: segment id 4 is out of range for 4 segments", "n is placeholder 'n': i32[4]",
          "ids is placeholder 'n': i32[4]"),
      lambda g: g.run(gc.segment_sum(g.n, g.n, 4), g.feed)),
     ("run sizes", gc.ShapeError, (
-         "add: sizes differ: ? = 4 and 5", "x is placeholder 'u': f32[2,4]",
+         "add: sizes differ: ? = 4 and 5", "u is placeholder 'u': f32[2,4]",
          "y is the result of broadcast_to: f32[2,5]", "a size is axis 1 of placeholder 'u'"),
      lambda g: g.run(g.u + gc.zeros((2, 5)), {g.u: np.ones((2, 4))})),
     ("run matmul", gc.ShapeError, (
-         "matmul: sizes differ: ? = 4 and 3", "x is placeholder 'u': f32[2,4]",
-         "y is variable 'w': f32[3,2]", "a size is axis 1 of placeholder 'u'"),
+         "matmul: sizes differ: ? = 4 and 3", "u is placeholder 'u': f32[2,4]",
+         "w is variable 'w': f32[3,2]", "a size is axis 1 of placeholder 'u'"),
      lambda g: g.run(g.u @ g.w, {g.u: np.ones((2, 4))})),
     ("run reshape", gc.ShapeError, (
-         "reshape: sizes differ: ?*? = 8 and 10", "x is placeholder 'u': f32[2,4]",
+         "reshape: sizes differ: ?*? = 8 and 10", "u is placeholder 'u': f32[2,4]",
          "a size is axis 0 of placeholder 'u'", "a size is axis 1 of placeholder 'u'"),
      lambda g: g.run(gc.reshape(g.u, (2, 5)), {g.u: np.ones((2, 4))})),
     ("run max of nothing", gc.ShapeError, (
-         "max: of no elements there is none to choose: shape [0, 4]", "x is placeholder 'u': f32[0,4]"),
+         "max: of no elements there is none to choose: shape [0, 4]", "u is placeholder 'u': f32[0,4]"),
      lambda g: g.run(gc.max(g.u), {g.u: np.ones((0, 4))})),
     ("run unknown rank", gc.ShapeError, (
-         "sum: axis 1 is out of range for f32[] with 0 axes", "x is placeholder 'any': f32[]"),
+         "sum: axis 1 is out of range for f32[] with 0 axes", "any is placeholder 'any'"),
      lambda g: g.run(gc.sum(g.any, axis=1), {g.any: 1.0})),
     ("run check", gc.CheckError, (
          "check: too small", "operand 0 is the result of greater: bool[4]"),
      lambda g: g.run(gc.check(g.n > 1, "too small"), g.feed)),
     ("run scatter", gc.IndexOutOfRangeError, (
-         "scatter_add: index 3 is out of range for axis 0 of size 3", "x is variable 'w': f32[3,2]",
+         "scatter_add: index 3 is out of range for axis 0 of size 3", "w is variable 'w': f32[3,2]",
          "indices is placeholder 'n': i32[4]", "updates is the result of broadcast_to: f32[4,2]"),
      lambda g: g.session.run(g.w.scatter_add(g.n, gc.ones((4, 2))), g.feed)),
     ("run negative size", gc.ShapeError, ("reshape: the size batch-3 = -1 is negative",),
      lambda g: g.run(gc.reshape(g.x, [gc.shape(g.x)[0] - 3, -1]), g.feed)),
     ("run reshape tensor", gc.ShapeError, (
-         "reshape: sizes differ: 4 and ?*? = 2", "x is placeholder 'n': i32[4]"),
+         "reshape: sizes differ: 4 and ?*? = 2", "n is placeholder 'n': i32[4]"),
      lambda g: g.run(gc.reshape(g.n, gc.cast(g.n[:2], "int64")), g.feed)),
     ("run in a branch", gc.DivisionError, (
-         "floor_divide: the integer 1 at [0] is divided by zero", "x is placeholder 'n': i32[4]",
+         "floor_divide: the integer 1 at [0] is divided by zero", "n is placeholder 'n': i32[4]",
          "y is the result of constant: i32[]"),
      lambda g: g.run(gc.cond(g.n[0] > 0, lambda: g.n // 0, lambda: g.n), g.feed)),
     ("py_func lies about its dtype", gc.DTypeError, (
@@ -103,11 +103,11 @@ HERE = [
          "while running call_python", "operand 0 is placeholder 'n': i32[4]"),
      lambda g: g.run(gc.py_func(lambda n: 1 // 0, [g.n], "float32"), g.feed)),
     ("run split", gc.ShapeError, (
-         "ensure_shape: sizes differ: ? = 4 and 3*(?//3) = 3", "x is placeholder 'u': f32[2,4]",
+         "ensure_shape: sizes differ: ? = 4 and 3*(?//3) = 3", "u is placeholder 'u': f32[2,4]",
          "a size is axis 1 of placeholder 'u'"),
      lambda g: g.run(gc.split(g.u, 3, axis=1), {g.u: np.ones((2, 4))})),
     ("run permutation", gc.ShapeError, (
-         "top_k: the 3 largest of only 2 elements", "x is placeholder 'y': f32[2]"),
+         "top_k: the 3 largest of only 2 elements", "y is placeholder 'y': f32[2]"),
      lambda g: g.run(gc.top_k(g.y, 3)[0], {g.y: [1, 2]})),
 ]
 
