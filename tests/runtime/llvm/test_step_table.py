@@ -12,6 +12,7 @@ import pytest
 from graphc.errors import VerificationError
 from runtime.llvm_backend.engine import parts
 from runtime.llvm_backend.engine.library import Module, load
+from runtime.llvm_backend.table import walking
 from runtime.llvm_backend.table.polling import DEADLINE, TICK
 from runtime.llvm_backend.table.steploop import (
     DETAIL,
@@ -134,6 +135,7 @@ def loop(request, monkeypatch):
     """The loop that walks: the native one, or that of runs before it is compiled."""
     if request.param == "in Python":
         monkeypatch.setattr(parts.Part, "is_coming", lambda part: True)
+    return request.param
 
 
 def walk(table, state, python=None, position=0):
@@ -420,6 +422,51 @@ def test_a_chunk_before_a_pause_is_not_run_again():
         ran = pauses + (pauses > 6)  # after its last chunk no step pauses
         np.testing.assert_array_equal(counts.reshape(14), [1] * ran + [0] * (14 - ran))
     assert (status, pauses) == (DONE, 12)
+    np.testing.assert_array_equal(counts, 1)
+
+
+# Of a step's chunks the first and the last that are left; then it makes the run pause.
+BOTH_ENDS = """
+define i64 @fork(ptr %pool, ptr %fn, ptr %ctx, i64 %begin, i64 %end, ptr %words) {
+  call void %fn(ptr %ctx, i64 %begin)
+  %last = sub i64 %end, 1
+  %two = icmp slt i64 %begin, %last
+  br i1 %two, label %other, label %all
+other:
+  call void %fn(ptr %ctx, i64 %last)
+  %next = add i64 %begin, 1
+  %reached = or i64 %next, 4294967296
+  ret i64 %reached
+all:
+  ret i64 %end
+}
+"""
+
+
+@pytest.mark.parametrize("chunks", [1, 2, 7, 8])
+def test_a_step_that_pauses_again_and_again_keeps_what_was_done_at_both_ends(loop, chunks):
+    kernel = load([Module("tiring", TIRING.format(DEADLINE, TICK)), Module("ends", BOTH_ENDS, ("fork",))])
+    builder = TableBuilder()
+    block = builder.block((0, 0))
+    builder.point(block + 1, 0)
+    builder.parallel(kernel.address("tiring"), block, builder.constant(chunks))
+    table = builder.build([kernel])
+    state, counts, pauses = RunWords(table), np.zeros(chunks, np.int64), 0
+    state.use_pool(kernel.address("ends", "fork"), 0)
+    state.words[block] = counts.ctypes.data
+    state.begin()
+
+    def run():
+        if loop == "native":
+            return run_function()(state.address, table.address)
+        return walking.walk(state.words, state.address, table.steps, lambda: True)
+
+    while (status := run()) == PAUSED:
+        pauses += 1
+        left = chunks - 2 * pauses
+        np.testing.assert_array_equal(counts, [1] * pauses + [0] * left + [1] * pauses)
+        assert left > 0
+    assert status == DONE
     np.testing.assert_array_equal(counts, 1)
 
 
