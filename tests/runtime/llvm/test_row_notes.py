@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import subprocess
 import sys
 from typing import Any
@@ -246,8 +247,10 @@ def test_nothing_is_looked_at(kind: str) -> None:
     """As a multiply-add for each vector, which a chain of twenty ops shows."""
     x = np.ones((300, 1024), np.float32)
     (kernel,) = _native(KINDS[kind], x).kernels
+    if kind == "softmax" and not host().masks:
+        pytest.skip("its exp limits its operand")
     assert "stmxcsr" in kernel.text
-    assert "fmuladd.v16f32(<16 x float> %v1, <16 x float> splat (float 0x0" not in kernel.text
+    assert not re.search(r"fmuladd\.v\d+f32\(<\d+ x float> %v1, <\d+ x float> splat \(float 0x0", kernel.text)
     assert "fsub float %s" not in kernel.text.partition("@kernel.inside")[0]
 
 

@@ -19,6 +19,7 @@ from runtime.llvm_backend.backend import LlvmBackend
 from runtime.llvm_backend.engine import objects
 from runtime.llvm_backend.engine.cache import ByteCache
 from runtime.llvm_backend.engine.mapping import can_map
+from runtime.llvm_backend.engine.splitting import parts_of
 from runtime.llvm_backend.native import shelf, template
 from runtime.llvm_backend.native.template import UnreadableError, unpack
 from runtime.sources import sources
@@ -291,7 +292,7 @@ def entries():
     found = {}
     for path in Path(objects.objects().folder).glob("*.object"):
         data = ByteCache(str(path.parent)).get(path.stem)
-        if not data.startswith(b"\x7fELF"):
+        if not next(parts_of(data)).startswith(b"\x7fELF"):
             found[path.stem] = data
     return found
 
