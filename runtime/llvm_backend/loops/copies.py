@@ -12,11 +12,12 @@ the way, which gives every chunk about `CHUNK_BYTES` to move:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from graphc.sizes import Size, product
 from graphc.tensor import Tensor
+from runtime.llvm_backend.ir.lanes import transpose
 from runtime.llvm_backend.ir.writer import Value
 from runtime.llvm_backend.loops.loop_kernel import (
     CHUNK_BYTES,
@@ -165,7 +166,8 @@ def _elements(copy: _Copy) -> Size:
 def _mirrored(copy: _Copy) -> Size:
     w, (*outer, last) = copy.w, copy.axes
     lanes = _lanes(copy)
-    vector, back = f"<{lanes} x {copy.type}>", _places(reversed(range(lanes)))
+    vector = f"<{lanes} x {copy.type}>"
+    back = f"<{lanes} x i32> <{', '.join(f'i32 {k}' for k in reversed(range(lanes)))}>"
 
     def part(row: Value, begin: Value, count: Value) -> None:
         x, y = copy.outer(row, outer)
@@ -202,6 +204,7 @@ def _turned(copy: _Copy) -> Size:
     x_step, y_step = w.size("x.step", across.source), w.size("y.step", down.to)
     many = w.size("blocks", cut[1].size)
     lanes = _lanes(copy)
+    vector = f"<{lanes} x {copy.type}>"
 
     def block(number: Value) -> None:
         x, y = copy.outer(number, axes)
@@ -214,10 +217,16 @@ def _turned(copy: _Copy) -> Size:
             value = w.load(copy.type, x, w.add(i, w.mul(j, x_step)))
             w.store(copy.type, value, y, w.add(w.mul(i, y_step), j))
 
-        def squares(i: Value) -> None:
-            w.each(broad, lambda j: _turn_square(copy, lanes, x, y, i, j, x_step, y_step), step=lanes)
+        def square(i: Value, j: Value) -> None:
+            rows = []
+            for k in range(lanes):
+                at = w.address(x, w.add(i, w.mul(w.add(j, k), x_step)), copy.type)
+                rows.append(w.value(f"load {vector}, ptr {at}, align {copy.item}"))
+            for k, row in enumerate(transpose(w, rows, copy.type)):
+                at = w.address(y, w.add(w.mul(w.add(i, k), y_step), j), copy.type)
+                w.do(f"store {vector} {row}, ptr {at}, align {copy.item}")
 
-        w.each(high, squares, step=lanes)
+        w.each(high, lambda i: w.each(broad, lambda j: square(i, j), step=lanes), step=lanes)
         w.each(high, lambda i: w.each(breadth, lambda j: element(i, j), start=broad))
         w.each(height, lambda i: w.each(breadth, lambda j: element(i, j)), start=high)
 
@@ -225,35 +234,5 @@ def _turned(copy: _Copy) -> Size:
     return chunks
 
 
-def _turn_square(
-    copy: _Copy, lanes: int, x: str, y: str, i: Value, j: Value, x_step: Value, y_step: Value
-) -> None:
-    """Copies the `lanes` by `lanes` elements at row `i` and column `j`: off-diagonal halves change places."""
-    w, vector = copy.w, f"<{lanes} x {copy.type}>"
-    rows = []
-    for k in range(lanes):
-        at = w.address(x, w.add(i, w.mul(w.add(j, k), x_step)), copy.type)
-        rows.append(w.value(f"load {vector}, ptr {at}, align {copy.item}"))
-    reach = lanes // 2
-    while reach:
-        upper = _places(lane if not lane & reach else lane - reach + lanes for lane in range(lanes))
-        lower = _places(lane + reach if not lane & reach else lane + lanes for lane in range(lanes))
-        for k in range(lanes):
-            if not k & reach:
-                pair = f"{vector} {rows[k]}, {vector} {rows[k + reach]}"
-                rows[k], rows[k + reach] = (
-                    w.value(f"shufflevector {pair}, {places}") for places in (upper, lower)
-                )
-        reach //= 2
-    for k, row in enumerate(rows):
-        at = w.address(y, w.add(w.mul(w.add(i, k), y_step), j), copy.type)
-        w.do(f"store {vector} {row}, ptr {at}, align {copy.item}")
-
-
 def _lanes(copy: _Copy) -> int:
     return min(max(copy.w.module.target.vector_bits // (8 * copy.item), 1), _MOST_LANES)
-
-
-def _places(places: Iterable[int]) -> str:
-    numbers = list(places)
-    return f"<{len(numbers)} x i32> <{', '.join(f'i32 {n}' for n in numbers)}>"
