@@ -177,13 +177,16 @@ class Compilation:
 
 
 def broadcasting(mismatch: Mismatch) -> Pattern:
-    """The unknown sizes that are to be 1, so that what is fed broadcasts; empty where that cannot be."""
+    """The sizes that are to be what they are in this run, so that a 1 broadcasts; empty where that cannot be.
+
+    A name never does; what is computed of one, as the size of ``x[:1]``, is no name.
+    """
     for size in (mismatch.check.x, mismatch.check.y):
-        if sizes.evaluate(size, mismatch.known) == 1 and _all_unknown(size):
+        if sizes.evaluate(size, mismatch.known) == 1 and not _is_named(size):
             return frozenset((symbol, mismatch.known[symbol]) for symbol in sizes.symbols(size))
     return GENERAL
 
 
-def _all_unknown(size: Size) -> bool:
-    found = list(sizes.symbols(size))
-    return bool(found) and all(symbol.name is None for symbol in found)
+def _is_named(size: Size) -> bool:
+    symbol = sizes.sole_symbol(size)
+    return isinstance(size, int) or (symbol is not None and symbol.name is not None)

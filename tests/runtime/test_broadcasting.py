@@ -71,3 +71,21 @@ def test_sizes_of_one_placeholder_stay_symbols():
         y = gc.reshape(h, [gc.shape(h)[0] * 2, -1])
         assert y.shape[1] == 2
         assert "extent" not in gc.show(y)
+
+
+def test_a_size_computed_of_a_name_broadcasts_and_the_name_does_not(each_backend):
+    with gc.Graph().as_default():
+        x, other = gc.placeholder("float64", ("batch", 2)), gc.placeholder("float64", ("other", 2))
+        y = x - x[:1]
+        (slope,) = gc.gradients(gc.sum(y * y), [x])
+        with gc.Session() as session:
+            for count in (4, 1, 0, 3, 4):
+                value = np.arange(2.0 * count).reshape(count, 2) ** 2
+                less = value - value[:1]
+                towards = 2 * less
+                towards[:1] -= 2 * less.sum(0)
+                found = session.run([y, slope], {x: value})
+                np.testing.assert_array_equal(found[0], less)
+                np.testing.assert_allclose(found[1], towards)
+            with pytest.raises(gc.ShapeError, match="batch = 3 and other = 1"):
+                session.run(x + other, {x: np.ones((3, 2)), other: np.ones((1, 2))})
