@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from runtime.llvm_backend.ir.text import Emitter
 from runtime.llvm_backend.ir.values import register_scalar
+from runtime.llvm_backend.ir.writer import Carried
 from runtime.llvm_backend.rows.totals import BLOCK, State, Total
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 # elements(em, j, mask): writes the elements from j on and gives what each total gathers of them.
 Elements = Callable[[Emitter, str, str | None], Sequence[str]]
 Body = Callable[[str, list[str]], Sequence[str]]
-Walk = Callable[[str, str, int, Sequence[tuple[str, str]], Body], list[str]]
+Walk = Callable[[str, str, int, Carried, Body], list[str]]
 
 
 class RowLoop:
@@ -37,14 +38,7 @@ class RowLoop:
         self.one.begin(label)
         self.wide.label = label
 
-    def walk(
-        self,
-        begin: str,
-        end: str,
-        step: int,
-        carried: Sequence[tuple[str, str]],
-        body: Body,
-    ) -> list[str]:
+    def walk(self, begin: str, end: str, step: int, carried: Carried, body: Body) -> list[str]:
         """``for j in range(begin, end, step)`` with values carried along, each with its type and start."""
         one = self.one
         before = one.label
@@ -67,20 +61,9 @@ class RowLoop:
         one.do(f"{after} = add i64 {j}, {step}")
         more = one.let(f"icmp slt i64 {after}, {end}")
         one.do(f"br i1 {more}, label %{head}, label %{done}")
-        self.begin(done)
-        return [
-            one.let(f"phi {type} [{start}, %{before}], [{x}, %{latch}]")
-            for (type, start), x in zip(carried, found, strict=True)
-        ]
+        return self._behind(done, before, latch, carried, found)
 
-    def once(
-        self,
-        begin: str,
-        end: str,
-        step: int,
-        carried: Sequence[tuple[str, str]],
-        body: Body,
-    ) -> list[str]:
+    def once(self, begin: str, end: str, step: int, carried: Carried, body: Body) -> list[str]:
         """`walk` for what is one step at most."""
         one = self.one
         before = one.label
@@ -90,9 +73,13 @@ class RowLoop:
         found = body(begin, [start for _, start in carried])
         after = one.label
         one.do(f"br label %{done}")
+        return self._behind(done, before, after, carried, found)
+
+    def _behind(self, done: str, before: str, last: str, carried: Carried, found: Sequence[str]) -> list[str]:
+        """Begins the block behind a loop; what is carried there, or is as it was `before`, if none ran."""
         self.begin(done)
         return [
-            one.let(f"phi {type} [{start}, %{before}], [{x}, %{after}]")
+            self.one.let(f"phi {type} [{start}, %{before}], [{x}, %{last}]")
             for (type, start), x in zip(carried, found, strict=True)
         ]
 
@@ -311,7 +298,7 @@ class RowLoop:
         ]
 
 
-def _directly(begin: str, end: str, step: int, carried: Sequence[tuple[str, str]], body: Body) -> list[str]:
+def _directly(begin: str, end: str, step: int, carried: Carried, body: Body) -> list[str]:
     """`RowLoop.walk` of one step."""
     return list(body(begin, [start for _, start in carried]))
 
