@@ -1,10 +1,12 @@
 """What is read again and again begins on a cache line: constants, first values, what is restored."""
 
+import sys
+
 import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.alignment import LINE, aligned, new_aligned
+from graphc.alignment import LARGE_PAGE, LINE, aligned, new_aligned, new_memory
 from graphc.conversion import as_array
 from runtime.llvm_backend.engine import parts
 
@@ -25,6 +27,47 @@ def test_new_arrays_are_whole_and_writable(shape, dtype):
         array[...] = number % 2
     for number, array in enumerate(arrays):
         assert (array == number % 2).all()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere NumPy asks for no large pages")
+@pytest.mark.parametrize(
+    ("size", "is_large"),
+    [
+        (1, False),
+        (1 << 20, False),
+        (784 * 512 * 4, True),
+        (LARGE_PAGE, True),
+        (LARGE_PAGE + 64, False),
+        (9 << 20, True),
+    ],
+)
+def test_large_pages_are_for_what_fills_them(size, is_large):
+    memory = new_memory(size)
+    assert memory.nbytes == size
+    assert begins_on_a_line(memory)
+    if is_large:
+        assert memory.ctypes.data % LARGE_PAGE == 0
+        assert memory.base.nbytes >= 4 << 20  # of which on NumPy asks for them
+    else:
+        assert memory.base.nbytes <= size + LINE
+
+
+def test_arenas_grow_to_whole_large_pages():
+    x = gc.placeholder("float32", [None, 512], name="rows")
+    y = gc.exp(gc.matmul(gc.exp(x), np.eye(512, dtype=np.float32)))
+    with gc.Session(backend="llvm", threads=1) as session:
+        lowered = session.compile(y, [x]).native.lowered
+        sizes = []
+        for rows in (7, 700, 710, 4000):
+            value = np.full((rows, 512), rows, np.float32)
+            np.testing.assert_allclose(
+                session.run(gc.log(y), {x: value / 1000})[0, 0], np.exp(rows / 1000), 1e-5
+            )
+            session.run(y, {x: value / 1000})
+            (state,) = session.compile(y, [x]).native._call.states
+            sizes.append(int(state.words[lowered.arena.capacity]))
+    assert sizes[0] < sizes[1] == sizes[2] < sizes[3]
+    assert all(size % LARGE_PAGE == 0 for size in sizes[1:])
 
 
 def test_what_lies_on_a_line_is_not_copied():

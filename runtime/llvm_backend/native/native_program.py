@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from graphc.alignment import LARGE_PAGE, new_memory
 from graphc.laziness import Lazy
 from graphc.sizes import Symbol
 from runtime.backend import Template
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from runtime.llvm_backend.rows.row_code import RowKernel
 
 Array = np.ndarray[Any, Any]
-_ALIGNMENT = 64
 _PATIENCE = 0.0005  # seconds between looks for words that are free
 
 
@@ -267,7 +267,10 @@ class NativeProgram:
         capacity = int(words[self._arena.capacity])
         if capacity >= needed:
             return False
-        self._give(state, max(needed, 2 * capacity))
+        wanted = max(needed, 2 * capacity)
+        if capacity and wanted > LARGE_PAGE // 2:
+            wanted += -wanted % LARGE_PAGE
+        self._give(state, wanted)
         return True
 
     def _claim(self) -> RunWords | None:
@@ -291,8 +294,8 @@ class NativeProgram:
 
     def _give(self, state: RunWords, needed: int) -> None:
         """An arena of `needed` bytes."""
-        memory = np.empty(needed + _ALIGNMENT, np.uint8)
-        address = -(-memory.ctypes.data // _ALIGNMENT) * _ALIGNMENT
+        memory = new_memory(max(needed, 1))  # what holds nothing begins nowhere in particular
+        address = memory.ctypes.data
         arena, words = self._arena, state.words
         words[arena.base], words[arena.capacity] = address, needed
         for word, offset in arena.fixed:
