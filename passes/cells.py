@@ -180,7 +180,7 @@ def _reduced(node: Tensor) -> Cells | None:
     sizes, over = x.result.shape, node.attrs["axis"]
     if not sizes or not over or over[0] == 0 or over[-1] == len(sizes) - 1:
         return None
-    if x.dtype not in (FLOAT32, FLOAT64) or node.dtype is not x.dtype:
+    if x.dtype not in (FLOAT32, FLOAT64) or node.dtype is not x.dtype or 0 in sizes:
         return None
     counts = [size for axis in over if isinstance(size := sizes[axis], int)]
     if len(counts) < len(over) or not 1 < prod(counts) <= _MOST_CELLS:

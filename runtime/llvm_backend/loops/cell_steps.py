@@ -23,7 +23,7 @@ from graphc.tensor import Tensor
 from graphc.types import BOOL, FLOAT32, FLOAT64
 from passes.cells import Cells, cells_of
 from runtime.llvm_backend.contractions.lane_choice import estimate
-from runtime.llvm_backend.contractions.strided import see_dense, see_within
+from runtime.llvm_backend.contractions.strided import see_within
 from runtime.llvm_backend.engine.machine import host
 from runtime.llvm_backend.ir.casts import cast
 from runtime.llvm_backend.ir.scalars import emit_op, spelled
@@ -101,12 +101,18 @@ class _CellWriter:
 
     def lie(self, x: Tensor) -> _Lie | None:
         """How an operand or a result lies; None for what every place reads alike."""
-        seen, value = (see_within(x), x.inputs[0]) if x.op.name == "embed" else (see_dense(x), x)
-        if not (self.cells.is_whole(value) or self.cells.is_kept(value)):
+        cells, framed = self.cells, x.op.name == "embed"
+        value = x.inputs[0] if framed else x
+        if not (cells.is_whole(value) or cells.is_kept(value)):
             return None
-        steps = self.cells.steps_in(value, seen.strides)
-        assert steps is not None  # of what is dense, and of what is framed
-        return _Lie(seen.offset, steps, self.cells.is_whole(value))
+        if framed:
+            seen = see_within(x)
+            steps = cells.steps_in(value, seen.strides)
+            assert steps is not None  # or it would not be framed
+            return _Lie(seen.offset, steps, cells.is_whole(value))
+        sizes = cells.whole if cells.is_whole(value) else cells.kept
+        dense = tuple(product(sizes[axis + 1 :]) for axis in range(len(sizes)))
+        return _Lie(0, dense, cells.is_whole(value))
 
     def _is_streamed(self, output: Tensor) -> bool:
         """Whether a result is stored past the caches: it is far more than a core has, in whole vectors."""

@@ -72,6 +72,19 @@ def test_the_batch_is_known_at_the_run_only():
         agree(pooled, image(n, 4, 4, 16), shapes=[("batch", 4, 4, 16)])
 
 
+def test_axes_may_be_cut_finer_before_and_behind():
+    def build(x):
+        cells = gc.reshape(gc.neg(gc.reshape(x, (-1, 2, 2, 3, 16))), (-1, 4, 3, 16))
+        return [gc.tanh(gc.reshape(gc.max(cells, axis=2), (-1, 2, 2, 16)))]
+
+    (kernel,) = agree(build, image(5, 12, 16), exact=False)
+    assert "neg" in [n.op.name for n in kernel.attrs["body"].nodes()]
+
+
+def test_no_images_at_all():
+    assert not agree(pooled, image(0, 4, 4, 16))
+
+
 def test_more_chunks_than_one():
     assert agree(pooled, image(40, 16, 16, 32))
 
