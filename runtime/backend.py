@@ -14,7 +14,7 @@ from graphc.tensor import Tensor
 from passes.memory import MemoryPlan
 from passes.program import Program, Step
 from passes.stages import stage
-from passes.target import Reading
+from passes.target import Reading, Target
 from runtime.counting import Counter
 
 Array = np.ndarray[Any, Any]
@@ -171,6 +171,19 @@ BACKENDS: dict[str, Callable[..., Backend]] = {"numpy": _numpy, "llvm": _llvm}
 def backends() -> tuple[str, ...]:
     """The names of the backends that a session may use."""
     return tuple(BACKENDS)
+
+
+def target_of(backend: Backend, **options: Any) -> Target:
+    """What passes may know of `backend`; `options` are the other fields of a Target."""
+    return Target(
+        backend.name,
+        fusible=backend.fusible,
+        contracts=backend.contracts,
+        reads=backend.reads,
+        follows=backend.follows,
+        has_cells=backend.has_cells,
+        **options,
+    )
 
 
 def choose_backend(name: str | None) -> str:

@@ -19,7 +19,7 @@ from passes.pipeline import DEFINED, PIPELINE, REQUIRED, Request, define
 from passes.record import Change, Decision, recording, rewrite_limit
 from passes.running import Pass, Repeated, choose_pipeline, name_of, verify_result, walk
 from passes.target import Target
-from runtime.backend import BACKENDS, Array, choose_backend
+from runtime.backend import BACKENDS, Array, choose_backend, target_of
 from runtime.machine_check import can_check, find_fault
 from runtime.reproducer import excerpt, reproduce
 from runtime.trial import TRUSTED, Trial, difference, thread_plainly
@@ -118,10 +118,8 @@ def check_passes(
     request, arrays, fed = feed_arrays(request, graph, feeds)
     trial = Trial.of(request, arrays, variable_arrays(request, graph, {**(variables or {}), **fed}))
     passes = PIPELINE if pipeline is None else choose_pipeline(pipeline) or ()
-    name = choose_backend(backend)
-    machine = BACKENDS[name]()
-    told = machine.contracts, machine.reads, machine.follows, machine.has_cells
-    target = Target(name, bool(fast_math), machine.fusible, *told, verify=True)
+    machine = BACKENDS[choose_backend(backend)]()
+    target = target_of(machine, fast_math=bool(fast_math), verify=True)
     return _Check(trial, passes, target, rtol).run()
 
 

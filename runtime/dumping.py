@@ -18,7 +18,6 @@ from graphc.text import as_function
 from graphc.types import TensorType
 from graphc.variable import global_variables_initializer
 from passes.optimization import as_request
-from passes.target import Target
 
 Pathlike = str | os.PathLike[str]
 
@@ -101,7 +100,7 @@ def record_for(
 
 
 def _compiled(function: Function, backend: str | None) -> Any:
-    from runtime.backend import BACKENDS, choose_backend, choose_threads
+    from runtime.backend import BACKENDS, choose_backend, choose_threads, target_of
     from runtime.executable import Executable
     from runtime.feeds import label
 
@@ -111,10 +110,8 @@ def _compiled(function: Function, backend: str | None) -> Any:
                 f"the rank of {label(node)} is known only from a value: give feeds={{...}}, with one to take "
                 f"it from{at_line(node.loc)}"
             )
-    name = choose_backend(backend)
-    machine = BACKENDS[name](choose_threads(None))
-    target = Target(name, fusible=machine.fusible)
-    return Executable(as_request(function), machine, target, check_numerics=False)
+    machine = BACKENDS[choose_backend(backend)](choose_threads(None))
+    return Executable(as_request(function), machine, target_of(machine), check_numerics=False)
 
 
 def _measured(

@@ -17,8 +17,7 @@ from graphc.graph import Graph, get_default_graph
 from graphc.tensor import Tensor
 from graphc.variable import Variable
 from passes.running import Pass, choose_pipeline, choose_verify
-from passes.target import Target
-from runtime.backend import BACKENDS, Array, check_options, choose_backend, choose_threads
+from runtime.backend import BACKENDS, Array, check_options, choose_backend, choose_threads, target_of
 from runtime.committed import EMPTY, State
 from runtime.counting import Counter
 from runtime.direct import ShortWay, give_away, run_whole, short_way, take, way_key
@@ -79,11 +78,9 @@ class Session:
         self.backend: str = choose_backend(backend)
         self.threads: int = choose_threads(threads)
         maker = BACKENDS[self.backend](self.threads, bool(check_numerics))
-        target = Target(
-            self.backend,
-            bool(fast_math),
-            maker.fusible,
-            *(maker.contracts, maker.reads, maker.follows, maker.has_cells),
+        target = target_of(
+            maker,
+            fast_math=bool(fast_math),
             pipeline=choose_pipeline(pipeline),
             verify=choose_verify(verify),
             memory_budget=memory_budget,

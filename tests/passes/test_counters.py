@@ -11,7 +11,7 @@ from passes.record import recording
 from passes.running import walk
 from passes.simplification import RULES, simplifying
 from passes.target import PLAIN, Target
-from runtime.backend import BACKENDS
+from runtime.backend import BACKENDS, target_of
 from runtime.benchmark.families import FAMILIES
 from runtime.benchmark.peers.graphc_peer import Graphc
 
@@ -21,12 +21,8 @@ families = pytest.mark.parametrize("family", SMALL)
 
 
 @cache
-def target_of(backend):
-    if backend == "numpy":
-        return PLAIN
-    machine = BACKENDS[backend]()
-    told = machine.contracts, machine.reads, machine.follows, machine.has_cells
-    return Target(backend, False, machine.fusible, *told)
+def target_for(backend):
+    return PLAIN if backend == "numpy" else target_of(BACKENDS[backend]())
 
 
 def defined(name, size):
@@ -60,7 +56,7 @@ def visits(function, target):
 @families
 def test_a_pass_visits_each_node_once(family, backend):
     """Rewriting visits them once more where its rules were told of users that are gone since."""
-    for name, visited, nodes, unchanged in visits(defined(family, SMALL[family]), target_of(backend)):
+    for name, visited, nodes, unchanged in visits(defined(family, SMALL[family]), target_for(backend)):
         often = 1 if unchanged or name not in ("simplify", "lay_out", "open_overlaps") else 3
         assert visited <= nodes * often, name
 
@@ -79,14 +75,14 @@ EXACT = {
 @pytest.mark.parametrize(("family", "backend"), EXACT)
 def test_what_is_counted(family, backend):
     function = defined(family, SMALL[family])
-    counts = counted(function, target_of(backend))
+    counts = counted(function, target_for(backend))
     assert (len(function.nodes()), *counts.values()) == EXACT[family, backend]
 
 
 @both
 @families
 def test_counters_are_the_same_each_time(family, backend):
-    first, second = (counted(defined(family, SMALL[family]), target_of(backend)) for _ in range(2))
+    first, second = (counted(defined(family, SMALL[family]), target_for(backend)) for _ in range(2))
     assert first == second
 
 
@@ -96,7 +92,7 @@ def test_counters_grow_linearly(family, backend):
     """Between 4 and 8 and 16 times some nodes, each counter grows by the same for each node."""
     functions = [defined(family, SMALL[family] * times) for times in (4, 8, 16)]
     sizes = [len(function.nodes()) for function in functions]
-    counts = [counted(function, target_of(backend)) for function in functions]
+    counts = [counted(function, target_for(backend)) for function in functions]
     for name in counts[0]:
         a, b, c = (count[name] for count in counts)
         first, second = (b - a) / (sizes[1] - sizes[0]), (c - b) / (sizes[2] - sizes[1])

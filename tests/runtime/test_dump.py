@@ -65,6 +65,16 @@ def test_the_record_is_of_the_sizes_that_are_fed(tmp_path):
     assert [cell["bytes"] for cell in fed] == [5 * 8 * 4]
 
 
+def test_what_is_dumped_is_what_a_session_compiles(tmp_path):
+    fetches = network()["loss"]
+    gc.dump(fetches, tmp_path / "x.json", backend="llvm")
+    dumped = json.loads((tmp_path / "x.json").read_text())
+    with gc.Session(backend="llvm") as session:
+        compiled = session.compile(fetches, ["x"]).record
+    assert [k["name"] for k in dumped["kernels"]] == [k["name"] for k in compiled["kernels"]]
+    assert len(dumped["program"]["steps"]) == len(compiled["program"]["steps"])
+
+
 def test_an_executable_and_a_record_are_dumped(tmp_path):
     fetches = network()
     with gc.Session(backend="numpy") as session:
