@@ -158,8 +158,7 @@ def _packed(program: Program, cells: list[Life], stacks: bool) -> Packing:
             if guessed_total(packed[0]) < total:
                 total, (slots, slot_of), best = guessed_total(packed[0]), packed, ordered
     if is_watched():
-        allowed = _allowed_above if best else _allowed
-        slots, slot_of = allowed(program, best or cells, slots, slot_of)
+        return _allowed_above(program, best, slots, slot_of) if best else _allowed(program, cells, slot_of)
     return slots, slot_of
 
 
@@ -217,20 +216,21 @@ def _is_allowed(step: Step) -> bool:
     return not is_watched() or decide(Decision("share", node.op.name, True, "in place", node.loc), node)
 
 
-def _allowed(
-    program: Program, cells: Sequence[Life], slots: Sequence[Slot], slot_of: Mapping[Cell, int]
-) -> Packing:
+def _may_share(program: Program, life: Life, slot: int) -> bool:
+    """Whether `life` may lie in `slot`, where another has lain: a decision."""
+    node = program.steps[life.first].node
+    details = {"slot": slot, "first": life.first, "last": life.last}
+    return decide(Decision("share", node.op.name, True, "lifetimes", node.loc, details), node)
+
+
+def _allowed(program: Program, cells: Sequence[Life], slot_of: Mapping[Cell, int]) -> Packing:
     """The slots, each sharing of one a decision: what may not share gets a slot of its own."""
     sizes: list[dict[Size, None]] = []
     renumbered: dict[int, int] = {}
     allowed: dict[Cell, int] = {}
     for life in sorted(cells, key=lambda life: life.first):
-        node = program.steps[life.first].node
         slot = renumbered.get(slot_of[life.cell])
-        details = {"slot": slot, "first": life.first, "last": life.last}
-        if slot is None or not decide(
-            Decision("share", node.op.name, True, "lifetimes", node.loc, details), node
-        ):
+        if slot is None or not _may_share(program, life, slot):
             slot = len(sizes)
             renumbered.setdefault(slot_of[life.cell], slot)
             sizes.append({})
@@ -247,12 +247,9 @@ def _allowed_above(
     seen: list[tuple[int, int]] = []
     alone = set()
     for life in sorted(cells, key=lambda life: life.first):
-        slot, node = slot_of[life.cell], program.steps[life.first].node
+        slot = slot_of[life.cell]
         begin, end = begins[slot], begins[slot] + slots[slot].bytes(guess_bytes)
-        details = {"slot": slot, "first": life.first, "last": life.last}
-        if any(low < end and begin < high for low, high in seen) and not decide(
-            Decision("share", node.op.name, True, "lifetimes", node.loc, details), node
-        ):
+        if any(low < end and begin < high for low, high in seen) and not _may_share(program, life, slot):
             alone.add(life.cell)
         seen.append((begin, end))
     return stack(cells, alone)

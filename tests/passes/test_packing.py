@@ -1,11 +1,14 @@
 """Packing: what is alive together never meets, for sizes near the guess and far from it; little is wasted."""
 
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+import graphc as gc
 from graphc.sizes import evaluate, named, sole_symbol
+from passes import memory
 from passes.packing import (
     ALIGNMENT,
     ORDERS,
@@ -19,6 +22,7 @@ from passes.packing import (
     places,
     stack,
 )
+from passes.record import recording, rewrite_limit
 from passes.weight import guess_bytes
 
 N, M = named("n"), named("m")
@@ -78,6 +82,17 @@ def test_a_large_cell_shares_its_place_with_two_at_once():
     cells = [Life((0, 0), 512, 512, 0, 1), Life((1, 0), 512, 512, 0, 2), Life((2, 0), 1024, 1024, 3, 4)]
     assert guessed_total(stack(cells)[0]) == guessed_peak(cells) == 1024
     assert min(guessed_total(pack(sorted(cells, key=order))[0]) for order in ORDERS) == 1536
+
+
+def test_a_stack_shares_no_more_than_is_allowed():
+    cells = [Life((0, 0), 512, 512, 0, 1), Life((1, 0), 512, 512, 0, 2), Life((2, 0), 1024, 1024, 3, 4)]
+    step = SimpleNamespace(node=gc.exp(gc.placeholder("float32", (128,))))
+    program = SimpleNamespace(steps=[step] * 5)
+    with recording() as log:
+        assert guessed_total(memory._packed(program, cells, True)[0]) == 1024
+    assert [(d.kind, d.reason, d.details["first"]) for d in log.decisions] == [("share", "lifetimes", 3)]
+    with rewrite_limit(0):
+        assert guessed_total(memory._packed(program, cells, True)[0]) == 2048
 
 
 def test_what_may_not_share_lies_above_all():
