@@ -159,9 +159,9 @@ def _planned(
     """How `contract` is computed, with its numbers."""
     if parts := part_reduction(contract, machine, PARTIALS):
         return _planned_parts(parts, machine, name)
-    if alone and (parts := turn_lanes(contract, machine, PARTIALS)):
-        return _planned_parts(parts, machine, name)
     schedule = plan(contract, machine, alone)
+    if alone and (parts := turn_lanes(contract, schedule, PARTIALS)):
+        return _planned_parts(parts, machine, name)
     if short:
         schedule = replace(schedule, cut=0)
     main = make_frame(contract, schedule, machine, name)

@@ -12,15 +12,14 @@ from dataclasses import replace
 from graphc.sizes import product
 from runtime.llvm_backend.contractions.contraction import Access, Contract, row_major
 from runtime.llvm_backend.contractions.lane_choice import estimate
-from runtime.llvm_backend.contractions.registers import VectorUnit
-from runtime.llvm_backend.contractions.schedule import OUT, A, B, plan
+from runtime.llvm_backend.contractions.schedule import OUT, A, B, Schedule
 
 _MANY_ROWS = 4096  # of several units
 _FEWEST = 2048  # elements that are worth a phase of their own
 
 
-def turn_lanes(contract: Contract, machine: VectorUnit, turned: str) -> tuple[Contract, Contract] | None:
-    """What lays B out in the buffer `turned`, and the product with that.
+def turn_lanes(contract: Contract, schedule: Schedule, turned: str) -> tuple[Contract, Contract] | None:
+    """What lays B out in the buffer `turned`, and the product with that; `schedule` is the contract's own.
 
     None where the contract is no product of many rows, or packs nothing an element at a time.
     """
@@ -31,7 +30,6 @@ def turn_lanes(contract: Contract, machine: VectorUnit, turned: str) -> tuple[Co
         or contract.out.dtype != total
     ):
         return None
-    schedule = plan(contract, machine)
     b, rows = contract.ins[schedule.inputs[B]], math.prod(estimate(loop.size) for loop in schedule.rows)
     held = [dim for dim in contract.dims if b.stride(dim.name) != 0]
     elements = product(dim.size for dim in held)

@@ -10,6 +10,7 @@ from graphc.types import FLOAT16, FLOAT32, FLOAT64
 from runtime.llvm_backend.contractions.contraction import Access, Expression, Step, row_major
 from runtime.llvm_backend.contractions.kernel import emit_contraction
 from runtime.llvm_backend.contractions.registers import AVX2, AVX512
+from runtime.llvm_backend.contractions.schedule import plan
 from runtime.llvm_backend.contractions.turning import turn_lanes
 from tests.runtime.llvm.contracts import Loaded, check, make_buffers
 from tests.runtime.llvm.frontends import Convolution, convolve, convolve_input_gradient, matmul
@@ -84,5 +85,5 @@ def test_images_may_be_known_at_the_run():
     ids=["beside", "few rows", "few elements", "float16", "groups", "squares", "float64", "prologue"],
 )
 def test_others_are_packed_or_read_where_they_lie(contract):
-    assert turn_lanes(contract, AVX512, "turned") is None
+    assert turn_lanes(contract, plan(contract, AVX512), "turned") is None
     assert "kernel.finish" not in [phase.name for phase in emit_contraction(contract, AVX512).phases]
