@@ -12,10 +12,12 @@ from graphc.explanation import explains
 from graphc.ops.dynamic_slicing import dynamic_bounds, is_dynamic
 from graphc.ops.elementwise import cast, identity
 from graphc.ops.gathering import _boolean_mask, _gather, _gather_nd, boolean_mask
-from graphc.ops.index_key import ARRAY, FANCY, INT, MASK, NEW, SCALAR, SLICE, Part, parse, sort_of
+from graphc.ops.index_key import ARRAY, FANCY, GAP, INT, MASK, NEW, SCALAR, SLICE, Part, parse, sort_of
 from graphc.ops.joining import concat
 from graphc.ops.movement import _reshape, broadcast_to, expand_dims, transpose
 from graphc.ops.positions import check_known, explained
+from graphc.ops.ranges import arange
+from graphc.ops.sizing import shape
 from graphc.ops.slicing import slice_bounds, strided_slice
 from graphc.ops.sorting import nonzero
 from graphc.sizes import Size
@@ -50,18 +52,34 @@ def index(x: Any, key: Any, name: str | None = None) -> Tensor:
 
 
 def _of_unknown_rank(x: Tensor, key: Any) -> Tensor:
-    """What does not depend on the rank: the first axis, behind ``...`` the last, or all."""
+    """Axes counted from the front, and behind ``...`` from the end, one by one; or one mask in front."""
     keys = key if isinstance(key, tuple) else (key,)
-    items = [item for item in keys if item is not Ellipsis]
-    if not items:
-        return x
-    axis = -1 if keys[0] is Ellipsis else 0
-    sort, value = sort_of(items[0])
-    if len(items) == 1 and sort == NEW:
-        return expand_dims(x, axis)
-    if len(items) > 1 or sort == SLICE or (sort == MASK and axis):
+    gap = next((i for i, item in enumerate(keys) if item is Ellipsis), len(keys))
+    front, back = ([sort_of(item) for item in part] for part in (keys[:gap], keys[gap + 1 :]))
+    sorts = [sort for sort, _ in (*front, *back)]
+    if sorts == [MASK] and front:
+        return boolean_mask(x, front[0][1])
+    if MASK in sorts or GAP in sorts or (ARRAY in sorts and len(sorts) > 1):
         raise ShapeError(f"the rank of {x.type} must be known here: gc.ensure_shape(x, shape) states it")
-    return boolean_mask(x, value) if sort == MASK else _gather(x, as_tensor(value), axis=axis)
+    axis = 0
+    for sort, value in front:
+        x, axes = _taken(x, sort, value, axis)
+        axis += axes
+    axis = -1
+    for sort, value in reversed(back):
+        x, axes = _taken(x, sort, value, axis)
+        axis -= axes
+    return x
+
+
+def _taken(x: Tensor, sort: str, value: Any, axis: int) -> tuple[Tensor, int]:
+    """One part of a key on `axis`, and how many axes are there now."""
+    if sort == NEW:
+        return expand_dims(x, axis), 1
+    if sort == SLICE:
+        places = arange(index(shape(x), axis))
+        return _gather(x, index(places, value), axis=axis), 1
+    return _gather(x, as_tensor(value), axis=axis), 0
 
 
 def _basic(x: Tensor, parts: Sequence[Part]) -> Tensor:

@@ -140,6 +140,11 @@ def matrix_transpose(x: Any, name: str | None = None) -> Tensor:
 
     Shapes: ``[..., m, n] -> [..., n, m]``.
     """
+    x = as_tensor(x)
+    if x.result.shape is None:
+        from graphc.ops.contraction import einsum  # it builds on movement
+
+        return einsum("...ij->...ji", x, name=name)
     return swap_axes(x, -1, -2, name=name)
 
 

@@ -12,6 +12,7 @@ from graphc.errors import ArgumentError, ShapeError
 from graphc.explanation import explains
 from graphc.ops.filling import full
 from graphc.ops.joining import concat, unstack
+from graphc.ops.movement import ensure_shape
 from graphc.ops.slicing import embed, slice_axis
 from graphc.sizes import Size, maximum
 from graphc.tensor import Tensor
@@ -41,6 +42,9 @@ def pad(
     if mode not in _MODES:
         raise ArgumentError(f"pad: a mode is one of {', '.join(_MODES)}, not {mode!r}")
     tensor = as_tensor(x)
+    listed = widths if isinstance(widths, list | tuple) else ()
+    if tensor.result.shape is None and len(listed) > 1 and all(isinstance(p, list | tuple) for p in listed):
+        tensor = ensure_shape(tensor, (None,) * len(listed))  # a pair for each axis
     pairs, witnesses = _pairs(widths, len(tensor.result.sizes))
     if any(isinstance(width, int) and width < 0 for pair in pairs for width in pair):
         raise ShapeError(f"pad: a width is not negative: {pairs}")

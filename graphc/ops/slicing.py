@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from graphc.conversion import as_tensor
 from graphc.errors import ArgumentError, IndexOutOfRangeError, ShapeError
 from graphc.explanation import explains
 from graphc.op import op
+from graphc.ops.elementwise import identity
+from graphc.ops.movement import ensure_shape
 from graphc.sizes import Size, floor_divide, maximum, meet, minimum
 from graphc.tensor import Tensor
 from graphc.types import TensorType
@@ -181,6 +184,8 @@ def slice(x: Any, begin: Any, size: Any, name: str | None = None) -> Tensor:
     x = as_tensor(x)
     starts, witnesses = as_sizes(begin)
     counts, more = as_sizes(size)
+    if x.result.shape is None:
+        x = ensure_shape(x, (None,) * len(starts))
     shape = x.result.sizes
     if not len(starts) == len(counts) == len(shape):
         raise ShapeError(f"slice: {len(starts)} begins and {len(counts)} sizes for {x.type}")
@@ -203,9 +208,23 @@ def flip(x: Any, axis: Any = None, name: str | None = None) -> Tensor:
     Shapes: ``[...] -> [...]``.
     """
     x = as_tensor(x)
+    if x.result.shape is None and axis is not None:
+        return _flipped(x, axis if isinstance(axis, list | tuple) else (axis,), name)
     shape = x.result.sizes
     listed = axis if isinstance(axis, list | tuple) else range(len(shape)) if axis is None else (axis,)
     flipped = {normalize_axis(a, len(shape), x.type) for a in listed}
     starts = tuple(_positive(n - 1) if i in flipped else 0 for i, n in enumerate(shape))
     steps = tuple(-1 if i in flipped else 1 for i in range(len(shape)))
     return strided_slice(x, starts=starts, sizes=shape, steps=steps, name=name)
+
+
+def _flipped(x: Tensor, axes: Sequence[int], name: str | None) -> Tensor:
+    """`x`, whose rank only the run knows, backwards along `axes`."""
+    from graphc.ops.gathering import _gather  # these build on slices
+    from graphc.ops.ranges import arange
+    from graphc.ops.sizing import shape
+
+    for axis in axes:
+        last = _gather(shape(x), axis, axis=0) - 1
+        x = _gather(x, last - arange(last + 1), axis=axis)
+    return identity(x, name=name)

@@ -84,12 +84,50 @@ def test_a_slope_that_needs_a_rank_which_only_the_run_knows_says_so(follow):
         lambda x: x[None],
         lambda x: x[..., None],
         lambda x: x[...],
+        lambda x: x[..., 0, 1],
     ],
 )
 def test_an_index_of_a_fed_rank(take):
     x = gc.placeholder("float64", None, name="x")
     for fed in (np.arange(6.0).reshape(2, 3), np.arange(8.0).reshape(2, 2, 2)):
         np.testing.assert_array_equal(run(take(x), {x: fed}), take(fed), strict=True)
-    for refused in (lambda: x[1:], lambda: x[..., 0, 1], lambda: x[..., gc.constant([True, False])]):
+    for refused in (lambda: x[[0], [1]], lambda: x[..., gc.constant([True, False])]):
         with pytest.raises(gc.ShapeError, match="ensure_shape"):
             refused()
+
+
+@pytest.mark.parametrize(
+    "take",
+    [
+        lambda y: y[1:],
+        lambda y: y[:, None],
+        lambda y: y[0, 1],
+        lambda y: y[:, :, 1],
+        lambda y: y[::-1, 1:-1],
+        lambda y: y[..., 1:, 0],
+        lambda y: y[1:, ..., None, ::2],
+        lambda y: y[None, -1, ..., -1:],
+        lambda y: y[5:],
+        lambda y: gc.flip(y, 1) * gc.flip(y, (0, -1)),
+        lambda y: gc.matrix_transpose(y),
+        lambda y: gc.pad(y, [(1, 0), (0, 2), (1, 1)], "reflect"),
+        lambda y: gc.slice(y, (0, 1, 1), (-1, 2, 2)),
+    ],
+)
+def test_what_is_taken_of_a_rank_that_is_fed(take):
+    fed = np.arange(24.0).reshape(2, 3, 4)
+    found = []
+    for shape in (None, fed.shape):
+        x = gc.placeholder("float64", shape)
+        y = take(x)
+        found.append(run([y, *gc.gradients(gc.sum(gc.sin(y)), [x])], {x: fed}))
+    for unknown, known in zip(*found, strict=True):
+        np.testing.assert_allclose(unknown, known, rtol=1e-14, strict=True)
+
+
+def test_a_key_that_needs_the_rank_and_one_of_too_many_axes():
+    x = gc.placeholder("float64")
+    with pytest.raises(gc.ShapeError, match="ensure_shape"):
+        x[[0, 1], [1, 0]]
+    with pytest.raises(gc.ShapeError, match="axis 0 is out of range"):
+        run(x[0, 0], {x: X})
