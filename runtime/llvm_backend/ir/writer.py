@@ -192,12 +192,12 @@ class Writer:
         return self.div(self.add(x, self.sub(y, 1)), y)
 
     def min(self, x: Value, y: Value) -> Value:
-        """The smaller one."""
-        return self._extreme("smin", min, x, y)
+        """The smaller one. LLVM's lowest level knows two instructions for that, and not its own intrinsic."""
+        return x if x == y else self.select(self.compare("slt", x, y), x, y)
 
     def max(self, x: Value, y: Value) -> Value:
         """The larger one."""
-        return self._extreme("smax", max, x, y)
+        return x if x == y else self.select(self.compare("slt", x, y), y, x)
 
     def select(self, condition: str, x: Value, y: Value) -> Value:
         """`x` where the condition holds, else `y`."""
@@ -212,12 +212,6 @@ class Writer:
         if "true" in (x, y):
             return y if x == "true" else x
         return self.value(f"and i1 {x}, {y}")
-
-    def _extreme(self, name: str, fold: Callable[[int, int], int], x: Value, y: Value) -> Value:
-        if isinstance(x, int) and isinstance(y, int):
-            return fold(x, y)
-        self.declare(f"i64 @llvm.{name}.i64(i64, i64)")
-        return self.value(f"call i64 @llvm.{name}.i64(i64 {x}, i64 {y})")
 
     def compare(self, predicate: str, x: Value, y: Value) -> str:
         """An i1: ``icmp predicate x, y``, folded where both are known."""

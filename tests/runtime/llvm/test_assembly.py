@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import graphc as gc
 from graphc.sizes import Symbol, named
 from graphc.types import FLOAT32, FLOAT64, INT32
 from runtime.llvm_backend.contractions.kernel import emit_contraction
@@ -154,3 +155,15 @@ def test_tiles_of_few_sums_ask_for_lines_of_the_next_block():
             r"movq \$\d+, %r10\\0Atestq.*1:.*prefetcht1 0\(%r10\)\\0Aaddq \$\$\d+, %r10.*jg 1b", loop
         )
     assert "prefetcht1" not in emitted(matmul(64, 128, 12_544)).text
+
+
+@HAS
+def test_what_llvm_makes_quickly_has_nothing_that_it_selects_for_whole_blocks():
+    with gc.Graph().as_default() as graph:
+        x = gc.placeholder("float32", [None, 784])
+        y = gc.nn.relu(x @ np.ones((784, 512), np.float32) + np.ones(512, np.float32))
+        with gc.Session(graph=graph, backend="llvm", threads=2) as session:
+            texts = [kernel.text for kernel in session.compile(y, [x]).native.kernels]
+    (text,) = (text for text in texts if "asm" in text)
+    assert ".max.ps." in text
+    assert not re.search(r"select <|@llvm\.s(max|min)\.i64", text)

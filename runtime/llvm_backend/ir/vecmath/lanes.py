@@ -8,6 +8,14 @@ from math import inf
 
 from runtime.llvm_backend.ir.text import Emitter, float_text
 
+# Of x and y the larger one, else y, by the bytes of a register and of a lane.
+_LARGER = {
+    (32, 4): "@llvm.x86.avx.max.ps.256",
+    (32, 8): "@llvm.x86.avx.max.pd.256",
+    (64, 4): "@llvm.x86.avx512.max.ps.512",
+    (64, 8): "@llvm.x86.avx512.max.pd.512",
+}
+
 
 class Lanes:
     """Operations on values whose lanes are all float or all double.
@@ -103,8 +111,17 @@ class Lanes:
         return self.select(self.compare("olt", limit, x), limit, x)
 
     def at_least(self, limit: str, x: str) -> str:
-        """``max(limit, x)``: one instruction, and NaN stays."""
-        return self.select(self.compare("ogt", limit, x), limit, x)
+        """``max(limit, x)``: one instruction, and NaN stays.
+
+        LLVM's lowest level looks for a selection among lanes in all that comes before it.
+        """
+        em, of, size = self.emitter, self.emitter.type(self.scalar), 8 if self.double else 4
+        name = _LARGER.get((em.width * size, size)) if em.module.target.assembly else None
+        if name is None:
+            return self.select(self.compare("ogt", limit, x), limit, x)
+        more, rounding = (", i32", ", i32 4") if em.width * size == 64 else ("", "")
+        em.module.declare(name, f"declare {of} {name}({of}, {of}{more})")
+        return em.let(f"call {of} {name}({of} {limit}, {of} {x}{rounding})")
 
     def is_nan(self, x: str) -> str:
         """The mask of NaN."""
