@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import graphc as gc
+from runtime.llvm_backend.engine.machine import host
 from runtime.llvm_backend.native import patterns
 from runtime.llvm_backend.rows import row_streams
+from runtime.llvm_backend.rows.row_plan import plan_rows
 
 
 @pytest.fixture(params=[1, 3, 8])
@@ -49,3 +53,19 @@ def test_only_what_is_large_and_not_read_again_is_streamed() -> None:
         small = gc.placeholder("float32", shape=(1000, 64))
         exe = session.compile([gc.nn.softmax(small)], [small])
         assert not any("!nontemporal" in k.text for k in exe.kernels)
+
+
+@pytest.mark.parametrize(
+    ("rows", "alone", "together"), [(2048, 0, 0), (3584, 4, 4), (4096, 6, 5), (6000, 8, 5), (8192, 8, 8)]
+)
+def test_how_much_goes_past_the_caches(
+    rows: int, alone: int, together: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of what is little more than they hold, a part of the result may stay, where several cores write."""
+    large = replace(host(), l3=32 << 20)
+    monkeypatch.setattr(row_streams, "host", lambda: large)
+    with gc.Graph().as_default() as graph:
+        x = gc.placeholder("float32", (rows, 1024))
+        function = gc.Session(graph=graph, backend="llvm").compile(gc.nn.softmax(x), [x]).function
+    (plan,) = [plan for node in function.nodes() if node.op.name == "fused" and (plan := plan_rows(node))]
+    assert [row_streams.share_streamed(plan, threads) for threads in (1, 2)] == [alone, together]
