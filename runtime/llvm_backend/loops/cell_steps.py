@@ -34,7 +34,7 @@ from runtime.llvm_backend.loops.movement_steps import zeros_around
 from runtime.llvm_backend.rows.row_loop import RowLoop
 
 _MEETING = {"max": "maximum", "min": "minimum"}
-_MANY_CACHES = 8
+_MANY_CACHES = 8  # of one core: more than they all have together
 _VIEWS = ("reshape", "expand_dims", "squeeze", "embed")  # the last is a matter of where it is stored
 
 
@@ -115,9 +115,12 @@ class _CellWriter:
         return _Lie(0, dense, cells.is_whole(value))
 
     def _is_streamed(self, output: Tensor) -> bool:
-        """Whether a result is stored past the caches: it is far more than a core has, in whole vectors."""
+        """Whether a result is stored past the caches: they hold little of it until it is read.
+
+        What they do hold is read in half of the time. Vectors of it must lie at multiples of their bytes.
+        """
         bytes, row = product(output.result.sizes) * item_bytes(output.dtype), self.cells.whole[-1]
-        large = isinstance(bytes, int) and bytes >= _MANY_CACHES * host().l2
+        large = isinstance(bytes, int) and bytes > max(host().l3 // 2, _MANY_CACHES * host().l2)
         return large and output.dtype is FLOAT32 and estimate(row) % self.wide.width == 0
 
     def _offsets(self, lie: _Lie) -> list[Size]:
