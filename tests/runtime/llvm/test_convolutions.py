@@ -65,3 +65,13 @@ def test_groups_channels_and_transposes(stride, padding):
 )
 def test_pooling(pool, cells, stride, padding):
     native(lambda x: getattr(gc.nn, pool)(x, cells, strides=stride, padding=padding), [(2, 9, 8, 3)])
+
+
+@pytest.mark.parametrize("names", [None, {0: [None, 24, 24, 8]}], ids=["known", "at the run"])
+def test_filters_that_lie_apart_are_laid_out_and_their_gradient_is_made_in_parts(names):
+    """Long enough for both: 6,912 rows, and 16 million products of 2,304 sums."""
+
+    def build(x, k):
+        return gc.nn.conv2d(x, gc.transpose(k, (2, 3, 1, 0)), padding="SAME") * 0.1
+
+    native(build, [(12, 24, 24, 8), (32, 8, 3, 3)], names)
