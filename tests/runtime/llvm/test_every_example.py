@@ -20,7 +20,7 @@ from passes.record import recording
 from passes.rewrite import map_bodies
 from passes.target import PLAIN, Target
 from passes.weight import bytes_of, parts_of
-from runtime.backend import BACKENDS
+from runtime.backend import BACKENDS, target_of
 from runtime.execution import bind
 from runtime.llvm_backend.native import cells
 from runtime.llvm_backend.native.native_regions import plan_scope
@@ -40,8 +40,7 @@ def built(path):
 
 
 def native():
-    machine = BACKENDS["llvm"](2, False)
-    return Target("llvm", False, machine.fusible, machine.contracts, machine.reads)
+    return target_of(BACKENDS["llvm"](2, False))
 
 
 @pytest.fixture(params=EXAMPLES, ids=lambda path: path.stem)
