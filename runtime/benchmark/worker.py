@@ -65,8 +65,11 @@ class Measurement:
         return self._compile()
 
     def again(self) -> dict[str, Any]:
-        """The same graph defined and compiled again in this process."""
-        return self._compile()
+        """The same graph defined and compiled again in this process: of up to three, the median."""
+        found = [self._compile()]
+        while len(found) < 3 and sum(each["seconds"] for each in found) < 1.0:
+            found.append(self._compile())
+        return median_of(found)
 
     def _compile(self) -> dict[str, Any]:
         own = self.job["peer"] in OWN
@@ -124,6 +127,11 @@ class Measurement:
         introspection = importlib.import_module("runtime.benchmark.introspection")
         given = self.job["family"], self.size, self.parameters, self.cases
         return {"bytes": introspection.find_peak(self.peer, *given)}
+
+
+def median_of(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Of several measurements of one thing that of the median time, the lower one of two."""
+    return sorted(runs, key=lambda run: float(run["seconds"]))[(len(runs) - 1) // 2]
 
 
 def _digest(results: Sequence[Any]) -> list[float]:

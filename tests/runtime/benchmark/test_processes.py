@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -165,3 +166,18 @@ def test_a_library_is_looked_for_in_all_interpreters_and_not_in_this_folder(monk
     assert looked == [sys.executable, "slow", "/not/there", sys.executable]
     assert interpreters.find("torch") == sys.executable
     assert interpreters.find("graphc") == sys.executable
+
+
+@pytest.mark.skipif(os.name != "posix", reason="ends groups of processes")
+def test_who_was_interrupted_while_it_looked_ends_the_process_all_the_same():
+    """The lock that `Popen.poll` takes is left held where a signal comes between that and its ``try``."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, start_new_session=True
+    )
+    with process, process._waitpid_lock:
+        ended = threading.Thread(target=processes._end, args=(process,), daemon=True)
+        ended.start()
+        ended.join(20)
+        assert not ended.is_alive()
+    with pytest.raises(ProcessLookupError):
+        os.kill(process.pid, 0)

@@ -61,6 +61,16 @@ def test_a_hot_run_is_the_median(measurement, monkeypatch):
     assert measurement.hot() == {"seconds": 2.0, "least": 1.0, "runs": 3}
 
 
+@pytest.mark.parametrize(
+    ("times", "median"), [([0.3, 0.1, 0.2], 0.2), ([0.4, 0.7, 0.5], 0.4), ([1.5, 0.1], 1.5)]
+)
+def test_a_warm_process_is_the_median_of_what_begins_in_a_second(measurement, monkeypatch, times, median):
+    left = list(times)
+    monkeypatch.setattr(measurement, "_compile", lambda: {"seconds": left.pop(0)})
+    assert measurement.again() == {"seconds": median}
+    assert len(left) == (0 if sum(times) < 1 else 1)
+
+
 def test_importing_is_that_of_a_process_that_has_loaded_nothing(monkeypatch):
     monkeypatch.setattr(worker, "_time_import", lambda: 42.0)
     job = {"peer": "graphc", "family": "chain", "size": 4, "threads": 1, "seconds": 0.0}
