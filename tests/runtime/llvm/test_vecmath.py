@@ -11,7 +11,8 @@ from graphc.conversion import round_to_bfloat16
 from graphc.op import OPS
 from graphc.types import BFLOAT16, FLOAT16, FLOAT32, FLOAT64
 from runtime.llvm_backend.engine import library
-from runtime.llvm_backend.ir.text import Target
+from runtime.llvm_backend.ir.scalars import emit_op
+from runtime.llvm_backend.ir.text import Emitter, Module, Target
 from tests.runtime.llvm.elementwise_kernels import Body, Input, Operation, elementwise_kernel, host_target
 
 BOUNDS = {FLOAT32: 2.5, FLOAT64: 2.0}
@@ -326,3 +327,12 @@ def test_orders_of_polygamma(order):
     with pytest.raises(gc.ArgumentError, match="1 to 170"):
         gc.polygamma(1.0, n=order)
     assert gc.polygamma(1.0, n=170).dtype.name == "float32"
+
+
+@pytest.mark.parametrize("name", ["power", "exp", "tanh"])
+def test_floats_that_are_widened_fill_registers_that_there_are(name: str) -> None:
+    """Eight doubles are two registers of AVX2: an instruction of AVX-512 would end the process."""
+    module = Module(Target(256, fma=True, half=True, assembly=True))
+    em = Emitter(module, 8)
+    emit_op(em, name, ["%x", "%y"][: len(OPS[name].operands)], [FLOAT32] * len(OPS[name].operands), FLOAT32)
+    assert "avx512" not in "\n".join((module.text, *em.lines))

@@ -116,10 +116,14 @@ class Lanes:
         LLVM's lowest level looks for a selection among lanes in all that comes before it.
         """
         em, of, size = self.emitter, self.emitter.type(self.scalar), 8 if self.double else 4
-        name = _LARGER.get((em.width * size, size)) if em.module.target.assembly else None
+        target, bytes = em.module.target, em.width * size
+        fits = (
+            target.assembly and 8 * bytes <= target.vector_bits
+        )  # floats that are widened fill two registers
+        name = _LARGER.get((bytes, size)) if fits else None
         if name is None:
             return self.select(self.compare("ogt", limit, x), limit, x)
-        more, rounding = (", i32", ", i32 4") if em.width * size == 64 else ("", "")
+        more, rounding = (", i32", ", i32 4") if bytes == 64 else ("", "")
         em.module.declare(name, f"declare {of} {name}({of}, {of}{more})")
         return em.let(f"call {of} {name}({of} {limit}, {of} {x}{rounding})")
 
