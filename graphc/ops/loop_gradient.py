@@ -13,7 +13,7 @@ from graphc.ops.elementwise import add, identity
 from graphc.ops.filling import zeros_like
 from graphc.ops.loop import Parts, loop, slice_type
 from graphc.ops.marker import connected, gradients
-from graphc.ops.movement import ensure_shape
+from graphc.ops.movement import sized_as
 from graphc.ops.ragged import bound_sizes, is_ragged, remember, take_last
 from graphc.ops.sizing import size
 from graphc.ops.state import pick
@@ -88,7 +88,7 @@ def run_backwards(
     slopes = {target: pick(made, index=i) for target, i in targets.items()}
     for i in changing:
         if i in slopes:
-            slopes[i] = _sized_as(slopes[i], operands[i])
+            slopes[i] = sized_as(slopes[i], operands[i])
     return [slopes.get(i) for i in range(len(operands))]
 
 
@@ -144,7 +144,7 @@ class _Step:
         carries = _needed(g, pure, formal.starts, stacked)
         with graph_frame(body.owner):
             carried_on = [
-                pure.outputs[i] if i in changing else _sized_as(pure.outputs[i], formal.starts[i])
+                pure.outputs[i] if i in changing else sized_as(pure.outputs[i], formal.starts[i])
                 for i in carries
             ]
         ends = [*carried_on, *(pure.outputs[i] for i in stacked)]
@@ -199,12 +199,3 @@ def _own_sizes(type: TensorType) -> TensorType:
     return TensorType(
         type.dtype, tuple(sizes.unknown() if sizes.is_unknown(size) else size for size in type.sizes)
     )
-
-
-def _sized_as(x: Tensor, like: Tensor) -> Tensor:
-    """`x` in the sizes of `like`: its own may be bound by a `cond` that a step backwards does not run."""
-    own, shape = x.result.shape, like.result.shape
-    if own == shape or own is None or shape is None or len(own) != len(shape):
-        return x
-    fits = all(sizes.meet(a, b) is not None for a, b in zip(own, shape, strict=True))
-    return ensure_shape(x, shape) if fits else x  # else it changes from step to step

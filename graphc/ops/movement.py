@@ -303,3 +303,15 @@ def ensure_shape(x: Any, shape: Any, name: str | None = None) -> Tensor:
     if own is not None and len(own) == len(given):
         given = tuple(a if b is None else b for a, b in zip(own, given, strict=True))
     return _ensure_shape(x, shape=given, name=name)
+
+
+def sized_as(x: Tensor, like: Tensor) -> Tensor:
+    """`x` in the sizes of `like`, if they fit: its own may be bound by a `cond` that does not run.
+
+    What computes a gradient needs the cotangent of a value, and often not the value.
+    """
+    own, shape = x.result.shape, like.result.shape
+    if own == shape or own is None or shape is None or len(own) != len(shape):
+        return x
+    fits = all(sizes.meet(a, b) is not None for a, b in zip(own, shape, strict=True))
+    return ensure_shape(x, shape) if fits else x

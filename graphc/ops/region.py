@@ -14,6 +14,7 @@ from graphc.function import Function
 from graphc.graph import graph_frame
 from graphc.op import op
 from graphc.ops.marker import differentiable_operands, gradients
+from graphc.ops.movement import sized_as
 from graphc.ops.state import after, group, pick
 from graphc.sizes import Size
 from graphc.tensor import Tensor
@@ -113,7 +114,7 @@ def _branch_gradient(
     seeds = [parameter(f"cotangent{i}", cotangent.result, owner) for i, cotangent in incoming]
     with graph_frame(owner):
         slopes = gradients(
-            [body.outputs[i] for i, _ in incoming],
+            [sized_as(body.outputs[i], seed) for (i, _), seed in zip(incoming, seeds, strict=True)],
             [body.inputs[i] for i in floats],
             grad_ys=seeds,
             unconnected="zero",
