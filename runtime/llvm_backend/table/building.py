@@ -36,7 +36,7 @@ def main() -> None:
         os.unlink(os.path.join(built.FOLDER, name))
     for key, image in images.items():
         with open(os.path.join(built.FOLDER, key + built.SUFFIX), "wb") as file:
-            file.write(image)
+            file.write(built.sealed(image))
 
 
 if __name__ == "__main__":

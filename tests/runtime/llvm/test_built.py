@@ -117,3 +117,13 @@ def test_it_is_part_of_the_package():
     data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
     assert data["runtime.llvm_backend"] == ["built/*"]
     assert Path(built.FOLDER) == ROOT / "runtime" / "llvm_backend" / "built"
+
+
+@pytest.mark.parametrize("damage", [lambda x: x[:1000], lambda x: b"", lambda x: x[:99] + b"?" + x[100:]])
+def test_a_damaged_object_is_none(monkeypatch, tmp_path, damage):
+    image = b"\x7fELF" + bytes(4000)
+    (tmp_path / "key.o").write_bytes(damage(built.sealed(image)))
+    (tmp_path / "whole.o").write_bytes(built.sealed(image))
+    monkeypatch.setattr(built, "FOLDER", str(tmp_path))
+    assert built.find.__wrapped__("whole") == image
+    assert built.find.__wrapped__("key") is None
