@@ -190,3 +190,16 @@ def test_a_loop_whose_result_is_pooled_stays_a_loop():
         return [gc.nn.max_pool(y, 2), *gc.gradients(gc.nn.max_pool(y * y, 2), [x])]
 
     assert agree(build, image(2, 4, 4, 16))
+
+
+def test_reductions_of_the_same_cells_share_a_kernel_and_of_others_do_not():
+    def twice(x):
+        cells = gc.reshape(x, (2, 4, 2, 4, 2, 16))
+        return [gc.sum(gc.square(cells - gc.max(cells, (2, 4), keepdims=True)), (2, 4))]
+
+    def other(x):
+        whole = gc.nn.max_pool(x, 2)
+        return [whole, gc.nn.max_pool(whole * 2.0, 2)]
+
+    assert len(agree(twice, image(2, 8, 8, 16))) == 1
+    assert len(agree(other, image(2, 8, 8, 16))) == 2
