@@ -265,3 +265,10 @@ def test_pretexts_of_a_wave_are_noted_only_where_nothing_is_noted_of_them(monkey
             y = x.copy()
             y[row, 77], y[row, 78] = 3e38, -3e38
             assert native.call(y) is NotImplemented or make is not gc.nn.softmax
+
+
+@notes
+@pytest.mark.parametrize("op", [lambda x: gc.power(x, 0.3), gc.tan, lambda x: gc.cast(x, "float16")])
+def test_what_is_not_known_to_tell_is_looked_at(op: Any) -> None:
+    (kernel,) = _native(lambda x: gc.cast(op(x * x), "float32") * x, np.ones((300, 1024), np.float32)).kernels
+    assert "stmxcsr" not in kernel.text
