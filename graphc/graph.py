@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from threading import local
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from graphc.errors import ArgumentError, GraphMismatchError, UnknownNameError
+from graphc.freezing import frozen
 from graphc.location import Location
 from graphc.suggestion import suggest
 from graphc.tensor import Tensor, describe
@@ -146,7 +147,7 @@ def check_name(name: object) -> None:
 # The current graph, scope and control dependencies: one immutable frame on a stack per thread.
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Frame:
     """Where nodes are being made: the graph, the scope (``"a/b/"``), what must run before them."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 
 from graphc import sizes
 from graphc.errors import DTypeError
+from graphc.freezing import frozen
 from graphc.op import Op
 from graphc.size_text import format_size
 from graphc.sizes import Size, SizeExpr, Symbol
@@ -25,7 +25,7 @@ _BARE_FILE = re.compile(r"[\w./<>\-+]+")
 _NUMBER = re.compile(r"[0-9]+")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Parameter:
     """An attribute that an op takes: the name of its kind, whether None will do, its default."""
 

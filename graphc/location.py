@@ -7,16 +7,18 @@ import linecache
 import os
 import sys
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from types import FrameType
+
+from graphc.freezing import frozen
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _ROOMS = tuple(os.path.join(_ROOT, room) + os.sep for room in ("graphc", "passes", "runtime"))
 _OURS = (*_ROOMS, contextlib.__file__)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Location:
     """A line of a file; `backward` marks nodes that differentiate what the line computes.
 

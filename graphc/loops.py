@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from graphc import nesting, sizes
 from graphc.conversion import as_tensor
 from graphc.errors import ArgumentError, GraphError, ShapeError
 from graphc.explanation import explains
+from graphc.freezing import frozen
 from graphc.function import Function
 from graphc.ops.comparison import less, logical_and
 from graphc.ops.elementwise import add
@@ -137,7 +138,7 @@ def map_fn(fn: Callable[[Any], Any], xs: Any, name: str | None = None) -> Any:
 # From traces to the op.
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Plan:
     """What a loop is to be, beside its values: the user's functions, how far and which way it goes."""
 

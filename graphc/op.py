@@ -19,7 +19,6 @@ from __future__ import annotations
 import inspect
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
 from typing import Any
@@ -28,6 +27,7 @@ from graphc import sizes
 from graphc.attributes import CONVERTERS
 from graphc.errors import GraphError
 from graphc.explanation import explain, require_flag, tell_operands
+from graphc.freezing import frozen
 from graphc.location import Location, here
 from graphc.suggestion import call_of, suggest
 from graphc.tensor import Tensor
@@ -43,7 +43,7 @@ _REQUIRED = object()
 _TRIAL_RANKS = range(7)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Example:
     """Operands (types, or arrays where their values matter) and attributes: one case that buys the checks.
 
@@ -299,7 +299,7 @@ def op(
     return declare
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Trial:
     """Stands for an operand of unknown rank while a rule is tried on one rank."""
 

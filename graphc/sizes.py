@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from threading import local
 
 from graphc.errors import ArgumentError, ShapeError
+from graphc.freezing import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Symbol:
     """A size known only at the run: named by the user, or unknown (`name` is None) and numbered."""
 
@@ -30,7 +31,7 @@ class Symbol:
         return (0, self.name) if self.name is not None else (1, str(self.serial).zfill(12))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Call:
     """``//``, ``%`` or ``max`` of two sizes, where it does not simplify."""
 

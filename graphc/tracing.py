@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from graphc import nesting
 from graphc.conversion import as_tensor
 from graphc.errors import ArgumentError
+from graphc.freezing import frozen
 from graphc.function import Function, rebuild, topological
 from graphc.graph import Graph, body_graph, current, has_effects
 from graphc.location import Location, at_line, here
@@ -21,7 +22,7 @@ from graphc.tensor import Tensor
 from graphc.types import OPERATION, TensorType, TupleType
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Trace:
     """What a call of the user's function gave: the nesting of its results, and the nodes under them."""
 

@@ -6,17 +6,17 @@ An order is a permutation, as `transpose` takes it: a value kept in the order p 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from graphc.freezing import frozen
 from graphc.sizes import Size
 from graphc.tensor import Tensor
 
 Order = tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Orders:
     """The order of a node's result, and for each operand the order that it is taken in."""
 

@@ -8,9 +8,9 @@ measure work, not time: `exp` counts as much as `add`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from graphc import sizes
+from graphc.freezing import frozen
 from graphc.function import Function, bodies
 from graphc.ops.equation import label, measure, split
 from graphc.sizes import Size
@@ -18,7 +18,7 @@ from graphc.tensor import Tensor
 from graphc.types import TensorType, TupleType, Type
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Cost:
     """Operations on numbers, and bytes read and written; ints where all sizes are known."""
 

@@ -12,11 +12,11 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from graphc.freezing import frozen
 from graphc.function import Function, topological
 from graphc.op import OPS, Op
 from graphc.sizes import Atom, Size, SizeExpr, Symbol
@@ -31,7 +31,7 @@ _MOST_DEPTH = 50  # bodies within bodies
 _ASSIGNING = frozenset(("constant", "assign", "group"))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Fingerprint:
     """The hash, what it is of, and the unknown sizes and the constants in the order in which they occur.
 

@@ -8,10 +8,10 @@ held all the time; a body's values come on top of the others while its step runs
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from graphc import sizes
 from graphc.errors import ArgumentError
+from graphc.freezing import frozen
 from graphc.sizes import Symbol
 from graphc.types import TensorType, Type
 from passes.program import Program, Step
@@ -20,7 +20,7 @@ from passes.weight import parts_of
 ALIASES = frozenset(("pick", "after"))  # they compute nothing
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Peak:
     """The most bytes alive at once, and the number of the step that needs them (-1 without steps)."""
 

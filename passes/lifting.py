@@ -8,9 +8,10 @@ only the function itself assigns.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from graphc.errors import StateError
+from graphc.freezing import frozen
 from graphc.function import Function, bodies, rebuild, topological, with_inputs
 from graphc.graph import graph_frame
 from graphc.location import at_line, on_behalf_of
@@ -102,7 +103,7 @@ def assigned_variables(function: Function) -> set[str]:
     return names
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Region:
     """A region, its bodies lifted already, and the variables that come out of it and go into it.
 

@@ -7,9 +7,10 @@ Inside the loop it would be read and written once a step; afterwards the steps a
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from graphc import ops
+from graphc.freezing import frozen
 from graphc.function import Function, rebuild, topological, with_inputs
 from graphc.graph import graph_frame
 from graphc.location import on_behalf_of
@@ -54,7 +55,7 @@ def sum_after_loops(function: Function, target: Target = PLAIN) -> Function:
     return drop_dead_results(result) if any(totals.values()) else smaller
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Share:
     """What each step adds to the value carried `number`: a product, as an equation, or a sum over axes."""
 

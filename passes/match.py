@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from graphc import sizes
+from graphc.freezing import frozen
 from graphc.function import topological
 from graphc.graph import has_effects
 from graphc.tensor import Tensor
@@ -30,7 +31,7 @@ class Surroundings:
     refused: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Match:
     """What a rule is given: the node, its operands rewritten, and what is known of those."""
 

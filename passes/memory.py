@@ -18,8 +18,9 @@ linear. Where sizes are symbols, a guess stands for them in that choice, and onl
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from graphc.freezing import frozen
 from graphc.sizes import Size, Symbol, evaluate, symbols
 from passes.packing import ALIGNMENT as ALIGNMENT
 from passes.packing import (
@@ -52,7 +53,7 @@ Overwrites = Callable[[Step], Mapping[int, Sequence[int]]]  # which of its opera
 Works = Callable[[Step], Sequence[Size]]  # the bytes of what a step needs while it runs
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MemoryPlan:
     """Where the values of a program lie.
 

@@ -16,12 +16,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from math import gcd
 from typing import Any
 
 from graphc import ops
 from graphc.conversion import as_tensor
+from graphc.freezing import frozen
 from graphc.function import Function
 from graphc.ops.equation import ELLIPSIS, LETTERS, split
 from graphc.sizes import Size, product
@@ -33,7 +33,7 @@ from passes.simplification.vocabulary import broadcast_to, einsum, reshape, stac
 from passes.target import PLAIN, Target
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Phase:
     """The rows ``s p + r``: the first cell and the step to the next, how many; lags of windows likewise."""
 

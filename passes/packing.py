@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import chain
 
+from graphc.freezing import frozen
 from graphc.sizes import Size, maximum
 from passes.weight import guess_bytes
 
@@ -23,7 +23,7 @@ Cell = tuple[int, int]  # a buffer, and which of its results
 Number = Callable[[Size], int]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Slot:
     """A part of the arena: `sizes` are the bytes of the cells that lie there one after another.
 
@@ -90,7 +90,7 @@ def _lines(given: Sequence[Size]) -> Size:
     return (largest + (ALIGNMENT - 1)) // ALIGNMENT * ALIGNMENT
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Life:
     """A cell, its bytes and a guess of them, the steps from which and up to which it is alive."""
 

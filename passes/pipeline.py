@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from graphc.errors import ShapeError
+from graphc.freezing import frozen
 from graphc.function import Function, all_nodes
 from graphc.ops.source import _constant as constant
 from graphc.ops.state import _group as group
@@ -85,7 +86,7 @@ PIPELINE: tuple[Pass, ...] = (
 _MOVING = frozenset((constant, assign, group))  # ops that hand on what is there
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Prepared:
     """A function ready to be planned, and the sizes that the user's definition takes as equal."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from graphc import sizes
 from graphc.errors import GraphError
+from graphc.freezing import frozen
 from graphc.function import Function, bodies
 from graphc.location import at_line
 from graphc.sizes import Size, SizeExpr, Symbol, sole_symbol, symbols
@@ -23,7 +23,7 @@ _CONSTANT, _VARIABLE, _RUN_STATE, _ASSIGN = "constant", "variable", "run_state",
 _FUSED = "fused"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Check:
     """Two sizes that `node` takes as equal, which is checked once both are known.
 
@@ -41,7 +41,7 @@ class Check:
         return (*symbols(self.x), *symbols(self.y))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Binding:
     """The size on `axis` of a buffer is the value of `symbol`; `part` is the result's number in a tuple."""
 
@@ -50,7 +50,7 @@ class Binding:
     part: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Step:
     """One node to run: read `inputs`, write `output`.
 
@@ -103,7 +103,7 @@ class Bodies(Mapping[str, "Program"]):
 _NO_BODIES: Mapping[str, Program] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Program:
     """`function` as steps over `buffers` numbered buffers; buffer i holds the value of `nodes[i]`.
 

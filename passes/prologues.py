@@ -18,8 +18,8 @@ instructions), ``size`` (more than MOST_NODES).
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence, Set
-from dataclasses import dataclass
 
+from graphc.freezing import frozen
 from graphc.op import OPS, Op
 from graphc.tensor import Tensor
 from graphc.types import BFLOAT16, INT8, UINT8, TensorType
@@ -43,7 +43,7 @@ _BYTES = (INT8, UINT8)
 _BROADCAST, _CAST, _TRANSPOSE = OPS["broadcast_to"], OPS["cast"], OPS["transpose"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Chain:
     """What makes an operand: the nodes, the transposes between them and the contraction, and the rest."""
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from threading import local
 from typing import Any
 
+from graphc.freezing import frozen
 from graphc.location import Location
 from graphc.tensor import Tensor
 
@@ -54,7 +55,7 @@ def spell_place(loc: Location | None) -> dict[str, Any]:
     return {"at": str(loc), "file": os.path.basename(loc.filename), "line": loc.line}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Change:
     """A decision that was carried out, the node it concerned and what that became, where these are known."""
 
@@ -77,7 +78,7 @@ class Counters:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Slope:
     """That differentiating `forward` made `made`; `total`: they are the gradient with respect to it."""
 

@@ -26,9 +26,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from graphc.errors import ArgumentError
+from graphc.freezing import frozen
 from graphc.function import Function, bodies, rebuild, with_inputs
 from graphc.ops.region import fused
 from graphc.sizes import Size, SizeExpr, Symbol, evaluate, symbols
@@ -85,7 +86,7 @@ def _within(function: Function, known: dict[Symbol, int], budget: int) -> tuple[
     return None, least
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Plan:
     """To hold `kept` of the early values that late ones need, in the first `count` segments."""
 

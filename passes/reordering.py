@@ -8,10 +8,10 @@ equal elements is found, and in which order numbers are added, stays.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from graphc import ops
+from graphc.freezing import frozen
 from graphc.op import OPS
 from graphc.sizes import Size, product
 from graphc.tensor import Tensor
@@ -21,7 +21,7 @@ from passes.failure import may_fail
 from passes.simplification.vocabulary import broadcast_to, concat, expand_dims, reshape, sort, squeeze, stack
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Kind:
     """How one kind of op works in other orders. The functions give None for an order that it cannot.
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain
 from operator import attrgetter
 from threading import local
 
 from graphc.errors import VerificationError
+from graphc.freezing import frozen
 from graphc.function import Function, bodies, follow, rebuild, with_inputs
 from graphc.graph import graph_frame
 from graphc.laziness import Lazy
@@ -28,7 +29,7 @@ _MOST_STEPS = 64  # of rewriting one node: rules that undo one another would nev
 _MOST_SWEEPS = 8  # over one function: the later ones see what the earlier ones left with one user
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rule:
     """An equation between nodes: `apply` gives the right-hand side, or None where it does not hold.
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 from graphc.errors import ArgumentError, VerificationError
+from graphc.freezing import frozen
 from graphc.function import Function
 from graphc.location import at_line
 from graphc.tensor import Tensor
@@ -20,7 +20,7 @@ AfterEach = Callable[[str, Function], None]
 _MOST_ROUNDS = 4  # each finds what the one before made possible; a fifth has not been seen to
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Repeated:
     """Passes that are run in turn until none of them finds anything. It is a pass itself.
 
@@ -39,7 +39,7 @@ class Repeated:
         return function
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Stage:
     """One pass that has run: on what, and what it made of that."""
 

@@ -7,10 +7,10 @@ its result in any: the letters move, the terms that are added do not.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from graphc import ops
 from graphc.errors import GraphError
+from graphc.freezing import frozen
 from graphc.ops.equation import LETTERS, Label, label, measure, order, split
 from graphc.sizes import Size
 from graphc.tensor import Tensor
@@ -19,7 +19,7 @@ from passes.axis_order import Order, identity, permuted
 from passes.simplification.vocabulary import einsum, reshape
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Spelling:
     """The letters of the axes of each operand ("" for one of size 1 that broadcasts) and of the result."""
 

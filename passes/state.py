@@ -7,9 +7,9 @@ value that is committed when the run ends.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from graphc.errors import StateError
+from graphc.freezing import frozen
 from graphc.function import Function, rebuild, with_inputs
 from graphc.location import at_line
 from graphc.ops.state import after, assign, pick, variable
@@ -43,7 +43,7 @@ def thread_state(function: Function, target: Target = PLAIN) -> Function:
     return rebuild(function, make)[0]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Visible:
     """Which assignments have happened before each node: bit i for assignment i."""
 

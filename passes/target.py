@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from graphc.freezing import frozen
 
 if TYPE_CHECKING:
     from graphc.function import Function
@@ -24,7 +25,7 @@ def _never(node: Tensor, number: int) -> None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reading:
     """How a kernel reads an operand: how often each element, and whether to pack it, else in vectors."""
 
@@ -32,7 +33,7 @@ class Reading:
     packed: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Target:
     """What the runtime tells the passes; a part of every cache key.
 

@@ -7,10 +7,10 @@ whose code does harm is named.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from graphc.errors import FetchError, GraphError, VerificationError
+from graphc.freezing import frozen
 from graphc.function import Function
 from graphc.graph import Graph
 from graphc.tensor import Tensor
@@ -29,7 +29,7 @@ _NO_LIMIT = 1 << 62
 _FAST_RTOL = 1e-2  # reassociated sums of a few float16 still agree so far
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Finding:
     """A pass that does harm, and the one rewrite of it that does.
 
@@ -61,7 +61,7 @@ class Finding:
         return "\n".join(lines)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Report:
     """What `check_passes` found: `passes` gave the right result, then `finding` did not; None: all did."""
 
@@ -266,7 +266,7 @@ def _failure(error: Exception) -> str:
     return f"{kind}: {error}" + (f" ({notes})" if notes else "")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Probe:
     """A pass that writes down, before it runs, that it is about to."""
 

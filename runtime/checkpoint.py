@@ -16,7 +16,6 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -24,6 +23,7 @@ import numpy as np
 from graphc.alignment import aligned
 from graphc.atomic import write_atomically
 from graphc.errors import ArgumentError, DTypeError, FormatError
+from graphc.freezing import frozen
 from graphc.graph import Graph
 from graphc.sizes import SizeExpr
 from graphc.suggestion import suggest
@@ -39,7 +39,7 @@ _RESERVED = "__metadata__"
 _COUNT, _COUNT_NAME = TensorType(INT64, ()), re.compile(r".+/count(_[0-9]+)?")  # of updates, by optimizers
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Checkpoint:
     """What is saved: arrays and dtypes by the names of variables, and the run count and seed."""
 
@@ -49,7 +49,7 @@ class Checkpoint:
     seed: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Entry:
     name: str
     dtype: DType
@@ -319,7 +319,7 @@ def _problem(name: str, type: TensorType, entries: Mapping[str, _Entry]) -> str 
     return f"variable {name!r} is {type}, and {TensorType(entry.dtype, entry.shape)} in the checkpoint"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Form:
     write: Callable[[str | os.PathLike[str], Checkpoint], None]
     read: Callable[[str | os.PathLike[str], Mapping[str, TensorType]], Checkpoint]

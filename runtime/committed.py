@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
+from graphc.freezing import frozen
 from runtime.backend import Array
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class State:
     """What a session has committed. Replaced as a whole, so that a reader sees all of a run or none."""
 

@@ -6,7 +6,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 from graphc import sizes
 from graphc.errors import FeedError, ShapeError
 from graphc.explanation import explain, tell_operand
+from graphc.freezing import frozen
 from graphc.function import Function
 from graphc.laziness import Lazy
 from graphc.location import at_line, made_at
@@ -49,7 +50,7 @@ Within = Callable[["Executable", Sizes], "Executable"]
 Again = Callable[["weakref.ref[Executable]"], Whole]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Steps:
     """A request as steps."""
 
@@ -341,7 +342,7 @@ class Executable:
         return [values[i] for i in self.program.outputs], assigned
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Layout:
     """What to check of one input. `checks` are the axes that its own binding does not settle."""
 

@@ -7,7 +7,6 @@ own work is a call and a few accesses.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -17,6 +16,7 @@ import numpy as np
 from graphc import sizes
 from graphc.conversion import round_to_bfloat16
 from graphc.errors import NumericsError, ShapeError, UninitializedError, VerificationError
+from graphc.freezing import frozen
 from graphc.location import at_line
 from graphc.sizes import Size, SizeExpr, Symbol
 from graphc.tensor import Tensor
@@ -70,7 +70,7 @@ class BoundStep:
             values[buffer] = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BoundProgram:
     """A program, ready to run. `blank` are the buffers before a run: constants and None.
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from graphc.conversion import brief, refuse_lossy, to_dtype
 from graphc.errors import DTypeError, FeedError, UnknownFeedError, UnknownNameError
+from graphc.freezing import frozen
 from graphc.graph import Graph
 from graphc.location import at_line
 from graphc.tensor import Tensor, describe
@@ -21,7 +21,7 @@ from runtime.backend import Array
 Key = Tensor | Variable
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Feeds:
     """Tensors with their values, and the values that variables have for one run."""
 

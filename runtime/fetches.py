@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from graphc.errors import FetchError, ForeignFetchError, UnknownFetchError, UnknownNameError
+from graphc.freezing import frozen
 from graphc.graph import Graph, control_dependencies
 from graphc.location import at_line
 from graphc.tensor import Tensor, describe
@@ -16,7 +16,7 @@ from graphc.variable import Variable
 Read = Callable[[Variable], Tensor]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Fetches:
     """`tensors` are what to compute, each once; `places` says which of them each leaf of `nest` is."""
 

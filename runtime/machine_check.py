@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from graphc.freezing import frozen
 from graphc.function import Function, all_nodes, rebuild, topological, with_inputs
 from graphc.ops.source import _constant as constant
 from graphc.ops.state import pick
@@ -30,7 +30,7 @@ _AGAIN = frozenset(("print", "call_python"))  # whoever runs them twice is notic
 _NAMES = frozenset(("pick", "after", "group", "assign", "variable", "run_state"))  # they compute nothing
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Fault:
     """What is wrong with compiled code.
 

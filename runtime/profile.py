@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from statistics import median
 from typing import Any
 
 import numpy as np
 
 from graphc.errors import ArgumentError, GraphError
+from graphc.freezing import frozen
 from graphc.laziness import Lazy
 from graphc.sizes import Symbol
 from runtime.backend import Array, Whole
@@ -22,7 +23,7 @@ _WARMUP = 3
 _Times = dict[BoundStep, float]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StepTime:
     """What one step of the program took: the median and the least of the runs, in seconds.
 

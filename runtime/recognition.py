@@ -15,8 +15,8 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Hashable
-from dataclasses import dataclass
 
+from graphc.freezing import frozen
 from graphc.sizes import Symbol
 from passes.fingerprint import Fingerprint, fingerprint
 from passes.pipeline import Request
@@ -32,7 +32,7 @@ on_disk = True  # whether other processes' templates are looked for, and ours ke
 _NODE_BYTES = 2000  # of steps, words and machine code, for each node of the request
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Kept:
     template: Template
     symbols: tuple[Symbol, ...]

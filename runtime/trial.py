@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from graphc.errors import GraphError
+from graphc.freezing import frozen
 from graphc.function import Function, rebuild, topological, with_inputs
 from graphc.ops.state import after, assign, variable
 from graphc.sizes import Symbol
@@ -64,7 +65,7 @@ class _Witness(NumpyBackend):
         return "what is given to effects is written down step by step"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Trial:
     """One request with values for all that it reads: runs functions that should give the same.
 

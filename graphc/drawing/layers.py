@@ -9,8 +9,9 @@ neighbours. The last is isotonic regression (Ayer et al., 1955): the least squar
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
+
+from graphc.freezing import frozen
 
 GAP_X, GAP_Y, POINT = (
     18.0,
@@ -22,7 +23,7 @@ _SWEEPS = 6
 Point = tuple[float, float]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Placed:
     """Where things are.
 

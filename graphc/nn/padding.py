@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from graphc import sizes
 from graphc.conversion import as_tensor
 from graphc.errors import ArgumentError, ShapeError
+from graphc.freezing import frozen
 from graphc.ops import broadcast_to, concat, embed, ensure_shape, windows
 from graphc.ops.window import span
 from graphc.sizes import Size
@@ -19,7 +19,7 @@ Pair = tuple[int, int]
 Widths = tuple[tuple[Size, Size], tuple[Size, Size]]  # before and after, of height and of width
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Layout:
     """Where the axes of an image are. The letters are those of the equations: n, h, w and c."""
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from graphc.conversion import as_tensor
 from graphc.errors import ArgumentError, DTypeError, ShapeError
 from graphc.explanation import explains
+from graphc.freezing import frozen
 from graphc.loops import scan
 from graphc.ops import add, cast, expand_dims, less, matmul, mul, sigmoid, sub, tanh, transpose, where, zeros
 from graphc.ops.slicing import slice_axis
@@ -158,7 +158,7 @@ def rnn(
     return outputs, h
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Plan:
     """The inputs of all steps, projected at once (one large product), and how to walk them."""
 

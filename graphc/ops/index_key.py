@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from graphc.conversion import as_tensor
 from graphc.errors import ArgumentError, DTypeError, IndexOutOfRangeError, ShapeError
+from graphc.freezing import frozen
 from graphc.ops.positions import as_indices
 from graphc.tensor import Tensor
 from graphc.types import BOOL
@@ -21,7 +21,7 @@ SCALAR, ARRAY, MASK = "scalar", "array", "mask"  # an integer tensor without axe
 FANCY = (ARRAY, MASK)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Part:
     """One item of a key: its sort, its value, the first axis it speaks of, and of how many.
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from graphc import sizes
 from graphc.attributes import Shape
 from graphc.errors import ArgumentError, DTypeError, ShapeError
+from graphc.freezing import frozen
 from graphc.function import Function
 from graphc.location import at_line
 from graphc.op import op
@@ -56,7 +56,7 @@ def loop(
     return TupleType((*carries, *stacked))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Parts:
     """The operands of a loop, or the inputs of its body, by what they are."""
 

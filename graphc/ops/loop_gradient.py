@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from graphc import sizes
+from graphc.freezing import frozen
 from graphc.function import Function, rebuild, topological, with_inputs
 from graphc.graph import graph_frame
 from graphc.ops.elementwise import add, identity
@@ -111,7 +111,7 @@ def _run_segments_backwards(
     return [found.get(i) for i in range(len(operands))]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Step:
     """One step backwards: what it takes and gives, and which values of the forward step it uses.
 

@@ -7,11 +7,12 @@ changes, the elements of all steps lie in a vector that grows, and beside it the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from graphc import sizes
 from graphc.dynamic_sizes import after_all
+from graphc.freezing import frozen
 from graphc.function import Function
 from graphc.graph import graph_frame
 from graphc.ops.accumulation import prod
@@ -28,7 +29,7 @@ from graphc.tracing import parameter, without_effects
 from graphc.types import TensorType
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Remembered:
     """What the steps of a loop began with: arrays with an axis more, and those that have none.
 

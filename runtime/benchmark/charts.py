@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from html import escape
+
+from graphc.freezing import frozen
 
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP, _RIGHT = 560, 320, 62, 40, 14, 150
 
 Points = Sequence[tuple[float, float]]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Axis:
     """From the first to the last of `ticks`, even in the `scale` of the values."""
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from graphc.freezing import frozen
 from runtime.benchmark.stages import least
 
 BOUND = 1.5  # how much larger a ratio may be; both of its times are of the same machine and hour
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Difference:
     """A number of a baseline that is another one now.
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from graphc.freezing import frozen
 from runtime.benchmark.fitting import fit_stages
 from runtime.benchmark.report import Report
 from runtime.benchmark.stages import stages_of
@@ -13,7 +13,7 @@ from runtime.benchmark.stages import stages_of
 SHARE = 0.01  # of the whole, below which a stage's growth is no matter
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Bar:
     """One bar: what is measured of which graph, and what it is not to exceed."""
 
@@ -24,7 +24,7 @@ class Bar:
     of: str = "cold"  # or "again", "disk", "import", "executables", "exponent"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Verdict:
     """A bar, what was measured (None: nothing), a note, and of times the seconds of processors."""
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
+from graphc.freezing import frozen
 from runtime.benchmark.report import Report
 from runtime.benchmark.stages import spell_seconds, stages_of
 
@@ -16,7 +16,7 @@ _T = (math.nan, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 
 _T_MANY = 1.96
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Fit:
     """``time = scale * size**exponent``.
 

@@ -12,11 +12,11 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import runtime
+from graphc.freezing import frozen
 from runtime.benchmark.peers import ADAPTERS
 
 ROOT = Path(str(runtime.__file__)).parent.parent
@@ -27,12 +27,15 @@ LIBRARIES = {name: name for name in ADAPTERS if not name.startswith("graphc")}
 Parts = dict[str, dict[str, Any]]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Limits:
     """What a process may take: seconds, and megabytes of memory (0: any)."""
 
     seconds: float = 120.0
     megabytes: float = 0.0
+
+
+_USUAL = Limits()
 
 
 class Interpreters:
@@ -107,7 +110,7 @@ def environment(folder: str, threads: int, more: Mapping[str, str] | None = None
 
 
 def run_job(
-    job: Mapping[str, Any], python: str, path: str, seen: Mapping[str, str], limits: Limits = Limits()
+    job: Mapping[str, Any], python: str, path: str, seen: Mapping[str, str], limits: Limits = _USUAL
 ) -> Parts:
     """The parts that a worker told. Where it ended early, ``"error"`` says why; what it told before stays."""
     with tempfile.TemporaryFile("w+") as told, tempfile.TemporaryFile("w+") as complaints:

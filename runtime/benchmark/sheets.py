@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from graphc.freezing import frozen
 from runtime.benchmark.crown import Verdict
 from runtime.benchmark.fitting import fit_stages
 from runtime.benchmark.report import ABSENT, Report
@@ -15,7 +15,7 @@ LEAST_SHOWN = 1e-4  # seconds, below which in every family a stage is not shown
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Sheet:
     """A table: its title, its columns and rows of text. The first `named` columns say what a row is of."""
 

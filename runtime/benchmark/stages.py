@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from graphc.freezing import frozen
 from passes.pipeline import DEFINED, PIPELINE, REQUIRED
 from passes.running import names_of
 
@@ -24,7 +24,7 @@ _PASSES = frozenset((*names_of((*DEFINED, *REQUIRED, *PIPELINE)), "define", "sch
 LEAST_COST = 0.01  # microseconds a node, below which a pass is not shown
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Times:
     """Of a stage: seconds on the clock and of all processors, and how often it was entered."""
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import runpy
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from graphc.errors import ArgumentError
 from graphc.files import load_graph
+from graphc.freezing import frozen
 from graphc.graph import Graph
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Source:
     """What a file defines: its fetches, what is fed where it says so, and what it is called."""
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from graphc.freezing import frozen
 from runtime.llvm_backend.contractions.lane_choice import estimate
 from runtime.llvm_backend.contractions.schedule import A, B, Loop, Schedule
 from runtime.llvm_backend.contractions.splits import tile_count
@@ -22,7 +22,7 @@ _FEWEST, _MOST = 16, 8 * _LINE  # bytes that a round goes on by: of some rounds 
 _SPARSE = 2  # times as far as what is read of it: most of the lines between would be for nothing
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ahead:
     """What tiles ask for: each has a piece of B as the next block reads it, those behind them pieces of A.
 

@@ -8,9 +8,10 @@ with an argument block on the stack; for each index its pointers are moved along
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
+from graphc.freezing import frozen
 from graphc.sizes import Size, product
 from runtime.llvm_backend.contractions.block_hiding import SEEN, depends, factor, largest, write_seen
 from runtime.llvm_backend.contractions.contraction import Access, Block, Contract, Dim, Expression
@@ -26,7 +27,7 @@ from runtime.llvm_backend.table.scratch import ALIGNMENT, claim_part, part_bytes
 _MOST_CHUNKS = 256
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Member:
     """A contract without the outer dims, each access of it in a buffer of its own, and its kernel."""
 

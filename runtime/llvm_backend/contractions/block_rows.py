@@ -7,9 +7,10 @@ what is computed of that before the scores are met again.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import count
 
+from graphc.freezing import frozen
 from graphc.function import Function
 from graphc.sizes import Size
 from graphc.tensor import Tensor
@@ -36,7 +37,7 @@ class NoBlock(Exception):  # noqa: N818 - it is no error: the node runs another 
     """There is no code for these rows."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Scores:
     """The shape of the scores, and the dims that it is in a block: blocks of `per` rows."""
 

@@ -18,9 +18,10 @@ either of its gradients. Tiling is splitting a dim: ``k -> (ko, ki)`` with strid
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from graphc.errors import ArgumentError
+from graphc.freezing import frozen
 from graphc.sizes import Size, product
 from graphc.types import BFLOAT16, BOOL, FLOAT16, FLOAT32, DType
 from runtime.llvm_backend.ir.lanes import Combine
@@ -28,7 +29,7 @@ from runtime.llvm_backend.ir.lanes import Combine
 _INPUTS: Mapping[Combine, int] = {"multiply_add": 2, "add": 1, "max": 1, "min": 1}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Dim:
     """An index of a contract and how far it runs."""
 
@@ -36,7 +37,7 @@ class Dim:
     size: Size
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Access:
     """Elements of a buffer: ``offset + sum(index * stride)``. A dim that is not named has stride 0.
 
@@ -58,7 +59,7 @@ class Access:
         return hash((self.buffer, self.offset, tuple(self.strides.items()), self.dtype))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Step:
     """One elementwise op of an `Expression`; operands count its values; `dtype` is the result's."""
 
@@ -67,7 +68,7 @@ class Step:
     dtype: DType
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Expression:
     """Elementwise ops on one value: value 0 is given, then come the reads, then the steps' results.
 
@@ -85,7 +86,7 @@ class Expression:
 AS_IT_IS = Expression()  # the value that is given
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Contract:
     """A contraction: see the module's equation.
 
@@ -158,7 +159,7 @@ def without_numbers(contract: Contract) -> Contract:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Scratch:
     """A buffer that lives within one iteration of a `Block`."""
 
@@ -167,7 +168,7 @@ class Scratch:
     dtype: DType
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Hidden:
     """Keys that a mask hides: there each score is `other`, and where that is -inf, each weight is 0.
 
@@ -187,7 +188,7 @@ class Hidden:
     width: Size
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Block:
     """Contracts run one after another for each index of the outer dims: softmax, attention.
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from graphc.freezing import frozen
 from graphc.sizes import Size
 from graphc.types import DType
 from runtime.llvm_backend.contractions.ahead import Ahead
@@ -38,7 +39,7 @@ _LARGE_TILE = 12  # vectors of outputs: with a reduction of a dozen steps some 1
 SCRATCH = "scratch"  # the slot of the memory that chunks have while they run
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Phase:
     """A function ``void name(ptr block, i64 chunk)`` of a kernel, and the formula of its chunks."""
 

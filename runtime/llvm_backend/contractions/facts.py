@@ -5,8 +5,7 @@ They are few, so contractions that differ in numbers alone mostly have the same 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from graphc.freezing import frozen
 from graphc.sizes import product
 from runtime.llvm_backend.contractions.ahead import Ahead, look_ahead
 from runtime.llvm_backend.contractions.lane_choice import estimate
@@ -16,7 +15,7 @@ _FEW_ROWS = 8  # below, a step waits for memory
 _LONG_TILE = 4096  # multiply-adds of vectors: some 2000 cycles
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Facts:
     """What the numbers of a schedule say.
 

@@ -8,8 +8,8 @@ with a `Writer`: they become machine code, or numbers where an `Evaluator` write
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from graphc.freezing import frozen
 from graphc.sizes import Size, product
 from runtime.llvm_backend.contractions.schedule import Schedule
 from runtime.llvm_backend.contractions.splits import tile_count
@@ -26,7 +26,7 @@ _FEWEST_PER_PACK, _ENOUGH = 96, 16  # or fewer, where there would not be so many
 _HELD = 4  # the part of L2 for what a part of the rows reads of A, while panels of B go by
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Grid:
     """Counts of everything a kernel loops over.
 

@@ -21,9 +21,10 @@ the result do not depend on the threads. Inputs may share memory; the output sha
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache, partial
 
+from graphc.freezing import frozen
 from graphc.sizes import Size, SizeExpr, Symbol, product, symbols
 from runtime.llvm_backend.contractions.contraction import (
     AS_IT_IS,
@@ -51,7 +52,7 @@ from runtime.llvm_backend.ir.writer import Evaluator, Value, Writer
 from runtime.llvm_backend.table.scratch import part_bytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Kernel:
     """A contract as LLVM text.
 
@@ -220,7 +221,7 @@ def _planned_parts(parts: tuple[Contract, Contract], machine: VectorUnit, name: 
     return _Plan(frames, buffers, (1, 0), False, 0, shared)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Plan:
     """What is run, phase after phase: a frame, where it is `split` a tree of partial sums, other frames.
 
@@ -310,7 +311,7 @@ class _Plan:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Draft:
     """What the text of a kernel follows from.
 
@@ -328,7 +329,7 @@ class _Draft:
     free: frozenset[Symbol]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Text:
     """A kernel's text, the words of its block; whether it is as fast made quickly, and has a `plan`."""
 

@@ -27,9 +27,9 @@ sign differs by 256.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 
+from graphc.freezing import frozen
 from graphc.types import BFLOAT16, FLOAT32, INT8, INT32, UINT8, DType
 from runtime.llvm_backend.contractions.contraction import Contract, Dim, Expression, Step
 from runtime.llvm_backend.contractions.schedule import OUT, A, B, Loop
@@ -47,7 +47,7 @@ MOST_EXACT = 1 << 15
 _BYTES = (INT8, UINT8)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Words:
     """How numbers are grouped: `count` of them are in a word, `total` is added up in.
 
@@ -73,7 +73,7 @@ QUADRUPLES = Words(4, INT32, "i32", _by_width("llvm.x86.avx512.vpdpbusd"))
 WIDENED = Words(2, INT32, "i16", ((32, "llvm.x86.avx2.pmadd.wd"), (64, "llvm.x86.avx512.pmaddw.d.512")))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Product:
     """A contract as rows of A by columns of B.
 

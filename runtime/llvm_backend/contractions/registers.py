@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
 
+from graphc.freezing import frozen
 from graphc.sizes import Size
 from runtime.llvm_backend.contractions.lane_choice import estimate
 
@@ -31,7 +31,7 @@ class VectorUnit(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Vectors:
     """The vector unit of a machine that is not this one."""
 

@@ -17,9 +17,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
+from graphc.freezing import frozen
 from graphc.sizes import Size, product
 from graphc.types import FLOAT16
 from runtime.llvm_backend.contractions.contraction import Access, Contract, Dim
@@ -49,7 +50,7 @@ _MOST_OF_ANY = 12  # rows of a tile where their number is known at the run: thos
 _OUTER_BLOCK, _DOT_BLOCK = 1152, LONG_REDUCTION  # steps of a reduction that stay in registers
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Loop:
     """An index with its stride in each operand: A, B, out, then the reads."""
 
@@ -61,7 +62,7 @@ class Loop:
         return replace(self, strides=(*self.strides[:operand], stride, *self.strides[operand + 1 :]))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Schedule:
     """How a contract is run.
 

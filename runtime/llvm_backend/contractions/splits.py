@@ -8,9 +8,9 @@ a row is loaded, computed and stored alike, so one kernel serves any number of r
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
 
+from graphc.freezing import frozen
 from graphc.sizes import Size
 from runtime.llvm_backend.ir.writer import Value, Writer
 
@@ -19,7 +19,7 @@ Masks = Literal["none", "last", "all"]
 Visit = Callable[[int, bool, Value, Value], None]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Split:
     """`size` as `full` tiles of `step` and others of `rest`, `count` in all.
 

@@ -6,14 +6,14 @@ Where only contractions use such a value it never exists: they read the value be
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 
+from graphc.freezing import frozen
 from graphc.sizes import Size, product
 from graphc.tensor import Tensor
 from graphc.types import TensorType
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Strided:
     """A value as elements of a dense one: the first, and how far one step along each axis moves."""
 

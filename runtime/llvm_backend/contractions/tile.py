@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
+from graphc.freezing import frozen
 from graphc.types import DType
 from runtime.llvm_backend.contractions.contraction import AS_IT_IS, Access, Contract, Expression
 from runtime.llvm_backend.contractions.facts import Facts
@@ -19,7 +19,7 @@ from runtime.llvm_backend.ir.writer import Value, Writer
 SOON = "%soon"  # where the lines lie that a tile asks for
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Tile:
     """One micro-kernel: rows by columns, and whether rows repeat or lanes are masked at the edge."""
 
@@ -36,7 +36,7 @@ class Tile:
         return f"@{kernel}.tile.{self.pair}.{self.height}.{self.across}.{self.masks}{edge}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Frame:
     """All that the parts of one kernel share; where numbers are words, all that its text depends on.
 

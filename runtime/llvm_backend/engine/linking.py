@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
+from graphc.freezing import frozen
 from runtime.llvm_backend.engine.splitting import parts_of
 
 PAGE = 4096
@@ -43,7 +43,7 @@ class UnlinkableError(Exception):
     """Something in an object is not linked here, or it is no object."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Code:
     """Linked objects.
 

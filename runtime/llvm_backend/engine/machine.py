@@ -10,13 +10,13 @@ import hashlib
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import numpy as np
 
 from graphc.errors import ArgumentError
+from graphc.freezing import frozen
 from runtime.llvm_backend.engine import llvm
 from runtime.llvm_backend.engine.cache import locate
 
@@ -44,7 +44,7 @@ _WIDEST = (("avx512vl", 64), ("avx2", 32), ("avx", 32))  # for all others: by fe
 _CACHES = (32 << 10, 512 << 10, 8 << 20)  # where the system does not say: one core's L1 and L2, all's L3
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Machine:
     """A CPU, and what its code is good at.
 

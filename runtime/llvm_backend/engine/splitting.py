@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
+from graphc.freezing import frozen
 from runtime.llvm_backend.engine.llvm import QUICK, THOROUGH
 
 _LEAST = 4_000  # characters that are worth a part of their own: each takes LLVM 0.2 to 0.7 ms
@@ -22,7 +22,7 @@ _CALL = re.compile(r"\bcall [^@]*@([\w.]+)\([^@]*$")
 _PARTS, _SIZE = b"graphc parts", struct.Struct("<Q")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Function:
     """A function by its lines; `named` are those, by number, that name something but intrinsics."""
 

@@ -7,8 +7,8 @@ all three are known. A line of these takes it 2 us, and runs alike whatever effo
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
+from graphc.freezing import frozen
 from graphc.types import FLOAT32, FLOAT64, DType
 from runtime.llvm_backend.ir import lanes
 from runtime.llvm_backend.ir.text import Target
@@ -24,7 +24,7 @@ _MASKS = 7  # the first mask register says that there is none
 _POINTERS = 13  # general registers that may be asked for: one holds the stack, one may hold the frame
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Row:
     """Where a row of A lies: `offset` times `scale` bytes behind the first."""
 
@@ -32,7 +32,7 @@ class Row:
     scale: int = 1
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Lines:
     """Lines of the cache to ask for: `many` from `first` on in a round, and `step` bytes on in the next."""
 
@@ -41,7 +41,7 @@ class Lines:
     step: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Products:
     """``acc[i, j] += A[i, k] * B[k, j]`` for all k, where ``B[k, j]`` are vectors side by side.
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import inf
 
+from graphc.freezing import frozen
 from graphc.types import BOOL, FLOAT16, DType
 from runtime.llvm_backend.ir import integers
 from runtime.llvm_backend.ir.text import Emitter
@@ -14,7 +14,7 @@ from runtime.llvm_backend.ir.vecmath.lanes import Lanes
 from runtime.llvm_backend.ir.vecmath.power import power
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Call:
     """One op on its way into text: the emitter, operands of one dtype (`where`: x's), the result's dtype."""
 

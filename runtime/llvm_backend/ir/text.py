@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 
+from graphc.freezing import frozen
 from runtime.llvm_backend.engine.machine import Machine
 
 _SUFFIXES = {"half": "f16", "bfloat": "bf16", "float": "f32", "double": "f64", "ptr": "p0"}
@@ -23,7 +23,7 @@ FLOATS = ("half", "bfloat", "float", "double")
 QUICKLY = "noinline optnone"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Target:
     """What of a machine changes the text.
 

@@ -13,8 +13,8 @@ the way, which gives every chunk about `CHUNK_BYTES` to move:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
+from graphc.freezing import frozen
 from graphc.sizes import Size, product
 from graphc.tensor import Tensor
 from runtime.llvm_backend.ir.lanes import transpose
@@ -36,7 +36,7 @@ _MOST_LANES = 16
 Lie = tuple[Size, Sequence[Size]]  # where the first element lies, and how far each axis steps
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Axis:
     """One axis of what is copied: its size, and how far a step along it goes on both sides."""
 
@@ -107,7 +107,7 @@ def in_parts(
     return groups * segments
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Copy:
     w: LoopWriter
     type: str

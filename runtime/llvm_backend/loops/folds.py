@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
+from graphc.freezing import frozen
 from graphc.types import FLOAT32, FLOAT64, DType
 from runtime.llvm_backend.ir.casts import cast
 from runtime.llvm_backend.ir.scalars import emit_op
@@ -38,7 +38,7 @@ class Fold(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Combine:
     """An op on a total of dtype `total`: add, mul, maximum, logical_and, logical_or, from `neutral` on."""
 
@@ -68,7 +68,7 @@ class Combine:
         return [emit_op(em, self.op, [x[0], y[0]], [self.total] * 2, self.total)]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SumOfExponentials:
     """``sum(exp(x - shift))``, the exponentials in `wide`, their sum in float64; `shifts` by width."""
 
@@ -93,7 +93,7 @@ class SumOfExponentials:
         return [em.binary("fadd", "double", x[0], y[0])]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Axis:
     """Neighbouring axes of a dense array that are all reduced, or all kept: their size and stride."""
 

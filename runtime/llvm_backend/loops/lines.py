@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 
+from graphc.freezing import frozen
 from graphc.sizes import Size
 from graphc.tensor import Tensor
 from graphc.types import UINT8, UINT16, UINT32, UINT64, DType
@@ -58,7 +59,7 @@ def capacity_of(length: Size, records: Records, lanes: int = 1) -> Size:
     return length * (2 * lanes) + records.width * records.width
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Packing:
     """How keys of 64 bits are packed: from `low` on, `shift` bits up; `mask` has the bits of a place."""
 
@@ -67,7 +68,7 @@ class Packing:
     mask: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Lines:
     """Lines of the operand of `node` along an axis: `n` elements, `inner` apart.
 

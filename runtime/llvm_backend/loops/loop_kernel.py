@@ -13,9 +13,9 @@ result is written by one chunk, in an order that its sizes alone decide: its bit
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
+from graphc.freezing import frozen
 from graphc.sizes import Size, maximum, minimum
 from graphc.tensor import Tensor
 from graphc.types import DType
@@ -30,7 +30,7 @@ INDEX, OTHER = 1, 2  # kinds of failure in the flag; the walk of the steps in Py
 CHUNK_BYTES = 1 << 16  # what a chunk moves, at least
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Word:
     """A word of the argument block: an operand or result by number, a size, the flag, or scratch.
 
@@ -43,7 +43,7 @@ class Word:
     size: Size = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LoopKernel:
     """A kernel and what it is called with.
 

@@ -8,15 +8,15 @@ integers are the highest ones.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
+from graphc.freezing import frozen
 from runtime.llvm_backend.ir.writer import Value, Writer
 from runtime.llvm_backend.loops.loop_kernel import LoopWriter, bytes_of
 
 Vector = tuple[str, ...]  # a vector, or a number, for each kind of integer
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Records:
     """Records of integers of `types`, of which a vector holds `width`."""
 

@@ -11,9 +11,10 @@ and rounded once.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
+from graphc.freezing import frozen
 from graphc.sizes import Size, maximum, minimum, product
 from graphc.tensor import Tensor
 from graphc.types import FLOAT64, DType
@@ -122,7 +123,7 @@ def _combine(node: Tensor, lists: Updates, number: int, base: int | None) -> Loo
     return w.kernel(f"{node.op.name} of {node.dtype}", chunks)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Slices:
     """Writes a slice of `inner` elements `to` where it lies: of what was there `before`, and of its list.
 

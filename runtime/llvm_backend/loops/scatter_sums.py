@@ -7,8 +7,8 @@ was there plus the sums.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from graphc.freezing import frozen
 from graphc.sizes import Size, maximum, minimum
 from graphc.tensor import Tensor
 from graphc.types import BOOL, FLOAT64, DType
@@ -22,7 +22,7 @@ from runtime.llvm_backend.loops.loop_kernel import LoopKernel, LoopWriter
 _COLUMNS = 64  # of a chunk
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Updates:
     """Parts of the result, in each of which `slices` may be meant by `updates`, each of `inner` elements.
 

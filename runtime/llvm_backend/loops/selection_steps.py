@@ -9,8 +9,8 @@ largest are put together by a second kernel. Where k is large, or the line hardl
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
+from graphc.freezing import frozen
 from graphc.sizes import Size, maximum, minimum, product
 from graphc.tensor import Tensor
 from graphc.types import DType
@@ -39,7 +39,7 @@ def _top_k(node: Tensor) -> Sequence[LoopKernel]:
     return made.kernels()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Buffer:
     """Memory of a chunk's own: in `x` the `k` best records so far, and what came after them.
 

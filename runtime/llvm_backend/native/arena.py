@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from graphc import sizes
+from graphc.freezing import frozen
 from graphc.sizes import Size, Symbol
 from passes.memory import MemoryPlan
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Arena:
     """The memory of a run: the slots of `plan`, but for late sizes, and behind them `room` for scratch.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 
+from graphc.freezing import frozen
 from graphc.sizes import Size
 from passes.memory import Cell
 from runtime.execution import BoundStep
@@ -44,7 +45,7 @@ class Draft:
     kernels: tuple[NativeKernel | RowKernel, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Late:
     """A step that gives sizes: the jump from behind it to where they are used, and the place to come back to.
 

@@ -10,8 +10,8 @@ A member writes nothing to the arena: no value takes the place of one that anoth
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
-from dataclasses import dataclass
 
+from graphc.freezing import frozen
 from passes.memory import Cell
 from passes.program import Step
 from passes.record import Decision, decide
@@ -32,7 +32,7 @@ MOST_CHUNKS = 4  # of a kernel that goes with others: more of them fill the thre
 CHUNK = 16 * WORK  # of several: some 100 us, measured, several times what a thread that sleeps takes to come
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Member:
     """A step that may go with others: what it reads and writes, its chunks, and what one of them costs."""
 

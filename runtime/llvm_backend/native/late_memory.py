@@ -6,12 +6,12 @@ The table pauses for it, and only where what the runs before took on the same wo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from threading import local
 from typing import Any
 
 import numpy as np
 
+from graphc.freezing import frozen
 from graphc.sizes import Symbol
 from passes.memory import ALIGNMENT
 from runtime.llvm_backend.native.places import Place
@@ -28,7 +28,7 @@ def _taken(state: RunWords, word: int, count: int) -> int:
     return -(-memory.ctypes.data // ALIGNMENT) * ALIGNMENT
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Growth:
     """Makes the arena of one phase as large as the word `needed` says, and a quarter more."""
 
@@ -43,7 +43,7 @@ class Growth:
         words[self.base], words[self.capacity] = _taken(state, self.base, count), count
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Lengthening:
     """Makes twice as much room for what a loop stacks.
 
@@ -78,7 +78,7 @@ class _Given(local):
 _given = _Given()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Gift:
     """The end of a run whose outputs have late sizes: copies them, for `take_given` on the same thread."""
 

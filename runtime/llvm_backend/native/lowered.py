@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from graphc.freezing import frozen
 from graphc.sizes import Symbol
 from passes.memory import MemoryPlan
 from runtime.llvm_backend.native.arena import Arena
@@ -30,7 +31,7 @@ Array = np.ndarray[Any, Any]
 VIEW, NATIVE, PYTHON, CONSTANT = "view", "llvm", "meaning", "constant"  # what runs a step
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Lowered:
     """A native program before any run has words.
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from graphc.freezing import frozen
 from passes.memory import Cell
 from passes.program import Program
 from runtime.llvm_backend.native.cells import Cells
 from runtime.llvm_backend.native.native_steps import is_constant
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Outcomes:
     """The outputs of a body.
 

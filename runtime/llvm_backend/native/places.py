@@ -5,17 +5,17 @@ from __future__ import annotations
 import ctypes
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from graphc.freezing import frozen
 from graphc.sizes import Size, SizeExpr, Symbol, evaluate
 
 Array = np.ndarray[Any, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Place:
     """Where a value lies: the word with its address, what it holds, its sizes."""
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from threading import local
 from typing import Any
 
 import numpy as np
 
 from graphc.errors import VerificationError
+from graphc.freezing import frozen
 from graphc.sizes import Symbol
 from graphc.tensor import Tensor
 from runtime.execution import BoundStep
@@ -23,7 +23,7 @@ from runtime.regions import Run, tell_step
 Array = np.ndarray[Any, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Turn:
     """A native loop: the word that counts its steps; where it goes backwards, that of how many there are."""
 
@@ -37,7 +37,7 @@ class Turn:
         return count if self.steps is None else int(words[self.steps]) - 1 - count
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PythonStep:
     """A step, where its operands lie by buffer (a tuple of places where it is a tuple), and its results.
 

@@ -15,10 +15,10 @@ finite operands, or that none did, since it was fed. So a look may see too much,
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from math import inf
 
+from graphc.freezing import frozen
 from graphc.function import Function
 from graphc.tensor import Tensor
 from graphc.types import DType, TensorType
@@ -120,7 +120,7 @@ def _is_seen(x: Tensor) -> bool:
 SHOWING = frozenset(("relu", "sigmoid"))  # they may give NaN of what they otherwise hide
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Looks:
     """How numbers are checked in a fused body.
 

@@ -10,9 +10,10 @@ number: it is computed by itself, so what is only picked from is in no loop.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 
+from graphc.freezing import frozen
 from graphc.function import Function
 from graphc.sizes import Size
 from graphc.tensor import Tensor
@@ -29,7 +30,7 @@ CHEAP |= {PUT.name}
 PART = 1 << 16  # elements of a part of a row that is split
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Access:
     """How rows lie in an operand or a result: along which outer sizes it varies, and if along the row.
 
@@ -52,7 +53,7 @@ class Access:
         return self.inner and all(self.outer) and not self.pitch
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Phase:
     """One loop over a row (`vectors`, in order), its `reductions`, then what is one `number` a row."""
 
@@ -61,7 +62,7 @@ class Phase:
     numbers: tuple[Tensor, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RowPlan:
     """What a kernel reads, computes and writes.
 
@@ -171,7 +172,7 @@ def plan_rows(node: Tensor, whole: bool = False) -> RowPlan | None:
     return _merged(RowPlan(body, tuple(outer), groups, inner, phases, reads, known, kept, source, left_out))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Frame:
     outer: tuple[Size, ...]
     inner: Size

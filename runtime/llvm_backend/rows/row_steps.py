@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from graphc import sizes
+from graphc.freezing import frozen
 from graphc.sizes import Size, product
 from passes.fusion import REDUCTIONS
 from runtime.llvm_backend.rows.row_block import SCRATCH_BYTES
@@ -15,7 +14,7 @@ WORK = 1 << 18  # of a chunk, in sixteenths of what one cheap op costs on a vect
 _MOST_WITH_SCRATCH = 32  # chunks of a kernel that keeps rows, each in memory of its own
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Chunking:
     """How the rows of a kernel are cut: rows in all, rows of a chunk, chunks, bytes of scratch in all."""
 

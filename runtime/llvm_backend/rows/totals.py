@@ -7,8 +7,8 @@ double: no sum within a block is longer than those of a pairwise one, and betwee
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from graphc.freezing import frozen
 from graphc.tensor import Tensor
 from graphc.types import BOOL, FLOAT32, FLOAT64, DType
 from runtime.llvm_backend.ir.scalars import emit_op
@@ -20,7 +20,7 @@ BLOCK = 16  # vectors that one lane adds up in float
 State = list[str]  # the registers of one total
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Total:
     """How a reduction gathers.
 

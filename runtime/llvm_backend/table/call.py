@@ -19,13 +19,14 @@ import ctypes
 import os
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from graphc.alignment import new_aligned
 from graphc.errors import VerificationError
+from graphc.freezing import frozen
 from runtime.counting import Counter
 from runtime.llvm_backend.table import builtin
 from runtime.llvm_backend.table.arraycode import ANY, BIND, FIXED, SAME
@@ -46,7 +47,7 @@ if hasattr(os, "register_at_fork"):  # not on Windows
     )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Feed:
     """An argument: an ndarray (no subclass) of `dtype`, C-contiguous and aligned.
 
@@ -62,7 +63,7 @@ class Feed:
     pointers: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Output:
     """A new array. A size is an int, or a tuple of the word that holds it once the prelude has run."""
 
@@ -71,7 +72,7 @@ class Output:
     pointers: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Signature:
     """What a call takes and gives.
 

@@ -6,8 +6,7 @@ takes the lowest free one, so a thread mostly finds the part that is in its cach
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from graphc.freezing import frozen
 from graphc.sizes import Size
 from runtime.llvm_backend.ir.writer import Writer
 
@@ -21,7 +20,7 @@ def part_bytes(elements: Size, itemsize: int) -> Size:
     return (elements * itemsize + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Claim:
     """A part that a chunk has taken: its address, and what gives it back."""
 

@@ -6,9 +6,9 @@ error of ``r`` and the low part of ``1 + r`` are carried along, so the last roun
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from struct import pack, unpack
 
+from graphc.freezing import frozen
 from runtime.llvm_backend.ir.vecmath.lanes import Lanes
 
 _LOG2_E = 1.4426950408889634
@@ -46,7 +46,7 @@ _SINH_DOUBLE = (
 _SINH_SINGLE = (0.1666666716337204, 0.008333339355885983, 0.00019838102161884308, 2.806280235745362e-06)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reduced:
     """``e ** x = 2 ** n * (1 + rest + tail)``; `shifted` is n plus the magic number.
 

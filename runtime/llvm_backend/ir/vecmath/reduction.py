@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import inf
 
+from graphc.freezing import frozen
 from runtime.llvm_backend.ir.text import Emitter, Module
 from runtime.llvm_backend.ir.vecmath.lanes import Lanes
 
@@ -34,7 +34,7 @@ a2f9836e4e441529 fc2757d1f534ddc0 db6295993c439041 fe5163abdebbc561 b7246e3a424d
 """
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Turned:
     """``x = quadrant * pi/2 + angle + low``; the two low bits of `quadrant` count."""
 
