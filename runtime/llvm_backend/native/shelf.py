@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Sequence
-from dataclasses import astuple
 from functools import partial
 
 import numpy as np
@@ -67,7 +66,7 @@ def _remember(
 def _key(digest: str) -> str:
     """The name of the entry: of the request, where this graphc is, and what passes and kernels look at."""
     known = graphc.__file__, graphc.__version__, np.__version__, platform.python_version()
-    whole = (_FORMAT, *known, *map(str, astuple(host())), digest)
+    whole = (_FORMAT, *known, str(host()), digest)
     return hashlib.sha256("\n".join(whole).encode()).hexdigest()[:40]
 
 
