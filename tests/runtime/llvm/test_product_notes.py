@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +11,7 @@ import pytest
 import graphc as gc
 from runtime.llvm_backend.engine.machine import host
 from runtime.llvm_backend.ir.text import target_of
+from tests.runtime.llvm.levels import run_at_level
 
 Array = np.ndarray[Any, Any]
 notes = pytest.mark.skipif(not target_of(host()).notes, reason="the CPU's notes are not read")
@@ -84,14 +82,7 @@ def test_any_place_is_seen(kind: str, dtype: str) -> None:
 
 @pytest.mark.parametrize("level", ["x86-64-v2", "x86-64-v3"])
 def test_any_place_is_seen_on_other_levels(level: str) -> None:
-    if host().architecture != "x86_64" or host().vector_bytes < (32 if level[-1] == "3" else 16):
-        pytest.skip("the CPU is not of that level")
-    path = os.pathsep.join(filter(None, [os.getcwd(), *sys.path]))
-    subprocess.run(
-        [sys.executable, "-c", PROGRAM],
-        check=True,
-        env={**os.environ, "GRAPHC_CPU": level, "PYTHONPATH": path},
-    )
+    run_at_level(level, PROGRAM)
 
 
 @notes

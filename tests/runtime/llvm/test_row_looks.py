@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
 import graphc as gc
-from runtime.llvm_backend.engine.machine import host
+from tests.runtime.llvm.levels import run_at_level
 
 PROGRAM = """
 import numpy as np
@@ -55,13 +51,7 @@ SHAPES = ((1, 7), (3, 16), (5, 17), (4, 33), (300, 64), (200, 300))
 
 @pytest.mark.parametrize("level", ["", "x86-64-v2", "x86-64-v3"])
 def test_any_row_and_any_place_is_seen(level):
-    if level and (host().architecture != "x86_64" or host().vector_bytes < (32 if level[-1] == "3" else 16)):
-        pytest.skip("the CPU is not of that level")
-    subprocess.run(
-        [sys.executable, "-c", PROGRAM.replace("SHAPES", repr(SHAPES))],
-        check=True,
-        env={**os.environ, "GRAPHC_CPU": level, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-    )
+    run_at_level(level, PROGRAM.replace("SHAPES", repr(SHAPES)))
 
 
 @pytest.mark.parametrize("row", [0, 150, 299])

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import re
-import subprocess
-import sys
 from typing import Any
 
 import numpy as np
@@ -23,6 +20,7 @@ from runtime.llvm_backend.ir.text import Emitter, Module, target_of
 from runtime.llvm_backend.ir.values import register_bytes, register_scalar
 from runtime.llvm_backend.rows import row_notes, row_wave
 from runtime.llvm_backend.rows.row_notes import TELLING, is_untouched
+from tests.runtime.llvm.levels import run_at_level
 
 Array = np.ndarray[Any, Any]
 notes = pytest.mark.skipif(not target_of(host()).notes, reason="the CPU's notes are not read")
@@ -157,14 +155,7 @@ def test_casts_tell_rightly() -> None:
 
 @pytest.mark.parametrize("level", ["x86-64-v2", "x86-64-v3"])
 def test_ops_of_other_levels_tell_rightly(level: str) -> None:
-    if host().architecture != "x86_64" or host().vector_bytes < (32 if level[-1] == "3" else 16):
-        pytest.skip("the CPU is not of that level")
-    path = os.pathsep.join(filter(None, [os.getcwd(), *sys.path]))
-    subprocess.run(
-        [sys.executable, "-c", PROGRAM],
-        check=True,
-        env={**os.environ, "GRAPHC_CPU": level, "PYTHONPATH": path},
-    )
+    run_at_level(level, PROGRAM)
 
 
 @notes
