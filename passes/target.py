@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from graphc.freezing import frozen
@@ -63,6 +64,17 @@ class Target:
     verify: bool = False
     memory_budget: int | None = None
     sizes: tuple[tuple[Symbol, int], ...] = ()
+
+    def op_by_op(self) -> Target:
+        """The same for a backend whose kernels hold one op each."""
+        return replace(
+            self,
+            fusible=PLAIN.fusible,
+            contracts=PLAIN.contracts,
+            reads=PLAIN.reads,
+            follows=PLAIN.follows,
+            has_cells=PLAIN.has_cells,
+        )
 
 
 PLAIN = Target()  # what passes work for when nobody says: the reference, exact

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from graphc.errors import ArgumentError
+from graphc.explanation import require_flag
 from graphc.sizes import Symbol
 from graphc.tensor import Tensor
 from passes.memory import MemoryPlan
@@ -203,8 +204,7 @@ def check_options(memory_budget: object, **flags: object) -> None:
     if memory_budget is not None and not is_number:
         raise ArgumentError(f"memory_budget is a number of bytes above 0, not {memory_budget!r}")
     for flag, value in flags.items():
-        if not isinstance(value, bool | np.bool_):
-            raise ArgumentError(f"{flag} is True or False, not {value!r}")
+        require_flag(flag, value)
 
 
 def choose_threads(threads: int | None) -> int:

@@ -6,7 +6,6 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ from passes.lifetimes import find_peak
 from passes.pipeline import Prepared, Request, prepare
 from passes.program import Check, Program, plan
 from passes.stages import is_heard, listening, stage
-from passes.target import PLAIN, Target
+from passes.target import Target
 from runtime.backend import Array, Backend, Whole
 from runtime.execution import BoundProgram, BoundStep, bind, programs_of, spell, verify
 from runtime.feeds import label, misfit
@@ -313,15 +312,7 @@ class Executable:
     @Lazy
     def _walker(self) -> Executable:
         """The same op by op, which names the first that gives a NaN or an infinity of finite operands."""
-        target = replace(
-            self.target,
-            fusible=PLAIN.fusible,
-            contracts=PLAIN.contracts,
-            reads=PLAIN.reads,
-            follows=PLAIN.follows,
-            has_cells=PLAIN.has_cells,
-        )
-        return Executable(self.request, self.maker, target, check_numerics=True)
+        return Executable(self.request, self.maker, self.target.op_by_op(), check_numerics=True)
 
     def run(
         self, arrays: Sequence[Array], known: Sizes, variables: Mapping[str, Array], state: Array
