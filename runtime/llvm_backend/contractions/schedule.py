@@ -76,12 +76,13 @@ class Schedule:
         pair: how many of `rows[-2]` are in a tile; 1 where only `rows[-1]` is tiled.
         height: how many of `rows[-1]` are in a tile.
         vectors: vectors of the column in a tile (outer), or columns (dot).
+        width: elements of a vector.
+        tiles: how the last of the rows are split: those of the pair, where there is one, and the last.
+        panels: how the column is split.
         pack, transposed, copy: whether B is packed, by transposing squares; whether A is copied.
         adaptive: whether the run decides if B is packed: only where enough rows use the panel.
         cut: of how many steps each part of the reduction is, which are added up pairwise; 0: it is whole.
         by_parts: whether threads share out those parts alone.
-        tiles: how the last of the rows are split: those of the pair, where there is one, and the last.
-        panels: how the column is split.
     """
 
     form: Literal["outer", "dot"]
@@ -96,15 +97,15 @@ class Schedule:
     pair: int
     height: int
     vectors: int
-    pack: bool
-    transposed: bool
-    copy: bool
-    adaptive: bool
-    cut: int
-    by_parts: bool
     width: int
     tiles: tuple[Split, ...]
     panels: Split
+    pack: bool = False
+    transposed: bool = False
+    copy: bool = False
+    adaptive: bool = False
+    cut: int = 0
+    by_parts: bool = False
 
     @property
     def lanes_in_a(self) -> bool:
@@ -200,12 +201,6 @@ def _plan_outer(
         pair=pair,
         height=height,
         vectors=vectors,
-        pack=False,
-        transposed=False,
-        copy=False,
-        adaptive=False,
-        cut=0,
-        by_parts=False,
         width=width,
         tiles=_split_rows(rows, pair, height),
         panels=split_lanes(column.size, width, vectors),
@@ -368,12 +363,7 @@ def _plan_dot(contract: Contract, kept: Sequence[Dim], reduced: Sequence[Dim], w
         pair=1,
         height=height,
         vectors=across,
-        pack=False,
-        transposed=False,
-        copy=False,
-        adaptive=False,
         cut=LONG_REDUCTION if is_long(product(dim.size for dim in reduced)) else 0,
-        by_parts=False,
         width=width,
         tiles=_split_rows(merged_rows, 1, height),
         panels=split_evenly(column.size, across),
