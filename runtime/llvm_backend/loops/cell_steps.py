@@ -29,6 +29,7 @@ from runtime.llvm_backend.ir.casts import cast
 from runtime.llvm_backend.ir.scalars import emit_op, spelled
 from runtime.llvm_backend.ir.text import Emitter, Module, target_of
 from runtime.llvm_backend.ir.values import load, load_single, register_bytes, store, stream
+from runtime.llvm_backend.loops.copies import merge_axes
 from runtime.llvm_backend.loops.loop_kernel import LoopKernel, Word, cut_in_chunks, item_bytes
 from runtime.llvm_backend.loops.movement_steps import zeros_around
 from runtime.llvm_backend.rows.row_loop import RowLoop
@@ -83,7 +84,7 @@ class _CellWriter:
         total, each, length = self._size(count), self._size(per), self._size(row)
         lies = dict.fromkeys(map(self.lie, (*self.given, *body.outputs)))
         lies.pop(None, None)
-        walks = _merged([(cells.whole[axis], [lie.steps[axis] for lie in lies if lie]) for axis in axes])
+        walks = merge_axes([(cells.whole[axis], [lie.steps[axis] for lie in lies if lie]) for axis in axes])
         self.walks = [(self._size(size), list(map(self._size, steps))) for size, steps in walks]
         self.starts = {lie: list(map(self._size, self._offsets(lie))) for lie in lies if lie}
         self.streamed = {x for x in body.outputs if self._is_streamed(x)}
@@ -243,17 +244,6 @@ class _Elements:
             [cast(em, value, dtype, total) for value in values],
         )
         return cast(em, found, total, dtype)
-
-
-def _merged(axes: Sequence[tuple[Size, list[Size]]]) -> list[tuple[Size, list[Size]]]:
-    """`axes`, each with its size and steps, as few as can be; the order of the places stays."""
-    found: list[tuple[Size, list[Size]]] = []
-    for size, steps in axes:
-        if found and found[-1][1] == [size * step for step in steps]:
-            found[-1] = found[-1][0] * size, steps
-        else:
-            found.append((size, steps))
-    return found
 
 
 LOOPS: dict[str, Callable[[Tensor], Sequence[LoopKernel]]] = {"fused": _cells}

@@ -12,7 +12,7 @@ the way, which gives every chunk about `CHUNK_BYTES` to move:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from graphc.freezing import frozen
 from graphc.sizes import Size, product
@@ -45,18 +45,23 @@ class Axis:
     to: Size
 
 
+def merge_axes(axes: Iterable[tuple[Size, Sequence[Size]]]) -> list[tuple[Size, Sequence[Size]]]:
+    """`axes`, each with its size and how far it steps in several arrays, as few as can be, in order."""
+    found: list[tuple[Size, Sequence[Size]]] = []
+    for size, steps in axes:
+        if size == 1:
+            continue
+        if found and list(found[-1][1]) == [size * step for step in steps]:
+            found[-1] = found[-1][0] * size, steps
+        else:
+            found.append((size, steps))
+    return found
+
+
 def merged(shape: Sequence[Size], source: Sequence[Size], to: Sequence[Size]) -> list[Axis]:
     """The axes of a copy, as few as can be; the order of the elements stays."""
-    axes: list[Axis] = []
-    for axis in map(Axis, shape, source, to):
-        if axis.size == 1:
-            continue
-        last = axes[-1] if axes else None
-        if last and (last.source, last.to) == (axis.source * axis.size, axis.to * axis.size):
-            axes[-1] = Axis(last.size * axis.size, axis.source, axis.to)
-        else:
-            axes.append(axis)
-    return axes or [Axis(1, 1, 1)]
+    axes = merge_axes(zip(shape, zip(source, to, strict=False), strict=False))
+    return [Axis(size, *steps) for size, steps in axes] or [Axis(1, 1, 1)]
 
 
 def copied(

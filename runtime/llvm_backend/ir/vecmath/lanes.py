@@ -117,9 +117,7 @@ class Lanes:
         """
         em, of, size = self.emitter, self.emitter.type(self.scalar), 8 if self.double else 4
         target, bytes = em.module.target, em.width * size
-        fits = (
-            target.assembly and 8 * bytes <= target.vector_bits
-        )  # floats that are widened fill two registers
+        fits = target.assembly and 8 * bytes <= target.vector_bits  # widened floats fill two registers
         name = _LARGER.get((bytes, size)) if fits else None
         if name is None:
             return self.select(self.compare("ogt", limit, x), limit, x)
