@@ -21,11 +21,13 @@ from tests.runtime.llvm.frontends import Convolution, convolve, convolve_filter_
 from tests.runtime.llvm.test_gemm import bias_relu_residual
 
 HAS = pytest.mark.skipif(not target_of(this_machine()).assembly, reason="another kind of CPU")
-M = named("M")
+M, K = named("M"), named("K")
 SHAPES = {
     **{f"{n} rows": (matmul(n, 100, 30), {}) for n in (1, 2, 3, 5, 6, 7, 12, 13, 16)},
     **{f"{n} rows of few columns": (matmul(n, 10, 70), {}) for n in (2, 3, 7, 12, 13, 16, 45)},
     **{f"{n} rows at the run": (matmul(M, 70, 40), {Symbol("M"): n}) for n in (0, 1, 4, 5, 11, 13, 24)},
+    **{f"{n} steps at the run": (matmul(13, 70, K), {Symbol("K"): n}) for n in (0, 1, 5)},
+    "no steps of many": (matmul(12, 512, K), {Symbol("K"): 0}),
     "turned": (matmul(50, 70, 40, transpose_x=True), {}),
     "one row of many columns of float64": (matmul(1, M, 62, dtype=FLOAT64), {Symbol("M"): 70}),
     "both turned": (matmul(50, 70, 40, transpose_x=True, transpose_y=True), {}),
@@ -44,10 +46,13 @@ SHAPES = {
         convolve_filter_gradient(Convolution(4, 1, 6002, 16, 32, kernel=(1, 3))),
         {},
     ),
-    "filter gradient of images at the run": (
-        convolve_filter_gradient(Convolution(M, 18, 18, 20, 64)),
-        {Symbol("M"): 5},
-    ),
+    **{
+        f"filter gradient of {n} images at the run": (
+            convolve_filter_gradient(Convolution(M, 18, 18, 20, 64)),
+            {Symbol("M"): n},
+        )
+        for n in (0, 5)
+    },
 }
 
 
@@ -77,6 +82,34 @@ NARROW = Target(256, True, True, False, True)
 
 def emitted(contract, machine=AVX512, target=ALL):
     return emit_contraction(contract, machine, target=target)
+
+
+def loops_of(kernel):
+    """The instructions of each loop, and what LLVM is told of them."""
+    return re.findall(r'asm sideeffect "(.*?)", "(.*?)"\(', kernel.text)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_llvm_is_told_all_that_a_loop_writes(name):
+    for loop, constraints in loops_of(emitted(SHAPES[name][0])):
+        told = set(re.findall(r"~{(\w+)}", constraints))
+        vectors = {f"xmm{i}" for i in re.findall(r"%zmm(\d+)", loop)}
+        assert told >= {"memory", "flags", *vectors, *re.findall(r"%(r1\d)", loop)}
+        assert all("{z}" in line for line in loop.split("\\0A") if line.startswith("vmovup") and "{$" in line)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_avx2_has_the_instructions(name):
+    loops = loops_of(emitted(SHAPES[name][0], AVX2, NARROW))
+    assert loops or "few columns" in name  # no lane of a vector of B may be left out there
+    for loop, _ in loops:
+        assert set(re.findall(r"\b(?!r1)[a-z]\w+", re.sub(r"%\w+", "", loop.replace("\\0A", " ")))) <= {
+            *("vxorps", "vpxor", "vmovups", "vmovupd", "vbroadcastss", "vbroadcastsd"),
+            *("vfmadd231ps", "vfmadd231pd", "prefetcht0", "prefetcht1"),
+            *("movq", "addq", "subq", "testq", "jle", "jg", "p2align"),
+        }
+        assert "{" not in loop
+        assert all(int(i) < 16 for i in re.findall(r"mm(\d+)", loop))
 
 
 @pytest.mark.parametrize(
@@ -128,6 +161,8 @@ def test_only_what_has_the_instructions_is_written_so():
     assert replace(alone, masks=[f"%m{i}" for i in range(7)]).fits(ALL)
     assert not replace(alone, masks=[f"%m{i}" for i in range(8)]).fits(ALL)  # there are seven registers
     assert replace(alone, masks=["%m"] * 8).fits(ALL)
+    assert replace(alone, masks=[None] * 31).fits(ALL)  # B is multiplied where it lies
+    assert not replace(alone, masks=[None] * 32).fits(ALL)
     assert replace(made, a=-(1 << 31)).fits(ALL)
     assert not replace(made, a=1 << 31).fits(ALL)
     assert not replace(made, rows=[Row(0), Row(1 << 31)]).fits(ALL)
@@ -135,10 +170,12 @@ def test_only_what_has_the_instructions_is_written_so():
     assert replace(made, rows=apart, a="%r0").fits(ALL)
     assert not replace(made, rows=apart, a="%a").fits(ALL)
     assert not replace(made, rows=apart, around=("%m", 4, 4)).fits(ALL)  # a count, and what is left of it
+    assert not replace(made, rows=apart[:9], around=("%m", 4, 4)).fits(ALL)
     assert replace(made, rows=apart[:8], around=("%m", 4, 4)).fits(ALL)
     assert not replace(made, around=("%m", 1 << 31, 4)).fits(ALL)
     asking = replace(made, rows=apart[:8], around=("%m", 4, 4), soon=Lines("%p", 2, 128))
     assert not asking.fits(ALL)  # where the lines lie is given, and gone on from
+    assert not replace(asking, rows=apart[:7]).fits(ALL)
     assert replace(asking, rows=apart[:6]).fits(ALL)
 
 
@@ -147,7 +184,7 @@ def test_tiles_of_few_sums_ask_for_lines_of_the_next_block():
     (loop,) = re.findall(r"asm sideeffect .*~{flags}", gradient)
     assert re.search(r"^.*movq \$\d+, %r10.*3:\\0Aprefetcht1 0\(%r10\)", loop)
     # Once for each row of an image; 784 steps of 4 lines, and 900 of 2, for 48 tiles of 28 rows each.
-    assert loop.count("prefetcht1") == 4
+    assert re.findall(r"prefetcht1 (\d+)", loop) == ["0", "64", "128", "192"]
     assert "addq $$256, %r10" in loop
     wide = emitted(convolve_filter_gradient(Convolution(4, 1, 6002, 16, 32, kernel=(1, 3)))).text
     for loop in re.findall(r"asm sideeffect .*~{flags}", wide):  # blocks are of one loop: in each step of it
