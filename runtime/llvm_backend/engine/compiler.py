@@ -10,6 +10,8 @@ are not as expected, llvmlite lets one thread at a time into LLVM, and one modul
 
 from __future__ import annotations
 
+import _thread as threads
+import atexit
 import contextlib
 import ctypes
 import itertools
@@ -17,6 +19,7 @@ import math
 import os
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
@@ -39,6 +42,7 @@ _OBJECT_FILE = 1
 # Seconds for which a thread keeps the GIL from others that want it, while some compile. Python's are 5 ms,
 # which is what many a module takes in all, and a worker wants it between the calls of LLVM.
 _HASTE = 2e-4
+_PATIENCE = 1e-3  # seconds between looks whether all is done
 
 # LLVM takes 3 to 4 ms longer for its first text, whatever that is. This has some of all that kernels have.
 _FIRST = """
@@ -192,27 +196,29 @@ class _Worker:
 
     def start(self) -> None:
         try:
-            # No daemon: the interpreter waits for it, and LLVM is not taken apart beneath it.
-            threading.Thread(target=self._work, name="graphc-compiler", daemon=False).start()
+            # Whoever starts a `threading.Thread` waits until that runs, and for the GIL.
+            threads.start_new_thread(self._work, ())
         except RuntimeError:  # the system gives no more threads, or the interpreter is ending
             with _books:
                 _rest(self)
 
     def _work(self) -> None:
-        able = False
         try:
-            with self.gate:
-                able = llvm.calls() is not None
-        finally:
-            if not able:
-                with _books:  # what is in the queue stays there for whoever needs it
-                    _rest(self)
+            self._compile_all()
+        except BaseException:
+            with _books:
+                _rest(self)
+            raise
+
+    def _compile_all(self) -> None:
+        with self.gate:
+            able = llvm.calls() is not None
         for effort in (llvm.QUICK, llvm.THOROUGH):
             if able and not (_wanted.is_set() or _queue or _later):
                 self._compile(_FIRST, effort)
-        while able:
+        while True:
             with _books:
-                if not _queue and not _later:
+                if not able or not (_queue or _later):  # what is left then stays there for whoever needs it
                     _rest(self)
                     return
                 job = heappop(_queue)[2] if _queue else _later.popleft()
@@ -254,6 +260,13 @@ def _rest(worker: _Worker) -> None:
     _working.discard(worker)
     if not _working and math.isclose(sys.getswitchinterval(), _HASTE):  # else others have set it
         sys.setswitchinterval(_usual[0])
+
+
+@atexit.register
+def wait() -> None:
+    """Waits until no thread compiles: as the process ends, LLVM is not taken apart beneath it."""
+    while _working:
+        time.sleep(_PATIENCE)
 
 
 def _count_cores() -> int:

@@ -260,7 +260,8 @@ class NativeProgram:
         """Gives `state` the arena that its sizes need; whether it had a smaller one.
 
         Addresses for twice as much as that: sizes that go up little by little move the arena now and then,
-        and what no run reaches takes no memory.
+        and what no run reaches takes no memory. One that is not small ends with a large page, which has room
+        for what is larger than the first run.
         """
         words = state.words
         needed = self._arena.needed({symbol: int(words[word]) for symbol, word in self._symbols.items()})
@@ -268,7 +269,7 @@ class NativeProgram:
         if capacity >= needed:
             return False
         wanted = max(needed, 2 * capacity)
-        if capacity and wanted > LARGE_PAGE // 2:
+        if wanted > LARGE_PAGE // 4:
             wanted += -wanted % LARGE_PAGE
         self._give(state, wanted)
         return True

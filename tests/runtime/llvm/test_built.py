@@ -76,11 +76,8 @@ def run(code, cache):
 
 
 STATE = """
-import threading
-from runtime.llvm_backend.engine import llvm
-for thread in threading.enumerate():
-    if thread.name == "graphc-compiler":
-        thread.join()
+from runtime.llvm_backend.engine import compiler, llvm
+compiler.wait()
 print(llvm._load.cache_info().currsize, len(os.sched_getaffinity(0)) > 1)
 """
 

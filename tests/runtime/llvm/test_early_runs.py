@@ -372,3 +372,14 @@ def test_ctrl_c_ends_an_endless_loop_in_a_walk(coming):
                 session.run(y, {x: np.ones(4, np.float32)})
             assert time.monotonic() - begin < 20
             np.testing.assert_array_equal(session.run(y, {x: np.full(4, 1e9, np.float32)}), 1e9)
+
+
+def test_a_process_ends_though_a_thread_of_the_compiler_failed(tmp_path):
+    fails = """
+from runtime.llvm_backend.engine import llvm
+def calls(): raise MemoryError
+llvm.calls = calls
+"""
+    status, _, errors = python("", tmp_path, fails)
+    assert status == 0
+    assert "MemoryError" in errors
