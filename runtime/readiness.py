@@ -15,6 +15,6 @@ import runtime.session  # noqa: F401  as above
 from runtime.llvm_backend.engine import llvm, machine
 from runtime.llvm_backend.table import engine
 
-machine.cache_sizes()
+machine.own()
 llvm.version()
 engine.look_up()

@@ -41,6 +41,7 @@ _MODELS = {
     167: "rocketlake",
 }
 _WIDEST = (("avx512vl", 64), ("avx2", 32), ("avx", 32))  # for all others: by feature, else 16
+_SAID_AT_ONCE = 4096  # bytes: one processor takes 1500
 _CACHES = (32 << 10, 512 << 10, 8 << 20)  # where the system does not say: one core's L1 and L2, all's L3
 
 
@@ -92,7 +93,13 @@ def host() -> Machine:
     Raises: ArgumentError for another GRAPHC_CPU than x86-64-v2, -v3 or -v4.
     """
     level = os.environ.get("GRAPHC_CPU")
-    return _level(level) if level else as_told() or as_probed()
+    return _level(level) if level else own() or as_probed()
+
+
+@cache
+def own() -> Machine | None:
+    """The machine this process runs on, as far as its system describes it."""
+    return as_told()
 
 
 def _level(name: str) -> Machine:
@@ -129,8 +136,7 @@ def as_told(path: str = "/proc/cpuinfo") -> Machine | None:
     if not sys.platform.startswith("linux") or architecture() != "x86_64":
         return None
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            lines = dict(_first_processor(iter(file.readline, "")))
+        lines = dict(_first_processor(path))
         family, model = int(lines["cpu family"]), int(lines["model"])
         flags = lines["flags"].split()
     except (OSError, KeyError, ValueError):
@@ -141,12 +147,14 @@ def as_told(path: str = "/proc/cpuinfo") -> Machine | None:
     return _machine(_MODELS.get(model, "") if intel else "", features, _identify(*parts))
 
 
-def _first_processor(lines: Iterator[str]) -> Iterator[tuple[str, str]]:
-    """What is said of it, as names and values."""
-    for line in lines:
+def _first_processor(path: str) -> Iterator[tuple[str, str]]:
+    """What is said of it, as names and values. The system writes what is read, so no more than that is."""
+    said = b""
+    with open(path, "rb", buffering=0) as file:
+        while b"\n\n" not in said and (more := file.read(_SAID_AT_ONCE)):
+            said += more
+    for line in said.partition(b"\n\n")[0].decode(errors="replace").split("\n"):
         name, _, value = line.partition(":")
-        if not name.strip():
-            return
         yield name.strip(), value.strip()
 
 
