@@ -48,11 +48,12 @@ class Code:
     """Linked objects.
 
     Attributes:
-        content: the bytes. fixed: how many of them, whole pages, nobody writes to.
+        content: the bytes; zeros follow them up to `size`. fixed: how many, whole pages, nobody writes to.
         symbols: where each function begins. imports: where the address of each import must stand.
     """
 
     content: bytes
+    size: int
     fixed: int
     symbols: dict[str, int]
     imports: dict[str, int]
@@ -191,7 +192,9 @@ def _linked(objects: Sequence[_Object]) -> Code:
                 raise UnlinkableError(f"two functions are called {name}")
     for each in objects:
         each.relocate(content, words, stubs, symbols)
-    return Code(bytes(content), fixed or _up(end, PAGE), symbols, words)
+    if fixed:  # what is written may be zeros, many of them
+        del content[max(fixed, len(content.rstrip(b"\0"))) :]
+    return Code(bytes(content), end, fixed or _up(end, PAGE), symbols, words)
 
 
 def _part(image: bytes, at: int, size: int) -> bytes:

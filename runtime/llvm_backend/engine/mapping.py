@@ -41,7 +41,7 @@ class MappedCode:
         for name, at in code.imports.items():
             _WORD.pack_into(content, at, addresses[name])
         self._symbols, self._imports, self._fixed = code.symbols, code.imports, code.fixed
-        self._bytes, self._pages = len(content), max(-(-len(content) // PAGE) * PAGE, code.fixed)
+        self._bytes, self._pages = code.size, max(-(-code.size // PAGE) * PAGE, code.fixed)
         library = system()
         # Pages of the module mmap would go when the interpreter ends, though a thread may still be in them.
         both = mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
@@ -65,7 +65,7 @@ class MappedCode:
         content = bytearray(ctypes.string_at(self._address, self._bytes))
         for at in self._imports.values():
             _WORD.pack_into(content, at, 0)
-        return Code(bytes(content), self._fixed, self._symbols, self._imports)
+        return Code(bytes(content), self._bytes, self._fixed, self._symbols, self._imports)
 
     def __del__(self, is_ending: Callable[[], bool] = sys.is_finalizing) -> None:
         if self._address is not None and not is_ending():  # then the process gives all of it back

@@ -16,7 +16,6 @@ from functools import cache
 from typing import Any
 
 from passes.stages import count, is_counted
-from runtime.llvm_backend.engine import built
 from runtime.llvm_backend.engine.cache import ByteCache, locate
 from runtime.llvm_backend.engine.compiler import Job, Text, begin, begin_later, finish
 from runtime.llvm_backend.engine.compiler import is_coming as _is_coming
@@ -39,7 +38,6 @@ class Module:
         functions: those that it hands out. They are external; all else in it is internal or private.
         imports: the address of each symbol that it declares only.
         effort: `llvm.THOROUGH`, or `llvm.QUICK` where making its code takes longer than running it is worth.
-        common: it is the same in all programs, so its object may come with this package (`built`).
     """
 
     name: str
@@ -47,24 +45,15 @@ class Module:
     functions: tuple[str, ...] = (ENTRY,)
     imports: Mapping[str, int] = field(default_factory=dict)
     effort: int = THOROUGH
-    common: bool = False
     _key: str = field(default="", init=False, compare=False, repr=False)  # once it was asked for
 
     def key(self) -> str:
         """The name of its object on this machine: 40 hexadecimal digits."""
         if not self._key:
-            key = self.built_key() if self.common else ""
-            known = key if key and built.find(key) is not None else self._hashed(_begun().copy())
-            object.__setattr__(self, "_key", known)
+            digest = _begun().copy()
+            digest.update("\n".join((*self.functions, "", f"; effort {self.effort}", self.text)).encode())
+            object.__setattr__(self, "_key", digest.hexdigest()[:40])
         return self._key
-
-    def built_key(self) -> str:
-        """The name of its object where that comes with this package."""
-        return self._hashed(hashlib.sha256(f"built {_FORMAT}\n".encode()))
-
-    def _hashed(self, digest: Any) -> str:
-        digest.update("\n".join((*self.functions, "", f"; effort {self.effort}", self.text)).encode())
-        return str(digest.hexdigest())[:40]
 
 
 def symbol_of(function: str, key: str) -> str:
@@ -85,7 +74,7 @@ def expect(modules: Iterable[Module], later: bool = False) -> None:
     kept = objects()
     for module in modules:
         key = module.key()
-        if key not in _coming and _find(module, kept) is None:
+        if key not in _coming and kept.get(key) is None:
             texts, keep = _prepared(module, key, kept)
             _coming[key] = [begin_later(text, keep) for text in texts] if later else begin(texts, keep)
     while len(_coming) > _MOST_COMING:  # what nobody came for, because something failed
@@ -113,7 +102,7 @@ def make_objects(modules: Iterable[Module]) -> dict[str, bytes]:
         coming = _coming.pop(key, None)
         if coming is not None:
             jobs[key] = coming
-        elif (image := _find(module, kept)) is not None:
+        elif (image := kept.get(key)) is not None:
             found[key] = image
         else:
             missing[key] = module
@@ -132,11 +121,6 @@ _MOST_COMING = 1024
 _coming: dict[str, list[Job]] = {}  # what `expect` was told of and nobody has come for, by key
 if hasattr(os, "register_at_fork"):  # the threads that compile stay with the parent
     os.register_at_fork(after_in_child=_coming.clear)
-
-
-def _find(module: Module, kept: ByteCache) -> bytes | None:
-    image = built.find(module.key()) if module.common else None
-    return kept.get(module.key()) if image is None else image
 
 
 def _prepared(module: Module, key: str, kept: ByteCache) -> tuple[list[Text], Callable[[Job], None]]:

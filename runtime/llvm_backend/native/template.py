@@ -81,7 +81,7 @@ def pack(lowered: Lowered, symbols: Sequence[Symbol], arrays: Sequence[Array]) -
             "pauses": [_pause(pause, sizes) for pause in lowered.python],
             "late": lowered.late,
             "symbols": [[sizes.atom(symbol), word] for symbol, word in lowered.symbols.items()],
-            "code": [code.fixed, code.symbols, code.imports],
+            "code": [code.size, code.fixed, code.symbols, code.imports],
         }
     except KeyError:  # a function of another library, a constant that passes made
         return None
@@ -113,10 +113,10 @@ def _unpack(data: bytes, symbols: Sequence[Symbol], arrays: Sequence[Array]) -> 
         raise UnreadableError("it is cut off")
     text, steps, words, pointers, kept, content = (data[begin:end] for begin, end in pairwise(ends))
     head = json.loads(text)
-    fixed, places, imports = head["code"]
+    size, fixed, places, imports = head["code"]
     code: MappedCode | dict[str, int] = {}  # of a program that only copies
     if content:
-        code = MappedCode(Code(content, fixed, places, imports), (), c_library(*imports))
+        code = MappedCode(Code(content, size, fixed, places, imports), (), c_library(*imports))
     table_steps = np.frombuffer(steps, np.int64).reshape(-1, 8).copy()
     for name, numbers in head["calls"].items():
         table_steps[numbers, _CALLED] = code[name]

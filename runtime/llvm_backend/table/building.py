@@ -1,42 +1,54 @@
-"""Building: ``python -m runtime.llvm_backend.table.building`` makes the objects that come with graphc.
+"""Building: ``python -m runtime.llvm_backend.table.building`` makes the code that comes with graphc.
 
-They are made thoroughly, since no run waits for that, and for every CPU of x86-64.
+It is made thoroughly, since no run waits for that, and for every CPU of x86-64.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 
 from runtime.llvm_backend.engine import built, llvm
-from runtime.llvm_backend.engine.objects import object_text
+from runtime.llvm_backend.engine.built import Built
+from runtime.llvm_backend.engine.linking import link
+from runtime.llvm_backend.engine.objects import Module
+from runtime.llvm_backend.engine.parts import Part
 from runtime.llvm_backend.table import builtin, pool, steploop
 
+PARTS = (pool.CODE, steploop.CODE, builtin.CODE)
 
-def build() -> dict[str, bytes]:
-    """The objects by key."""
+
+def hash_text(module: Module) -> str:
+    """What tells the text of `module`, and what it hands out, from others."""
+    return hashlib.sha256("\n".join((*module.functions, "", module.text)).encode()).hexdigest()
+
+
+def is_current(part: Part) -> bool:
+    """Whether `part` is built of its text as it is now; also where nothing is built for this system."""
+    found = built.find(part.name)
+    return found is None or found.text == hash_text(part.module)
+
+
+def build() -> dict[str, Built]:
+    """The parts by name."""
     binding = llvm.binding()
-    images = {}
-    for part in (pool.CODE, steploop.CODE, builtin.CODE):
-        module = part.module
-        context = binding.create_context()
-        parsed = binding.parse_assembly(object_text(module, module.built_key()), context)
+    target = binding.Target.from_triple("x86_64-unknown-linux-gnu")
+    parts = {}
+    for part in PARTS:
+        parsed = binding.parse_assembly(part.module.text, binding.create_context())
         parsed.verify()
-        target = binding.Target.from_triple("x86_64-unknown-linux-gnu")
         machine = target.create_target_machine(cpu=built.LEVEL, opt=llvm.THOROUGH, jit=True, **llvm.OPTIONS)
-        images[module.built_key()] = machine.emit_object(parsed)
+        parts[part.name] = Built(hash_text(part.module), link([machine.emit_object(parsed)]))
         parsed.close()
-    return images
+    return parts
 
 
 def main() -> None:
-    """Makes the folder hold them and nothing else."""
-    images = build()
+    """Writes the file of this system."""
+    parts = build()
     os.makedirs(built.FOLDER, exist_ok=True)
-    for name in os.listdir(built.FOLDER):
-        os.unlink(os.path.join(built.FOLDER, name))
-    for key, image in images.items():
-        with open(os.path.join(built.FOLDER, key + built.SUFFIX), "wb") as file:
-            file.write(built.sealed(image))
+    with open(os.path.join(built.FOLDER, built.file_name()), "wb") as file:
+        file.write(built.pack(parts))
 
 
 if __name__ == "__main__":

@@ -173,7 +173,7 @@ def _imports() -> dict[str, int]:
     return _known_imports() | {"run": steploop.CODE.address("run")}
 
 
-CODE = Part(callcode.call_module, _imports)
+CODE = Part(callcode.NAME, callcode.call_module, _imports)
 
 
 @cache

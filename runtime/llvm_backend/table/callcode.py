@@ -27,6 +27,7 @@ FIELDS = (
 _ADDRESSES = (*("feed_stream", "output_stream", "states", "steps", "handler", "slow", "count", "memory"),)
 SINGLE, TUPLE, LIST = range(3)  # the form of the result
 
+NAME = "call"
 _CALL = """
 @array_type = external global i8
 @not_implemented = external global i8
@@ -312,4 +313,4 @@ def call_module() -> Module:
         TUPLE=TUPLE,
     )
     text = _with_fields(call) + array_text() + pool_text()
-    return Module("call", text, ("call", "destroy", *FUNCTIONS), effort=QUICK, common=True)
+    return Module(NAME, text, ("call", "destroy", *FUNCTIONS), effort=QUICK)

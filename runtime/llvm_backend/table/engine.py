@@ -27,10 +27,10 @@ def begin(threads: int) -> None:
     if objects.objects().is_empty():
         get_ready()
     for part in _parts(threads):
-        if not part.is_loaded:
+        if part.is_built:
+            part.load()
+        elif not part.is_loaded:
             objects.expect([part.module], later=True)
-            if part.is_built:
-                part.load()
 
 
 def is_coming(threads: int) -> bool:
@@ -41,7 +41,7 @@ def is_coming(threads: int) -> bool:
 def wait(threads: int) -> None:
     """Waits until all of it is there."""
     missing = [part for part in _parts(threads) if not part.is_loaded]
-    objects.make_objects([part.module for part in missing])  # at once
+    objects.make_objects([part.module for part in missing if not part.is_built])  # at once
     for part in missing:
         part.load()
 

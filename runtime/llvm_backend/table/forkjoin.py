@@ -47,6 +47,7 @@ def workers_can_be() -> bool:
     return sys.platform.startswith("linux") and architecture() in _FUTEX
 
 
+NAME = "fork join"
 _ALONE = """
 define internal i64 @alone(ptr %fn, ptr %ctx, i64 %begin, i64 %end, ptr %words) {
 entry:
@@ -286,7 +287,7 @@ define void @parallel(ptr %fn, ptr %ctx, i64 %chunks) {
 def fork_module() -> Module:
     """The module of `fork` and, where workers can be, of `worker` and `stop`."""
     if not workers_can_be():
-        return Module("fork join", due_text() + _ALONE + _SERIAL, ("fork",), effort=QUICK, common=True)
+        return Module(NAME, due_text() + _ALONE + _SERIAL, ("fork",), effort=QUICK)
     pause, declaration = _PAUSE.get(host().architecture, ("", ""))
     values = {
         "FUNCTION": FUNCTION,
@@ -309,7 +310,7 @@ def fork_module() -> Module:
     declared = "declare i64 @syscall(i64, ...)\ndeclare i32 @sched_yield()\n" + declaration
     shared = _FIELDS.format(**values)
     text = declared + due_text() + _ALONE + (_WORKER + _FORK).format(fields=shared, **values)
-    return Module("fork join", text, ("fork", "worker", "stop"), effort=QUICK, common=True)
+    return Module(NAME, text, ("fork", "worker", "stop"), effort=QUICK)
 
 
 def fork_imports() -> dict[str, int]:

@@ -37,6 +37,7 @@ KINDS = (
 )
 STEP = 64  # bytes: kind, function, a, b, c, d, two spare
 
+_NAME = "step loop"
 _RUN = """
 declare ptr @memcpy(ptr, ptr, i64)
 declare ptr @memset(ptr, i32, i64)
@@ -324,7 +325,7 @@ def loop_module() -> Module:
         REFUSED=REFUSED,
     )
     text = due_text() + TOGETHER_TEXT + run + _CLAIM.format(busy=BUSY)
-    return Module("step loop", text, ("run", "claim"), effort=QUICK, common=True)
+    return Module(_NAME, text, ("run", "claim"), effort=QUICK)
 
 
 def loop_imports() -> dict[str, int]:
@@ -332,7 +333,7 @@ def loop_imports() -> dict[str, int]:
     return clock_imports() | c_library("memcpy", "memset")
 
 
-CODE = Part(loop_module, loop_imports)
+CODE = Part(_NAME, loop_module, loop_imports)
 
 
 @cache

@@ -1,68 +1,111 @@
 """The engine comes with the package as machine code, which is that of its texts."""
 
+import ctypes
 import os
 import subprocess
 import sys
 import tomllib
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import graphc as gc
-from runtime.llvm_backend.engine import built, llvm
-from runtime.llvm_backend.engine.library import Module, load
-from runtime.llvm_backend.engine.linking import link
+from passes.stages import listening
+from runtime.llvm_backend.engine import built, llvm, parts
 from runtime.llvm_backend.engine.machine import architecture
-from runtime.llvm_backend.engine.objects import make_objects
-from runtime.llvm_backend.table import builtin, pool, steploop
-from runtime.llvm_backend.table.building import build
+from runtime.llvm_backend.engine.mapping import can_map
+from runtime.llvm_backend.table import building, polling, steploop
 
 ROOT = Path(__file__).resolve().parents[3]
-PARTS = {"pool": pool.CODE, "loop": steploop.CODE, "call": builtin.CODE}
+PARTS = {part.name: part for part in building.PARTS}
+FOLDER = Path(building.__file__).resolve().parents[1] / "built"
 LLVM = (22, 1, 0)  # that of the machine where it was last built
 pytestmark = pytest.mark.skipif(
     not sys.platform.startswith("linux") or architecture() != "x86_64", reason="nothing is built for it"
 )
 
 
-def kept():
-    return {name.removesuffix(built.SUFFIX) for name in os.listdir(built.FOLDER)}
+@pytest.fixture
+def shipped(monkeypatch):
+    """Whatever the other tests run on (`tests.conftest`)."""
+    monkeypatch.setattr(built, "FOLDER", str(FOLDER))
 
 
-def test_what_is_built_is_that_of_the_texts():
+def test_what_is_built_is_that_of_the_texts(shipped):
     """Where this fails, the engine's text has changed: ``python -m runtime.llvm_backend.table.building``."""
-    assert kept() == {part.module.built_key() for part in PARTS.values()}
+    assert os.listdir(FOLDER) == [built.file_name()]
+    texts = {name: building.hash_text(part.module) for name, part in PARTS.items()}
+    assert {name: built.find(name).text for name in PARTS} == texts
 
 
 @pytest.mark.skipif(llvm.binding().llvm_version_info != LLVM, reason="another LLVM makes other code")
 def test_to_build_it_again_gives_the_same_bytes():
-    assert build() == {key: built.find(key) for key in kept()}
+    assert built.pack(building.build()) == (FOLDER / built.file_name()).read_bytes()
 
 
-@pytest.mark.parametrize("part", PARTS)
-def test_it_is_what_this_process_runs_and_is_linked_without_llvm(part):
-    module = PARTS[part].module
-    assert PARTS[part].is_built
-    assert module.key() == module.built_key()
-    (image,) = make_objects([module]).values()
-    assert image == built.find(module.key())
-    code = link([image])
-    assert {f"{name}.{module.key()}" for name in module.functions} == set(code.symbols)
+def test_what_tells_texts_apart():
+    module = PARTS["fork join"].module
+    others = [replace(module, text=f"{module.text}\n"), replace(module, functions=("fork", "stop"))]
+    assert building.hash_text(replace(module)) == building.hash_text(module)
+    assert len({building.hash_text(each) for each in (module, *others)}) == 3
 
 
-def test_a_text_that_changed_is_compiled():
-    module = replace(pool.CODE.module, text=f"{pool.CODE.module.text}; changed\n")
-    assert module.key() not in {*kept(), module.built_key()}
-    (image,) = make_objects([module]).values()
-    assert "worker" in "".join(link([image]).symbols)
+def test_a_part_whose_text_has_changed_is_not_current(shipped):
+    for part in PARTS.values():
+        assert building.is_current(part)
+        module = replace(part.module, text=f"{part.module.text}; changed\n")
+        assert not building.is_current(parts.Part(part.name, lambda module=module: module))
+    assert building.is_current(parts.Part("of no file", lambda: pytest.fail("written")))
 
 
-def test_only_what_says_that_it_is_common_is_looked_for(monkeypatch):
-    monkeypatch.setattr(built, "find", lambda key: pytest.fail("looked for"))
-    text = "define void @kernel() {\n  ret void\n}\n; of no other program\n"
-    assert load([Module("own", text)]).address("own")
+@pytest.mark.parametrize(
+    ("system", "machine"),
+    [("darwin", "arm64"), ("darwin", "x86_64"), ("win32", "amd64"), ("linux", "aarch64")],
+)
+def test_other_systems_have_other_texts_and_nothing_built_for_this_one(system, machine, shipped, monkeypatch):
+    """The file is named by what texts depend on, so none is found that would be made of another text."""
+    text = steploop.loop_module().text
+    monkeypatch.setattr(sys, "platform", system)
+    monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(machine=machine))
+    monkeypatch.setattr(polling, "host", lambda: SimpleNamespace(architecture=architecture()))
+    monkeypatch.setattr(built, "can_map", can_map.__wrapped__)
+    assert steploop.loop_module().text != text
+    assert built.file_name() not in os.listdir(FOLDER)
+    assert not any(map(built.find, PARTS))
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_what_is_loaded_is_what_was_built_and_no_text_is_written(name, shipped):
+    part = PARTS[name]
+    fresh = parts.Part(name, lambda: pytest.fail("written"), part._imports)
+    assert fresh.is_built
+    assert not fresh.is_coming()
+    assert not fresh.is_loaded
+    code = built.find(name).code
+    begin = min(fresh.address(function) - code.symbols[function] for function in part.module.functions)
+    assert fresh.is_loaded
+    assert {name: at + begin for name, at in code.symbols.items()} == {
+        function: fresh.address(function) for function in part.module.functions
+    }
+    content = bytearray(ctypes.string_at(begin, code.fixed))
+    for at in code.imports.values():
+        content[at : at + 8] = bytes(8)
+    assert content.startswith(code.content[: code.fixed])
+
+
+def test_without_pages_for_built_code_it_is_compiled(shipped, monkeypatch):
+    def refuse(*_):
+        raise OSError("no pages")
+
+    monkeypatch.setattr(parts, "MappedCode", refuse)
+    part = PARTS["step loop"]
+    fresh = parts.Part(part.name, part._make, part._imports)
+    with listening() as heard:
+        assert fresh.address("run") != fresh.address("claim")
+    assert heard.counts["built code that is not used: no pages"] == 1
 
 
 def run(code, cache):
@@ -113,14 +156,16 @@ def test_no_run_is_early():
 def test_it_is_part_of_the_package():
     data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
     assert data["runtime.llvm_backend"] == ["built/*"]
-    assert Path(built.FOLDER) == ROOT / "runtime" / "llvm_backend" / "built"
+    assert FOLDER == ROOT / "runtime" / "llvm_backend" / "built"
 
 
 @pytest.mark.parametrize("damage", [lambda x: x[:1000], lambda x: b"", lambda x: x[:99] + b"?" + x[100:]])
-def test_a_damaged_object_is_none(monkeypatch, tmp_path, damage):
-    image = b"\x7fELF" + bytes(4000)
-    (tmp_path / "key.o").write_bytes(damage(built.sealed(image)))
-    (tmp_path / "whole.o").write_bytes(built.sealed(image))
+def test_a_damaged_file_is_none(monkeypatch, tmp_path, damage):
+    whole = (FOLDER / built.file_name()).read_bytes()
     monkeypatch.setattr(built, "FOLDER", str(tmp_path))
-    assert built.find.__wrapped__("whole") == image
-    assert built.find.__wrapped__("key") is None
+    assert built.find("call") is None
+    monkeypatch.setattr(built, "_read", built._read.__wrapped__)
+    (tmp_path / built.file_name()).write_bytes(whole)
+    assert built.find("call") == built.unpack(whole)["call"]
+    (tmp_path / built.file_name()).write_bytes(damage(whole))
+    assert built.find("call") is None
