@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ast import literal_eval
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -104,7 +105,7 @@ def place_of(thing: Mapping[str, Any]) -> str:
 def _variable(node: Node) -> str | None:
     """The name of the variable that a node reads or assigns."""
     text = node["attrs"].get("name") if node["op"] == "variable" else node["attrs"].get("variable")
-    return text.strip("'\"") if isinstance(text, str) else None
+    return str(literal_eval(text)) if isinstance(text, str) else None
 
 
 def spell_bytes(count: int) -> str:

@@ -157,6 +157,12 @@ def test_a_missing_extra_is_named(tmp_path, capsys, monkeypatch):
     assert "graphc[explain]" in capsys.readouterr().err
 
 
+def test_a_variable_is_called_by_its_name():
+    name = "\"it's\" \\ 'w'"
+    record = record_for([gc.exp(gc.Variable(np.ones(4, np.float32), name=name))])
+    assert f"variable {name}" in {row[2] for row in answers.show_peak(record)[0].rows}
+
+
 def test_an_unknown_gradient_on_the_command_line(tmp_path, capsys):
     path = tmp_path / "script.py"
     path.write_text(SCRIPT)

@@ -14,6 +14,7 @@ from tests.runtime.viewing import (
     HOSTILE,
     changed,
     dense,
+    find,
     large,
     picture,
     settings,
@@ -257,6 +258,18 @@ def test_nothing_of_a_record_runs(view, record):
     parsed = "new DOMParser().parseFromString(viewer.svg(), 'image/svg+xml')"
     assert page.evaluate(f"{parsed}.querySelector('img, script, parsererror')") is None
     picture(page, "hostile")
+
+
+def test_a_variable_is_called_by_its_name_in_the_scope_of_that(view):
+    scope = 'it\'s "it" \\ a\nb\u2028'
+    names = [f"{scope}/{name}" for name in ("w", "\\", "\u0416\x07\t", "'\U0001f600\"")]
+    with gc.Graph().as_default():
+        record = record_for([gc.add_n([gc.Variable([1.0], name=name).value() for name in names])])
+    page = view(json.loads(json.dumps(record)), link="#pass=0")
+    place = "viewer.app.tree.items.get(viewer.app.tree.place(viewer.app.picture.get(id).node))"
+    for name, id in zip(names, find(record, 0, op="variable"), strict=True):
+        labels = page.evaluate(f"id => [{place}.parent.label, {place}.label]", id)
+        assert labels == [scope, name]
 
 
 def test_records_of_passes_alone_and_of_old(view):

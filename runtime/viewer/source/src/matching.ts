@@ -62,5 +62,11 @@ export function nameOf(node: Node): string | null {
   if (node.name) return node.name;
   const spelled = node.attrs.find(([name]) => name === "name" || name === "variable")?.[1];
   const match = spelled?.match(/^(['"])(.*)\1$/s);
-  return match ? match[2] : null;
+  return match ? match[2].replace(/\\(x..|u.{4}|U.{8}|.)/gs, unescaped) : null;
+}
+
+/** What stands for a character that Python writes behind a backslash. */
+function unescaped(_: string, code: string): string {
+  if (code.length > 1) return String.fromCodePoint(parseInt(code.slice(1), 16));
+  return { n: "\n", r: "\r", t: "\t" }[code] ?? code;
 }
