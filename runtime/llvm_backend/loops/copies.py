@@ -5,8 +5,10 @@ the way, which gives every chunk about `CHUNK_BYTES` to move:
 
     rows      both sides step by one element along the last axis: blocks of bytes
     mirrored  the source steps backwards along it: vectors that are turned around
+    stepped   the source steps by a few elements along it: those wanted are picked out of whole vectors
     turned    the source steps by one along another axis: squares that are transposed in registers, in
               blocks that touch few pages of either side
+    cells     the last axes are known to be tiny: what they hold is written out
     elements  anything else, one by one
 """
 
@@ -32,6 +34,11 @@ from runtime.llvm_backend.loops.loop_kernel import (
 SEGMENT = 2 * CHUNK_BYTES  # bytes of a long row that are one chunk
 _BLOCK = 64  # elements along both axes of a block that is turned
 _MOST_LANES = 16
+_LEAST_SIDE = 4  # of a square that is transposed
+_MOST_PICKED = 8  # vectors that one is picked out of
+_MOST_MOVES = 16  # loads and stores that are written out
+_MANY = 1 << 11  # elements that are worth a text of their own
+_LEAST_MIRRORED = 8  # elements of a row that is turned around as a vector
 
 Lie = tuple[Size, Sequence[Size]]  # where the first element lies, and how far each axis steps
 
@@ -72,15 +79,6 @@ def copied(
     Sizes in `natural` must not be negative at the run.
     """
     return _kernel(node, merged(shape, source[1], to[1]), source[0], to[0], natural, operand)
-
-
-def quickly_copied(node: Tensor, shape: Sequence[Size], source: Lie, to: Lie) -> LoopKernel | None:
-    """As `copied`; None where that goes by elements, or its rows are known to be tiny."""
-    axes = merged(shape, source[1], to[1])
-    sizes = [axes[-1].size, *(axis.size for axis in axes[:-1] if axis.source == 1)]
-    if _way_name(axes) == "elements" or any(isinstance(n, int) and n < _MOST_LANES for n in sizes):
-        return None
-    return _kernel(node, axes, source[0], to[0])
 
 
 def _kernel(
@@ -128,19 +126,33 @@ class _Copy:
         return self.w.address(self.x, x, self.type), self.w.address(self.y, y, self.type)
 
 
-def _way_name(axes: Sequence[Axis]) -> str:
-    last = axes[-1]
-    if last.to != 1:
-        return "elements"
-    if last.source in (1, -1):
-        return "rows" if last.source == 1 else "mirrored"
-    return "turned" if any(axis.source == 1 for axis in axes) else "elements"
-
-
 def _way(copy: _Copy) -> tuple[str, Size]:
-    name = _way_name(copy.axes)
-    write = {"rows": _rows, "mirrored": _mirrored, "turned": _turned, "elements": _elements}[name]
-    return name, write(copy)
+    name = way_of(copy.axes, copy.w.module.target.vector_bits // (8 * copy.item))
+    return name, _WAYS[name](copy)
+
+
+def way_of(axes: Sequence[Axis], lanes: int) -> str:
+    """The way that suits `axes`, with vectors of so many lanes."""
+    last = axes[-1]
+    if last.to == 1 and last.source not in (1, -1):
+        sides = [last.size, *(axis.size for axis in axes[:-1] if axis.source == 1)]
+        if len(sides) > 1 and all(not isinstance(n, int) or n >= _LEAST_SIDE for n in sides):
+            return "turned"
+    if (
+        last.to == 1
+        and last.source == -1
+        and not (isinstance(last.size, int) and last.size < _LEAST_MIRRORED)
+    ):
+        return "mirrored"
+    total = product(axis.size for axis in axes)
+    shares = _is_row(last) and isinstance(total, int) and total < _MANY  # the text that serves all rows
+    if _count_cells(axes) and not shares:
+        return "cells"
+    if last.to != 1 or not isinstance(last.source, int):
+        return "elements"
+    if last.source == 1:
+        return "rows"
+    return "stepped" if 1 < abs(last.source) <= min(_MOST_PICKED, _fitting(lanes, last) // 2) else "elements"
 
 
 def _rows(copy: _Copy) -> Size:
@@ -153,44 +165,124 @@ def _rows(copy: _Copy) -> Size:
     return in_parts(w, product(a.size for a in outer), last.size, copy.item, part)
 
 
-def _elements(copy: _Copy) -> Size:
+def goes_by_cells(shape: Sequence[Size], source: Sequence[Size], to: Sequence[Size]) -> bool:
+    """Whether the last axes of such a copy are so tiny that they are written out."""
+    return way_of(merged(shape, source, to), _MOST_LANES) == "cells"
+
+
+def _count_cells(axes: Sequence[Axis]) -> int:
+    """How many of the last axes are so few moves that they are written out; a row of elements is one."""
+    found, moves = 0, 1
+    for axis in reversed(axes):
+        if not isinstance(axis.size, int) or not 0 < moves * axis.size <= _MOST_MOVES:
+            break
+        found, moves = found + 1, 1 if _is_row(axis) else moves * axis.size
+    return found
+
+
+def _is_row(axis: Axis) -> bool:
+    return (axis.source, axis.to) == (1, 1)
+
+
+def _cells(copy: _Copy) -> Size:
+    w, many = copy.w, _count_cells(copy.axes)
+    inner, outer = list(copy.axes[len(copy.axes) - many :]), list(copy.axes[: len(copy.axes) - many])
+    along = outer.pop() if outer else Axis(1, 0, 0)
+    x_step, y_step = w.size("x.step", along.source), w.size("y.step", along.to)
+    places: list[tuple[Value, Value]] = [(0, 0)]
+    row = inner.pop().size if inner and _is_row(inner[-1]) else 1
+    assert isinstance(row, int)
+    for number, axis in enumerate(inner):
+        steps = [
+            step if isinstance(step, int) else w.size(f"{name}.cell{number}", step)
+            for name, step in (("x", axis.source), ("y", axis.to))
+        ]
+        assert isinstance(axis.size, int)
+        moves = [[w.mul(k, step) for step in steps] for k in range(axis.size)]
+        places = [(w.add(x, i), w.add(y, j)) for x, y in places for i, j in moves]
+
+    def part(number: Value, begin: Value, count: Value) -> None:
+        x, y = copy.outer(number, outer)
+
+        def cell(i: Value) -> None:
+            source = w.address(x, w.mul(i, x_step), copy.type)
+            to = w.address(y, w.mul(i, y_step), copy.type)
+            for a, b in places:
+                w.move(w.address(to, b, copy.type), w.address(source, a, copy.type), row * copy.item)
+
+        def several(i: Value) -> None:
+            for k in range(at_once):
+                cell(w.add(i, k))
+
+        whole = w.add(begin, w.sub(count, w.rem(count, at_once)))
+        w.each(whole, several, start=begin, step=at_once)
+        w.each(w.add(begin, count), cell, start=whole)
+
+    at_once = max(_MOST_MOVES // 4 // len(places), 1)
+    return in_parts(w, product(a.size for a in outer), along.size, copy.item * row * len(places), part)
+
+
+def _fitting(lanes: int, row: Axis) -> int:
+    """Lanes of vectors that are picked, of which some fit in a row if its size is known: see `_stepped`."""
+    if not isinstance(row.size, int):
+        return lanes
+    size = row.size - (row.source != -1)
+    return min(lanes, 1 << max(size.bit_length() - 1, 0))
+
+
+def _stepped(copy: _Copy) -> Size:
+    """Each vector is picked out of as many as the step says, which end before the next element."""
     w, (*outer, last) = copy.w, copy.axes
-    x_step, y_step = w.size("x.step", last.source), w.size("y.step", last.to)
+    step, width = last.source, _fitting(_full_lanes(copy), last)
+    assert isinstance(step, int)
+    many, vector = abs(step), f"<{width} x {copy.type}>"
+    places = [k * step if step > 0 else (width - k) * many - 1 for k in range(width)]
 
     def part(row: Value, begin: Value, count: Value) -> None:
         x, y = copy.outer(row, outer)
 
-        def element(i: Value) -> None:
-            w.store(copy.type, w.load(copy.type, x, w.mul(i, x_step)), y, w.mul(i, y_step))
+        def pick(i: Value) -> None:
+            first = w.mul(i, step) if step > 0 else w.sub(1 - width * many, w.mul(i, many))
+            at = w.address(x, first, copy.type)
+            parts = [
+                w.value(f"load {vector}, ptr {w.address(at, k * width, copy.type)}, align {copy.item}")
+                for k in range(many)
+            ]
+            found = picked(w, parts, places, vector)
+            w.do(f"store {vector} {found}, ptr {w.address(y, i, copy.type)}, align {copy.item}")
 
-        w.each(w.add(begin, count), element, start=begin)
+        def element(i: Value) -> None:
+            w.store(copy.type, w.load(copy.type, x, w.mul(i, step)), y, i)
+
+        end = w.add(begin, count)
+        left = w.sub(count, 0 if many == 1 else 1)
+        whole = w.add(begin, w.max(w.sub(left, w.rem(left, width)), 0))
+        w.each(whole, pick, start=begin, step=width)
+        w.each(end, element, start=whole)
 
     return in_parts(w, product(a.size for a in outer), last.size, copy.item, part)
 
 
-def _mirrored(copy: _Copy) -> Size:
-    w, (*outer, last) = copy.w, copy.axes
-    lanes = _lanes(copy)
-    vector = f"<{lanes} x {copy.type}>"
-    back = f"<{lanes} x i32> <{', '.join(f'i32 {k}' for k in reversed(range(lanes)))}>"
-
-    def part(row: Value, begin: Value, count: Value) -> None:
-        x, y = copy.outer(row, outer)
-
-        def turn(i: Value) -> None:
-            at = w.address(x, w.sub(1 - lanes, i), copy.type)
-            value = w.value(f"load {vector}, ptr {at}, align {copy.item}")
-            value = w.value(f"shufflevector {vector} {value}, {vector} poison, {back}")
-            w.do(f"store {vector} {value}, ptr {w.address(y, i, copy.type)}, align {copy.item}")
-
-        def element(i: Value) -> None:
-            w.store(copy.type, w.load(copy.type, x, w.sub(0, i)), y, i)
-
-        whole = w.add(begin, w.sub(count, w.rem(count, lanes)))
-        w.each(whole, turn, start=begin, step=lanes)
-        w.each(w.add(begin, count), element, start=whole)
-
-    return in_parts(w, product(a.size for a in outer), last.size, copy.item, part)
+def picked(w: LoopWriter, parts: Sequence[str], places: Sequence[int], vector: str) -> str:
+    """The elements at `places` of vectors that lie behind one another; each holds some."""
+    width = len(places)
+    found = parts[0]
+    for number, part in enumerate(parts[1:] or parts, 1):
+        lanes = []
+        for k, place in enumerate(places):
+            which, lane = divmod(place, width)
+            kept = lane if number == 1 else k  # what was found before is where it belongs
+            lanes.append(
+                f"i32 {kept}"
+                if which < number
+                else f"i32 {width + lane}"
+                if which == number
+                else "i32 poison"
+            )
+        found = w.value(
+            f"shufflevector {vector} {found}, {vector} {part}, <{width} x i32> <{', '.join(lanes)}>"
+        )
+    return found
 
 
 def _turned(copy: _Copy) -> Size:
@@ -208,7 +300,7 @@ def _turned(copy: _Copy) -> Size:
     rows, columns = w.size("down", down.size), w.size("across", across.size)
     x_step, y_step = w.size("x.step", across.source), w.size("y.step", down.to)
     many = w.size("blocks", cut[1].size)
-    lanes = _lanes(copy)
+    lanes = _lanes(copy, down.size, across.size)
     vector = f"<{lanes} x {copy.type}>"
 
     def block(number: Value) -> None:
@@ -239,5 +331,21 @@ def _turned(copy: _Copy) -> Size:
     return chunks
 
 
-def _lanes(copy: _Copy) -> int:
-    return min(max(copy.w.module.target.vector_bits // (8 * copy.item), 1), _MOST_LANES)
+def _lanes(copy: _Copy, *sizes: Size) -> int:
+    """The side of a square that is transposed, of axes of these sizes."""
+    known = [size for size in sizes if isinstance(size, int)]
+    return min(_full_lanes(copy), _MOST_LANES, *(1 << (size.bit_length() - 1) for size in known))
+
+
+def _full_lanes(copy: _Copy) -> int:
+    return max(copy.w.module.target.vector_bits // (8 * copy.item), 1)
+
+
+_WAYS: dict[str, Callable[[_Copy], Size]] = {
+    "rows": _rows,
+    "mirrored": _stepped,
+    "stepped": _stepped,
+    "turned": _turned,
+    "cells": _cells,
+    "elements": _cells,
+}

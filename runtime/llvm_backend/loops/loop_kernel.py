@@ -132,6 +132,12 @@ class LoopWriter(Writer):
         self.module.declare("@memcpy", "declare ptr @memcpy(ptr, ptr, i64)")
         self.value(f"call ptr @memcpy(ptr {to}, ptr {source}, i64 {bytes})")
 
+    def move(self, to: str, source: str, bytes: int) -> None:
+        """Copies a few bytes without a call."""
+        name = "@llvm.memcpy.inline.p0.p0.i64"
+        self.module.declare(name, f"declare void {name}(ptr, ptr, i64, i1)")
+        self.do(f"call void {name}(ptr {to}, ptr {source}, i64 {bytes}, i1 false)")
+
     def import_copy(self) -> None:
         """Lets functions of the module use `copy`."""
         self._imports["memcpy"] = None

@@ -9,7 +9,7 @@ from graphc.sizes import Size, minimum, product
 from graphc.tensor import Tensor
 from runtime.llvm_backend.contractions.strided import Look, is_inside, is_strided, see, see_dense
 from runtime.llvm_backend.ir.writer import Value
-from runtime.llvm_backend.loops.copies import SEGMENT, Lie, copied, in_parts, quickly_copied
+from runtime.llvm_backend.loops.copies import SEGMENT, Lie, copied, goes_by_cells, in_parts
 from runtime.llvm_backend.loops.joins import JOINS
 from runtime.llvm_backend.loops.loop_kernel import (
     OTHER,
@@ -41,9 +41,9 @@ def _embed(node: Tensor) -> Sequence[LoopKernel]:
     (x,), attrs = node.inputs, node.attrs
     shape, starts, steps = x.result.sizes, attrs["starts"], attrs["steps"]
     inside = _inside(attrs["shape"], starts, shape, steps)
-    if _is_frame(node):
-        return (_framed(node, inside),)
     to = _part(dense_strides(node), starts, steps)
+    if _is_frame(node) and not goes_by_cells(shape, dense_strides(x), to[1]):
+        return (_framed(node, inside),)
     return _cleared(node), copied(node, shape, (0, dense_strides(x)), to, inside)
 
 
@@ -171,10 +171,23 @@ def _check(node: Tensor) -> Sequence[LoopKernel]:
     return (w.kernel("check", (count + (SEGMENT - 1)) // SEGMENT),)
 
 
+def _repeat(node: Tensor, look: Look) -> Sequence[LoopKernel]:
+    """A `broadcast_to` whose last axes are tiny."""
+    (x,) = node.inputs
+    if x.result.shape is None or node.result.shape is None:
+        return ()
+    shape, seen, to = node.result.sizes, look(x), dense_strides(node)
+    own = (0 if size == 1 else stride for size, stride in zip(x.result.sizes, seen.strides, strict=True))
+    source = (*[0] * (len(shape) - len(x.result.sizes)), *own)
+    if not goes_by_cells(shape, source, to):
+        return ()
+    return (copied(node, shape, (seen.offset, source), (0, to)),)
+
+
 def copies_of(node: Tensor, look: Look) -> Sequence[LoopKernel]:
     """The kernels of a node that only moves elements of what is seen as `look` says.
 
-    None where it does something else, or where a contraction moves them as well: one by one, or in tiny rows.
+    None where it does something else, or where a contraction moves them as well.
     """
     if node.op.name == "embed":
         (x,), attrs = node.inputs, node.attrs
@@ -182,11 +195,12 @@ def copies_of(node: Tensor, look: Look) -> Sequence[LoopKernel]:
         return _embed(node) if known and _is_frame(node) and look(x) == see_dense(x) else ()
     if node.op.name in JOINS:
         return JOINS[node.op.name](node, look)
+    if node.op.name == "broadcast_to":
+        return _repeat(node, look)
     if node.op.name not in ("transpose", "strided_slice") or not is_strided(node):
         return ()
     shape, seen, to = node.result.sizes, see(node, look(node.inputs[0])), dense_strides(node)
-    kernel = quickly_copied(node, shape, (seen.offset, seen.strides), (0, to))
-    return () if kernel is None else (kernel,)
+    return (copied(node, shape, (seen.offset, seen.strides), (0, to)),)
 
 
 LOOPS: dict[str, Callable[[Tensor], Sequence[LoopKernel]]] = {

@@ -1,5 +1,9 @@
 """Copies: every way that elements are moved, at sizes around its vectors, blocks and segments."""
 
+import ctypes
+import mmap
+import sys
+
 import numpy as np
 import pytest
 
@@ -65,6 +69,50 @@ def test_rows_are_mirrored(dtype, size):
     np.testing.assert_array_equal(both, x[::-1, ::-1])
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("step", [2, 3, 5, 8, 9, -2, -3, -7])
+def test_steps_are_picked_out_of_vectors(dtype, step):
+    for size in (1, 2, 17, 31, 64, 65, 66, 129, 300, 70_000):
+        x = array(dtype, 2, size)
+        for shape in (x.shape, (None, None)):
+            result, _ = moved(lambda fed: fed[:, ::step], x, shape)
+            np.testing.assert_array_equal(result, x[:, ::step])
+
+
+def test_the_way_says_how_elements_move():
+    rows, three = array("float32", 100, 1000), array("float32", 1000, 3)
+    for make, x, way in (
+        (lambda fed: fed[:, ::2], rows, "stepped"),
+        (lambda fed: fed[:, ::-3], rows, "stepped"),
+        (lambda fed: fed[:, ::20], rows, "elements"),
+        (lambda fed: fed[:, ::2], three, "cells"),
+        (lambda fed: gc.flip(fed, [1]), three, "cells"),
+        (lambda fed: gc.pad(fed, [[0, 0], [0, 1]]), three, "cells"),
+        (lambda fed: gc.tile(fed, [1, 2]), three, "cells"),
+        (gc.transpose, three, "stepped"),
+        (gc.transpose, three.T.copy(), "cells"),
+        (gc.transpose, array("float32", 1000, 6), "turned"),
+    ):
+        assert moved(make, x)[1][-1].endswith(way)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="protects pages as POSIX does")
+def test_nothing_beyond_the_last_element_is_read():
+    """Vectors that end where a page ends, and nothing is behind that."""
+    page = mmap.PAGESIZE
+    memory = mmap.mmap(-1, 2 * page)
+    base = np.frombuffer(memory, np.uint8).ctypes.data
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.mprotect(ctypes.c_void_p(base + page), page, 0) == 0
+    for dtype in ("int8", "float32", "int64"):
+        whole = np.frombuffer(memory, dtype, page // np.dtype(dtype).itemsize)
+        for size in (33, 65, 130, 257):
+            x = whole[-size:]
+            for step in (2, 3, 4, -1, -2, -5):
+                result, _ = moved(lambda fed, step=step: fed[::step], x)
+                np.testing.assert_array_equal(result, x[::step])
+
+
 @pytest.mark.parametrize(
     "widths",
     [
@@ -86,7 +134,9 @@ def test_a_frame_of_zeros(widths, size):
 
 
 def test_a_frame_is_written_by_one_kernel():
-    assert moved(lambda fed: gc.pad(fed, [[1, 1], [1, 1]]), array("float32", 5, 6))[1] == ["embed in a frame"]
+    assert moved(lambda fed: gc.pad(fed, [[1, 1], [1, 1]]), array("float32", 5, 60))[1] == [
+        "embed in a frame"
+    ]
 
 
 def test_slices_in_one_piece_and_with_steps():
