@@ -46,7 +46,12 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "DisposeString": (None, (_P,)),
 }
 # Those that take no time keep the GIL: who gives it up may wait for it long.
-_LONG = frozenset(("ParseAssembly", "VerifyModule", "TargetMachineEmitToMemory", "DisposeModule"))
+_LONG = frozenset(
+    (
+        *("InitializeNativeTarget", "GetHostCPUFeatures", "CreateTargetMachine"),
+        *("ParseAssembly", "VerifyModule", "TargetMachineEmitToMemory", "DisposeModule"),
+    )
+)
 _loading = RLock()
 
 
