@@ -69,7 +69,7 @@ def walk(passes: Sequence[Pass], function: Function, target: Target) -> Iterator
     VerificationError where ``target.verify`` and what a pass gave is wrong.
     """
     settled: dict[Pass, Function] = {}
-    done: list[str] = []
+    done: list[Pass] = []
     pending = [iter(passes)]
     rounds: list[tuple[Repeated, Function, int]] = []  # those that are open
     while pending:
@@ -89,11 +89,11 @@ def walk(passes: Sequence[Pass], function: Function, target: Target) -> Iterator
             if settled.get(step) is not function:
                 function = run_pass(step, function, target, done)
                 settled[step] = function
-            done.append(name_of(step))
+            done.append(step)
             yield Stage(step, before, function)
 
 
-def run_pass(step: Pass, function: Function, target: Target, done: Sequence[str] = ()) -> Function:
+def run_pass(step: Pass, function: Function, target: Target, done: Sequence[Pass] = ()) -> Function:
     """`function` after `step`; a failure gains a note that names the pass and those `done` before it."""
     try:
         with stage(name_of(step)):
@@ -101,7 +101,8 @@ def run_pass(step: Pass, function: Function, target: Target, done: Sequence[str]
         if target.verify and result is not function:
             verify_result(function, result)
     except Exception as error:
-        error.add_note(f"in the pass {name_of(step)}" + (f", after {', '.join(done)}" if done else ""))
+        before = ", ".join(map(name_of, done))
+        error.add_note(f"in the pass {name_of(step)}" + (f", after {before}" if done else ""))
         raise
     return result
 

@@ -42,7 +42,7 @@ def is_number(node: Tensor, wanted: Number) -> bool:
     found = number(node)
     if found is None:
         return False
-    return bool(found == wanted and np.signbit(float(found)) == np.signbit(float(wanted)))
+    return found == wanted and math.copysign(1.0, found) == math.copysign(1.0, wanted)
 
 
 def neutral_zero(dtype: DType) -> Number:

@@ -45,27 +45,37 @@ from runtime.llvm_backend.contractions.strided import (
 )
 from runtime.llvm_backend.ir.lanes import Combine
 
-Front = Callable[[Tensor, Look], Contract | None]
+Front = Callable[[Tensor, Look], Contract]
 _BITS = {1: UINT8, 2: UINT16, 4: UINT32, 8: UINT64}
+
+
+def has_contract(node: Tensor) -> bool:
+    """Whether there is a `plain_contract` of `node`, which takes longer to make."""
+    types = [each.type for each in (node, *node.inputs)]
+    if any(not isinstance(t, TensorType) or t.shape is None for t in types):
+        return False
+    if is_strided(node):
+        return True
+    front = _FRONTS.get(node.op.name)
+    return front is not None and front[0](node)
 
 
 def plain_contract(node: Tensor, look: Look = see_dense) -> Contract | None:
     """What `node` is as a contraction of operands that are seen as `look` says; None where it is none."""
-    types = [each.type for each in (node, *node.inputs)]
-    if any(not isinstance(t, TensorType) or t.shape is None for t in types):
+    if not has_contract(node):
         return None
     if is_strided(node):
         return _moved(node, range(len(node.result.sizes)), see(node, look(node.inputs[0])))
-    make = _FRONT.get(node.op.name)
-    return None if make is None else make(node, look)
+    return _FRONTS[node.op.name][1](node, look)
 
 
-def _multiplies(dtype: DType) -> bool:
-    """Whether products of `dtype` are as NumPy has them."""
-    return dtype is not BOOL
+def _is_product(node: Tensor) -> bool:
+    """Whether there are one or two operands, whose products are as NumPy has them."""
+    alike = node.dtype is not BOOL and all(x.dtype is node.dtype for x in node.inputs)
+    return alike and len(node.inputs) <= 2 and not (len(node.inputs) == 1 and node.dtype is BFLOAT16)
 
 
-def _matmul(node: Tensor, look: Look) -> Contract | None:
+def _matmul(node: Tensor, look: Look) -> Contract:
     x, y = (operand.result.sizes for operand in node.inputs)
     if len(x) == 1 and len(y) == 1:
         return _equation(node, "k,k->", look)
@@ -75,14 +85,11 @@ def _matmul(node: Tensor, look: Look) -> Contract | None:
     return _equation(node, f"{left},{right}->...{rest}", look)
 
 
-def _einsum(node: Tensor, look: Look) -> Contract | None:
-    equation: str = node.attrs["equation"]
-    return _equation(node, equation, look) if len(node.inputs) <= 2 else None
+def _einsum(node: Tensor, look: Look) -> Contract:
+    return _equation(node, node.attrs["equation"], look)
 
 
-def _equation(node: Tensor, equation: str, look: Look) -> Contract | None:
-    if not _multiplies(node.dtype) or any(x.dtype is not node.dtype for x in node.inputs):
-        return None
+def _equation(node: Tensor, equation: str, look: Look) -> Contract:
     terms, output = split(equation)
     types = [operand.result for operand in node.inputs]
     rows = [label(term, type) for term, type in zip(terms, types, strict=True)]
@@ -95,7 +102,7 @@ def _equation(node: Tensor, equation: str, look: Look) -> Contract | None:
         for i, (row, x) in enumerate(zip(rows, node.inputs, strict=True))
     ]
     if len(accesses) == 1:
-        return None if narrow else _combined("add", kept, extents, accesses[0], node.dtype)
+        return _combined("add", kept, extents, accesses[0], node.dtype)
     made = Contract(_dims(kept, extents), tuple(accesses), _out(kept, extents, held), "multiply_add")
     return replace(made, epilogue=ROUNDED, values=BFLOAT16) if narrow else made
 
@@ -128,19 +135,27 @@ def _out(kept: Sequence[Label], extents: dict[Label, Size], dtype: DType) -> Acc
     return Access("out", 0, row_major([_name(x) for x in kept], [extents[x] for x in kept]), dtype)
 
 
+def _is_sum(node: Tensor) -> bool:
+    """Whether a kernel counts in what it adds up: a sum of bool counts in integers."""
+    return node.inputs[0].dtype is not BFLOAT16 and node.dtype not in (BFLOAT16, BOOL)
+
+
+def _is_extreme(node: Tensor) -> bool:
+    return _is_sum(node) and all(node.inputs[0].result.sizes[axis] != 0 for axis in _reduced(node))
+
+
+def _reduced(node: Tensor) -> Sequence[int]:
+    """The axes that are reduced."""
+    axes: tuple[int, ...] | None = node.attrs["axis"]
+    return range(len(node.inputs[0].result.sizes)) if axes is None else axes
+
+
 def _reduction(combine: Combine) -> Front:
-    def make(node: Tensor, look: Look) -> Contract | None:
+    def make(node: Tensor, look: Look) -> Contract:
         (x,) = node.inputs
-        axes = node.attrs["axis"]
-        rank = len(x.result.sizes)
-        axes = tuple(range(rank)) if axes is None else axes
-        if x.dtype is BFLOAT16 or node.dtype in (BFLOAT16, BOOL):  # a sum of bool counts in integers
-            return None
-        row: tuple[Label, ...] = tuple(range(rank))
+        row: tuple[Label, ...] = tuple(range(len(x.result.sizes)))
         extents = dict(zip(row, x.result.sizes, strict=True))
-        kept = [i for i in row if i not in axes]
-        if combine != "add" and any(extents[i] == 0 for i in axes):
-            return None
+        kept = [i for i in row if i not in _reduced(node)]
         return _combined(combine, kept, extents, _access("x0", row, x.result, extents, look(x)), node.dtype)
 
     return make
@@ -179,11 +194,14 @@ def _broadcast(node: Tensor, look: Look) -> Contract:
     return _moved(node, range(rank - own, rank), look(x))
 
 
-def _embed(node: Tensor, look: Look) -> Contract | None:
+def _lies_inside(node: Tensor) -> bool:
+    attrs = node.attrs
+    return is_inside(attrs["shape"], attrs["starts"], node.inputs[0].result.sizes, attrs["steps"])
+
+
+def _embed(node: Tensor, look: Look) -> Contract:
     """The operand among zeros: those are written before."""
-    (x,), attrs = node.inputs, node.attrs
-    if not is_inside(attrs["shape"], attrs["starts"], x.result.sizes, attrs["steps"]):
-        return None
+    (x,) = node.inputs
     row: list[Label] = list(range(len(x.result.sizes)))
     extents: dict[Label, Size] = dict(zip(row, x.result.sizes, strict=True))
     bits = _BITS[node.dtype.numpy.itemsize]
@@ -194,12 +212,12 @@ def _embed(node: Tensor, look: Look) -> Contract | None:
     return Contract(_dims(row, extents), (access,), Access("out", offset, strides, bits), "add")
 
 
-_FRONT: dict[str, Front] = {
-    "matmul": _matmul,
-    "einsum": _einsum,
-    "sum": _reduction("add"),
-    "max": _reduction("max"),
-    "min": _reduction("min"),
-    "broadcast_to": _broadcast,
-    "embed": _embed,
+_FRONTS: dict[str, tuple[Callable[[Tensor], bool], Front]] = {  # whether there is a contract, and which
+    "matmul": (_is_product, _matmul),
+    "einsum": (_is_product, _einsum),
+    "sum": (_is_sum, _reduction("add")),
+    "max": (_is_extreme, _reduction("max")),
+    "min": (_is_extreme, _reduction("min")),
+    "broadcast_to": (lambda node: True, _broadcast),
+    "embed": (_lies_inside, _embed),
 }

@@ -6,18 +6,17 @@ the operand does, seen through the same transposes, or repeat along some of its 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from graphc.function import Function
 from graphc.sizes import Size
 from graphc.tensor import Tensor
-from graphc.types import BFLOAT16, FLOAT32, TensorType
+from graphc.types import BFLOAT16, FLOAT32
 from passes.cells import cells_of
-from passes.deduplication import call_key
 from passes.fusion import REDUCTIONS
 from runtime.llvm_backend.contractions.contraction import Access, Contract, Expression, Step
-from runtime.llvm_backend.contractions.contraction_steps import plain_contract
+from runtime.llvm_backend.contractions.contraction_steps import has_contract, plain_contract
 from runtime.llvm_backend.contractions.strided import (
     Look,
     Strided,
@@ -29,28 +28,16 @@ from runtime.llvm_backend.contractions.strided import (
 from runtime.llvm_backend.ir.scalars import spelled
 from runtime.llvm_backend.rows.column_steps import is_of_columns
 
-_contracts: dict[Hashable, bool] = {}  # whether calls are contractions; graphs have many that are alike
-_MOST_CONTRACTS = 1024
 _ROOTS = frozenset(("matmul", "einsum", "sum", "max", "min"))
 
 
 def is_contraction(node: Tensor) -> bool:
     """Whether the kernel of `node` may go on with the sums; reductions of rows and columns have others."""
-    if node.op.name not in _ROOTS or not isinstance(node.type, TensorType):
-        return False
-    if any(i.result.shape is None for i in node.inputs):
+    if node.op.name not in _ROOTS or not has_contract(node):
         return False
     if node.op in REDUCTIONS and node.attrs["axis"] == (len(node.inputs[0].result.sizes) - 1,):
         return False
-    if is_of_columns(node) and not is_strided(node.inputs[0]):
-        return False
-    key = call_key(node)
-    found = _contracts.get(key)
-    if found is None:
-        if len(_contracts) >= _MOST_CONTRACTS:
-            _contracts.clear()
-        found = _contracts[key] = plain_contract(node) is not None
-    return found
+    return not is_of_columns(node) or is_strided(node.inputs[0])
 
 
 def find_root(node: Tensor) -> Tensor | None:

@@ -110,10 +110,13 @@ def choose_tile(rows: int, vectors: int, registers: int, shared: bool = True) ->
                 continue
             down, over = -(-rows // height), -(-vectors // across)
             tall, wide = rows - (height - 1) * down, vectors - (across - 1) * over
-            cost = tall * wide * cycles(height, across)
-            cost += (down - tall) * wide * cycles(height - 1, across)
-            cost += tall * (over - wide) * cycles(height, across - 1)
-            cost += (down - tall) * (over - wide) * cycles(height - 1, across - 1)
+            tiles = (
+                (tall * wide, height, across),
+                ((down - tall) * wide, height - 1, across),
+                (tall * (over - wide), height, across - 1),
+                ((down - tall) * (over - wide), height - 1, across - 1),
+            )
+            cost = sum([many * cycles(*size) for many, *size in tiles if many])
             if cost < best[0] - 1e-9:
                 best = (cost, height, across)
     return best[1], best[2]

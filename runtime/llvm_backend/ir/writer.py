@@ -134,10 +134,12 @@ class Writer:
         """The value of a size: itself, or a word of the argument block."""
         if isinstance(size, int):
             return size
-        name = f"%word{self.words.setdefault(size, len(self.words))}"
-        if size in self._multiples:
-            self._known[name] = self._multiples[size]
-        return self._loaded.setdefault(size, name)
+        name = self._loaded.get(size)
+        if name is None:
+            name = self._loaded[size] = f"%word{self.words.setdefault(size, len(self.words))}"
+            if size in self._multiples:
+                self._known[name] = self._multiples[size]
+        return name
 
     def slot(self, size: SizeExpr) -> int:
         """Where in the argument block the word is that holds a size."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import platform
+import sys
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from graphc.sizes import Symbol
 from passes.stages import count, stage
 from runtime.backend import Template
 from runtime.llvm_backend.engine.cache import ByteCache
-from runtime.llvm_backend.engine.machine import host
+from runtime.llvm_backend.engine.machine import Machine, host
 from runtime.llvm_backend.engine.mapping import can_map
 from runtime.llvm_backend.engine.objects import objects
 from runtime.llvm_backend.engine.postponement import postpone
@@ -49,25 +49,29 @@ def recall(digest: str, symbols: Sequence[Symbol], arrays: Sequence[Array], thre
 
 def remember(digest: str, native: NativeProgram, symbols: Sequence[Symbol], arrays: Sequence[Array]) -> None:
     """Keeps a template of `native` for `recall`, where that can be, once nobody waits for anything."""
-    cache = objects()
-    if cache.folder is not None and can_map():
-        postpone(partial(_remember, cache, _key(digest), native.lowered, symbols, arrays))
+    kept = objects()
+    if kept.folder is not None and can_map():
+        postpone(partial(_remember, kept, _key(digest), native.lowered, symbols, arrays))
 
 
 def _remember(
-    cache: ByteCache, key: str, lowered: Lowered, symbols: Sequence[Symbol], arrays: Sequence[Array]
+    kept: ByteCache, key: str, lowered: Lowered, symbols: Sequence[Symbol], arrays: Sequence[Array]
 ) -> None:
     ours = _sources()
     data = None if ours is None else pack(lowered, symbols, arrays)
     if ours is not None and data is not None and len(data) <= MOST_BYTES:
-        cache.put(key, ours + data)
+        kept.put(key, ours + data)
 
 
 def _key(digest: str) -> str:
-    """The name of the entry: of the request, where this graphc is, and what passes and kernels look at."""
-    known = graphc.__file__, graphc.__version__, np.__version__, platform.python_version()
-    whole = (_FORMAT, *known, str(host()), digest)
-    return hashlib.sha256("\n".join(whole).encode()).hexdigest()[:40]
+    """The name of the entry of a request."""
+    return hashlib.sha256(f"{_FORMAT}\n{_known(host())}\n{digest}".encode()).hexdigest()[:40]
+
+
+@cache
+def _known(machine: Machine) -> str:
+    """Where this graphc is, and what passes and kernels look at."""
+    return "\n".join((graphc.__file__, graphc.__version__, np.__version__, sys.version, str(machine)))
 
 
 def _sources() -> bytes | None:
