@@ -14,8 +14,8 @@ from math import inf
 
 from graphc.sizes import Size, SizeExpr, Symbol, substitute, symbols
 from runtime.llvm_backend.contractions.contraction import Access, Hidden
-from runtime.llvm_backend.ir import lanes
 from runtime.llvm_backend.ir.text import float_text
+from runtime.llvm_backend.ir.values import memory_scalar
 from runtime.llvm_backend.ir.writer import Value, Writer
 
 _CHUNK = 64  # keys that are looked at together
@@ -45,7 +45,7 @@ def factor(size: Size) -> Size | None:
 
 def write_seen(w: Writer, hidden: Hidden, place: Place) -> Value:
     """How many keys are visited at an outer index: an i64."""
-    keys, scalar = w.word(hidden.keys), lanes.scalar_type(hidden.other.dtype)
+    keys, scalar = w.word(hidden.keys), memory_scalar(hidden.other.dtype)
     other = w.value(f"load {scalar}, ptr {place(hidden.other)}")
     hides = w.value(f"fcmp oeq {scalar} {other}, {float_text(scalar, -inf)}")
 
@@ -88,7 +88,7 @@ def _last_seen(w: Writer, hidden: Hidden, mask: str, keys: Value) -> Value:
 
 def _any_wild(w: Writer, hidden: Hidden, values: str, start: Value, stop: Value) -> str:
     """Whether a value of the keys from `start` to `stop` is NaN or infinite: an i1."""
-    scalar = lanes.scalar_type(hidden.values.dtype)
+    scalar = memory_scalar(hidden.values.dtype)
     width = _BYTES // hidden.values.dtype.itemsize
     step, size = w.word(hidden.values.stride(hidden.key)), w.word(hidden.width)
     whole = w.mul(w.div(size, width), width)

@@ -19,8 +19,8 @@ from runtime.llvm_backend.contractions.driver import SCRATCH, Phase
 from runtime.llvm_backend.contractions.framing import PARTIALS
 from runtime.llvm_backend.contractions.kernel import Kernel, write_contraction, write_plan
 from runtime.llvm_backend.contractions.registers import VectorUnit
-from runtime.llvm_backend.ir import lanes
 from runtime.llvm_backend.ir.text import QUICKLY, Module, Target
+from runtime.llvm_backend.ir.values import memory_scalar
 from runtime.llvm_backend.ir.writer import Value, Writer
 from runtime.llvm_backend.table.scratch import ALIGNMENT, claim_part, part_bytes
 
@@ -241,7 +241,7 @@ class _Driver:
         offset: Value = w.word(access.offset) if whole else 0
         for name, index in indices.items():
             offset = w.add(offset, w.mul(index, w.word(access.stride(name))))
-        return w.address(base, offset, lanes.scalar_type(access.dtype))
+        return w.address(base, offset, memory_scalar(access.dtype))
 
     def _call(self, name: str, words: str, chunk: Value, _: list[str]) -> None:
         self.w.do(f"call void @{name}(ptr {words}, i64 {chunk})")

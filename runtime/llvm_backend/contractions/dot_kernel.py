@@ -9,6 +9,7 @@ from runtime.llvm_backend.contractions.register_tile import Offsets, TileWriter,
 from runtime.llvm_backend.contractions.schedule import OUT, A, B, dot_copies
 from runtime.llvm_backend.contractions.tile import apply
 from runtime.llvm_backend.ir import lanes
+from runtime.llvm_backend.ir.values import memory_scalar
 from runtime.llvm_backend.ir.writer import Value
 
 
@@ -28,7 +29,7 @@ class DotTile(TileWriter):
         state = walk(w, frame, self.steps, state, self.type, self._innermost)
         totals = [self._total(state[i * self.copies : (i + 1) * self.copies]) for i in range(pairs)]
         if frame.flagged:
-            scalar = lanes.scalar_type(self.dtype)
+            scalar = memory_scalar(self.dtype)
             totals = w.choose("%first", lambda: totals, lambda: self._continue(totals), [scalar] * pairs)
         self.store(lambda finished: self._store(totals, finished))
 

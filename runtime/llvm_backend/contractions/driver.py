@@ -30,8 +30,8 @@ from runtime.llvm_backend.contractions.tile import (
     advance,
     call_tile,
 )
-from runtime.llvm_backend.ir import lanes
 from runtime.llvm_backend.ir.text import QUICKLY
+from runtime.llvm_backend.ir.values import memory_scalar
 from runtime.llvm_backend.ir.writer import Value, Writer
 from runtime.llvm_backend.table.scratch import claim_part, part_bytes
 
@@ -54,7 +54,7 @@ def _advance_plain(
     found = {}
     for x, pointer in pointers.items():
         dtype = frame.dtypes[OUT] if x == OUT else frame.access(x).dtype
-        found[x] = w.address(pointer, w.mul(index, w.word(loop.strides[x])), lanes.scalar_type(dtype))
+        found[x] = w.address(pointer, w.mul(index, w.word(loop.strides[x])), memory_scalar(dtype))
     return found
 
 
@@ -74,7 +74,7 @@ def span_of(contract: Contract) -> tuple[Size, Size]:
 def pointer_of(w: Writer, slots: Mapping[str, int], buffer: str, offset: Size, dtype: DType) -> str:
     """The address of element `offset` of a buffer of the argument block."""
     slot = w.address("%block", slots[buffer], "ptr")
-    return w.address(w.value(f"load ptr, ptr {slot}, align 8"), w.word(offset), lanes.scalar_type(dtype))
+    return w.address(w.value(f"load ptr, ptr {slot}, align 8"), w.word(offset), memory_scalar(dtype))
 
 
 def write_main(
@@ -152,7 +152,7 @@ class Driver:
             self.partials = pointer_of(w, self.slots, PARTIALS, self.shift, frame.accumulator)
         if self.schedule.copy:
             self.copied = w.address(
-                self.panel, w.word(panel_elements(self.schedule)), lanes.scalar_type(frame.accumulator)
+                self.panel, w.word(panel_elements(self.schedule)), memory_scalar(frame.accumulator)
             )
         chunks, units = self.grid.chunks, self.grid.units
         start = w.div(w.mul("%chunk", units), chunks)
@@ -202,7 +202,7 @@ class Driver:
         """Where the tile's sums go: the output, or the partial sums of this cut, which lie alike."""
         w, frame = self.w, self.frame
         moved = self._enter({OUT: self.partials}, self.schedule.batch, index)[OUT]
-        there = w.address(moved, w.mul(cut, w.word(self.span)), lanes.scalar_type(frame.accumulator))
+        there = w.address(moved, w.mul(cut, w.word(self.span)), memory_scalar(frame.accumulator))
         if not frame.direct:
             return there
         sole = w.compare("eq", self.grid.cuts, 1)
@@ -257,7 +257,7 @@ class Driver:
             f"i64 {w.sub(stop, start)})"
         )
         back = w.sub(0, w.mul(start, w.word(row_stride(schedule))))
-        return w.value(f"getelementptr {lanes.scalar_type(frame.accumulator)}, ptr {self.copied}, i64 {back}")
+        return w.value(f"getelementptr {memory_scalar(frame.accumulator)}, ptr {self.copied}, i64 {back}")
 
     def _panel(
         self,
@@ -369,7 +369,7 @@ class Driver:
         w, frame, schedule = self.w, self.frame, self.schedule
         loop = schedule.reduction[schedule.outer - 1] if ahead.by_outer else schedule.inner[0]
         moves = {x: w.mul(1 if ahead.by_outer else count, w.word(loop.strides[x])) for x in (A, B)}
-        type = lanes.scalar_type(frame.accumulator)
+        type = memory_scalar(frame.accumulator)
         a, b = (w.address(pointers[x], moves[x], type) for x in (A, B))
         return [a if ahead.in_a else b, b]
 

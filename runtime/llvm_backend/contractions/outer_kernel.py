@@ -11,6 +11,7 @@ from runtime.llvm_backend.contractions.schedule import CHAINS, OUT, SHORT, A, B
 from runtime.llvm_backend.contractions.tile import SOON, apply
 from runtime.llvm_backend.ir import lanes
 from runtime.llvm_backend.ir.assembly import Lines, Products, Row
+from runtime.llvm_backend.ir.values import memory_scalar
 from runtime.llvm_backend.ir.writer import Value
 
 _WIDE = 4  # vectors
@@ -213,7 +214,7 @@ class OuterTile(TileWriter):
         def read(x: int) -> str:
             offset = self.w.add(row[x], self.w.mul(j * self.width, self.across[x]))
             dtype = self.frame.dtypes[x]
-            place = self.w.address(places[x], offset, lanes.scalar_type(dtype))
+            place = self.w.address(places[x], offset, memory_scalar(dtype))
             return lanes.load(self.w, place, dtype, self.width, self.across[x], mask)
 
         return self._prologue(operand, read, self.width)
@@ -231,11 +232,11 @@ class OuterTile(TileWriter):
 
         def read(x: int) -> str:
             dtype = self.frame.dtypes[x]
-            place = self.w.address(places[x], row[x], lanes.scalar_type(dtype))
+            place = self.w.address(places[x], row[x], memory_scalar(dtype))
             return lanes.load(self.w, place, dtype, 1)
 
         value = self._prologue(A, read, 1)
-        return lanes.broadcast(self.w, value, lanes.scalar_type(self.dtype), self.width)
+        return lanes.broadcast(self.w, value, memory_scalar(self.dtype), self.width)
 
     def _step(self, places: Mapping[int, str], state: list[str]) -> list[str]:
         w, across, state = self.w, self.tile.across, list(state)

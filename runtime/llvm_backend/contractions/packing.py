@@ -14,6 +14,7 @@ from runtime.llvm_backend.contractions.contraction import Access
 from runtime.llvm_backend.contractions.schedule import A, B, Loop, Schedule, square_side
 from runtime.llvm_backend.contractions.tile import Frame, apply
 from runtime.llvm_backend.ir import lanes
+from runtime.llvm_backend.ir.values import memory_scalar
 from runtime.llvm_backend.ir.writer import Value, Writer
 
 PACK, COPY = ".pack", ".copy"
@@ -125,12 +126,12 @@ class _Packer:
         if self.expression.steps:
             value, dtype = apply(self.w, self.expression, (value, dtype), found[1:], width)
         value = lanes.convert(self.w, value, dtype, self.target, width)
-        place = self.w.address("%to", to, lanes.scalar_type(self.target))
+        place = self.w.address("%to", to, memory_scalar(self.target))
         lanes.store(self.w, value, place, self.target, width, 1, mask)
 
     def place(self, x: int, offset: Value) -> str:
         """The address of a source."""
-        return self.w.address(f"%p{x}", offset, lanes.scalar_type(self.dtype(x)))
+        return self.w.address(f"%p{x}", offset, memory_scalar(self.dtype(x)))
 
 
 def write_pack(w: Writer, frame: Frame) -> None:

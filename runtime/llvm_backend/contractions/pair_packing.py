@@ -15,6 +15,7 @@ from runtime.llvm_backend.contractions.schedule import A, B
 from runtime.llvm_backend.engine.machine import Machine
 from runtime.llvm_backend.ir import lanes
 from runtime.llvm_backend.ir.text import Module
+from runtime.llvm_backend.ir.values import memory_scalar
 from runtime.llvm_backend.ir.writer import Value, Writer
 
 _MOST_CHUNKS, _PACK_GRAIN = 64, 1 << 15  # words that are worth a chunk of their own
@@ -91,7 +92,7 @@ class WordPacker:
 
     def move(self, pointer: str, operand: int, offset: Value) -> str:
         """The address `offset` elements on."""
-        return self.w.address(pointer, offset, lanes.scalar_type(self.dtype(operand)))
+        return self.w.address(pointer, offset, memory_scalar(self.dtype(operand)))
 
     def base(self, operand: int) -> str:
         """Where an operand begins."""

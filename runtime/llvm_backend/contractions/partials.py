@@ -16,6 +16,7 @@ from runtime.llvm_backend.contractions.framing import PARTIALS, make_frame
 from runtime.llvm_backend.contractions.schedule import plan
 from runtime.llvm_backend.contractions.tile import Frame
 from runtime.llvm_backend.ir import lanes
+from runtime.llvm_backend.ir.values import memory_scalar
 from runtime.llvm_backend.ir.writer import Value, Writer
 
 
@@ -30,7 +31,7 @@ def write_tree(
 ) -> None:
     """Adds partial sums in pairs, in the order of their index: part[i] += part[i + 1, 2, 4, ...]."""
     dtype, width = frame.accumulator, frame.schedule.width
-    type = lanes.scalar_type(dtype)
+    type = memory_scalar(dtype)
     w.begin(f"void @{frame.name}.tree(ptr %block, i64 %chunk) nounwind")
     many, size = cuts(w), w.word(span)
     chunks = count_tree(w, many, span)

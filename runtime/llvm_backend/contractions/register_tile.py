@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from graphc.types import DType
 from runtime.llvm_backend.contractions.schedule import A, B
 from runtime.llvm_backend.contractions.tile import Frame, Tile
-from runtime.llvm_backend.ir import lanes
+from runtime.llvm_backend.ir.values import memory_scalar
 from runtime.llvm_backend.ir.writer import Value, Writer
 
 Offsets = dict[int, Value]
@@ -90,7 +90,7 @@ class TileWriter:
 
     def place(self, operand: int, offset: Value, dtype: DType | None = None) -> str:
         """The address of an operand `offset` elements on."""
-        return self.w.address(f"%p{operand}", offset, lanes.scalar_type(dtype or self.frame.dtypes[operand]))
+        return self.w.address(f"%p{operand}", offset, memory_scalar(dtype or self.frame.dtypes[operand]))
 
     def store(self, write: Callable[[bool], None]) -> None:
         """Stores finished values, or partial ones where the reduction goes on in another call."""

@@ -11,9 +11,9 @@ from runtime.llvm_backend.contractions.facts import Facts
 from runtime.llvm_backend.contractions.registers import VectorUnit
 from runtime.llvm_backend.contractions.schedule import A, B, Loop, Schedule
 from runtime.llvm_backend.contractions.splits import Masks
-from runtime.llvm_backend.ir.lanes import scalar_type
 from runtime.llvm_backend.ir.scalars import emit_op
 from runtime.llvm_backend.ir.text import Emitter
+from runtime.llvm_backend.ir.values import memory_scalar
 from runtime.llvm_backend.ir.writer import Value, Writer
 
 SOON = "%soon"  # where the lines lie that a tile asks for
@@ -114,7 +114,7 @@ def advance(w: Writer, frame: Frame, pointers: Pointers, loop: Loop, index: Valu
     """The pointers moved to `index` of a loop."""
     return {
         operand: w.address(
-            pointer, w.mul(index, w.word(loop.strides[operand])), scalar_type(frame.dtypes[operand])
+            pointer, w.mul(index, w.word(loop.strides[operand])), memory_scalar(frame.dtypes[operand])
         )
         for operand, pointer in pointers.items()
     }

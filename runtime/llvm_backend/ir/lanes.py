@@ -32,11 +32,6 @@ def is_itself(dtype: DType) -> bool:
     return register_scalar(dtype) == memory_scalar(dtype)
 
 
-def scalar_type(dtype: DType) -> str:
-    """LLVM's type of an element in memory."""
-    return memory_scalar(dtype)
-
-
 def vector_type(dtype: DType, width: int) -> str:
     """`width` lanes in memory; a scalar where that is 1."""
     return vector_of(memory_scalar(dtype), width)
@@ -49,7 +44,7 @@ def suffix(dtype: DType, width: int) -> str:
 
 def constant(number: float, dtype: DType, width: int) -> str:
     """A number in every lane."""
-    of = scalar_type(dtype)
+    of = memory_scalar(dtype)
     return splat(of, float_text(of, number) if dtype.is_floating else str(int(number)), width)
 
 
@@ -87,7 +82,7 @@ def store(
 def _load(
     w: Writer, pointer: str, dtype: DType, width: int, stride: Value = 1, mask: str | None = None
 ) -> str:
-    type, vector = scalar_type(dtype), vector_type(dtype, width)
+    type, vector = memory_scalar(dtype), vector_type(dtype, width)
     if stride == 0 or width == 1:
         return broadcast(w, w.value(f"load {type}, ptr {pointer}, align {dtype.itemsize}"), type, width)
     if stride == 1:
@@ -105,7 +100,7 @@ def _load(
 def _store(
     w: Writer, x: str, pointer: str, dtype: DType, width: int, stride: Value = 1, mask: str | None = None
 ) -> None:
-    type, vector = scalar_type(dtype), vector_type(dtype, width)
+    type, vector = memory_scalar(dtype), vector_type(dtype, width)
     if width == 1 or stride == 1:
         w.do(store_text(w.module, type, width, x, pointer, dtype.itemsize, None if width == 1 else mask))
         return
