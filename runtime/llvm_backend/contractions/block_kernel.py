@@ -77,10 +77,9 @@ def emit_block(
     w.end()
     if w.words:
         write_plan(w, name, lambda w: {len(buffers) + 2: phase.count(w)})
-    inside = (member.kernel.text.replace("define void @", "define internal void @") for member in members)
     return Kernel(
         name=name,
-        text="\n".join((module.text, *inside, w.functions())),
+        text="\n".join((module.text, *(member.kernel.text for member in members), w.functions())),
         buffers=buffers,
         words=tuple(w.words),
         phases=(phase,),

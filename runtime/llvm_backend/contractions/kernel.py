@@ -48,7 +48,7 @@ from runtime.llvm_backend.contractions.turning import turn_lanes
 from runtime.llvm_backend.contractions.widening import Widening
 from runtime.llvm_backend.engine.llvm import QUICK, THOROUGH
 from runtime.llvm_backend.ir.text import QUICKLY, Module, Target
-from runtime.llvm_backend.ir.writer import Evaluator, Value, Writer
+from runtime.llvm_backend.ir.writer import INTERNAL, Evaluator, Value, Writer
 from runtime.llvm_backend.table.scratch import part_bytes
 
 
@@ -120,10 +120,12 @@ def emit_contraction(
     name: str = "kernel",
     *,
     target: Target | None = None,
+    linkage: str = "",
 ) -> Kernel:
     """The kernel of `contract` for `machine`.
 
-    `machine` says how wide vectors are; `target` which instructions the steps may rest on.
+    `machine` says how wide vectors are; `target` which instructions the steps may rest on; `linkage` is that
+    of the phases.
     """
     made = _planned(contract, machine, name)
     widening = Widening()
@@ -131,7 +133,7 @@ def emit_contraction(
     numbers = tuple(tuple(grid_words(widening, frame).items()) for frame in made.frames)
     free = frozenset(symbol for symbol, number in widening.values.items() if isinstance(number, SizeExpr))
     multiples, planned = tuple(widening.multiples.items()), frozenset(widening.planned)
-    text = _written(_Draft(wide, numbers, multiples, planned, free), target or Target())
+    text = _written(_Draft(wide, numbers, multiples, planned, free), target or Target(), linkage)
     return made.kernel(text, tuple(map(widening.actual, text.words)))
 
 
@@ -144,11 +146,11 @@ def write_contraction(
 ) -> Kernel:
     """The kernel of a part of another one, which knows its numbers and calls `plan` in any case.
 
-    It has the text of its functions alone: `module` has the declarations.
+    It has the text of its functions alone, which are internal: `module` has the declarations.
     `short`: no reduction is long, though sizes are known only at the run.
     """
     made = _planned(contract, machine, name, alone=False, short=short)
-    w = Writer(made.first_count + len(made.phases), module)
+    w = Writer(made.first_count + len(made.phases), module, linkage=INTERNAL)
     light = made.write(w, [partial(lay_out, frame=frame) for frame in made.frames])
     made.write_counter(w, {})
     return made.kernel(_Text(w.functions(), tuple(w.words), light, True), tuple(w.words))
@@ -340,10 +342,10 @@ class _Text:
 
 
 @lru_cache(maxsize=256)
-def _written(draft: _Draft, target: Target) -> _Text:
+def _written(draft: _Draft, target: Target, linkage: str) -> _Text:
     """The text of `draft`: contractions that differ in numbers alone have one, which is written once."""
     made, module = draft.plan, Module(target)
-    w = Writer(made.first_count + len(made.phases), module, dict(draft.multiples))
+    w = Writer(made.first_count + len(made.phases), module, dict(draft.multiples), linkage)
     frames = list(zip(made.frames, map(dict, draft.numbers), strict=True))
     light = made.write(w, [partial(read_grid, frame=frame, numbers=found) for frame, found in frames])
     later = {
@@ -354,6 +356,7 @@ def _written(draft: _Draft, target: Target) -> _Text:
     }
     counted = bool(later) or any(not draft.free.isdisjoint(symbols(word)) for word in w.words)
     if counted:
+        w.linkage = ""
         made.write_counter(w, later)
     return _Text(f"{module.text}\n{w.functions()}", tuple(w.words), light, counted)
 

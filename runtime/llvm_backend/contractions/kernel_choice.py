@@ -19,6 +19,7 @@ from runtime.llvm_backend.contractions.pair_kernel import emit_pairs
 from runtime.llvm_backend.engine.machine import host
 from runtime.llvm_backend.ir.notes import DECLARATIONS, noting_text
 from runtime.llvm_backend.ir.text import target_of
+from runtime.llvm_backend.ir.writer import INTERNAL
 from runtime.llvm_backend.rows.numerics import NONFINITE, NOTED
 from runtime.llvm_backend.rows.row_notes import SILENT, TELLING
 
@@ -33,9 +34,11 @@ def choose_kernel(contract: Contract, checked: bool, follows: bool) -> Kernel:
     With `checked` it tells, if it can: if it `follows` all `is_checked_after` does, or has no epilogue.
     """
     machine, target = host(), target_of(host())
-    made = emit_pairs(contract, machine, _ENTRY, target=target)
-    made = made or emit_contraction(contract, machine, _ENTRY, target=target)
-    return _noted(made) if checked and (follows or (target.notes and _is_arithmetic(contract))) else made
+    noted = checked and (follows or (target.notes and _is_arithmetic(contract)))
+    linkage = INTERNAL if noted else ""
+    made = emit_pairs(contract, machine, _ENTRY, target=target, linkage=linkage)
+    made = made or emit_contraction(contract, machine, _ENTRY, target=target, linkage=linkage)
+    return _noted(made) if noted else made
 
 
 def _is_arithmetic(contract: Contract) -> bool:
@@ -64,15 +67,12 @@ def is_checked_after(node: Tensor) -> bool:
 
 
 def _noted(kernel: Kernel) -> Kernel:
-    """`kernel`, which tells where a phase makes what is not finite, by one word more."""
+    """`kernel`, whose phases are internal, which tells where a phase makes what is not finite, by one word more."""
     flag = kernel.first_word + len(kernel.words)
     phases = tuple(replace(phase, name=f"{phase.name}.noted") for phase in kernel.phases)
     functions = (
         noting_text(phase.name, before.name, "ptr %block, i64 %chunk", flag, NONFINITE)
         for phase, before in zip(phases, kernel.phases, strict=True)
     )
-    text = kernel.text
-    for phase in kernel.phases:
-        text = text.replace(f"define void @{phase.name}(", f"define internal void @{phase.name}(", 1)
-    text = "\n".join((DECLARATIONS, text, *functions, ""))
+    text = "\n".join((DECLARATIONS, kernel.text, *functions, ""))
     return replace(kernel, text=text, phases=phases, flag=flag)

@@ -31,14 +31,17 @@ def emit_pairs(
     name: str = "kernel",
     *,
     target: Target | None = None,
+    linkage: str = "",
     always: bool = False,
 ) -> Kernel | None:
     """The kernel of `contract` by dot instructions; None where the CPU, or the contract, is not for them.
 
-    `always`: also where it is so small that others are faster.
+    `linkage` is that of the phases. `always`: also where it is so small that others are faster.
     """
     found = find_product(contract, machine, always)
-    return None if found is None else _PairKernel(found, machine, name, Module(target or Target())).emit()
+    if found is None:
+        return None
+    return _PairKernel(found, machine, name, Module(target or Target())).emit(linkage)
 
 
 def find_product(contract: Contract, machine: Machine, always: bool = False) -> Product | None:
@@ -65,9 +68,10 @@ class _PairKernel(WordPacker):
             tuple[int, bool, bool], None
         ] = {}  # height, clamped, masked; in the order of their use
 
-    def emit(self) -> Kernel:
+    def emit(self, linkage: str) -> Kernel:
         """The kernel: it packs, then computes."""
         w, found = self.w, self.found
+        w.linkage = linkage
         phases = [Phase(f"{self.name}.pack", self.pack_chunks), Phase(self.name, self._chunks)]
         self.write_pack()
         self._write_main()
@@ -75,6 +79,7 @@ class _PairKernel(WordPacker):
             self._write_tile(height, clamped, masked)
         counted = bool(w.words)
         if counted:
+            w.linkage = ""
             first = len(self.buffers) + 2
             write_plan(w, self.name, lambda w: {first + i: x.count(w) for i, x in enumerate(phases)})
         panels = (found.column.size + (self.panel - 1)) // self.panel

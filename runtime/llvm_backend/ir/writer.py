@@ -16,6 +16,7 @@ from runtime.llvm_backend.ir.text import Emitter, Module, Target, unseen
 Made = TypeVar("Made")
 Value = int | str
 Carried = Sequence[tuple[str, str]]  # the types and first values of what a loop carries
+INTERNAL = "internal "  # the linkage of what only functions of the same module call
 _HOLES = "\ue000\ue001\ue002"  # in a phrase: of names, of the block, of the first operand; others follow
 
 
@@ -25,6 +26,9 @@ class Writer:
     `words` are the run-time sizes in the order of their slots, which begin at slot `first_word` of
     the argument block; they are the only state that functions share. Those in `multiples` are known to be
     at least 1, and multiples of those numbers.
+
+    Attributes:
+        linkage: of the functions that follow, but for those that say it themselves; it may be set.
     """
 
     def __init__(
@@ -32,11 +36,13 @@ class Writer:
         first_word: int = 0,
         module: Module | None = None,
         multiples: Mapping[SizeExpr, int] | None = None,
+        linkage: str = "",
     ) -> None:
         self.module = module or Module(Target())
         self._multiples = {} if multiples is None else multiples  # more may come, while nothing uses them
         self._known: dict[Value, int] = {}  # the same by name, of words that the function uses
         self.words: dict[SizeExpr, int] = {}
+        self.linkage = linkage
         self._first_word = first_word
         self._lines: list[str] = []
         self._done: list[str] = []
@@ -106,7 +112,7 @@ class Writer:
     def begin(self, signature: str) -> None:
         """Opens ``define <signature>``; where words are used it has a parameter ``ptr %block``."""
         self._lines, self._loaded, self._count = [], {}, 0
-        self._signature = signature
+        self._signature = signature if signature.startswith(INTERNAL) else f"{self.linkage}{signature}"
         self._label = "entry"
 
     def add_attribute(self, attribute: str) -> None:
