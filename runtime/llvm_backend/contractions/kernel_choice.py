@@ -67,7 +67,7 @@ def is_checked_after(node: Tensor) -> bool:
 
 
 def _noted(kernel: Kernel) -> Kernel:
-    """`kernel`, whose phases are internal, which tells where a phase makes what is not finite, by one word more."""
+    """`kernel` of internal phases, as one that tells by a word more where they make what is not finite."""
     flag = kernel.first_word + len(kernel.words)
     phases = tuple(replace(phase, name=f"{phase.name}.noted") for phase in kernel.phases)
     functions = (

@@ -95,6 +95,11 @@ def stream(em: Emitter, dtype: DType, value: str, array: str, index: str) -> Non
     em.do(f"store {em.type(scalar)} {held}, ptr {at}, align {em.width * dtype.itemsize}, !nontemporal !0")
 
 
+def end_streams(em: Emitter) -> None:
+    """Other threads are to see all that was streamed before they are told that it is done."""
+    em.do("fence seq_cst")
+
+
 def to_register(em: Emitter, dtype: DType, held: str) -> str:
     """What memory holds, as ops work on it."""
     if dtype is BOOL:

@@ -28,14 +28,14 @@ from runtime.llvm_backend.engine.machine import host
 from runtime.llvm_backend.ir.casts import cast
 from runtime.llvm_backend.ir.scalars import emit_op, spelled
 from runtime.llvm_backend.ir.text import Emitter, Module, target_of
-from runtime.llvm_backend.ir.values import load, load_single, register_bytes, store, stream
+from runtime.llvm_backend.ir.values import end_streams, load, load_single, store, stream
 from runtime.llvm_backend.loops.copies import merge_axes
 from runtime.llvm_backend.loops.loop_kernel import LoopKernel, Word, cut_in_chunks, item_bytes
 from runtime.llvm_backend.loops.movement_steps import zeros_around
-from runtime.llvm_backend.rows.row_loop import RowLoop
+from runtime.llvm_backend.rows.row_loop import RowLoop, lanes_of
+from runtime.llvm_backend.rows.row_streams import outgrows_caches
 
 _MEETING = {"max": "maximum", "min": "minimum"}
-_MANY_CACHES = 8  # of one core: more than they all have together
 _VIEWS = ("reshape", "expand_dims", "squeeze", "embed")  # the last is a matter of where it is stored
 
 
@@ -65,12 +65,8 @@ class _CellWriter:
         self.inside = [x for x in nodes if x not in self.given]
         target = target_of(host())
         self.module = Module(target)
-        self.one = Emitter(self.module, 1, prefix="s")
-        widest = max(register_bytes(x.dtype) for x in nodes)
-        width = max(target.vector_bits // 8 // widest, 1)
-        self.wide = Emitter(self.module, width, prefix="v") if width > 1 else self.one
-        self.wide.lines = self.one.lines
-        self.loops = RowLoop(self.one, self.wide)
+        self.loops = RowLoop(self.module, lanes_of(target, (x.dtype for x in nodes)))
+        self.one = self.loops.one
         self.words: list[Word] = []
 
     def kernel(self) -> LoopKernel:
@@ -92,11 +88,8 @@ class _CellWriter:
         last = one.intrinsic("smin", "i64", one.let(f"add i64 {first}, {each}"), total)
         self.loops.walk(first, last, 1, [], lambda at, _: self._place(at, length))
         if self.streamed:
-            one.do("fence seq_cst")  # other threads see it all before they are told that it is done
-        text = "\n".join([*one.lines, "  ret void"])
-        self.module.define(
-            "kernel", lambda: f"define void @kernel(ptr %block, i64 %chunk) {{\nentry:\n{text}\n}}"
-        )
+            end_streams(one)
+        self.loops.define()
         name = ".".join(x.op.name for x in self.inside if x.op.name not in _VIEWS)
         return LoopKernel(f"{name} of cells", self.module.text, tuple(self.words), chunks)
 
@@ -120,9 +113,8 @@ class _CellWriter:
 
         What they do hold is read in half of the time. Vectors of it must lie at multiples of their bytes.
         """
-        bytes, row = product(output.result.sizes) * item_bytes(output.dtype), self.cells.whole[-1]
-        large = isinstance(bytes, int) and bytes > max(host().l3 // 2, _MANY_CACHES * host().l2)
-        return large and output.dtype is FLOAT32 and estimate(row) % self.wide.width == 0
+        whole = estimate(self.cells.whole[-1]) % self.loops.width == 0
+        return whole and output.dtype is FLOAT32 and outgrows_caches(output)
 
     def _offsets(self, lie: _Lie) -> list[Size]:
         """Where the cells of the first place begin."""
@@ -149,9 +141,8 @@ class _CellWriter:
         return total * self.cells.whole[-1]
 
     def _word(self, word: Word, type: str) -> str:
-        at = self.one.let(f"getelementptr i64, ptr %block, i64 {len(self.words)}")
         self.words.append(word)
-        return self.one.let(f"load {type}, ptr {at}, align 8")
+        return self.loops.word(len(self.words) - 1, type)
 
     def _size(self, size: Size) -> str:
         return self._word(Word("size", 0, size), "i64")

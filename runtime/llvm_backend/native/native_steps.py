@@ -45,8 +45,9 @@ from runtime.llvm_backend.native.patterns import (
 )
 from runtime.llvm_backend.native.places import Place
 from runtime.llvm_backend.native.python_steps import PythonStep, Turn
+from runtime.llvm_backend.rows.check_kernel import PART, write_check
 from runtime.llvm_backend.rows.column_steps import columns_of
-from runtime.llvm_backend.rows.numerics import PART, find_checks, write_check
+from runtime.llvm_backend.rows.numerics import find_checks
 from runtime.llvm_backend.rows.row_code import RowKernel
 from runtime.llvm_backend.rows.row_streams import find_read
 from runtime.llvm_backend.table.polling import c_library

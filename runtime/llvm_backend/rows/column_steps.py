@@ -15,9 +15,9 @@ from graphc.types import BFLOAT16, BOOL, TensorType
 from runtime.llvm_backend.engine.machine import host
 from runtime.llvm_backend.ir.scalars import emit_op
 from runtime.llvm_backend.ir.text import Emitter, Module, target_of
-from runtime.llvm_backend.ir.values import load, register_bytes, register_scalar, store
+from runtime.llvm_backend.ir.values import load, register_scalar, store
 from runtime.llvm_backend.loops.loop_kernel import LoopKernel, Word
-from runtime.llvm_backend.rows.row_loop import RowLoop
+from runtime.llvm_backend.rows.row_loop import RowLoop, lanes_of
 from runtime.llvm_backend.rows.totals import Total, total_of
 
 BUNDLE = 8  # rows that are walked side by side
@@ -73,19 +73,11 @@ class _ColumnWriter:
     def __init__(self, node: Tensor) -> None:
         self.node = node
         self.module = Module(target_of(host()))
-        self.one = Emitter(self.module, 1, prefix="s")
-        width = max(self.module.target.vector_bits // 8 // register_bytes(node.inputs[0].dtype), 1)
-        self.wide = Emitter(self.module, width, prefix="v") if width > 1 else self.one
-        self.wide.lines = self.one.lines
-        self.loops = RowLoop(self.one, self.wide)
+        self.loops = RowLoop(self.module, lanes_of(self.module.target, (node.inputs[0].dtype,)))
+        self.one, self.wide, word = self.loops.one, self.loops.wide, self.loops.word
         self.total: Total = total_of(self.one, node)
-        self.x, self.y, self.parts = (self.word(i, "ptr") for i in range(3))
-        self.rows, self.columns, self.per, self.cuts, self.panels = (self.word(i) for i in range(3, 8))
-
-    def word(self, number: int, type: str = "i64") -> str:
-        """What a word of the block says."""
-        at = self.one.let(f"getelementptr i64, ptr %block, i64 {number}")
-        return self.one.let(f"load {type}, ptr {at}, align 8")
+        self.x, self.y, self.parts = (word(i, "ptr") for i in range(3))
+        self.rows, self.columns, self.per, self.cuts, self.panels = (word(i) for i in range(3, 8))
 
     def write(self, join: bool) -> str:
         """The module of one of the kernels."""
@@ -97,10 +89,7 @@ class _ColumnWriter:
             self.write_join(begin, end)
         else:
             self.write_cut(one.let(f"udiv i64 %chunk, {self.panels}"), begin, end)
-        body = "\n".join([*one.lines, "  ret void"])
-        self.module.define(
-            "kernel", lambda: f"define void @kernel(ptr %block, i64 %chunk) {{\nentry:\n{body}\n}}"
-        )
+        self.loops.define()
         return self.module.text
 
     def write_cut(self, cut: str, begin: str, end: str) -> None:

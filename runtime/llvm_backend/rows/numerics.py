@@ -15,17 +15,13 @@ finite operands, or that none did, since it was fed. So a look may see too much,
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
-from math import inf
 
 from graphc.freezing import frozen
 from graphc.function import Function
 from graphc.tensor import Tensor
-from graphc.types import DType, TensorType
+from graphc.types import TensorType
 from passes.program import Program
 from passes.weight import parts_of
-from runtime.llvm_backend.ir.text import Emitter, Module, Target
-from runtime.llvm_backend.ir.values import lanes, load, memory_dtype, register_bytes, register_scalar
 from runtime.llvm_backend.rows.infinities import NONE, Infinities, Kinds, spread
 from runtime.llvm_backend.rows.ranges import (
     ANY,
@@ -35,12 +31,9 @@ from runtime.llvm_backend.rows.ranges import (
     range_of_input,
     spread_ranges,
 )
-from runtime.llvm_backend.rows.row_loop import RowLoop
 from runtime.llvm_backend.rows.row_notes import TELLING, find_unchosen, may_tell
-from runtime.llvm_backend.rows.totals import look_of
 
 NONFINITE = 9  # the kind of failure
-PART = 1 << 16  # elements of a chunk of `write_check`
 
 _SAME = ("reshape", "transpose", "expand_dims", "squeeze", "broadcast_to", "stack", "concat", "identity")
 # What hands on all operands, or the first.
@@ -227,48 +220,3 @@ def find_unchecked(program: Program) -> str:
                 return f"numbers within {step.node.op.name} are checked op by op"
             pending.extend(step.programs.values() if step.node.op.name != "fused" else ())
     return ""
-
-
-@cache
-def write_check(dtype: DType, target: Target) -> str:
-    """The module of a kernel that looks at an array.
-
-    void kernel(ptr block, i64 chunk), where `block` holds the array, the count of its elements, the flag.
-    """
-    module = Module(target)
-    one = Emitter(module, 1, prefix="s")
-    width = max(target.vector_bits // 8 // register_bytes(dtype), 1)
-    wide = Emitter(module, width, prefix="v") if width > 1 else one
-    wide.lines = one.lines
-    array, count, flag = (
-        one.let(f"load {type}, ptr {one.let(f'getelementptr i64, ptr %block, i64 {i}')}, align 8")
-        for i, type in enumerate(("ptr", "i64", "ptr"))
-    )
-    begin = one.let(f"mul i64 %chunk, {PART}")
-    end = one.intrinsic("smin", "i64", one.let(f"add i64 {begin}, {PART}"), count)
-
-    def elements(em: Emitter, j: str, mask: str | None) -> list[str]:
-        return [load(em, memory_dtype(dtype), array, j, mask)]
-
-    (total,) = RowLoop(one, wide).write([look_of(one, dtype)], begin, end, 4, elements)
-    see(one, dtype, total, flag)
-    body = "\n".join([*one.lines, "  ret void"])
-    module.define("kernel", lambda: f"define void @kernel(ptr %block, i64 %chunk) {{\nentry:\n{body}\n}}")
-    return module.text
-
-
-def left_out(em: Emitter, value: str, dtype: DType, operands: Sequence[tuple[str, DType]]) -> str:
-    """`value`, or 0 where one of `operands` is not finite."""
-    for operand, given in operands:
-        v = lanes(em, given)
-        finite = v.compare("olt", v.magnitude(operand), v.number(inf))
-        value = em.select(finite, register_scalar(dtype), value, em.number(register_scalar(dtype), 0.0))
-    return value
-
-
-def see(one: Emitter, dtype: DType, value: str, flag: str) -> None:
-    """Raises the flag where `value`, a number in a register, is NaN or infinite."""
-    scalar = register_scalar(dtype)
-    apart = one.binary("fsub", scalar, value, value)
-    one.fault(one.compare("uno", scalar, apart, apart), NONFINITE)
-    one.raise_faults(flag)

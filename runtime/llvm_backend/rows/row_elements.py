@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING
 
 from graphc.tensor import Tensor
 from passes.fusion import PUT
 from runtime.llvm_backend.ir.scalars import emit_op, spelled
 from runtime.llvm_backend.ir.text import Emitter
+from runtime.llvm_backend.rows.row_arrays import RowArrays
 from runtime.llvm_backend.rows.row_labels import put_at
 from runtime.llvm_backend.rows.row_plan import VIEWS
-
-if TYPE_CHECKING:
-    from runtime.llvm_backend.rows.row_writer import RowWriter
 
 
 def code_of(node: Tensor, showing: Collection[Tensor]) -> str:
@@ -28,40 +25,41 @@ class RowElements:
 
     def __init__(
         self,
-        writer: RowWriter,
+        memory: RowArrays,
         em: Emitter,
         j: str,
         mask: str | None,
         spread: Mapping[object, str],
         values: dict[object, str] | None = None,
     ) -> None:
-        self.writer, self.em, self.j, self.mask, self.spread = writer, em, j, mask, spread
+        self.memory, self.frame = memory, memory.frame
+        self.em, self.j, self.mask, self.spread = em, j, mask, spread
         self.values = {} if values is None else values  # those that are known, and what becomes known
 
     def compute(self, node: Tensor) -> None:
         """Computes `node`, whose operands are known."""
         if node.op is PUT:
-            value, writer = self.operand(node, 0), self.writer
-            self.values[node] = put_at(self.em, writer.one, node.dtype, value, writer.index(node), self.j)
+            value, frame = self.operand(node, 0), self.frame
+            self.values[node] = put_at(self.em, frame.one, node.dtype, value, frame.index(node), self.j)
             return
         operands = [self.operand(node, i) for i in range(len(node.inputs))]
         dtypes = [operand.dtype for operand in node.inputs]
-        op = code_of(node, self.writer.showing)
+        op = code_of(node, self.frame.showing)
         self.values[node] = emit_op(self.em, op, operands, dtypes, node.dtype)
 
     def operand(self, user: Tensor, i: int) -> str:
         """Operand number i of `user`."""
-        writer, em, values = self.writer, self.em, self.values
+        frame, em, values = self.frame, self.em, self.values
         operand = user.inputs[i]
-        below = writer.plan.source.get(operand, operand)
-        key = writer.number_key(user, i)
+        below = frame.plan.source.get(operand, operand)
+        key = frame.number_key(user, i)
         if key is not None:
-            return self.spread[key] if em.width > 1 else writer.number(user, i)
-        if below in writer.inputs:
-            access = writer.access(user, i)
+            return self.spread[key] if em.width > 1 else frame.number(user, i)
+        if below in frame.inputs:
+            access = frame.access(user, i)
             if (below, access) not in values:
-                values[below, access] = writer.memory.load(em, below, access, self.j, self.mask)
+                values[below, access] = self.memory.load(em, below, access, self.j, self.mask)
             return values[below, access]
         if below not in values:  # of an earlier phase
-            values[below] = writer.memory.load_kept(em, below, self.j, self.mask)
+            values[below] = self.memory.load_kept(em, below, self.j, self.mask)
         return values[below]

@@ -46,16 +46,15 @@ def fusible_ops() -> frozenset[str]:
 def write_rows(plan: RowPlan, target: Target, looks: Looks = NO_LOOKS) -> str | None:
     """The module of `plan`'s kernel, which looks at `looks` (`numerics`); None where an op has no code."""
     given = set(plan.body.inputs)
-    nodes = plan.body.nodes()
-    if any(n not in given and n.op.name not in VIEWS and not _has_code(n) for n in nodes):
+    if any(n not in given and n.op.name not in VIEWS and not _has_code(n) for n in plan.body.nodes()):
         return None
     module = Module(target)
     if plan.is_split:
-        PartWriter(plan, module, nodes, looks).write_part()
-        PartWriter(plan, module, nodes, looks).write_finish()
+        PartWriter(plan, module, looks).write_part()
+        PartWriter(plan, module, looks).write_finish()
     else:
         writer = WaveWriter if wave_groups(plan) else RowWriter
-        writer(plan, module, nodes, looks, streamed_results(plan)).write_kernel()
+        writer(plan, module, looks, streamed_results(plan)).write_kernel()
     return module.text
 
 

@@ -7,17 +7,14 @@ carry these sums along, so a row asks nothing, and the chunk asks once at its en
 from __future__ import annotations
 
 from collections.abc import Collection, Container, Sequence
-from typing import TYPE_CHECKING
+from math import inf
 
 from graphc.tensor import Tensor
 from graphc.types import FLOAT32, FLOAT64, DType
 from runtime.llvm_backend.ir.text import Emitter
-from runtime.llvm_backend.ir.values import load, register_scalar
-from runtime.llvm_backend.rows.numerics import see
+from runtime.llvm_backend.ir.values import lanes, register_scalar
+from runtime.llvm_backend.rows.numerics import NONFINITE
 from runtime.llvm_backend.rows.totals import look_of
-
-if TYPE_CHECKING:
-    from runtime.llvm_backend.rows.row_writer import RowWriter
 
 
 class RowLooks:
@@ -70,30 +67,18 @@ def _held(dtype: DType) -> DType:
     return FLOAT64 if dtype is FLOAT64 else FLOAT32
 
 
-def place_behind(writer: RowWriter, row: str) -> None:
-    """Says that `row` is the one at which is looked what is looked at later."""
-    for node in writer.behind:
-        array, scalar = writer.results[writer.written[node]], register_scalar(node.dtype)
-        offset = writer.one.let(f"mul i64 {row}, {writer.inner}")
-        writer.behind[node] = writer.one.let(f"getelementptr {scalar}, ptr {array}, i64 {offset}")
+def left_out(em: Emitter, value: str, dtype: DType, operands: Sequence[tuple[str, DType]]) -> str:
+    """`value`, or 0 where one of `operands` is not finite."""
+    for operand, given in operands:
+        v = lanes(em, given)
+        finite = v.compare("olt", v.magnitude(operand), v.number(inf))
+        value = em.select(finite, register_scalar(dtype), value, em.number(register_scalar(dtype), 0.0))
+    return value
 
 
-def look_at_row(writer: RowWriter, row: str) -> None:
-    """Looks at the last row, which no row came after."""
-    place_behind(writer, row)
-    places = [(node.dtype, begun) for node, begun in writer.behind.items()]
-    _look_at(writer, places, "0", writer.inner)
-
-
-def look_at_numbers(writer: RowWriter, first: str, end: str) -> None:
-    """Looks at what is one number for each row of a chunk, once all are stored."""
-    places = [(node.dtype, writer.results[writer.written[node]]) for node in writer.seen_last]
-    _look_at(writer, places, first, end)
-
-
-def _look_at(writer: RowWriter, places: Sequence[tuple[DType, str]], begin: str, end: str) -> None:
-    def elements(em: Emitter, j: str, mask: str | None) -> list[str]:
-        return [load(em, dtype, array, j, mask) for dtype, array in places]
-
-    looks = [look_of(writer.one, dtype) for dtype, _ in places]
-    writer.loops.write(looks, begin, end, 2, elements, length=writer.length(end))
+def see(one: Emitter, dtype: DType, value: str, flag: str) -> None:
+    """Raises the flag where `value`, a number in a register, is NaN or infinite."""
+    scalar = register_scalar(dtype)
+    apart = one.binary("fsub", scalar, value, value)
+    one.fault(one.compare("uno", scalar, apart, apart), NONFINITE)
+    one.raise_faults(flag)

@@ -7,17 +7,17 @@ in a loop. Everything that a result depends on is a matter of the row's length a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
 
-from runtime.llvm_backend.ir.text import Emitter
-from runtime.llvm_backend.ir.values import register_scalar
+from graphc.types import DType
+from runtime.llvm_backend.ir.text import Emitter, Module, Target
+from runtime.llvm_backend.ir.values import register_bytes, register_scalar
 from runtime.llvm_backend.ir.writer import Carried
+from runtime.llvm_backend.rows.row_looks import RowLooks
 from runtime.llvm_backend.rows.totals import BLOCK, State, Total
 
-if TYPE_CHECKING:
-    from runtime.llvm_backend.rows.row_looks import RowLooks
+CHUNK = "ptr %block, i64 %chunk"  # the parameters of a kernel
 
 # elements(em, j, mask): writes the elements from j on and gives what each total gathers of them.
 Elements = Callable[[Emitter, str, str | None], Sequence[str]]
@@ -25,13 +25,41 @@ Body = Callable[[str, list[str]], Sequence[str]]
 Walk = Callable[[str, str, int, Carried, Body], list[str]]
 
 
-class RowLoop:
-    """Writes loops with two emitters, of whole vectors and of single elements, that share their lines."""
+def lanes_of(target: Target, dtypes: Iterable[DType]) -> int:
+    """How many elements a vector has that holds any of `dtypes`."""
+    return max(target.vector_bits // 8 // max(map(register_bytes, dtypes), default=8), 1)
 
-    def __init__(self, one: Emitter, wide: Emitter) -> None:
-        self.one, self.wide, self.width = one, wide, wide.width
-        self.looks: RowLooks | None = None  # where looks are gathered over many rows
+
+class RowLoop:
+    """A function whose loops walk along rows, written by two emitters that share their lines.
+
+    Attributes:
+        one, wide: those of single elements, and of whole vectors; they are the same where `width` is 1.
+        looks: what gathers looks over many rows, where something does.
+    """
+
+    def __init__(self, module: Module, width: int) -> None:
+        self.width = width
+        self.one = Emitter(module, 1, prefix="s")
+        self.wide = Emitter(module, width, prefix="v") if width > 1 else self.one
+        self.wide.lines = self.one.lines
+        self.looks: RowLooks | None = None
         self._masks: dict[tuple[str, str], str] = {}  # lanes that count, by where they begin and end
+
+    def word(self, number: int, type: str = "i64") -> str:
+        """What a word of the function's block says."""
+        at = self.one.let(f"getelementptr i64, ptr %block, i64 {number}")
+        return self.one.let(f"load {type}, ptr {at}, align 8")
+
+    @property
+    def body(self) -> str:
+        """What the function does."""
+        return "\n".join([*self.one.lines, "  ret void"])
+
+    def define(self, name: str = "kernel", parameters: str = CHUNK, effort: str = "") -> None:
+        """Adds the function to the module."""
+        head = f"define void @{name}({parameters}) {effort}{{\nentry:"
+        self.one.module.define(name, lambda: f"{head}\n{self.body}\n}}")
 
     def begin(self, label: str) -> None:
         """Begins a block, for both emitters."""

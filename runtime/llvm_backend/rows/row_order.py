@@ -11,21 +11,19 @@ row is computed as ever: no result depends on the order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from graphc.sizes import product
 from graphc.tensor import Tensor
 from graphc.types import FLOAT32, FLOAT64
 from runtime.llvm_backend.engine.llvm import QUICK, THOROUGH
 from runtime.llvm_backend.engine.machine import host
-from runtime.llvm_backend.ir.text import Emitter, Target, target_of
-from runtime.llvm_backend.ir.values import memory_dtype, register_bytes
+from runtime.llvm_backend.ir.text import Target, target_of
+from runtime.llvm_backend.ir.values import memory_dtype
 from runtime.llvm_backend.rows.row_labels import BY_LABELS
-from runtime.llvm_backend.rows.row_looks import RowLooks
-from runtime.llvm_backend.rows.row_loop import RowLoop
+from runtime.llvm_backend.rows.row_loop import lanes_of
 from runtime.llvm_backend.rows.row_plan import CHEAP, VIEWS, Access, Phase, RowPlan, dtypes_of_rows
 
-Written = Callable[[str, Sequence[str]], Sequence[str]]  # of a row and the numbers at hand: those it leaves
 _SHORTEST = 1 << 8  # elements of a row that is no matter of a few vectors
 _MANY = 1 << 14  # elements that are worth better code
 
@@ -46,12 +44,6 @@ def split_phases(plan: RowPlan) -> tuple[int, int]:
     return early, loops[-1]
 
 
-def lanes_of(plan: RowPlan, target: Target) -> int:
-    """How many elements a vector of its loops has."""
-    bytes_a_lane = max(map(register_bytes, dtypes_of_rows(plan)), default=8)
-    return max(target.vector_bits // 8 // bytes_a_lane, 1)
-
-
 def fits_vector(plan: RowPlan, target: Target) -> bool:
     """Whether a row is one vector, of whose lanes some may not count.
 
@@ -59,7 +51,7 @@ def fits_vector(plan: RowPlan, target: Target) -> bool:
     such rows at once, as they come, unless each ends in numbers that take long. Labels ask for elements of
     a row that is in memory.
     """
-    lanes = lanes_of(plan, target)
+    lanes = lanes_of(target, dtypes_of_rows(plan))
     short = target.masks and isinstance(plan.inner, int) and 0 < plan.inner <= lanes and lanes > 1
     if not short or plan.is_flat or plan.phases[-1].reductions or not plan.phases[-1].vectors:
         return False
@@ -152,88 +144,3 @@ def is_short(plan: RowPlan) -> bool:
         return True
     widest = max(memory_dtype(node.dtype).itemsize for node in plan.body.nodes())
     return plan.inner * widest <= host().l2 // 16
-
-
-def write_staggered(
-    one: Emitter,
-    loops: RowLoop,
-    looks: RowLooks,
-    span: tuple[str, str],
-    types: tuple[Sequence[str], Sequence[str]],
-    phases: tuple[Written, Written, Written],
-) -> None:
-    """The loop over the rows of `span`, with its three `phases`: early ones, those between, the last.
-
-    `types` are those of the numbers that early ones leave for the others, and those between for the last.
-    """
-    (first, end), (of_early, of_middle), (early, middle, last) = span, types, phases
-    labels = ("row", "between", "row.ahead", "early", "rest", "last", "row.next", "rows.done")
-    head, between, ahead, lead, rest, ending, latch, done = (one.fresh_label(x) for x in labels)
-
-    def goto(label: str) -> str:
-        """Ends a block; gives it."""
-        here = one.label
-        one.do(f"br label %{label}")
-        return here
-
-    def meet(types: Sequence[str], x: Sequence[str], x_from: str, y: Sequence[str], y_from: str) -> list[str]:
-        return [
-            a if a == b else one.let(f"phi {type} [{a}, %{x_from}], [{b}, %{y_from}]")
-            for type, a, b in zip(types, x, y, strict=True)
-        ]
-
-    def see(before: Sequence[str], x_from: str, y_from: str) -> Sequence[str]:
-        """What looks have seen where blocks meet, the first of which saw nothing."""
-        looks.hold(meet(looks.types, before, x_from, looks.sums, y_from))
-        return looks.sums
-
-    start = one.let(f"sub i64 {first}, 1")
-    some = one.let(f"icmp slt i64 {first}, {end}")
-    before = one.label
-    one.do(f"br i1 {some}, label %{head}, label %{done}")
-    loops.begin(head)
-    count, after = one.name(), one.name()
-    one.do(f"{count} = phi i64 [{start}, %{before}], [{after}, %{latch}]")
-    own = [one.name() for _ in of_early]
-    seen, begun = [one.name() for _ in looks.sums], looks.sums
-    looks.hold(seen)
-    here = len(one.lines)  # where the phis of `own` go
-    row = one.counter(count)
-    one.do(f"{after} = add i64 {row}, 1")
-    there_is, there_are_more = (
-        one.let(f"icmp sge i64 {row}, {first}"),
-        one.let(f"icmp slt i64 {after}, {end}"),
-    )
-    one.do(f"br i1 {there_is}, label %{between}, label %{ahead}")
-
-    loops.begin(between)
-    left = middle(row, own)
-    middle_end = goto(ahead)
-    loops.begin(ahead)
-    left = meet(of_middle, ["poison"] * len(left), head, left, middle_end)
-    seen_before = see(seen, head, middle_end)
-    one.do(f"br i1 {there_are_more}, label %{lead}, label %{rest}")
-
-    loops.begin(lead)
-    found = early(after, ())
-    lead_end = goto(rest)
-    loops.begin(rest)
-    next_own = meet(of_early, own, ahead, found, lead_end)
-    seen_before = see(seen_before, ahead, lead_end)
-    one.do(f"br i1 {there_is}, label %{ending}, label %{latch}")
-
-    loops.begin(ending)
-    last(row, [*own, *left])
-    last_end = goto(latch)
-    loops.begin(latch)
-    see(seen_before, rest, last_end)
-    one.lines[here:here] = [
-        f"  {name} = phi {type} [{start}, %{before}], [{x}, %{latch}]"
-        for name, type, start, x in (
-            *zip(own, of_early, ["poison"] * len(own), next_own, strict=True),
-            *zip(seen, looks.types, begun, looks.sums, strict=True),
-        )
-    ]
-    one.do(f"br i1 {there_are_more}, label %{head}, label %{done}")
-    loops.begin(done)
-    looks.hold(meet(looks.types, begun, before, looks.sums, latch))

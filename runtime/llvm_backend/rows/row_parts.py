@@ -8,6 +8,7 @@ from graphc.tensor import Tensor
 from runtime.llvm_backend.ir.text import QUICKLY
 from runtime.llvm_backend.ir.values import register_scalar
 from runtime.llvm_backend.rows.row_block import Word
+from runtime.llvm_backend.rows.row_loop import CHUNK
 from runtime.llvm_backend.rows.row_plan import Phase
 from runtime.llvm_backend.rows.row_writer import RowWriter
 from runtime.llvm_backend.rows.totals import finish, total_of
@@ -32,7 +33,7 @@ class PartWriter(RowWriter):
             for number, (node, total) in enumerate(zip(phase.reductions, totals, strict=True)):
                 one.do(f"store {self.total_type(node)} {total}, ptr {self.partial('%chunk', number)}")
             break
-        self.close("kernel", "ptr %block, i64 %chunk")
+        self.close("kernel", CHUNK)
 
     def write_finish(self) -> None:
         """Adds ``finish`` to the module: the parts of a long row come together, in order."""
@@ -80,4 +81,4 @@ class PartWriter(RowWriter):
         one = self.one
         many = sum(len(phase.reductions) for phase in self.plan.phases)
         at = one.let(f"add i64 {one.let(f'mul i64 {part}, {many}')}, {number}")
-        return one.let(f"getelementptr i64, ptr {self.word(Word.SCRATCH, 'ptr')}, i64 {at}")
+        return one.let(f"getelementptr i64, ptr {self.loops.word(Word.SCRATCH, 'ptr')}, i64 {at}")

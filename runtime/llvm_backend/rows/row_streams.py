@@ -26,6 +26,7 @@ TURNS = 8  # chunks of which some are streamed
 _SMALLEST = 1 << 22  # bytes of a result that is worth a second text
 _KEPT = 0.65  # of the last cache, which holds other things too
 _MOST_BESIDE = 5 / TURNS  # tried on cores of one L3 and of two: 0.9 and 1.0 of the time of all
+_MANY_CACHES = 8  # of one core: more than they all have together
 _LINE = 64
 
 
@@ -65,6 +66,11 @@ def share_streamed(plan: RowPlan, threads: int) -> int:
 def is_past_caches(plan: RowPlan) -> bool:
     """Whether what a kernel reads and writes waits for the memory, for the most part."""
     return _bytes((*plan.body.inputs, *plan.body.outputs)) > 1.5 * host().l3
+
+
+def outgrows_caches(result: Tensor) -> bool:
+    """Whether the caches hold little of a result that is read again in this run (`loops.cell_steps`)."""
+    return _bytes([result]) > max(host().l3 // 2, _MANY_CACHES * host().l2)
 
 
 def find_read(program: Program, views: Callable[[Step], object]) -> frozenset[int]:

@@ -6,85 +6,50 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 
 from graphc.tensor import Tensor
+from graphc.types import DType
 from passes.fusion import PICK, PUT
 from runtime.llvm_backend.ir.scalars import emit_op
 from runtime.llvm_backend.ir.text import Emitter, Module
-from runtime.llvm_backend.ir.values import (
-    load,
-    load_single,
-    memory_dtype,
-    register_scalar,
-    store,
-)
+from runtime.llvm_backend.ir.values import end_streams, load, memory_dtype, register_scalar, store
 from runtime.llvm_backend.rows.nan_spread import forgetful
-from runtime.llvm_backend.rows.numerics import NONFINITE, Looks, left_out
+from runtime.llvm_backend.rows.numerics import NONFINITE, Looks
 from runtime.llvm_backend.rows.row_arrays import RowArrays
-from runtime.llvm_backend.rows.row_block import SCRATCH_BYTES, Word, share_word
+from runtime.llvm_backend.rows.row_block import Word
 from runtime.llvm_backend.rows.row_elements import RowElements, code_of
-from runtime.llvm_backend.rows.row_labels import as_index, checked_index, needed_for
-from runtime.llvm_backend.rows.row_looks import RowLooks, look_at_numbers, look_at_row, place_behind
-from runtime.llvm_backend.rows.row_loop import RowLoop
+from runtime.llvm_backend.rows.row_frame import RowFrame
+from runtime.llvm_backend.rows.row_labels import checked_index, needed_for
+from runtime.llvm_backend.rows.row_looks import RowLooks, left_out
+from runtime.llvm_backend.rows.row_loop import CHUNK
 from runtime.llvm_backend.rows.row_notes import define_noted
 from runtime.llvm_backend.rows.row_offsets import row_offsets
 from runtime.llvm_backend.rows.row_order import (
     asked_rows,
     copies_of,
-    fits_vector,
-    lanes_of,
     look_late,
     looked_behind,
     looked_last,
     looks_wait,
     split_phases,
-    write_staggered,
 )
-from runtime.llvm_backend.rows.row_plan import Access, Phase, RowPlan
-from runtime.llvm_backend.rows.row_streams import is_streamed
-from runtime.llvm_backend.rows.row_wave import spare_rows
+from runtime.llvm_backend.rows.row_plan import Phase, RowPlan
+from runtime.llvm_backend.rows.row_stagger import Part, write_staggered
 from runtime.llvm_backend.rows.totals import Total, finish, look_of, total_of
 
 
-class RowWriter:
-    """Writes one kernel. `wide` and `one` write to the same lines: vectors, and numbers.
+class RowWriter(RowFrame):
+    """Writes one kernel."""
 
-    Attributes:
-        in_order: whether a row is walked whole before the next one, and nothing else is.
-    """
-
-    in_order = True
-
-    def __init__(
-        self,
-        plan: RowPlan,
-        module: Module,
-        nodes: Sequence[Tensor],
-        looks: Looks,
-        streams: Collection[int] = (),
-    ) -> None:
-        self.plan, self.looks, self.streams = plan, looks.at, streams
-        self.showing, self.noted = looks.showing, looks.noted
-        self.module = module
-        self.width = lanes_of(plan, module.target)
-        self.one = Emitter(self.module, 1, prefix="s")
-        self.wide = Emitter(self.module, self.width, prefix="v") if self.width > 1 else self.one
-        self.wide.lines = self.one.lines
-        self.loops = RowLoop(self.one, self.wide)
+    def __init__(self, plan: RowPlan, module: Module, looks: Looks, streams: Collection[int] = ()) -> None:
+        super().__init__(plan, module, looks, streams)
+        self.looks = looks.at
         self.seen_last = looked_last(plan, looks.at) if self.in_order else ()
         vectors = {node for phase in plan.phases for node in phase.vectors}.union(self.seen_last)
         singly = not self.loops.has_masks
         self.sight = self.loops.looks = RowLooks(self.one, self.wide, looks.at, vectors, singly)
         self.memory = RowArrays(self)
-        self.inputs = {node: i for i, node in enumerate(plan.body.inputs)}
-        self.written = {node: i for i, node in enumerate(plan.body.outputs)}
-        self.in_vector = self.in_order and fits_vector(plan, module.target)
-        own = (node for node in plan.kept if node not in self.written and not self.in_vector)
         self.forgetful = forgetful(plan)
         self.asking, self.asked = asked_rows(plan)
-        self.slots = {node: i for i, node in enumerate(own)}
-        self.numbers: dict[Tensor, str] = {}  # one a row, in a register
-        self.labels: dict[Tensor, str] = {}  # of what is by labels, one a row
         self.values: dict[object, str] = {}  # of a row that is one vector
-        self.offsets: dict[Access, str] = {}  # where the row begins, in elements
         self.behind: dict[Tensor, str] = {}  # where the row before begins, of what is looked at there
         self.counts: str | None = None  # whether looks at the row count; None: they do
 
@@ -101,8 +66,8 @@ class RowWriter:
         else:
             self.each_row(first, end)
         if self.streams:
-            self.one.do("fence seq_cst")  # other threads see it all before they are told that it is done
-        self.close("kernel", "ptr %block, i64 %chunk")
+            end_streams(self.one)
+        self.close("kernel", CHUNK)
 
     def range(self, count: str) -> tuple[str, str]:
         """Which of `count` rows (or elements) the chunk has: from the first to below the last."""
@@ -110,59 +75,13 @@ class RowWriter:
         first = one.let(f"mul i64 %chunk, {self.per}")
         return first, one.intrinsic("smin", "i64", one.let(f"add i64 {first}, {self.per}"), count)
 
-    def open(self) -> None:
-        """Reads the block."""
-        one, plan = self.one, self.plan
-        self.rows, self.per, self.inner = (self.word(i) for i in (Word.ROWS, Word.PER, Word.INNER))
-        self.flag = self.word(Word.FLAG, "ptr")
-        count = len(plan.body.inputs)
-        self.arrays = [self.word(Word.ARRAYS + i, "ptr") for i in range(count)]
-        self.results = [self.word(Word.ARRAYS + count + i, "ptr") for i in range(len(plan.body.outputs))]
-        self.sizes = (
-            [self.word(Word.ARRAYS + count + len(self.results) + i) for i in range(len(plan.outer))]
-            if len(plan.outer) > 1
-            else []
-        )
-        spare = spare_rows(plan)
-        if self.slots or spare:
-            self.spare = self.word(Word.SCRATCH, "ptr")
-            bytes_a_row = one.let(f"mul i64 {self.inner}, {SCRATCH_BYTES}")
-            own = one.let(f"mul i64 %chunk, {one.let(f'mul i64 {bytes_a_row}, {len(self.slots)}')}")
-            self.kept = [
-                one.let(
-                    f"getelementptr i8, ptr {self.spare}, i64 "
-                    + one.let(f"add i64 {own}, {one.let(f'mul i64 {bytes_a_row}, {spare + i}')}")
-                )
-                for i in range(len(self.slots))
-            ]
-        if self.streams:
-            past = [self.results[i] for i in self.streams]
-            self.streamed = is_streamed(self.one, self.word(share_word(plan)), past)
-        self.load_numbers()
-
     def close(self, name: str, parameters: str, effort: str = "") -> None:
         """Ends the function."""
         self.sight.see(self.flag)
-        body = "\n".join([*self.one.lines, "  ret void"])
         if self.noted:
-            define_noted(self.module, name, parameters, body, Word.FLAG, NONFINITE)
+            define_noted(self.one.module, name, parameters, self.loops.body, Word.FLAG, NONFINITE)
         else:
-            self.module.define(
-                name, lambda: f"define void @{name}({parameters}) {effort}{{\nentry:\n{body}\n}}"
-            )
-
-    def word(self, number: int, type: str = "i64") -> str:
-        """What a word of the block says."""
-        at = self.one.let(f"getelementptr i64, ptr %block, i64 {number}")
-        return self.one.let(f"load {type}, ptr {at}, align 8")
-
-    def load_numbers(self) -> None:
-        """Operands that are one number for the whole kernel."""
-        for (user, i), access in self.plan.reads.items():
-            operand = user.inputs[i]
-            if access.is_number and operand not in self.numbers:
-                array = self.arrays[self.inputs[operand]]
-                self.numbers[operand] = load_single(self.one, memory_dtype(operand.dtype), array)
+            self.loops.define(name, parameters, effort)
 
     def each_row(self, first: str, end: str) -> None:
         """The loop over rows."""
@@ -176,9 +95,9 @@ class RowWriter:
         else:
             self.walk_rows(first, end, lambda row: self.run_phases(plan.phases, row))
         if self.behind:
-            self.walk_rows(self.row_before(end), end, partial(look_at_row, self))
+            self.walk_rows(self.row_before(end), end, self.look_at_row)
         if self.seen_last:
-            look_at_numbers(self, first, end)
+            self.look_at_numbers(first, end)
 
     def walk_rows(self, first: str, end: str, write: Callable[[str], None]) -> None:
         """A loop over rows that `write` one; what looks see is carried along."""
@@ -198,27 +117,57 @@ class RowWriter:
     def stagger(self, first: str, end: str, early: int, last: int) -> None:
         """The loop over rows, the `early` phases of a row before those from `last` on of the row before."""
         plan = self.plan
-        parts = plan.phases[:early], plan.phases[early:last], plan.phases[last:]
-        made = [self.made_by(part) for part in parts]
-        types = [[register_scalar(node.dtype) for node in nodes] for nodes in made]
+        of_early, of_middle = (self.made_by(x) for x in (plan.phases[:early], plan.phases[early:last]))
 
-        def part(number: int) -> Callable[[str, Sequence[str]], list[str]]:
+        def part(phases: Sequence[Phase], before: Sequence[Tensor], left: Sequence[Tensor]) -> Part:
             def write(row: str, given: Sequence[str]) -> list[str]:
-                before = [node for nodes in made[:number] for node in nodes]
                 self.numbers.update(zip(before, given, strict=True))
-                self.run_phases(parts[number], row)
-                return [self.numbers[node] for node in made[number]]
+                self.run_phases(phases, row)
+                return [self.numbers[node] for node in left]
 
-            return write
+            return Part([register_scalar(node.dtype) for node in left], write)
 
         write_staggered(
-            self.one, self.loops, self.sight, (first, end), (types[0], types[1]), (part(0), part(1), part(2))
+            self.loops,
+            self.sight,
+            (first, end),
+            part(plan.phases[:early], (), of_early),
+            part(plan.phases[early:last], of_early, of_middle),
+            part(plan.phases[last:], [*of_early, *of_middle], ()),
         )
 
     def made_by(self, phases: Sequence[Phase]) -> list[Tensor]:
         """What is one number a row after `phases`."""
         found = (node for phase in phases for node in (*phase.reductions, *phase.numbers))
         return [node for node in found if node not in self.plan.source]
+
+    # What is looked at later than it is computed.
+
+    def place_behind(self, row: str) -> None:
+        """Says that `row` is the one at which is looked what is looked at while the next one is walked."""
+        for node in self.behind:
+            array, scalar = self.results[self.written[node]], register_scalar(node.dtype)
+            offset = self.one.let(f"mul i64 {row}, {self.inner}")
+            self.behind[node] = self.one.let(f"getelementptr {scalar}, ptr {array}, i64 {offset}")
+
+    def look_at_row(self, row: str) -> None:
+        """Looks at the last row, which no row came after."""
+        self.place_behind(row)
+        self.look_at([(node.dtype, begun) for node, begun in self.behind.items()], "0", self.inner)
+
+    def look_at_numbers(self, first: str, end: str) -> None:
+        """Looks at what is one number for each row of a chunk, once all are stored."""
+        places = [(node.dtype, self.results[self.written[node]]) for node in self.seen_last]
+        self.look_at(places, first, end)
+
+    def look_at(self, places: Sequence[tuple[DType, str]], begin: str, end: str) -> None:
+        """Looks at the elements of arrays, each of a dtype, from `begin` to below `end`."""
+
+        def elements(em: Emitter, j: str, mask: str | None) -> list[str]:
+            return [load(em, dtype, array, j, mask) for dtype, array in places]
+
+        looks = [look_of(self.one, dtype) for dtype, _ in places]
+        self.loops.write(looks, begin, end, 2, elements, length=self.length(end))
 
     # One phase.
 
@@ -230,7 +179,7 @@ class RowWriter:
         self.offsets = row_offsets(self.one, accesses, row, self.inner, self.sizes)
         self.labels = {}
         if any(node in phase.vectors for phase in phases for node in self.behind):
-            place_behind(self, self.row_before(row))
+            self.place_behind(self.row_before(row))
         for phase in phases:
             self.run_phase(phase)
 
@@ -265,16 +214,10 @@ class RowWriter:
     def picked(self, node: Tensor) -> str:
         """The element of a row that a label numbers: all that it is made of is computed for it alone."""
         index = checked_index(self.one, self.index(node), self.inner)
-        row = RowElements(self, self.one, index, None, {})
+        row = RowElements(self.memory, self.one, index, None, {})
         for each in needed_for(self.plan, node.inputs[0]):
             row.compute(each)
         return row.operand(node, 0)
-
-    def index(self, node: Tensor) -> str:
-        """The label of `node`, which is one number a row."""
-        if node not in self.labels:
-            self.labels[node] = as_index(self.one, self.number(node, 1), node.inputs[1].dtype)
-        return self.labels[node]
 
     def write_number(self, node: Tensor) -> None:
         """Looks at a number and stores it, where it is to be."""
@@ -286,23 +229,6 @@ class RowWriter:
         if place is not None:
             offset = self.offsets[self.plan.writes[place]]
             store(self.one, memory_dtype(node.dtype), self.numbers[node], self.results[place], offset)
-
-    def number(self, user: Tensor, i: int) -> str:
-        """Operand number i of `user`, which is one number a row."""
-        operand = user.inputs[i]
-        below = self.plan.source.get(operand, operand)
-        if below in self.inputs and below not in self.numbers:
-            access = self.access(user, i)
-            array = self.arrays[self.inputs[below]]
-            return load(self.one, memory_dtype(below.dtype), array, self.offsets[access])
-        return self.numbers[below]
-
-    def access(self, user: Tensor, i: int) -> Access:
-        """How operand number i of `user` lies, a view having been looked through."""
-        operand = user.inputs[i]
-        if operand in self.plan.source:
-            return self.access(operand, 0)
-        return self.plan.reads[user, i]
 
     # The loop over a row.
 
@@ -349,7 +275,7 @@ class RowWriter:
     def spread_numbers(self, phase: Phase) -> dict[object, str]:
         """What is one number and used by the loop's vectors, in all lanes, once before the loop."""
         self.memory.begin(phase)
-        if self.width == 1:
+        if self.wide.width == 1:
             return {}
         found: dict[object, str] = {}
         for user in (*phase.vectors, *phase.reductions):
@@ -362,15 +288,6 @@ class RowWriter:
                 found[key] = self.wide.broadcast(register_scalar(below.dtype), value)
         return found
 
-    def number_key(self, user: Tensor, i: int) -> object | None:
-        """What tells the number that is operand i of `user`; None where it is a whole row."""
-        operand = user.inputs[i]
-        below = self.plan.source.get(operand, operand)
-        if below in self.inputs:
-            access = self.access(user, i)
-            return None if access.inner else (below, access)
-        return below if below in self.numbers else None
-
     def elements(
         self,
         em: Emitter,
@@ -381,7 +298,7 @@ class RowWriter:
         past: bool = False,
     ) -> list[str]:
         """Writes the phase at the elements from `j` on; gives what its reductions gather."""
-        row = RowElements(self, em, j, mask, spread, self.values if self.in_vector else None)
+        row = RowElements(self.memory, em, j, mask, spread, self.values if self.in_vector else None)
         for node in phase.vectors:
             if node not in self.plan.source:
                 row.compute(node)
