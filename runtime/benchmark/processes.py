@@ -129,8 +129,8 @@ def run_job(
         finally:
             _end(process)
         told.seek(0)
-        parts = {part.pop("part"): part for part in map(json.loads, _whole_lines(told.read()))}
-        if not trouble and process.returncode:
+        parts = _read_parts(told.read())
+        if not trouble and (process.returncode or not parts):
             complaints.seek(0)
             last = (complaints.read().strip().splitlines() or ["no message"])[-1]
             trouble = f"the process ended with status {process.returncode}: {last[:200]}"
@@ -139,8 +139,15 @@ def run_job(
     return parts
 
 
-def _whole_lines(text: str) -> list[str]:
-    return text[: text.rfind("\n") + 1].splitlines()
+def _read_parts(told: str) -> Parts:
+    """Those in whole lines; others are of what an interpreter greets with, before our code runs in it."""
+    parts: Parts = {}
+    for line in told[: told.rfind("\n") + 1].splitlines():
+        with suppress(ValueError):
+            match json.loads(line):
+                case {"part": str(name)} as part:
+                    parts[name] = {key: value for key, value in part.items() if key != "part"}
+    return parts
 
 
 def _attend(process: subprocess.Popen[str], job: str, limits: Limits) -> str:

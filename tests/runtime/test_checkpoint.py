@@ -1,5 +1,6 @@
 """Checkpoints: exact, atomic, checked before anything is applied, never unpickled."""
 
+import io
 import json
 import os
 import pickle
@@ -157,16 +158,25 @@ def test_optimizer_state_is_saved(tmp_path):
         np.testing.assert_array_equal(other.run(w), expected)
 
 
-def _edit(path, change):
-    """Rewrites the manifest of an .npz by `change`."""
+def _rewrite(path, change, compression=zipfile.ZIP_STORED):
+    """Rewrites the members of an .npz by `change`."""
     with zipfile.ZipFile(path) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
-    manifest = json.loads(members["graphc.json"])
-    change(manifest)
-    members["graphc.json"] = json.dumps(manifest).encode()
-    with zipfile.ZipFile(path, "w") as archive:
+    change(members)
+    with zipfile.ZipFile(path, "w", compression) as archive:
         for name, data in members.items():
             archive.writestr(name, data)
+
+
+def _edit(path, change):
+    """Rewrites the manifest of an .npz by `change`."""
+
+    def edit(members):
+        manifest = json.loads(members["graphc.json"])
+        change(manifest)
+        members["graphc.json"] = json.dumps(manifest).encode()
+
+    _rewrite(path, edit)
 
 
 class Bomb:
@@ -193,6 +203,8 @@ NPZ_DAMAGE = {
     "entry": lambda p: _edit(p, lambda m: m["variables"][0].update(entry="../../etc/passwd")),
     "dtype": lambda p: _edit(p, lambda m: m["variables"][0].update(dtype="object")),
     "count": lambda p: _edit(p, lambda m: m.update(run_count=-1)),
+    "large count": lambda p: _edit(p, lambda m: m.update(run_count=2**64)),
+    "large seed": lambda p: _edit(p, lambda m: m.update(seed=2**64)),
     "not a manifest": lambda p: _edit(p, lambda m: m.clear()),
 }
 CASES = [(s, k, f) for s in SUFFIXES for k, f in DAMAGE.items() if (s, k) != (".safetensors", "flipped")]
@@ -275,6 +287,40 @@ def test_an_entry_that_occurs_twice(tmp_path):
         archive.writestr("w.npy", archive.read("v.npy"))
     with pytest.raises(gc.FormatError, match="an entry occurs twice"):
         session.restore(path)
+
+
+def test_an_entry_that_is_too_large_is_not_even_read(tmp_path, monkeypatch):
+    path = tmp_path / "c.npz"
+    session = opened(build())
+    session.save(path)
+    more = {"w.npy": bytes(1 << 20)}
+    _rewrite(path, lambda m: m.update({name: m[name] + more[name] for name in more}), zipfile.ZIP_DEFLATED)
+    read, seen = zipfile.ZipFile.read, []
+    monkeypatch.setattr(zipfile.ZipFile, "read", lambda self, name: seen.append(name) or read(self, name))
+    with pytest.raises(gc.FormatError, match=r"'w' has \d+ bytes, not 8"):
+        session.restore(path)
+    assert seen == ["graphc.json"]
+
+
+def test_columns_may_come_first_in_what_another_tool_wrote(tmp_path):
+    path, turned = tmp_path / "c.npz", io.BytesIO()
+    array = np.arange(6, dtype=np.float32).reshape(2, 3)
+    np.save(turned, np.asfortranarray(array))
+    session = opened(build(shape=(2, 3)))
+    session.save(path)
+    _rewrite(path, lambda members: members.update({"w.npy": turned.getvalue()}))
+    session.restore(path)
+    np.testing.assert_array_equal(session.run("w"), array)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_what_was_restored_is_not_handed_out(tmp_path, suffix, each_backend):
+    path = tmp_path / f"c{suffix}"
+    session = opened(build())
+    session.save(path)
+    session.restore(path)
+    session.run("w")[:] = 7
+    assert session.run("w").tolist() == [1, 1]
 
 
 def counted(names):

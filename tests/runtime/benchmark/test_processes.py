@@ -97,6 +97,16 @@ def test_what_was_told_before_a_limit_stays_and_a_line_that_is_not_whole_does_no
     }  # fmt: skip
 
 
+def test_what_an_interpreter_greets_with_is_no_part(tmp_path):
+    lines = ["welcome", "[1, 2]", '"part"', '{"part": 3}', '{"part": "cold", "seconds": 1}', "{}"]
+    assert run_code(tmp_path, f"print({chr(10).join(lines)!r})") == {"cold": {"seconds": 1}}
+
+
+def test_a_process_that_tells_nothing_says_so(tmp_path):
+    found = run_code(tmp_path, "print('welcome'); sys.stderr.write('not today\\n')")
+    assert found == {"error": {"text": "the process ended with status 0: not today"}}
+
+
 def test_an_end_by_a_signal_has_the_last_line_it_wrote(tmp_path):
     found = run_code(tmp_path, "sys.stderr.write('one\\n[last]\\n'); sys.stderr.flush(); os.abort()")
     assert found["error"]["text"].startswith("the process ended with status ")
