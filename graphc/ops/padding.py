@@ -16,6 +16,7 @@ from graphc.ops.movement import ensure_shape
 from graphc.ops.slicing import embed, slice_axis
 from graphc.sizes import Size, maximum
 from graphc.tensor import Tensor
+from graphc.types import DType
 from graphc.variable import Variable
 
 _MODES = ("constant", "reflect", "symmetric")
@@ -49,8 +50,7 @@ def pad(
     if any(isinstance(width, int) and width < 0 for pair in pairs for width in pair):
         raise ShapeError(f"pad: a width is not negative: {pairs}")
     tensor = after_all(tensor, witnesses)
-    zero = not isinstance(constant_values, Tensor | Variable) and not np.any(constant_values)
-    if mode == "constant" and zero:
+    if mode == "constant" and _is_zero(constant_values, tensor.dtype):
         starts = tuple(before for before, _ in pairs)
         shape = tuple(b + n + a for n, (b, a) in zip(tensor.result.sizes, pairs, strict=True))
         return embed(tensor, shape=shape, starts=starts, steps=(1,) * len(shape), name=name)
@@ -63,6 +63,16 @@ def pad(
         else:
             tensor = _mirrored(tensor, axis, pairs[axis], mode == "symmetric", last)
     return tensor
+
+
+def _is_zero(value: Any, dtype: DType) -> bool:
+    """Whether `value` is a 0 of `dtype` without a bit that is set: -0.0 has one."""
+    if isinstance(value, Tensor | Variable):
+        return False
+    array = np.asarray(value)
+    if array.dtype.kind not in "biuf" or array.any():
+        return False
+    return not dtype.is_floating or not np.signbit(array.astype(dtype.numpy)).any()
 
 
 def _pairs(widths: Any, rank: int) -> tuple[list[tuple[Size, Size]], Witnesses]:

@@ -100,6 +100,22 @@ def test_mirrored_padding(mode, widths):
     np.testing.assert_array_equal(run(gc.pad(A, widths, mode)), np.pad(A, widths, mode))
 
 
+@pytest.mark.parametrize("value", [0.0, -0.0, False, np.float32(-0.0)])
+def test_padding_has_the_sign_of_its_zero(value, each_backend):
+    x = gc.placeholder("float32", ("n",))
+    with gc.Session() as session:
+        found = session.run(gc.pad(x, [(1, 0)], constant_values=value), {x: [1.0]})
+        assert np.signbit(found).tolist() == [bool(np.signbit(value)), False]
+        whole = gc.pad(gc.cast(x, "int32"), [(1, 0)], constant_values=value)
+        assert session.run(whole, {x: [1.0]}).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("value", [None, "", "0"])
+def test_padding_is_with_numbers(value):
+    with pytest.raises(gc.GraphError):
+        gc.pad(gc.constant([1.0]), 1, constant_values=value)
+
+
 def test_mirrored_padding_of_symbolic_sizes():
     x, width = gc.placeholder("float64", ("n", 4)), gc.placeholder("int32", ())
     y = gc.pad(x, [(width, 2), (0, 1)], "reflect")
