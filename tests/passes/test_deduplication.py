@@ -6,7 +6,7 @@ import pytest
 import graphc as gc
 from graphc.function import Function
 from passes import deduplication
-from passes.deduplication import deduplicate
+from passes.deduplication import attributes_key, deduplicate
 
 LINE = np.linspace(0.0, 1.0, 1000)
 
@@ -42,6 +42,11 @@ def test_bits_shapes_and_dtypes_tell_them_apart():
     assert count_constants(zeros, -zeros) == 2
     assert count_constants(zeros, zeros.reshape(10, 100)) == 2
     assert count_constants(zeros, zeros.astype(np.int64)) == 2
+
+
+def test_attributes_that_python_calls_equal_are_others():
+    values = [0, 0.0, -0.0, False, (0,), (False,), (0.0,), (-0.0,)]
+    assert len({attributes_key({"x": value}) for value in values}) == len(values)
 
 
 def test_what_nothing_resembles_is_not_read(monkeypatch):

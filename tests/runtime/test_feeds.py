@@ -118,6 +118,16 @@ def test_bfloat16_is_rounded_to_the_nearest_even(fed, shape):
         np.testing.assert_array_equal(fed("bfloat16", shape, np.full(shape, np.nan)), np.full(shape, np.nan))
 
 
+def test_bfloat16_is_rounded_in_every_run(each_backend):
+    with gc.Graph().as_default(), gc.Session() as session:
+        x = gc.placeholder("bfloat16", ("n",))
+        y = gc.cast(x, "float32")
+        step = session.make_callable(y, [x])
+        given = np.array([1.001, 1 / 3], np.float32)
+        for _ in range(3):
+            assert session.run(y, {x: given}).tolist() == step(given).tolist() == [1.0, 0.333984375]
+
+
 @pytest.mark.parametrize(
     ("dtype", "most", "least"),
     [

@@ -189,6 +189,7 @@ def test_what_a_run_stored_is_not_handed_out(session):
     session.run(v.initializer)
     for fetch in (v.assign_add(np.ones(3, np.float32)), v, v.value()):
         session.run(fetch)[:] = 7
+        assert not session._state.variables[v.name].flags.writeable
     np.testing.assert_array_equal(session.run(v), [1, 1, 1])
 
 
@@ -226,3 +227,14 @@ def test_equal_effects_each_happen(session, capsys):
     session.run([steps, [gc.print(x, "twice") for _ in range(2)]])
     assert len(calls) == 2
     assert "".join(capsys.readouterr()).count("twice") == 2
+
+
+def test_effects_of_equal_regions_each_happen(session, capsys):
+    flag = gc.placeholder("bool", ())
+
+    def tell():
+        with gc.control_dependencies([gc.print(gc.constant(2.0), "told")]):
+            return gc.constant(1.0)
+
+    session.run([gc.cond(flag, tell, lambda: gc.constant(0.0)) for _ in range(2)], {flag: True})
+    assert "".join(capsys.readouterr()).count("told") == 2
