@@ -1,8 +1,8 @@
 """Pool: threads that stand ready for parallel kernels.
 
-The workers are daemon threads of Python that never come back from a native loop (`forkjoin`), so they hold
-no GIL, and cost nothing while they sleep. A child after a fork has none of them: its jobs run on the
-calling thread until `pool` is called there.
+The workers are threads of Python that never come back from a native loop (`forkjoin`), so they hold no GIL,
+and cost nothing while they sleep; the interpreter does not wait for them. A child after a fork has none of
+them: its jobs run on the calling thread until `pool` is called there.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
+from _thread import LockType, allocate_lock, start_new_thread
 from collections.abc import Callable
 from functools import cache
 
@@ -58,7 +59,7 @@ class Pool:
         self.state = (ctypes.addressof(self._holder) + 63) & ~63
         self._words = (ctypes.c_int64 * _WORDS).from_address(self.state)
         self._words[forkjoin.SPIN // 8] = spin
-        self._workers: list[threading.Thread] = []
+        self._workers: list[LockType] = []  # each held until the worker has ended
 
     @property
     def fork(self) -> int:
@@ -86,10 +87,10 @@ class Pool:
             return
         with _lock:
             while len(self._workers) < self.threads - 1:
-                name = f"graphc-{self.threads}-{len(self._workers) + 1}"
-                worker = threading.Thread(target=_work(), args=(self.state,), name=name, daemon=True)
-                try:
-                    worker.start()
+                worker = allocate_lock()
+                worker.acquire()
+                try:  # whoever starts a `threading.Thread` waits until that runs
+                    start_new_thread(_work, (_loop(), self.state, worker))
                 except RuntimeError:  # the system gives no more threads, or the interpreter is ending
                     break
                 self._workers.append(worker)
@@ -107,7 +108,7 @@ class Pool:
             self._words[forkjoin.WORKERS // 8] = 0
             ctypes.CFUNCTYPE(None, ctypes.c_void_p)(CODE.address("stop"))(self.state)
             for worker in self._workers:
-                worker.join()
+                worker.acquire()
             self._reset()
 
     def _reset(self) -> None:
@@ -121,8 +122,15 @@ class Pool:
         return f"<graphc pool of {self.threads} threads>"
 
 
+def _work(loop: Callable[[int], None], state: int, over: LockType) -> None:
+    try:
+        loop(state)
+    finally:
+        over.release()
+
+
 @cache
-def _work() -> Callable[[int], None]:
+def _loop() -> Callable[[int], None]:
     return ctypes.CFUNCTYPE(None, ctypes.c_void_p)(CODE.address("worker"))
 
 
