@@ -41,7 +41,7 @@ _wanted = threading.Event()  # set once somebody waits for code
 _OBJECT_FILE = 1
 # Seconds for which a thread keeps the GIL from others that want it, while some compile. Python's are 5 ms,
 # which is what many a module takes in all, and a worker wants it between the calls of LLVM.
-_HASTE = 2e-4
+_HASTE = 5e-5
 _PATIENCE = 1e-3  # seconds between looks whether all is done
 
 # LLVM takes 3 to 4 ms longer for its first text, whatever that is. This has some of all that kernels have.
