@@ -55,7 +55,11 @@ class SizeExpr:
     terms: tuple[Term, ...]
 
     def __add__(self, other: Size) -> Size:
-        return _polynomial(itertools.chain(self.terms, _terms(other)))
+        if not isinstance(other, int):
+            return _polynomial(itertools.chain(self.terms, _terms(other)))
+        atoms, number = self.terms[-1]  # the number comes last, and nothing else changes
+        rest, total = (self.terms, int(other)) if atoms else (self.terms[:-1], number + int(other))
+        return SizeExpr((*rest, ((), total)) if total else rest)
 
     def __sub__(self, other: Size) -> Size:
         return self + other * -1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,6 +26,8 @@ from runtime.recognition import compile_request
 
 Pattern = frozenset[tuple[Symbol, int]]
 GENERAL: Pattern = frozenset()
+_EARLY = 4  # programs of a process: much of what they make is tables that later ones read
+_programs = itertools.count()
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +161,7 @@ class Compilation:
 
     def _built(self, request: Request, target: Target) -> Executable:
         within = None if self._target.memory_budget is None else self._within
-        with resting():
+        with resting(lasting=next(_programs) < _EARLY):
             return compile_request(request, self._backend, target, self._check_numerics, within)
 
     def is_chosen_by_sizes(self, executable: Executable) -> bool:

@@ -105,3 +105,22 @@ assert any(x is graphc.Tensor for x in kept)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_what_the_first_programs_of_a_process_make_is_old():
+    code = """
+import gc
+import numpy as np
+import graphc
+x = graphc.placeholder("float32", [None, 8], name="x")
+y = graphc.nn.softmax(graphc.tanh(x @ np.ones((8, 8), np.float32)))
+session = graphc.Session()
+searches = []
+gc.collect()
+gc.callbacks.append(lambda *_: searches.append(1))
+session.run(y, {x: np.ones((2, 8), np.float32)})
+assert not searches
+assert gc.isenabled() and not gc.get_freeze_count()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -60,7 +60,8 @@ class Writer:
 
     def value(self, instruction: str) -> str:
         """The result of an instruction."""
-        name = self.fresh()
+        self._count += 1
+        name = f"%t{self._count}"
         self._lines.append(f"  {name} = {instruction}")
         return name
 
