@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import graphc as gc
+from graphc.alignment import LARGE_PAGE
 from runtime.llvm_backend.native import native_program as native
 
 
@@ -64,7 +65,9 @@ def test_a_run_allocates_what_was_predicted(case, monkeypatch):
     held += [np.asarray(result) for result in results if result is not None] + after
     held += [value for _, value in executable.program.constants]
     taken = max(arenas) + sum(array.nbytes for array in held)
-    assert taken == pytest.approx(executable.peak_bytes(sizes), rel=0.05)
+    predicted = executable.peak_bytes(sizes)
+    room = LARGE_PAGE if executable.symbols else 0  # for runs of other sizes
+    assert 0.95 * predicted <= taken <= 1.05 * predicted + room
 
 
 SCRIPT = """
