@@ -16,6 +16,8 @@ Permutation = tuple[int, ...]  # all axes of the first operand in another order;
 NewAxis = int  # one axis of a result that has one axis more than the first operand
 Shape = tuple[Size, ...]
 
+Converter = Callable[[Any, TensorType | None], Any]
+
 
 def normalize_axis(axis: Any, rank: int, what: object = None) -> int:
     """`axis` counted from the front. Raises: ShapeError where a value of `rank` has no such axis."""
@@ -30,7 +32,9 @@ def normalize_axis(axis: Any, rank: int, what: object = None) -> int:
 
 
 def _axis(given: Any, operand: TensorType | None) -> Any:
-    if given is None or operand is None or operand.shape is None:
+    if given is None:
+        raise ArgumentError("an axis is an int, not None")
+    if operand is None or operand.shape is None:
         return given
     return normalize_axis(given, len(operand.shape), operand)
 
@@ -54,10 +58,17 @@ def _permutation(given: Any, operand: TensorType | None) -> Any:
     rank = len(operand.shape)
     if given is None:
         return tuple(reversed(range(rank)))
-    axes = tuple(normalize_axis(axis, rank, operand) for axis in given)
+    axes = tuple(normalize_axis(axis, rank, operand) for axis in _sequence(given))
     if sorted(axes) != list(range(rank)):
         raise ShapeError(f"{tuple(given)} does not name each axis of {operand} once")
     return axes
+
+
+def _sequence(given: Any) -> list[Any]:
+    try:
+        return list(given)
+    except TypeError as error:
+        raise ArgumentError(f"the axes in their order are a list: {error}") from None
 
 
 def _new_axis(given: Any, operand: TensorType | None) -> Any:
@@ -67,11 +78,18 @@ def _new_axis(given: Any, operand: TensorType | None) -> Any:
 
 
 # By annotation: what is given, and the type of the first operand, or None where that is unknown.
-CONVERTERS: dict[str, Callable[[Any, TensorType | None], Any]] = {
+CONVERTERS: dict[str, Converter] = {
     "Axis": _axis,
     "Axes": _axes,
     "Permutation": _permutation,
     "NewAxis": _new_axis,
     "Shape": lambda given, _: as_shape(given),
-    "DType": lambda given, _: None if given is None else as_dtype(given),
+    "DType": lambda given, _: as_dtype(given),
 }
+
+
+def unless_none(convert: Converter) -> Converter:
+    """`convert` for an attribute that may be None; axes that are None are all axes, as it says itself."""
+    if convert in (_axes, _permutation):
+        return convert
+    return lambda given, operand: None if given is None else convert(given, operand)

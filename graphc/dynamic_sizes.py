@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
 from itertools import zip_longest
+from operator import or_
 from typing import Any
 
 import numpy as np
 
 from graphc import sizes
+from graphc.conversion import as_tensor
 from graphc.errors import ArgumentError, DTypeError, ShapeError
 from graphc.function import topological
 from graphc.ops.state import after, extent
 from graphc.sizes import Size, SizeExpr
 from graphc.tensor import Tensor
-from graphc.types import TensorType, as_size
+from graphc.types import INT64, TensorType, as_size
 from graphc.variable import Variable
 
 Sizes = tuple[Size, ...]
@@ -32,16 +35,7 @@ def as_sizes(shape: Any) -> tuple[Sizes, Witnesses]:
     """
     if isinstance(shape, Variable):
         shape = shape.value()
-    if isinstance(shape, np.ndarray):
-        shape = shape.tolist()
-    if isinstance(shape, Tensor):
-        listed = _elements(shape)
-    elif isinstance(shape, int | np.integer | str | SizeExpr):
-        listed = [shape]
-    elif isinstance(shape, Sequence):
-        listed = list(shape)
-    else:
-        raise ArgumentError(f"a shape is a sequence of sizes, not {shape!r}")
+    listed = _listed(shape)
     found: list[Size] = []
     witnesses: list[Tensor] = list(_binding(shape, listed)) if isinstance(shape, Tensor) else []
     for item in listed:
@@ -49,6 +43,61 @@ def as_sizes(shape: Any) -> tuple[Sizes, Witnesses]:
         found.append(size)
         witnesses.extend(witness)
     return tuple(found), tuple(witnesses)
+
+
+def _listed(shape: Any) -> list[Any]:
+    if isinstance(shape, np.ndarray):
+        shape = shape.tolist()
+    if isinstance(shape, Tensor):
+        return _elements(shape)
+    if isinstance(shape, int | np.integer | str | SizeExpr):
+        return [shape]
+    if isinstance(shape, Sequence):
+        return list(shape)
+    raise ArgumentError(f"a shape is a sequence of sizes, not {shape!r}")
+
+
+def with_rest(shape: Any, x: Tensor) -> Any:
+    """`shape`, in which a -1 that only the run knows is what the other sizes leave of the elements of `x`."""
+    from graphc.ops.comparison import equal, where  # these take shapes too
+    from graphc.ops.sizing import element_count
+    from graphc.ops.sizing import size as size_of
+
+    if not is_dynamic(shape):
+        return shape
+    listed = _listed(shape.value() if isinstance(shape, Variable) else shape)
+    late = {i: as_tensor(item, INT64) for i, item in enumerate(listed) if _is_late(item)}
+    if not late or -1 in [item for item in listed if isinstance(item, int | np.integer)]:
+        return listed
+    early, witnesses = as_sizes([item for i, item in enumerate(listed) if i not in late])
+    is_rest = {i: equal(item, -1) for i, item in late.items()}
+    others: Any = element_count(*witnesses, shape=early)
+    for i, item in late.items():
+        others = others * where(is_rest[i], 1, item)
+    rest = size_of(x) // where(reduce(or_, is_rest.values()), others, 1)
+    return [where(is_rest[i], rest, late[i]) if i in late else item for i, item in enumerate(listed)]
+
+
+def to_end(size: Any, begin: Any, x: Tensor) -> Any:
+    """`size`, in which a -1 that only the run knows is what `x` has from `begin` on."""
+    from graphc.ops.comparison import equal, where  # these take shapes too
+    from graphc.ops.sizing import shape
+
+    if not is_dynamic(size):
+        return size
+    given = (part.value() if isinstance(part, Variable) else part for part in (size, begin))
+    listed, starts = (_listed(part) for part in given)
+    if len(listed) != len(starts) or len(listed) != len(x.result.sizes):
+        return listed
+    late = {i: as_tensor(item, INT64) for i, item in enumerate(listed) if _is_late(item)}
+    rest = {i: shape(x)[i] - as_tensor(starts[i], INT64) for i in late}
+    return [where(equal(item, -1), rest[i], late[i]) if i in late else item for i, item in enumerate(listed)]
+
+
+def _is_late(item: Any) -> bool:
+    """Whether `item` is an int scalar that only the run knows."""
+    known = isinstance(item, Tensor) and symbolic_value(item) is not None
+    return isinstance(item, Tensor | Variable) and item.dtype.is_integer and not known
 
 
 def as_bound_size(item: Any) -> tuple[Size, Witnesses]:

@@ -281,9 +281,10 @@ def _invariants(loop_vars: Any, given: Any) -> list[Any]:
     """The shape given for each leaf of `loop_vars`, by the same nesting; None where none is."""
     if given is None:
         return [None] * len(nesting.flatten(loop_vars))
-    if isinstance(given, str):
+    nested = isinstance(loop_vars, list | tuple | dict)
+    if isinstance(given, str) or (nested and not isinstance(given, list | tuple | dict)):
         raise ArgumentError(f"while_loop: shape_invariants are nested as the loop variables, not {given!r}")
-    if not isinstance(loop_vars, list | tuple | dict):
+    if not nested:
         return [given]
     keyed = isinstance(loop_vars, dict) and isinstance(given, dict)
     parts = [given.get(key) for key in loop_vars] if keyed else list(given)

@@ -18,13 +18,14 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from types import MappingProxyType
 from typing import Any
 
 from graphc import sizes
-from graphc.attributes import CONVERTERS
+from graphc.attributes import CONVERTERS, Converter, unless_none
 from graphc.errors import GraphError
 from graphc.explanation import explain, require_flag, tell_operands
 from graphc.freezing import frozen
@@ -90,7 +91,7 @@ class Op:
         self.variadic = False
         self.defaults: dict[str, Any] = {}
         self.flags: list[str] = []
-        self.converters: list[tuple[str, Callable[[Any, TensorType | None], Any]]] = []
+        self.converters: list[tuple[str, Converter]] = []
         for parameter in inspect.signature(rule).parameters.values():
             annotation = parameter.annotation
             if annotation is Tensor or str(annotation).rpartition(".")[2] == "Tensor":  # also gc.Tensor
@@ -99,13 +100,15 @@ class Op:
                 continue
             default = parameter.default
             self.defaults[parameter.name] = _REQUIRED if default is parameter.empty else default
-            kind = str(annotation).removesuffix(" | None")
+            kind, _, optional = str(annotation).partition(" | ")
             if annotation in ("bool", bool):
                 self.flags.append(parameter.name)
             self.has_bodies |= kind == "Function"
             if kind in CONVERTERS:
-                self.converters.append((parameter.name, CONVERTERS[kind]))
+                convert = CONVERTERS[kind]
+                self.converters.append((parameter.name, unless_none(convert) if optional else convert))
         self.operands = tuple(operands)
+        self._most = math.inf if self.variadic else len(operands) + len(self.defaults)
         if promotes is None:
             promotes = family == "elementwise"
         self.promotes = self.operands if promotes is True else promotes or ()
@@ -117,6 +120,19 @@ class Op:
     def __reduce__(self) -> str:
         return f"OPS[{self.name!r}]"
 
+    @property
+    def __signature__(self) -> inspect.Signature:
+        """How it is called: the parameters of its type rule, and a name for the result."""
+        own = inspect.signature(self.rule)
+        parameters = list(own.parameters.values())
+        if "name" not in own.parameters:
+            last = parameters[-1].kind if parameters else inspect.Parameter.KEYWORD_ONLY
+            kind = max(last, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+            kind = inspect.Parameter.KEYWORD_ONLY if kind is inspect.Parameter.VAR_POSITIONAL else kind
+            named = inspect.Parameter("name", kind, default=None, annotation="str | None")
+            parameters.append(named)
+        return own.replace(parameters=parameters, return_annotation="Tensor")
+
     # Making nodes.
 
     def __call__(self, *args: Any, name: str | None = None, **kwargs: Any) -> Tensor:
@@ -126,6 +142,8 @@ class Op:
         """
         if name is not None and "name" in self.defaults:  # a source, whose name is an attribute
             kwargs["name"], name = name, None
+        if len(args) == self._most + 1 and name is None and isinstance(args[-1], str):
+            *args, name = args  # type: ignore[assignment]  # a list does as well
         values, attrs = self._bind(args, kwargs)
         location = here()
         as_operands, enter = _makers()

@@ -172,7 +172,11 @@ def as_shape(given: object) -> tuple[Size, ...] | None:
         return (as_size(given),)
     if not isinstance(given, Iterable) or isinstance(given, Mapping | Set | bytes):
         raise ArgumentError(f"a shape is a sequence of sizes, not {given!r}")
-    return tuple(as_size(size) for size in given)
+    try:
+        listed = list(given)
+    except TypeError as error:  # a tensor, whose elements only the run knows
+        raise ArgumentError(f"a shape is a sequence of sizes, and {error}") from None
+    return tuple(as_size(size) for size in listed)
 
 
 # Promotion.

@@ -167,7 +167,8 @@ def plan(
             run_states.append(buffer)
         else:
             checked = checks.before(node)
-            own = tuple(_bindings(node.type, bound)) if node.op.binds or node.op.has_bodies else ()
+            binds = node.op.binds or (node.op.has_bodies and node.op.name != _FUSED)
+            own = tuple(_bindings(node.type, bound)) if binds else ()
             checks.bind(own)
             steps.append(
                 Step(

@@ -8,8 +8,10 @@ import numpy as np
 
 from graphc import sizes
 from graphc.conversion import as_tensor
+from graphc.errors import ShapeError
 from graphc.explanation import explains
 from graphc.op import op
+from graphc.ops import sizing
 from graphc.ops.movement import broadcast_to
 from graphc.ops.source import constant
 from graphc.tensor import Tensor
@@ -53,7 +55,10 @@ def filled_like(x: Tensor, value: Tensor) -> TensorType:
     """The scalar `value` in every place of the shape of `x`.
 
     Shapes: ``[...], [] -> [...]``.
+    Raises: ShapeError where `value` is no scalar.
     """
+    if value.result.sizes != ():
+        raise ShapeError(f"a scalar fills a shape, not {value.result}")
     return TensorType(value.dtype, x.result.shape)
 
 
@@ -66,13 +71,15 @@ filled_like.example("bool[1]", "i64[]")
 
 @explains
 def full_like(x: Any, value: Any, dtype: Any = None, name: str | None = None) -> Tensor:
-    """`value`, a scalar, in every place of the shape of `x`, as `dtype` (None: that of `x`).
+    """`value`, a scalar or what broadcasts, in the shape of `x`, as `dtype` (None: that of `x`).
 
     Shapes: ``[...] -> [...]``.
+
+    Raises: ShapeError where `value` does not broadcast to that shape, or is no scalar where the rank of
+        `x` is unknown.
     """
     x = as_tensor(x)
-    scalar = as_tensor(value, x.dtype if dtype is None else dtype)
-    return _filled(x, scalar, name)
+    return _filled(x, as_tensor(value, x.dtype if dtype is None else dtype), name)
 
 
 @explains
@@ -95,9 +102,13 @@ def ones_like(x: Any, dtype: Any = None, name: str | None = None) -> Tensor:
     return _filled(x, _scalar(1, x.dtype if dtype is None else dtype), name)
 
 
-def _filled(x: Tensor, scalar: Tensor, name: str | None) -> Tensor:
-    """`scalar` everywhere in the shape of `x`, whose value is asked for only if its sizes are unknown."""
-    shape = x.result.shape
-    if shape is None or any(sizes.is_unknown(size) for size in shape):
-        return filled_like(x, scalar, name=name)
-    return broadcast_to(scalar, shape, name=name)
+def _filled(x: Tensor, value: Tensor, name: str | None) -> Tensor:
+    """`value` everywhere in the shape of `x`, which is asked for it only if its sizes are unknown."""
+    own = x.result.shape
+    if own is None:
+        return filled_like(x, value, name=name)
+    if not any(sizes.is_unknown(size) for size in own):
+        return broadcast_to(value, own, name=name)
+    if value.result.shape == ():
+        return filled_like(x, value, name=name)
+    return broadcast_to(value, sizing.shape(x), name=name)

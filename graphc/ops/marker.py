@@ -67,7 +67,7 @@ def gradients(
         if not y.dtype.is_floating:
             raise DTypeError(f"gradients: {describe(y)} is {y.type}, and only floats have a slope")
     seeds = _seeds(targets, grad_ys)
-    wanted = _listed(xs)
+    wanted: list[Any] = [xs] if xs is None else _listed(xs)
     cuts = _listed(stop_gradients)
     for what, given in (("an x", wanted), ("what gradients stop at", cuts)):
         for x in given:

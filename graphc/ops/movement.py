@@ -41,16 +41,16 @@ _reshape.example("i32[4]", shape=(2, 1, 2))
 def reshape(x: Any, shape: Any, name: str | None = None) -> Tensor:
     """The elements of `x`, in row-major order, as `shape`, in which one -1 stands for the rest.
 
-    Shapes: ``[...] -> shape``; sizes may be tensors, as may the whole shape.
+    Shapes: ``[...] -> shape``; sizes may be tensors, as may the whole shape, which may be -1 at the run.
 
     Raises: ShapeError where the numbers of elements differ; ArgumentError for several -1.
     """
-    from graphc.dynamic_sizes import after_all, as_sizes, bind  # builds on this module
+    from graphc.dynamic_sizes import after_all, as_sizes, bind, with_rest  # builds on this module
 
     x = as_tensor(x)
     if isinstance(name, int):
         raise ArgumentError(f"reshape: the sizes are one argument, as in reshape(x, ({shape}, {name}))")
-    listed, witnesses = as_sizes(shape)
+    listed, witnesses = as_sizes(with_rest(shape, x))
     if listed.count(-1) > 1:
         raise ArgumentError(f"reshape: only one size may be -1, not {listed.count(-1)}")
     if -1 in listed:

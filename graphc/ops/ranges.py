@@ -37,8 +37,10 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None, name:
     if is_dynamic([start, stop, step]):
         return _dynamic_range(start, stop, step, dtype, name)
     for bound in (start, stop, step):
-        if np.ndim(bound) != 0:
+        if isinstance(bound, list | tuple) or np.ndim(bound) != 0:
             raise ShapeError(f"arange: a bound is one number, not {bound!r}")
+        if not isinstance(bound, str) and not np.isfinite(bound):
+            raise ArgumentError(f"arange: a bound is finite, not {bound!r}")
     if step == 0:
         raise ArgumentError("arange: the step is not 0")
     natural = _range_dtype(start, stop, step)
@@ -133,7 +135,7 @@ def eye(n: Any, m: Any = None, k: int = 0, dtype: Any = "float32", name: str | N
     columns, column_witnesses = (rows, row_witnesses) if m is None else as_bound_size(m)
     row = expand_dims(iota(*row_witnesses, shape=(rows,)), 1)
     column = iota(*column_witnesses, shape=(columns,))
-    return cast(equal(column, row + int(k)), as_dtype(dtype), name=name)
+    return cast(equal(column, row + _diagonal(k)), as_dtype(dtype), name=name)
 
 
 @explains
@@ -143,7 +145,7 @@ def tril(x: Any, k: int = 0, name: str | None = None) -> Tensor:
     Shapes: ``[..., m, n] -> [..., m, n]``.
     """
     x = as_tensor(x)
-    return where(_lower(x, int(k)), x, _zero(x), name=name)
+    return where(_lower(x, _diagonal(k)), x, _zero(x), name=name)
 
 
 @explains
@@ -153,7 +155,13 @@ def triu(x: Any, k: int = 0, name: str | None = None) -> Tensor:
     Shapes: ``[..., m, n] -> [..., m, n]``.
     """
     x = as_tensor(x)
-    return where(_lower(x, int(k) - 1), _zero(x), x, name=name)
+    return where(_lower(x, _diagonal(k) - 1), _zero(x), x, name=name)
+
+
+def _diagonal(k: Any) -> int:
+    if not isinstance(k, int | np.integer):
+        raise ArgumentError(f"k is the number of a diagonal, not {k!r}")
+    return int(k)
 
 
 def _zero(x: Tensor) -> Tensor:

@@ -179,14 +179,14 @@ def slice(x: Any, begin: Any, size: Any, name: str | None = None) -> Tensor:
 
     Raises: ShapeError where the slice is not inside of `x`.
     """
-    from graphc.dynamic_sizes import after_all, as_sizes  # builds on this module
+    from graphc.dynamic_sizes import after_all, as_sizes, to_end  # builds on this module
 
     x = as_tensor(x)
     starts, witnesses = as_sizes(begin)
-    counts, more = as_sizes(size)
     if x.result.shape is None:
         x = ensure_shape(x, (None,) * len(starts))
     shape = x.result.sizes
+    counts, more = as_sizes(to_end(size, begin, x))
     if not len(starts) == len(counts) == len(shape):
         raise ShapeError(f"slice: {len(starts)} begins and {len(counts)} sizes for {x.type}")
     for start, count in zip(starts, counts, strict=True):

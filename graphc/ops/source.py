@@ -87,6 +87,8 @@ def placeholder_with_default(value: Any, shape: Any = None, name: str | None = N
     frame = current()
     unique = frame.graph.unique_name(scoped_name(frame, name, "placeholder"))
     wanted = default.result.shape if shape is None else as_shape(shape)
+    if wanted is None:
+        raise ShapeError(f"a default of an unknown rank, {default.type}, needs a shape")
     return _registered(_placeholder_with_default(default, name=unique, shape=wanted), unique)
 
 

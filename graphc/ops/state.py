@@ -133,7 +133,8 @@ def check(cond: Any, message: str = "check failed", data: Any = ()) -> Tensor:
     """
     if not isinstance(message, str):
         raise ArgumentError(f"the message of a check is a text, not {message!r}")
-    return _check(cond, *data, message=message)
+    told = data if isinstance(data, list | tuple) else (data,)
+    return _check(cond, *told, message=message)
 
 
 @op("state", effect=True)

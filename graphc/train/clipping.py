@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from graphc.conversion import as_tensor
-from graphc.errors import ArgumentError, DTypeError
+from graphc.errors import ArgumentError, DTypeError, ShapeError
 from graphc.explanation import explains
 from graphc.ops import add, clip, isfinite, sqrt, square, where
 from graphc.ops import sum as reduce_sum
@@ -30,7 +30,8 @@ def clip_by_norm(x: Any, n: Any) -> Tensor:
 
     Shapes: ``[...] -> [...]``. What needs no clipping comes back to the last bit.
 
-    Raises: ArgumentError for a negative `n`; DTypeError for an `x` that is not float.
+    Raises: ArgumentError for a negative `n`; ShapeError for one that is no scalar; DTypeError for an `x`
+        that is not float.
     """
     clipped, _ = clip_by_global_norm([as_tensor(x)], n)
     assert clipped[0] is not None
@@ -52,14 +53,17 @@ def clip_by_global_norm(
 
     Shapes: a list like `xs`, and a scalar.
 
-    Raises: ArgumentError for a negative `n`; DTypeError for an x that is not float.
+    Raises: ArgumentError for a negative `n`; ShapeError for one that is no scalar; DTypeError for an x
+        that is not float.
 
     Source: Pascanu et al., 2013.
     """
-    if not isinstance(n, Tensor | Variable) and not n >= 0:
-        raise ArgumentError(f"a norm is at least 0, not {n!r}")
     norm = global_norm(xs) if use_norm is None else as_tensor(use_norm)
     limit = as_tensor(n, norm.dtype)
+    if limit.result.shape not in ((), None):
+        raise ShapeError(f"a norm is one number, not {limit.type}")
+    if not isinstance(n, Tensor | Variable) and not n >= 0:
+        raise ArgumentError(f"a norm is at least 0, not {n!r}")
     scale = where(norm > limit, limit / norm, as_tensor(1.0, norm.dtype))
     scale = where(isfinite(norm), scale, as_tensor(math.nan, norm.dtype))
     clipped = [

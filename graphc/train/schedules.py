@@ -86,6 +86,8 @@ def piecewise_constant(step: Any, boundaries: Sequence[Any], values: Sequence[An
 
     Raises: ArgumentError unless there is one value more than boundaries, and they ascend.
     """
+    if not isinstance(boundaries, list | tuple) or not isinstance(values, list | tuple):
+        raise ArgumentError(f"boundaries and values are lists, not {boundaries!r} and {values!r}")
     if len(values) != len(boundaries) + 1:
         raise ArgumentError(
             f"{len(boundaries)} boundaries part {len(boundaries) + 1} values, not {len(values)}"

@@ -1,5 +1,7 @@
 """Values of elementwise ops against independent references; the examples check types and gradients."""
 
+import inspect
+
 import mpmath
 import numpy as np
 import pytest
@@ -256,3 +258,15 @@ def test_clip_without_a_bound():
 def test_an_op_shows_how_it_is_called():
     assert repr(gc.matmul) == "<graphc op matmul(x, y)>"
     assert repr(gc.exp) == "<graphc op exp(x)>"
+
+
+def test_a_name_comes_last(graph):
+    x = gc.constant([1.0, 2.0])
+    assert gc.identity(x, "same").name == "same"
+    assert gc.add(x, x, "twice").name == "twice"
+    assert gc.argmax(x, 0, False, "place").name == "place"
+    assert list(inspect.signature(gc.identity).parameters) == ["x", "name"]
+    assert inspect.signature(gc.identity).parameters["name"].default is None
+    assert str(inspect.signature(gc.add_n)).endswith(" = None) -> 'Tensor'")
+    with pytest.raises(TypeError, match="exp\\(\\) takes 1 at most, not 2"):
+        gc.exp(x, 2)

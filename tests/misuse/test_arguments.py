@@ -1,0 +1,75 @@
+"""Arguments of no meaning: None where an axis is wanted, numbers where lists are, what is not finite."""
+
+import numpy as np
+import pytest
+
+import graphc as gc
+
+# Title, error, phrases of its text, misuse.
+# A table, each misuse on one line, which the text of the error must name:
+# fmt: off
+HERE = [
+    ("concat without an axis", gc.ArgumentError, (
+         "concat: an axis is an int, not None", "operand 0 is placeholder 'x'"),
+     lambda g: gc.concat([g.x, g.x], None)),
+    ("gather without an axis from any rank", gc.ArgumentError, (
+         "gather: an axis is an int, not None",),
+     lambda g: gc.gather(g.any, [0], axis=None)),
+    ("cast to nothing", gc.DTypeError, (
+         "cast: a dtype is wanted, not None", "x is placeholder 'x'"),
+     lambda g: gc.cast(g.x, None)),
+    ("transpose by a number", gc.ArgumentError, (
+         "transpose: the axes in their order are a list", "x is placeholder 'x'"),
+     lambda g: gc.transpose(g.x, 1)),
+    ("gradients towards nothing", gc.ArgumentError, (
+         "gradients: an x is a tensor or a variable, not None",),
+     lambda g: gc.gradients(g.s, None)),
+    ("triangle by a tensor", gc.ArgumentError, (
+         "tril: k is the number of a diagonal, not <graphc placeholder 's'", "x is placeholder 'x'"),
+     lambda g: gc.tril(g.x, g.s)),
+    ("identity by a text", gc.ArgumentError, (
+         "eye: k is the number of a diagonal, not 'a'",),
+     lambda g: gc.eye(3, k="a")),
+    ("range to no number", gc.ArgumentError, (
+         "arange: a bound is finite, not nan",),
+     lambda g: gc.arange(float("nan"))),
+    ("range to infinity", gc.ArgumentError, (
+         "arange: a bound is finite, not inf",),
+     lambda g: gc.arange(0.0, np.inf)),
+    ("range to a ragged list", gc.ShapeError, (
+         "arange: a bound is one number, not [[1], [2, 3]]",),
+     lambda g: gc.arange([[1], [2, 3]])),
+    ("initial value of a tensor's shape", gc.ArgumentError, (
+         "he_normal: a shape is a sequence of sizes, and cannot iterate: placeholder 'x'",),
+     lambda g: gc.initializers.he_normal(g.x)),
+    ("default of any rank", gc.ShapeError, (
+         "placeholder_with_default: a default of an unknown rank, f32[...], needs a shape",),
+     lambda g: gc.placeholder_with_default(g.any)),
+    ("norm that is a text", gc.DTypeError, (
+         "clip_by_norm: clip_by_global_norm: 'a' does not fit float32",),
+     lambda g: gc.train.clip_by_norm(g.x, "a")),
+    ("norms", gc.ShapeError, (
+         "clip_by_global_norm: a norm is one number, not f32[2]",),
+     lambda g: gc.train.clip_by_global_norm([g.x], [1.0, 2.0])),
+    ("boundaries that are a number", gc.ArgumentError, (
+         "piecewise_constant: boundaries and values are lists, not 1 and [1.0, 2.0]",),
+     lambda g: gc.train.piecewise_constant(0, 1, [1.0, 2.0])),
+    ("shape invariants that are a number", gc.ArgumentError, (
+         "while_loop: shape_invariants are nested as the loop variables, not 3",),
+     lambda g: gc.while_loop(lambda i: i < 3, lambda i: i + 1, [0], shape_invariants=3)),
+    ("like another of any rank, from a list", gc.ShapeError, (
+         "full_like: filled_like: a scalar fills a shape, not f32[2]",),
+     lambda g: gc.full_like(g.any, [1.0, 2.0])),
+]
+# fmt: on
+
+
+@pytest.mark.parametrize(("error", "phrases", "misuse"), [pytest.param(*c[1:], id=c[0]) for c in HERE])
+def test_the_text_names_the_users_line_and_operands(refused, error, phrases, misuse):
+    refused(error, misuse, phrases, its_line=True)
+
+
+def test_a_check_tells_one_tensor_too(each_backend, world):
+    check = gc.check(world.s > 0, "below", data=world.s)
+    with pytest.raises(gc.CheckError, match="below"):
+        world.run(check, {world.s: -1.0})
