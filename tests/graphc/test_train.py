@@ -517,3 +517,14 @@ def test_whole_numbers_make_float_rates():
 def test_schedules_keep_a_float64_rate():
     rate = gc.train.exponential_decay(np.float64(0.1), gc.constant(3), 7, 0.96)
     assert evaluate(rate) == pytest.approx(0.1 * 0.96 ** (3 / 7), rel=1e-15)
+
+
+def test_a_variance_that_rounding_takes_below_zero_is_none(each_backend):
+    """Of a slope that stays 0.3 the mean square falls below the square of the mean, in some step of the first."""
+    w = gc.Variable([1.0], name="w")
+    step = gc.train.RMSProp(0.01, alpha=0.5, centered=True, eps=1e-2).minimize(gc.sum(w * np.float32(0.3)))
+    with gc.Session() as session:
+        session.run(gc.global_variables_initializer())
+        for _ in range(40):
+            session.run(step)
+        assert np.isfinite(session.run(w)).all()
