@@ -63,7 +63,8 @@ def declare_bench(commands: Any) -> None:
 def run_bench(given: argparse.Namespace) -> int:
     """Measures, writes, shows, compares; the exit status.
 
-    Raises: ArgumentError, FormatError, OSError before anything is measured where what is given is wrong.
+    Raises: ArgumentError, FormatError, OSError before anything is measured where what is given is wrong;
+    OSError at the end, where a file or a process could not be made.
     """
     plan = _plan(given)
     baseline = read_report(Path(given.compare)) if given.compare is not None else None
@@ -71,7 +72,7 @@ def run_bench(given: argparse.Namespace) -> int:
         _refuse_without_rich()
     past = _prepare_files(given)
     report = Report(about(plan))
-    interrupted = False
+    interrupted, troubles = False, list[OSError]()
     try:
         with _interruptible():
             if not given.counters:
@@ -82,14 +83,19 @@ def run_bench(given: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         interrupted = True
         sys.stderr.write("interrupted: what was measured so far follows\n")
+    except OSError as error:  # such as a full disk
+        troubles.append(error)
+        sys.stderr.write(f"{error}: what was measured so far follows\n")
     check_agreement(report)
     asked = {family for family, _ in plan.graphs}
     verdicts = crown.judge(report, [bar for bar in crown.BARS if bar.family in asked]) if given.crown else []
-    _write(given, report, verdicts, past)
+    troubles += _write(given, report, verdicts, past)
     _show(given, report, verdicts)
-    if interrupted:
-        return 130
-    return 0 if baseline is None else _compare(baseline, report, given.bound)
+    partly = interrupted or troubles
+    status = 0 if partly or baseline is None else _compare(baseline, report, given.bound)
+    if troubles:
+        raise troubles[0]
+    return 130 if interrupted else status
 
 
 @contextmanager
@@ -248,17 +254,26 @@ def _prepare_files(given: argparse.Namespace) -> list[dict[str, Any]]:
 
 def _write(
     given: argparse.Namespace, report: Report, verdicts: list[crown.Verdict], past: list[dict[str, Any]]
-) -> None:
+) -> list[OSError]:
+    """Writes all files that it can: what was measured is not lost with one of them. Why not the others."""
     # A file of counters alone is kept with the code: it says nothing of the day or the machine.
     kept = {"form": FORM, "counts": report.counts} if given.counters else report.as_dict()
     data = json.dumps(kept, indent=1) + "\n"
+    files: list[tuple[Path, str]] = []
     if given.json is not None:
-        _put(Path(given.json), data)
+        files.append((Path(given.json), data))
     if given.history is not None:
         stamp = report.about["when"].replace(":", "").replace("+0000", "Z")
-        _put(Path(given.history) / f"{stamp}.json", data)
+        files.append((Path(given.history) / f"{stamp}.json", data))
     if given.html is not None:
-        _put(Path(given.html), render(report, verdicts, past))
+        files.append((Path(given.html), render(report, verdicts, past)))
+    troubles = []
+    for path, text in files:
+        try:
+            _put(path, text)
+        except OSError as error:
+            troubles.append(error)
+    return troubles
 
 
 def _put(path: Path, text: str) -> None:

@@ -520,7 +520,7 @@ def test_schedules_keep_a_float64_rate():
 
 
 def test_a_variance_that_rounding_takes_below_zero_is_none(each_backend):
-    """Of a slope that stays 0.3 the mean square falls below the square of the mean, in some step of the first."""
+    """Of a slope that stays 0.3 the mean square falls below the square of the mean in some step."""
     w = gc.Variable([1.0], name="w")
     step = gc.train.RMSProp(0.01, alpha=0.5, centered=True, eps=1e-2).minimize(gc.sum(w * np.float32(0.3)))
     with gc.Session() as session:

@@ -307,6 +307,36 @@ def test_an_interrupt_while_counting_is_no_traceback(monkeypatch, tmp_path, caps
     assert "interrupted" in capsys.readouterr().err
 
 
+def full(path, *_):
+    raise OSError(28, "No space left on device", str(path))
+
+
+def measured(plan, report, tell):
+    report.rows.append({"family": "chain", "size": 4, "peer": "graphc", "cold": [], "trouble": "so far"})
+
+
+def test_a_file_that_cannot_be_written_takes_nothing_else_with_it(tmp_path, monkeypatch, capsys):
+    write = command.write_atomically
+    monkeypatch.setattr(command, "measure", measured)
+    monkeypatch.setattr(
+        command, "write_atomically", lambda p, w: (full if p.suffix == ".json" else write)(p, w)
+    )
+    places = {"--json": "all.json", "--html": "all.html", "--history": "past"}
+    given = [x for option, name in places.items() for x in (option, str(tmp_path / name))]
+    assert main([*QUICK, *given]) == 1
+    assert "so far" in (tmp_path / "all.html").read_text()
+    out, err = capsys.readouterr()
+    assert "so far" in out
+    assert err.endswith(f"No space left on device: {tmp_path / 'all.json'}\n")
+
+
+def test_a_disk_that_fills_while_it_measures_leaves_what_was_measured(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(command, "measure", lambda *given: (measured(*given), full("/tmp/x")))
+    assert main([*QUICK, "--json", str(tmp_path / "part.json")]) == 1
+    assert json.loads((tmp_path / "part.json").read_text())["rows"][0]["trouble"] == "so far"
+    assert "so far" in capsys.readouterr().out
+
+
 def test_files_are_written_before_anything_is_shown(monkeypatch, tmp_path):
     """Whoever reads the tables may go: `graphc bench | head`."""
 
