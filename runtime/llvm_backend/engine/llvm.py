@@ -95,11 +95,11 @@ def _open_known() -> Any:
     if folder is None:
         return None
     try:
-        with open(os.path.join(folder, "_version.py"), encoding="utf-8") as file:
-            _, _, version = file.read().partition("version = '")
+        told, libraries = _installed(folder)
+        _, _, version = told.decode().partition("version = '")
         if not version.startswith(_KNOWN):
             return None
-        (path,) = (x for x in _libraries(folder) if x.endswith((".so", ".dylib")))
+        (path,) = (x for x in libraries if x.endswith((".so", ".dylib")))
         return _opened(path)
     except (OSError, ValueError):
         return None
@@ -172,9 +172,9 @@ def version() -> str:
         return "none"
     digest = hashlib.sha256()
     try:
-        with open(os.path.join(folder, "_version.py"), "rb") as file:
-            digest.update(file.read())
-        for path in _libraries(folder):
+        told, libraries = _installed(folder)
+        digest.update(told)
+        for path in libraries:
             digest.update(f"{os.path.basename(path)} {os.path.getsize(path)}".encode())
     except OSError:
         llvm = binding()
@@ -189,9 +189,14 @@ def _folder() -> str | None:
     return None if spec is None or spec.origin is None else os.path.dirname(spec.origin)
 
 
-def _libraries(folder: str) -> list[str]:
+@cache
+def _installed(folder: str) -> tuple[bytes, tuple[str, ...]]:
+    """What it says of its version, and its libraries: `version` asks for them long before they are opened."""
+    with open(os.path.join(folder, "_version.py"), "rb") as file:
+        told = file.read()
     with os.scandir(os.path.join(folder, "binding")) as entries:
-        return sorted(x.path for x in entries if x.name.startswith(("libllvmlite", "llvmlite.")))
+        paths = [x.path for x in entries if x.name.startswith(("libllvmlite", "llvmlite."))]
+    return told, tuple(sorted(paths))
 
 
 def host_cpu() -> tuple[str, dict[str, bool]]:
