@@ -152,6 +152,8 @@ def refuse_lossy(value: Any, dtype: DType, exact: bool = True) -> None:
     Float to float rounds, but finite to infinite is refused; int to int only if exact, float to int
     never; int to float only if exact, or rounding where `exact` is false.
     """
+    if value.__class__ is int and 0 <= value < 128 and dtype is not BOOL:
+        return  # all dtypes hold it
     array = np.asarray(value)
     kind = array.dtype.kind
     if kind not in "biuf":

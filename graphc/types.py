@@ -170,7 +170,9 @@ def as_shape(given: object) -> tuple[Size, ...] | None:
         return None
     if isinstance(given, int | np.integer | str | SizeExpr):
         return (as_size(given),)
-    if not isinstance(given, Iterable) or isinstance(given, Mapping | Set | bytes):
+    if not isinstance(given, list | tuple) and (
+        not isinstance(given, Iterable) or isinstance(given, Mapping | Set | bytes)
+    ):
         raise ArgumentError(f"a shape is a sequence of sizes, not {given!r}")
     try:
         listed = list(given)
