@@ -74,6 +74,19 @@ class Backend(Protocol):
     def remember(self, digest: str, whole: Any, symbols: Sequence[Symbol], arrays: Sequence[Array]) -> None:
         """Lets other processes recall `whole`, which runs such a request, as far as that can be."""
 
+    def door(self) -> Door | None:
+        """What makes a function that can be led to a native call later; None where there is nothing such."""
+
+
+class Door(Protocol):
+    """A native function that calls one of Python's until it is led to a native call."""
+
+    def function(self, slow: Callable[..., Any]) -> Callable[..., Any]:
+        """The function; it calls ``slow(*arrays)``."""
+
+    def lead(self, way: Callable[..., Any], slow: Callable[..., Any]) -> None:
+        """Lets it do what `way` does, a `Whole.shortcut`, and ``slow(*arrays)`` where that cannot."""
+
 
 class Whole(Protocol):
     """A program that runs in one call.

@@ -6,27 +6,36 @@ import ctypes
 
 
 class Counter:
-    """A number that native code counts up.
+    """A number that native code counts up, until it is stopped.
 
     Attributes:
-        address: where it is.
+        address: where two words are: the number, and whether it is stopped.
     """
 
-    __slots__ = ("_word", "address")
+    __slots__ = ("_words", "address")
 
     def __init__(self) -> None:
-        self._word = ctypes.c_int64(0)
-        self.address = ctypes.addressof(self._word)
+        self._words = (ctypes.c_int64 * 2)()
+        self.address = ctypes.addressof(self._words)
 
     def add(self) -> None:
         """Counts one more."""
-        self._word.value += 1
+        self._words[0] += 1
+
+    def stop(self) -> None:
+        """What counts with it does nothing from now on."""
+        self._words[1] = 1
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it is."""
+        return self._words[1] != 0
 
     @property
     def value(self) -> int:
         """What was counted."""
-        return self._word.value
+        return self._words[0]
 
     @value.setter
     def value(self, value: int) -> None:
-        self._word.value = value
+        self._words[0] = value

@@ -44,6 +44,12 @@ def take(way: ShortWay, variables: Mapping[str, Array], values: Iterable[Any]) -
     return result if finish is None or result is NotImplemented else finish(result)
 
 
+def is_whole(way: ShortWay) -> bool:
+    """Whether its native call is all that there is to it."""
+    _, names, finish = way
+    return not names and finish is None
+
+
 def way_key(fetches: Any, feed_dict: Any) -> Hashable:
     """What tells a run of tensors, alone or in a list or tuple, with tensors fed; None for other runs."""
     if feed_dict is None:

@@ -20,7 +20,7 @@ from passes.running import Pass, choose_pipeline, choose_verify
 from runtime.backend import BACKENDS, Array, check_options, choose_backend, choose_threads, target_of
 from runtime.committed import EMPTY, State
 from runtime.counting import Counter
-from runtime.direct import ShortWay, give_away, run_whole, short_way, take, way_key
+from runtime.direct import ShortWay, give_away, is_whole, run_whole, short_way, take, way_key
 from runtime.executable import Executable, Sizes
 from runtime.feeds import Feeds, convert_all, feedables, override, resolve_feeds
 from runtime.fetches import Fetches, Reads, resolve_fetches
@@ -77,15 +77,15 @@ class Session:
         self.graph: Graph = (graph if graph is not None else get_default_graph()).root
         self.backend: str = choose_backend(backend)
         self.threads: int = choose_threads(threads)
-        maker = BACKENDS[self.backend](self.threads, bool(check_numerics))
+        self._backend = BACKENDS[self.backend](self.threads, bool(check_numerics))
         target = target_of(
-            maker,
+            self._backend,
             fast_math=bool(fast_math),
             pipeline=choose_pipeline(pipeline),
             verify=choose_verify(verify),
             memory_budget=memory_budget,
         )
-        self._compilation = choose_compilation(maker, target, bool(check_numerics), tiered)
+        self._compilation = choose_compilation(self._backend, target, bool(check_numerics), tiered)
         self._seed, self._seed_is_given = (seed or 0) & _SEED_MASK, seed is not None
         self._state, self._budget = EMPTY, memory_budget
         self._light_runs = 0  # those that changed no variable
@@ -160,6 +160,7 @@ class Session:
             return self._run(wanted, Feeds(tensors, fed, overrides))
 
         short: ShortWay | None = None
+        door = self._backend.door()
 
         def step(*values: Any) -> Any:
             nonlocal short
@@ -167,11 +168,13 @@ class Session:
                 result = run(*values)
                 if len(tensors) == len(targets):
                     short = self._short_way(wanted, tensors)
+                    if door is not None and short is not None and is_whole(short):
+                        door.lead(short[0], run)
                 return result
             result = take(short, self._state.variables, values)
             return run(*values) if result is NotImplemented else result
 
-        return step
+        return step if door is None else door.function(step)
 
     def compile(self, fetches: Any, feeds: Any = ()) -> Executable:
         """The executable that `run` uses for `fetches`, compiled where it is not yet.
@@ -357,6 +360,7 @@ class Session:
         """Ends the session and lets go of its variables. Closing twice is no error."""
         with self._committing:
             self._closed, self._ways, self._state = True, {}, EMPTY
+            self._native_runs.stop()
 
     def _refuse_closed(self) -> None:
         if self._closed:

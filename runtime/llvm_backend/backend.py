@@ -35,6 +35,8 @@ from runtime.llvm_backend.rows.row_kernel import fusible_ops, write_rows
 from runtime.llvm_backend.rows.row_order import effort_of
 from runtime.llvm_backend.rows.row_plan import RowPlan, plan_rows
 from runtime.llvm_backend.rows.row_wave import is_noted
+from runtime.llvm_backend.table import builtin
+from runtime.llvm_backend.table.builtin import Door
 from runtime.llvm_backend.table.engine import begin
 
 _Rows = tuple[Structure, tuple[Size, ...], tuple[Given, ...] | None]  # the last: where it is looked at
@@ -123,3 +125,7 @@ class LlvmBackend:
     def remember(self, digest: str, whole: Any, symbols: Sequence[Symbol], arrays: Sequence[Array]) -> None:
         """Lets other processes recall what runs a request."""
         remember(digest, whole, symbols, arrays)
+
+    def door(self) -> Door | None:
+        """A way into native calls, where their code is there already."""
+        return None if builtin.find_trouble() or not builtin.CODE.is_loaded else Door()

@@ -306,7 +306,7 @@ class StepWriter:
     def run(self, pattern: Pattern, block: int) -> None:
         """Adds what runs on the block of a pattern."""
         for function, chunks in pattern.runs:
-            if chunks < 0:
+            if chunks < 0 or pattern.is_brief:
                 self._builder.kernel(function, block)
             else:
                 self._builder.parallel(function, block, block + chunks)

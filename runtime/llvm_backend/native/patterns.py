@@ -15,7 +15,7 @@ from runtime.llvm_backend.contractions.kernel import Kernel
 from runtime.llvm_backend.loops.loop_kernel import LoopKernel
 from runtime.llvm_backend.rows.row_block import Word, share_word
 from runtime.llvm_backend.rows.row_code import RowKernel
-from runtime.llvm_backend.rows.row_steps import cut_rows
+from runtime.llvm_backend.rows.row_steps import cut_rows, is_brief
 from runtime.llvm_backend.rows.row_streams import share_streamed, streamed_results
 
 Addresses = Mapping[str, int]  # of a module's functions
@@ -33,6 +33,7 @@ class Pattern:
         scratch: (word, offset): words to hold addresses in the step's scratch. room: the bytes of that.
         positive, natural: sizes that must not be 0, or negative.
         runs: functions in order, each with the word of how many chunks it has; -1: it runs once.
+        is_brief: whether there is one function and one chunk, of a microsecond at most.
         plan: the function that counts chunks; 0: they are counted.
         streams: (word, share), where results may be stored past the caches.
     """
@@ -48,6 +49,7 @@ class Pattern:
     positive: Sequence[Size] = ()
     natural: Sequence[Size] = ()
     runs: list[tuple[int, int]] = field(default_factory=list)
+    is_brief: bool = False
     plan: int = 0
     streams: tuple[int, int] | None = None
 
@@ -87,6 +89,7 @@ def rows_pattern(kernel: RowKernel, addresses: Addresses, in_loop: bool, threads
         made.positive = (plan.inner,)
     first, *rest = (addresses[name] for name in kernel.functions)
     made.runs = [(first, made.count(cut.chunks)), *((finish, -1) for finish in rest)]
+    made.is_brief = not rest and is_brief(plan, cut)
     return made
 
 

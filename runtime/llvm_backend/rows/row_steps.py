@@ -11,6 +11,7 @@ from runtime.llvm_backend.rows.row_plan import CHEAP, PART, VIEWS, RowPlan
 from runtime.llvm_backend.rows.row_wave import spare_rows
 
 WORK = 1 << 18  # of a chunk, in sixteenths of what one cheap op costs on a vector: some 15 us
+_LEAST_ROW = 16  # elements: shorter rows take as long
 _MOST_WITH_SCRATCH = 32  # chunks of a kernel that keeps rows, each in memory of its own
 
 
@@ -42,6 +43,14 @@ def cut_rows(plan: RowPlan, kept: int) -> Chunking:
         per = sizes.maximum(per, (rows + (_MOST_WITH_SCRATCH - 1)) // _MOST_WITH_SCRATCH)
     chunks = (rows + per - 1) // per
     return Chunking(rows, per, chunks, (spare_rows(plan) + chunks * kept) * plan.inner * SCRATCH_BYTES)
+
+
+def is_brief(plan: RowPlan, cut: Chunking) -> bool:
+    """Whether all of it is one chunk that is known to take a microsecond at most."""
+    if not isinstance(cut.rows, int) or not isinstance(plan.inner, int) or cut.chunks != 1:
+        return False
+    elements = cut.rows if plan.is_flat else cut.rows * max(plan.inner, _LEAST_ROW)
+    return elements * work_of(plan) <= WORK // 16
 
 
 def work_of(plan: RowPlan) -> int:

@@ -2,6 +2,9 @@
 
 Both follow streams of words, which `call` describes. The fields of an ndarray are read where NumPy's own
 headers have them; `builtin` sees first whether they are there.
+
+Until it is given, an output is held by `HELD` words of the run: its array; or null, a value without axes that
+is to be a scalar of NumPy's, and its dtype. For that no array is made.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from runtime.llvm_backend.table.blockpool import SMALLEST
 
 FIXED, BIND, SAME, ANY = range(4)  # what the size on an axis of a feed must be
 MOST_AXES = 64
+HELD = 3  # words for each output
 
 # The fields of an ndarray, in bytes: numpy/ndarraytypes.h.
 AT_TYPE, AT_DATA, AT_RANK, AT_SIZES, AT_STRIDES, AT_OWNER, AT_DTYPE, AT_FLAGS = 8, 16, 24, 32, 40, 48, 56, 64
@@ -120,26 +124,41 @@ bad:
 """
 
 _OUTPUT = """
-; Allocates an output; what follows in the stream, or null with an exception set.
-define internal ptr @give(ptr %words, ptr %entry, ptr %handler) {{
+; Makes room for an output; what follows in the stream, or null with an exception set.
+define internal ptr @give(ptr %words, ptr %entry, ptr %handler, i64 %scalars) {{
   %sizes = alloca [{MOST_AXES} x i64]
   %next = alloca ptr
   %size.next = alloca ptr
   %bytes = alloca i64
   %made = alloca ptr
+  %hold.at = getelementptr i64, ptr %entry, i64 2
+  %hold = load i64, ptr %hold.at
+  %held = getelementptr i8, ptr %words, i64 %hold
   %rank.at = getelementptr i64, ptr %entry, i64 1
   %rank = load i64, ptr %rank.at
   %itemsize.at = getelementptr i64, ptr %entry, i64 3
   %itemsize = load i64, ptr %itemsize.at
   store i64 %itemsize, ptr %bytes
-  %n.at = getelementptr i64, ptr %entry, i64 4
+  %n.at = getelementptr i64, ptr %entry, i64 5
   %n = load i64, ptr %n.at
-  %list = getelementptr i64, ptr %entry, i64 5
+  %list = getelementptr i64, ptr %entry, i64 6
   %first = getelementptr i64, ptr %list, i64 %n
   store ptr %first, ptr %next
   store ptr %sizes, ptr %size.next
   %sizes.end = getelementptr i64, ptr %sizes, i64 %rank
-  br label %axes
+  %axes.none = icmp eq i64 %rank, 0
+  %scalar.wanted = icmp ne i64 %scalars, 0
+  %is_scalar = and i1 %axes.none, %scalar.wanted
+  br i1 %is_scalar, label %scalar, label %axes
+scalar:
+  %dtype.at = getelementptr i64, ptr %entry, i64 4
+  %dtype = load i64, ptr %dtype.at
+  %value.held = getelementptr i64, ptr %held, i64 1
+  %dtype.held = getelementptr i64, ptr %held, i64 2
+  store i64 %dtype, ptr %dtype.held
+  %value.to = ptrtoint ptr %value.held to i64
+  call void @scatter(ptr %words, ptr %list, i64 %n, i64 %value.to)
+  ret ptr %first
 axes:
   %size.at = load ptr, ptr %size.next
   %over = icmp eq ptr %size.at, %sizes.end
@@ -207,10 +226,7 @@ plain:
   br i1 %none, label %bad, label %note
 note:
   %array = load ptr, ptr %made
-  %hold.at = getelementptr i64, ptr %entry, i64 2
-  %hold = load i64, ptr %hold.at
-  %hold.word = getelementptr i8, ptr %words, i64 %hold
-  store ptr %array, ptr %hold.word
+  store ptr %array, ptr %held
   %data.at = getelementptr i8, ptr %array, i64 {AT_DATA}
   %data = load i64, ptr %data.at
   call void @scatter(ptr %words, ptr %list, i64 %n, i64 %data)
@@ -218,6 +234,22 @@ note:
   ret ptr %follows
 bad:
   ret ptr null
+}}
+
+; An output that is held, as it is to be given; null with an exception set.
+define internal ptr @collect(ptr %held) {{
+  %array = load ptr, ptr %held
+  store ptr null, ptr %held
+  %none = icmp eq ptr %array, null
+  br i1 %none, label %scalar, label %whole
+whole:
+  ret ptr %array
+scalar:
+  %value = getelementptr i64, ptr %held, i64 1
+  %dtype.at = getelementptr i64, ptr %held, i64 2
+  %dtype = load ptr, ptr %dtype.at
+  %made = call ptr @array_scalar(ptr %value, ptr %dtype, ptr null)
+  ret ptr %made
 }}
 
 ; Drops the outputs that a call made in vain.
@@ -230,7 +262,8 @@ top:
   %more = icmp slt i64 %i, %outputs
   br i1 %more, label %body, label %done
 body:
-  %at = getelementptr ptr, ptr %list, i64 %i
+  %offset = mul i64 %i, {HELD_BYTES}
+  %at = getelementptr i8, ptr %list, i64 %offset
   %array = load ptr, ptr %at
   %none = icmp eq ptr %array, null
   br i1 %none, label %next, label %let_go
@@ -248,7 +281,7 @@ done:
 
 
 def array_text() -> str:
-    """The functions `take`, `give` and `drop`, for a module that declares what they call."""
+    """The functions `take`, `give`, `collect` and `drop`, for a module that declares what they call."""
     return (_FEED + _OUTPUT).format(
         AT_TYPE=AT_TYPE,
         AT_DATA=AT_DATA,
@@ -264,5 +297,6 @@ def array_text() -> str:
         BIND=BIND,
         SAME=SAME,
         MOST_AXES=MOST_AXES,
+        HELD_BYTES=8 * HELD,
         good=C_CONTIGUOUS | ALIGNED,
     )

@@ -1,7 +1,8 @@
 """Builtin: functions like CPython's own in C, made while it runs.
 
 The native code (`callcode`) is compiled once for a machine and lives to the end of the process; each
-executable has a builtin of its own, which is that code with other tables.
+executable has a builtin of its own, which is that code with other tables. They are what the builtin is bound
+to, an object of Python's like any other: the garbage collector sees through both.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import sys
 from collections.abc import Callable
 from functools import cache
 from typing import Any
+from weakref import ref
 
 import numpy as np
 
@@ -20,16 +22,28 @@ from runtime.llvm_backend.table import arraycode, blockpool, callcode, steploop
 from runtime.llvm_backend.table.polling import address_of, c_library
 
 _FASTCALL = 0x80
-_ARRAY_TYPE, _ARRAY_RETURN, _ARRAY_NEW = (
-    2,
-    76,
-    93,
+_ARRAY_TYPE, _ARRAY_SCALAR, _ARRAY_NEW = (
+    *(2, 60, 93),
 )  # slots of NumPy's table of functions: numpy/__multiarray_api.h
 _PYTHON = (
-    *("Py_IncRef", "Py_DecRef", "PyCapsule_GetPointer", "PyCapsule_GetContext", "PyErr_CheckSignals"),
-    *("PyEval_SaveThread", "PyEval_RestoreThread", "PyObject_CallFunction", "PyObject_Vectorcall"),
+    *("Py_IncRef", "Py_DecRef", "PyErr_CheckSignals", "PyEval_SaveThread", "PyEval_RestoreThread"),
+    *("PyObject_CallFunction", "PyObject_Vectorcall"),
     *("PyTuple_New", "PyTuple_SetItem", "PyList_New", "PyList_SetItem"),
 )
+
+
+class Tables(ctypes.Array[ctypes.c_int64]):
+    """The tables of a builtin: the words `callcode.FIELDS`.
+
+    Attributes:
+        owner: what keeps alive what they point to.
+    """
+
+    _type_, _length_ = ctypes.c_int64, len(callcode.FIELDS)
+
+    def __init__(self, owner: object, **words: int) -> None:
+        super().__init__(*[words.get(name, 0) for name in callcode.FIELDS])
+        self.owner = owner
 
 
 class _MethodDef(ctypes.Structure):
@@ -56,6 +70,9 @@ def find_trouble() -> str:
     if ctypes.sizeof(ctypes.c_void_p) != 8 or sys.byteorder != "little":
         return "the machine does not have little-endian words of 8 bytes"
     try:
+        tables = Tables(None)
+        if ctypes.c_void_p.from_address(id(tables) + callcode.AT_WORDS).value != ctypes.addressof(tables):
+            return "the fields of an object of ctypes are not where they are expected"
         table = _array_functions()
         if table[_ARRAY_TYPE] != id(np.ndarray):
             return "NumPy's table of functions is not as expected"
@@ -71,10 +88,10 @@ def find_trouble() -> str:
         made = make(
             id(np.ndarray), 2, ctypes.addressof(sizes), np.dtype(np.float32).num, None, None, 0, 0, None
         )
-        give = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p)(table[_ARRAY_RETURN])
-        number = np.array(2.5)
-        _python(None, "Py_IncRef", ctypes.py_object)(number)  # it is taken
-        if type(give(id(number))) is not type(number[()]):
+        scalar = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.py_object, ctypes.c_void_p)
+        value = ctypes.c_double(2.5)
+        number = scalar(table[_ARRAY_SCALAR])(ctypes.addressof(value), np.dtype(np.float64), None)
+        if type(number) is not np.float64 or number != 2.5:
             return "NumPy does not make scalars as expected"
         if made.shape != (2, 3) or made.dtype != np.float32 or not made.flags.c_contiguous:
             return "NumPy does not make arrays as expected"
@@ -138,7 +155,7 @@ def memory_handler() -> int:
     if np.ndarray.__basicsize__ != arraycode.ARRAY_BYTES:
         return 0
     own = ctypes.c_void_p.from_address(id(array) + arraycode.AT_HANDLER).value
-    new_capsule, *_ = _makers()
+    new_capsule, _ = _makers()
     capsule_type = id(type(new_capsule(1, None, None)))
     if not own or ctypes.c_void_p.from_address(own + arraycode.AT_TYPE).value != capsule_type:
         return 0
@@ -164,7 +181,7 @@ def _known_imports() -> dict[str, int]:
     table = _array_functions()
     imports = {name: address_of(getattr(ctypes.pythonapi, name)) for name in _PYTHON}
     imports["array_type"], imports["array_new"] = id(np.ndarray), table[_ARRAY_NEW]
-    imports["array_return"] = table[_ARRAY_RETURN]
+    imports["array_scalar"] = table[_ARRAY_SCALAR]
     imports["not_implemented"] = id(NotImplemented)
     return imports | c_library(*blockpool.IMPORTS)
 
@@ -178,12 +195,10 @@ CODE = Part(callcode.NAME, callcode.call_module, _imports)
 
 @cache
 def _makers() -> tuple[Callable[..., Any], ...]:
-    """Functions that make a capsule, own a thing, tie it to a capsule, and make a builtin."""
+    """Functions that make a capsule, and a builtin."""
     word, thing = ctypes.c_void_p, ctypes.py_object
     return (
         _python(thing, "PyCapsule_New", word, ctypes.c_char_p, word),
-        _python(None, "Py_IncRef", thing),
-        _python(ctypes.c_int, "PyCapsule_SetContext", thing, word),
         _python(thing, "PyCFunction_NewEx", word, thing, word),
     )
 
@@ -195,17 +210,44 @@ def look_up() -> None:
 
 
 @cache
-def _native() -> tuple[_MethodDef, int]:
-    definition = _MethodDef(b"run", CODE.address("call"), _FASTCALL, b"Runs an executable on arrays.")
-    keep_for_ever(definition)  # builtins may outlive this module
-    return definition, CODE.address("destroy")
+def _definition() -> _MethodDef:
+    doc = b"run($self, /, *arrays)\n--\n\nRuns an executable on arrays."
+    made = _MethodDef(b"run", CODE.address("call"), _FASTCALL, doc)
+    keep_for_ever(made)  # builtins may outlive this module
+    return made
 
 
-def make_builtin(tables: int, owner: object) -> Any:
-    """A builtin that runs the `tables` at that address, and keeps `owner`, which holds them, alive."""
-    definition, destroy = _native()
-    new_capsule, own, tie, new_builtin = _makers()
-    capsule = new_capsule(tables, None, destroy)
-    own(owner)
-    tie(capsule, id(owner))
-    return new_builtin(ctypes.addressof(definition), capsule, None)
+def make_builtin(tables: Tables) -> Any:
+    """A builtin that runs `tables`."""
+    _, new_builtin = _makers()
+    return new_builtin(ctypes.addressof(_definition()), tables, None)
+
+
+class Door:
+    """A builtin that goes the slow way until it is led another one.
+
+    The slow way may hold the door, which holds neither it nor the builtin.
+    """
+
+    def __init__(self) -> None:
+        self._tables: Callable[[], Tables | None] = lambda: None
+
+    def function(self, slow: Callable[..., Any]) -> Any:
+        """The builtin; it calls ``slow(*arrays)``."""
+        tables = Tables(slow, feeds=-1, slow=id(slow))
+        self._tables = ref(tables)
+        return make_builtin(tables)
+
+    def lead(self, way: Callable[..., Any], slow: Callable[..., Any]) -> None:
+        """Lets it go the `way` of another builtin, and call ``slow(*arrays)`` for what that does not take.
+
+        It is led once; and not at all where `way` is something else.
+        """
+        tables, others = self._tables(), getattr(way, "__self__", None)
+        if tables is None or not isinstance(others, Tables):
+            return
+        led = (others, slow)
+        if tables.__dict__.setdefault("led", led) is led:  # which keeps them, and is for one thread alone
+            words = list(others)
+            words[callcode.FIELDS.index("slow")] = id(slow)
+            tables[:] = words  # at once, since nothing here lets the GIL go

@@ -9,8 +9,8 @@ Where interpreter and machine allow it, the function is a builtin that reads its
 The streams of the native tables, in words; pointers and sizes go to words given by their byte offset:
 
     feed      dtype, rank, n, n offsets for the address, then for each axis: kind, value, m, m offsets
-    output    dtype number, rank, offset that holds the array, bytes of an element, n, n offsets, then for
-              each axis: kind, value
+    output    dtype number, rank, offset of what holds it, bytes of an element, dtype, n, n offsets, then
+              for each axis: kind, value
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from graphc.errors import VerificationError
 from graphc.freezing import frozen
 from runtime.counting import Counter
 from runtime.llvm_backend.table import builtin
-from runtime.llvm_backend.table.arraycode import ANY, BIND, FIXED, SAME
-from runtime.llvm_backend.table.callcode import FIELDS, LIST, SINGLE, TUPLE
+from runtime.llvm_backend.table.arraycode import ANY, BIND, FIXED, HELD, SAME
+from runtime.llvm_backend.table.callcode import LIST, SINGLE, TUPLE
 from runtime.llvm_backend.table.steploop import DETAIL, DONE, PYTHON_STEP
 from runtime.llvm_backend.table.steptable import RunWords, StepTable, TableBuilder
 
@@ -78,7 +78,7 @@ class Signature:
 
     Attributes:
         feeds, outputs: in order.
-        hold: the first of as many words as there are outputs (`reserve`): the call's own.
+        hold: the first of the words that hold the outputs (`reserve`): the call's own.
         form: ``"single"`` for the one output itself, ``"tuple"`` or ``"list"`` for all of them.
         prelude: the mark of steps that compute sizes and check them, up to an end; None: there are none.
             It runs before outputs are made; where it refuses, the call goes the slow way.
@@ -99,7 +99,7 @@ class Signature:
 
 def reserve(builder: TableBuilder, outputs: int) -> int:
     """The words that `Signature.hold` asks for."""
-    return builder.block([0] * max(outputs, 1))
+    return builder.block([0] * (HELD * max(outputs, 1)))
 
 
 class Call:
@@ -110,10 +110,10 @@ class Call:
     returns and lets the call go the slow way. ``slow(*arrays)`` is called with what does not fit, or
     when all words are in use; without it the function returns NotImplemented.
 
-    `scalars`: what has no axes is given as a NumPy scalar. `count` is counted up by each call that went well.
+    `scalars`: what has no axes is given as a NumPy scalar. `count` is counted up by each call that went well;
+    once it is stopped, all go the slow way.
 
-    A function keeps its Call alive, and with it handler and slow. The garbage collector does not see
-    through a builtin: neither of them may hold a function of this Call, or none is ever freed.
+    A function keeps its Call alive, and with it handler and slow.
     """
 
     def __init__(
@@ -134,30 +134,11 @@ class Call:
         self._state_list = (ctypes.c_int64 * (1 + MOST_STATES))()  # how many, then the address of each
         self._feed_stream = _words(_feed_stream(signature.feeds))
         self._output_stream = _words(_output_stream(signature))
-        fields = {
-            "feeds": len(signature.feeds),
-            "feed_stream": ctypes.addressof(self._feed_stream),
-            "outputs": len(signature.outputs),
-            "output_stream": ctypes.addressof(self._output_stream),
-            "states": ctypes.addressof(self._state_list),
-            "steps": table.address,
-            "prelude": self.prelude,
-            "main": self.main,
-            "handler": id(self.handler),
-            "slow": 0 if slow is None else id(slow),
-            "form": _FORMS[signature.form],
-            "hold": 8 * signature.hold,
-            "scalars": scalars,
-            "count": 0 if count is None else count.address,
-            "memory": 0,  # where builtins are made, they say it
-        }
-        self._tables = (ctypes.c_int64 * len(FIELDS))(*[fields[name] for name in FIELDS])
 
     def variant(self, form: str, scalars: bool, count: Counter) -> Call:
         """One on the same words that gives its results in another form; see the arguments of the class."""
         made = Call(self.table, replace(self.signature, form=form), self.handler, None, scalars, count)
         made.states, made._state_list = self.states, self._state_list
-        made._tables[FIELDS.index("states")] = ctypes.addressof(self._state_list)
         return made
 
     def add_state(self, prepare: Callable[[RunWords], object] | None = None) -> RunWords | None:
@@ -184,9 +165,30 @@ class Call:
         """A function that calls it; `portable` asks for the one in Python."""
         if portable or builtin.find_trouble():
             return PortableFunction(self)
-        self._tables[FIELDS.index("memory")] = builtin.memory_handler()
-        made: Callable[..., Any] = builtin.make_builtin(ctypes.addressof(self._tables), self)
+        made: Callable[..., Any] = builtin.make_builtin(self._tables())
         return made
+
+    def _tables(self) -> builtin.Tables:
+        signature = self.signature
+        return builtin.Tables(
+            self,
+            feeds=len(signature.feeds),
+            feed_stream=ctypes.addressof(self._feed_stream),
+            outputs=len(signature.outputs),
+            output_stream=ctypes.addressof(self._output_stream),
+            states=ctypes.addressof(self._state_list),
+            steps=self.table.address,
+            prelude=self.prelude,
+            main=self.main,
+            handler=id(self.handler),
+            slow=0 if self.slow is None else id(self.slow),
+            form=_FORMS[signature.form],
+            hold=8 * signature.hold,
+            scalars=self.scalars,
+            count=0 if self.count is None else self.count.address,
+            memory=builtin.memory_handler(),
+            brief=self.table.is_brief,
+        )
 
 
 class PortableFunction:
@@ -210,7 +212,8 @@ class PortableFunction:
     def __call__(self, *arrays: Any) -> Any:
         """The results on `arrays`, or what the slow way gives."""
         call = self._call
-        state = call.claim_state() if len(arrays) == len(self._feeds) else None
+        fits = len(arrays) == len(self._feeds) and not (call.count and call.count.is_stopped)
+        state = call.claim_state() if fits else None
         if state is not None:
             try:
                 results = self.run(state, arrays)
@@ -312,7 +315,8 @@ def _feed_stream(feeds: Sequence[Feed]) -> list[int]:
 def _output_stream(signature: Signature) -> list[int]:
     stream = []
     for i, output in enumerate(signature.outputs):
-        stream += [output.dtype.num, len(output.sizes), 8 * (signature.hold + i), output.dtype.itemsize]
+        held = 8 * (signature.hold + HELD * i)
+        stream += [output.dtype.num, len(output.sizes), held, output.dtype.itemsize, id(output.dtype)]
         stream.append(len(output.pointers))
         stream += [8 * word for word in output.pointers]
         for size in output.sizes:

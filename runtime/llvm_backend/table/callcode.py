@@ -2,19 +2,24 @@
 
     ptr call(ptr self, ptr args, i64 nargs)                  METH_FASTCALL
 
-`self` is a capsule around the tables of one executable (`call` makes them). References are counted only
-by functions of Python's. A capsule owns, as its context, the Python object that keeps the tables alive.
+`self` is a `Tables`, those of one executable (`call` makes them), which keeps alive what its words point to.
+References are counted only by functions of Python's.
 
-The code is made quickly rather than thoroughly (`llvm.QUICK`), which the text makes up for: a value that
-another block uses is then written to memory and read again, and a phi is copied there and back. So loops
-count in memory themselves, and blocks load what they need. ``%x = field name`` loads a word of the tables.
+All of it but the run of the steps has the GIL, which is its lock: words are claimed, and runs counted, by
+plain loads and stores. Steps that are known to be brief keep it too: to let it go and take it again takes
+longer than they do.
+
+The code is made quickly rather than thoroughly (`llvm.QUICK`) where it does not come with this package, which
+the text makes up for: a value that another block uses is then written to memory and read again, and a phi is
+copied there and back. So loops count in memory themselves, and blocks load what they need.
+``%x = field name`` loads a word of the tables.
 """
 
 from __future__ import annotations
 
 from runtime.llvm_backend.engine.llvm import QUICK
 from runtime.llvm_backend.engine.objects import Module
-from runtime.llvm_backend.table.arraycode import array_text
+from runtime.llvm_backend.table.arraycode import HELD, array_text
 from runtime.llvm_backend.table.blockpool import FUNCTIONS, pool_text
 from runtime.llvm_backend.table.polling import DEADLINE
 from runtime.llvm_backend.table.steploop import BUSY, CHUNK, DETAIL, DONE, PAUSED, POSITION, PYTHON_STEP
@@ -22,10 +27,11 @@ from runtime.llvm_backend.table.steploop import BUSY, CHUNK, DETAIL, DONE, PAUSE
 # The tables of a call, word by word.
 FIELDS = (
     *("feeds", "feed_stream", "outputs", "output_stream", "states", "steps"),
-    *("prelude", "main", "handler", "slow", "form", "hold", "scalars", "count", "memory"),
+    *("prelude", "main", "handler", "slow", "form", "hold", "scalars", "count", "memory", "brief"),
 )
 _ADDRESSES = (*("feed_stream", "output_stream", "states", "steps", "handler", "slow", "count", "memory"),)
 SINGLE, TUPLE, LIST = range(3)  # the form of the result
+AT_WORDS = 16  # byte of an object of ctypes where the address of its words is: CPython's ctypes.h
 
 NAME = "call"
 _CALL = """
@@ -33,12 +39,10 @@ _CALL = """
 @not_implemented = external global i8
 @format = private constant [4 x i8] c"nnn\\00"
 declare ptr @array_new(ptr, i32, ptr, i32, ptr, ptr, i32, i32, ptr)
-declare ptr @array_return(ptr)
+declare ptr @array_scalar(ptr, ptr, ptr)
 declare i64 @run(ptr, ptr)
 declare void @Py_IncRef(ptr)
 declare void @Py_DecRef(ptr)
-declare ptr @PyCapsule_GetPointer(ptr, ptr)
-declare ptr @PyCapsule_GetContext(ptr)
 declare ptr @PyEval_SaveThread()
 declare void @PyEval_RestoreThread(ptr)
 declare i32 @PyErr_CheckSignals()
@@ -49,12 +53,6 @@ declare i32 @PyTuple_SetItem(ptr, i64, ptr)
 declare ptr @PyList_New(i64)
 declare i32 @PyList_SetItem(ptr, i64, ptr)
 
-define void @destroy(ptr %capsule) {{
-  %owned = call ptr @PyCapsule_GetContext(ptr %capsule)
-  call void @Py_DecRef(ptr %owned)
-  ret void
-}}
-
 define ptr @call(ptr %self, ptr %args, i64 %nargs) {{
   %number = alloca i64
   %argument = alloca ptr
@@ -62,13 +60,23 @@ define ptr @call(ptr %self, ptr %args, i64 %nargs) {{
   %left = alloca i64
   %result = alloca ptr
   %k = alloca i64
-  %tables = call ptr @PyCapsule_GetPointer(ptr %self, ptr null)
+  %tables.at = getelementptr i8, ptr %self, i64 {AT_WORDS}
+  %tables = load ptr, ptr %tables.at
   %feeds = field feeds
   %fed = icmp eq i64 %nargs, %feeds
-  br i1 %fed, label %ready, label %slow
+  br i1 %fed, label %counting, label %slow
+counting:
+  %counter = field count
+  %uncounted = icmp eq ptr %counter, null
+  br i1 %uncounted, label %ready, label %going
+going:
+  %stopped.at = getelementptr i64, ptr %counter, i64 1
+  %is_stopped = load i64, ptr %stopped.at
+  %goes = icmp eq i64 %is_stopped, 0
+  br i1 %goes, label %ready, label %slow
 ready:
   %states = field states
-  %states.all = load atomic i64, ptr %states acquire, align 8
+  %states.all = load i64, ptr %states
   store i64 0, ptr %number
   br label %choose
 
@@ -82,11 +90,12 @@ try:
   %state.at = getelementptr ptr, ptr %states, i64 %s.after
   %words = load ptr, ptr %state.at
   %busy.at = getelementptr i64, ptr %words, i64 {busy}
-  %claim = cmpxchg ptr %busy.at, i64 0, i64 1 acq_rel monotonic
-  %mine = extractvalue {{i64, i1}} %claim, 1
-  br i1 %mine, label %claimed, label %choose
+  %busy = load i64, ptr %busy.at
+  %free = icmp eq i64 %busy, 0
+  br i1 %free, label %claimed, label %choose
 
 claimed:
+  store i64 1, ptr %busy.at
   %feed_stream = field feed_stream
   store ptr %feed_stream, ptr %entry
   store ptr %args, ptr %argument
@@ -138,7 +147,8 @@ output.one:
   store i64 %outputs.less, ptr %left
   %output.at = load ptr, ptr %entry
   %memory = field memory
-  %output.next = call ptr @give(ptr %words, ptr %output.at, ptr %memory)
+  %scalars = field scalars
+  %output.next = call ptr @give(ptr %words, ptr %output.at, ptr %memory, i64 %scalars)
   store ptr %output.next, ptr %entry
   %output.bad = icmp eq ptr %output.next, null
   br i1 %output.bad, label %fail, label %output
@@ -149,10 +159,22 @@ main:
   store i64 %start, ptr %position.at
   br label %walk
 walk:
-  %thread = call ptr @PyEval_SaveThread()
   %steps = field steps
-  %status = call i64 @run(ptr %words, ptr %steps)
+  %brief = field brief
+  %keeps = icmp ne i64 %brief, 0
+  br i1 %keeps, label %walk.brief, label %walk.free
+walk.brief:
+  %brief.status = call i64 @run(ptr %words, ptr %steps)
+  store i64 %brief.status, ptr %k
+  br label %walked
+walk.free:
+  %thread = call ptr @PyEval_SaveThread()
+  %free.status = call i64 @run(ptr %words, ptr %steps)
+  store i64 %free.status, ptr %k
   call void @PyEval_RestoreThread(ptr %thread)
+  br label %walked
+walked:
+  %status = load i64, ptr %k
   %done = icmp eq i64 %status, {DONE}
   br i1 %done, label %finish, label %stopped
 stopped:
@@ -184,16 +206,9 @@ finish:
   %is_single = icmp eq i64 %form, {SINGLE}
   br i1 %is_single, label %single, label %several
 single:
-  %only.array = load ptr, ptr %hold.list
-  store ptr %only.array, ptr %result
-  store ptr null, ptr %hold.list
-  %only.scalars = field scalars
-  %only.plain = icmp eq i64 %only.scalars, 0
-  br i1 %only.plain, label %leave, label %only.convert
-only.convert:
-  %only.scalar = call ptr @array_return(ptr %only.array)
-  store ptr %only.scalar, ptr %result
-  %only.none = icmp eq ptr %only.scalar, null
+  %only = call ptr @collect(ptr %hold.list)
+  store ptr %only, ptr %result
+  %only.none = icmp eq ptr %only, null
   br i1 %only.none, label %fail, label %leave
 several:
   %length = field outputs
@@ -219,23 +234,15 @@ fill:
 item:
   %k.next = add i64 %k.now, 1
   store i64 %k.next, ptr %k
-  %item.at = getelementptr ptr, ptr %hold.list, i64 %k.now
-  %made = load ptr, ptr %item.at
-  store ptr %made, ptr %entry
-  store ptr null, ptr %item.at
-  %scalars = field scalars
-  %plain = icmp eq i64 %scalars, 0
-  br i1 %plain, label %item.ready, label %item.convert
-item.convert:
-  %scalar = call ptr @array_return(ptr %made)
-  store ptr %scalar, ptr %entry
-  %scalar.none = icmp eq ptr %scalar, null
-  br i1 %scalar.none, label %item.fail, label %item.ready
+  %item.offset = mul i64 %k.now, {HELD_BYTES}
+  %item.at = getelementptr i8, ptr %hold.list, i64 %item.offset
+  %thing = call ptr @collect(ptr %item.at)
+  %thing.none = icmp eq ptr %thing, null
+  br i1 %thing.none, label %item.fail, label %item.ready
 item.fail:
   call void @Py_DecRef(ptr %all)
   br label %fail
 item.ready:
-  %thing = load ptr, ptr %entry
   %in_tuple = icmp eq i64 %form, {TUPLE}
   br i1 %in_tuple, label %item.tuple, label %item.list
 item.tuple:
@@ -245,12 +252,14 @@ item.list:
   %rc.list = call i32 @PyList_SetItem(ptr %all, i64 %k.now, ptr %thing)
   br label %fill
 leave:
-  store atomic i64 0, ptr %busy.at release, align 8
+  store i64 0, ptr %busy.at
   %count = field count
   %counts = icmp ne ptr %count, null
   br i1 %counts, label %counted, label %given
 counted:
-  %count.before = atomicrmw add ptr %count, i64 1 monotonic
+  %count.before = load i64, ptr %count
+  %count.after = add i64 %count.before, 1
+  store i64 %count.after, ptr %count
   br label %given
 given:
   %given.result = load ptr, ptr %result
@@ -260,7 +269,7 @@ fail:
   %fail.outputs = field outputs
   %fail.hold = field hold
   call void @drop(ptr %words, i64 %fail.outputs, i64 %fail.hold)
-  store atomic i64 0, ptr %busy.at release, align 8
+  store i64 0, ptr %busy.at
   ret ptr null
 retreat:
   %retreat.outputs = field outputs
@@ -268,7 +277,7 @@ retreat:
   call void @drop(ptr %words, i64 %retreat.outputs, i64 %retreat.hold)
   br label %give_up
 give_up:
-  store atomic i64 0, ptr %busy.at release, align 8
+  store i64 0, ptr %busy.at
   br label %slow
 slow:
   %slow.way = field slow
@@ -299,8 +308,10 @@ def _with_fields(text: str) -> str:
 
 
 def call_module() -> Module:
-    """The module of `call` and `destroy`, which imports functions of Python and NumPy, and `run`."""
+    """The module of `call`, which imports functions of Python and NumPy, and `run`."""
     call = _CALL.format(
+        AT_WORDS=AT_WORDS,
+        HELD_BYTES=8 * HELD,
         busy=BUSY,
         position=POSITION,
         chunk=CHUNK,
@@ -313,4 +324,4 @@ def call_module() -> Module:
         TUPLE=TUPLE,
     )
     text = _with_fields(call) + array_text() + pool_text()
-    return Module(NAME, text, ("call", "destroy", *FUNCTIONS), effort=QUICK)
+    return Module(NAME, text, ("call", *FUNCTIONS), effort=QUICK)

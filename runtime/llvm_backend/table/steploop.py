@@ -65,7 +65,7 @@ kernel:
   %kernel.f = load ptr, ptr %kernel.f.at
   %kernel.a = load i64, ptr %kernel.a.at
   %kernel.block = getelementptr i8, ptr %words, i64 %kernel.a
-  call void %kernel.f(ptr %kernel.block)
+  call void %kernel.f(ptr %kernel.block, i64 0)
   br label %next
 unusual:
   %ends = icmp eq i64 %kind, {END}
@@ -344,7 +344,8 @@ def run_function() -> Callable[[int, int], int]:
 
 @cache
 def _claim_function() -> Callable[[int], int]:
-    return ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)(CODE.address("claim"))
+    # With the GIL, where there is one: the native call claims words without atomic operations.
+    return ctypes.PYFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)(CODE.address("claim"))
 
 
 def claim(words: Any, address: int) -> bool:

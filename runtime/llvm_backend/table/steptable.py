@@ -16,7 +16,7 @@ addresses of buffers, sizes, counters, scalar arguments. The first `HEADER` belo
 **Steps.** 64 bytes each: kind, function, a, b, c, d. The words that a, b and d mean are given as byte
 offsets from the first word, and where d is a step it is the byte offset of that.
 
-    kernel     void f(ptr a): a block of words is all that a kernel is given
+    kernel     void f(ptr a, i64 0): a block of words is all that a kernel is given
     parallel   void f(ptr a, i64 chunk) for each chunk below b, on the threads of the pool
     joint      parallel, for what is told of the parts behind the next step, a jump over them: see `joints`
     part       of a joint step: void f(ptr a, i64 chunk) for each chunk from b to below c; nothing by itself
@@ -65,8 +65,10 @@ from runtime.llvm_backend.table.walking import walk
 Words = np.ndarray[Any, np.dtype[np.int64]]
 _CODES = {kind: code for code, kind in enumerate(KINDS)}
 _BACKWARD = ("jump", "branch", "unless", "until", "repeat", "count")  # those whose d is a step
+_BRIEF = {_CODES["kernel"], _CODES["end"]}
 _FIELDS = steploop.STEP // 8
 _LINE = 64
+_FEW = 16
 
 # For kernels that may fail: the first failure of a run is kept, whichever thread it is on.
 FAIL_TEXT = """
@@ -147,6 +149,11 @@ class StepTable:
     def address(self) -> int:
         """Where the steps begin."""
         return int(self.steps.ctypes.data)
+
+    @property
+    def is_brief(self) -> bool:
+        """Whether it is a few kernels of one chunk and no more, so that a run takes some microseconds."""
+        return len(self.steps) <= _FEW and set(self.steps[:, 0].tolist()) <= _BRIEF
 
     def run(self, state: RunWords, python: Callable[[int, RunWords], object] | None = None) -> int:
         """Walks the table on `state`, which has begun; returns DONE, FAILED or REFUSED.
@@ -231,7 +238,7 @@ class TableBuilder:
     # Steps.
 
     def kernel(self, function: int, block: int) -> None:
-        """``void f(ptr block)``."""
+        """``void f(ptr block, i64 0)``, which takes a few microseconds."""
         self._add("kernel", function, a=8 * block)
 
     def parallel(self, function: int, block: int, chunks: int) -> None:

@@ -33,7 +33,6 @@ from runtime.llvm_backend.table.steploop import (
 
 Words = np.ndarray[Any, np.dtype[np.int64]]
 _word = ctypes.c_int64
-_KERNEL = ctypes.CFUNCTYPE(None, _word)
 _CHUNK = ctypes.CFUNCTYPE(None, _word, _word)
 _FORK = ctypes.CFUNCTYPE(_word, *[_word] * 6)
 _LOW = (1 << HALF) - 1
@@ -78,7 +77,7 @@ def walk(words: Words, address: int, steps: Words, goes_on: Callable[[], bool]) 
         elif kind == "python":
             words[DETAIL], here, status = c, after, PYTHON_STEP
         elif kind == "kernel":
-            _KERNEL(function)(address + a)
+            _CHUNK(function)(address + a, 0)
         elif kind == "parallel":
             if not _run_chunks(words, address, function, a, y, goes_on):
                 status = PAUSED

@@ -2,17 +2,20 @@
 
 import contextlib
 import gc
+import inspect
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 import weakref
 
 import numpy as np
 import pytest
 
 from graphc.errors import VerificationError
+from runtime.counting import Counter
 from runtime.llvm_backend.engine.library import Module, load
 from runtime.llvm_backend.table import builtin
 from runtime.llvm_backend.table.call import (
@@ -263,7 +266,6 @@ def test_a_call_within_a_call_needs_words_of_its_own(kernels, portable):
     call.add_state()
     function(GOOD, GOOD)
     np.testing.assert_array_equal(results[0], GOOD + GOOD)
-    call.handler = None  # the cycle that Call warns of
 
 
 @pytest.mark.parametrize("portable", BOTH)
@@ -361,6 +363,135 @@ def test_what_a_function_needs_lives_as_long_as_it_does(kernels, portable):
 
 
 @pytest.mark.parametrize("portable", BOTH)
+def test_a_function_that_its_own_call_holds_is_collected(kernels, portable):
+    held = []
+    call = adding(kernels, slow=lambda *arrays, held=held: held)
+    held.append(call.function(portable))
+    dies = weakref.ref(call)
+    del call, held
+    gc.collect()
+    assert dies() is None
+
+
+@pytest.mark.parametrize("portable", BOTH)
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "int64", "uint8", "bool"])
+def test_what_has_no_axes_may_be_a_scalar(portable, dtype):
+    dtype = np.dtype(dtype)
+    builder = TableBuilder()
+    blocks = [builder.block((0, 0, dtype.itemsize)) for _ in range(3)]
+    hold = reserve(builder, 3)
+    for block in blocks:
+        builder.copy(block)
+    feeds = Feed(dtype, (), tuple(block + 1 for block in blocks[:2])), Feed(dtype, (1,), (blocks[2] + 1,))
+    outputs = tuple(
+        Output(dtype, sizes, (block,)) for sizes, block in zip([(), (), (1,)], blocks, strict=True)
+    )
+    call = Call(builder.build(), Signature(feeds, outputs, hold, "list"), scalars=True)
+    call.add_state()
+    function, plain = call.function(portable), call.variant("tuple", False, Counter()).function(portable)
+    given = [function(np.array(i, dtype), np.array([i], dtype)) for i in (0, 1)]
+    for i, (first, second, whole) in enumerate(given):  # none is written by a later call
+        assert type(first) is type(second) is dtype.type
+        assert (first, second, whole.dtype, whole.tolist()) == (dtype.type(i), dtype.type(i), dtype, [i])
+    assert [result.shape for result in plain(np.array(1, dtype), np.array([1], dtype))] == [(), (), (1,)]
+
+
+@pytest.mark.parametrize("portable", BOTH)
+def test_a_call_whose_count_is_stopped_goes_the_slow_way(kernels, portable):
+    count = Counter()
+    function = adding(kernels, slow=lambda *arrays: "slowly", count=count).function(portable)
+    for _ in range(2):
+        np.testing.assert_array_equal(function(GOOD, GOOD), GOOD + GOOD)
+    count.stop()
+    assert (function(GOOD, GOOD), count.value) == ("slowly", 2)
+
+
+@NATIVE
+def test_a_door_goes_the_slow_way_until_it_is_led(kernels):
+    door, seen = builtin.Door(), []
+    function = door.function(lambda *arrays: seen.append(arrays) or "first")
+    assert (function(GOOD), function(), len(seen)) == ("first", "first", 2)
+    door.lead(lambda *arrays: "no builtin", print)
+    assert function(GOOD, GOOD) == "first"
+    door.lead(adding(kernels).function(), lambda *arrays: "then")
+    np.testing.assert_array_equal(function(GOOD, GOOD), GOOD + GOOD)
+    assert (function(GOOD), len(seen)) == ("then", 3)
+    door.lead(adding(kernels, form="list").function(), print)  # only once
+    assert function(GOOD) == "then"
+    assert type(function(GOOD, GOOD)) is np.ndarray
+    with pytest.raises(TypeError, match="keyword"):
+        function(x=GOOD)
+    assert str(inspect.signature(function)) == "(*arrays)"
+
+
+@NATIVE
+def test_a_door_holds_nothing(kernels):
+    call, door = adding(kernels), builtin.Door()
+    functions = [door.function(lambda *arrays: door), call.function()]
+    door.lead(functions[1], lambda *arrays: door)
+    dies = weakref.ref(call)
+    gc.disable()
+    try:
+        del call, functions
+        assert dies() is None
+    finally:
+        gc.enable()
+    door.lead(adding(kernels).function(), print)  # there is nothing left to lead
+
+
+def test_a_few_kernels_are_brief_and_all_else_is_not(kernels):
+    def of(write):
+        builder = TableBuilder()
+        write(builder, builder.block([0] * 4))
+        return builder.build().is_brief
+
+    add = kernels.address("add")
+    assert of(lambda b, block: b.kernel(add, block))
+    assert not of(lambda b, block: [b.kernel(add, block) for _ in range(1000)])
+    assert not of(lambda b, block: b.parallel(add, block, block + 3))
+    assert not of(lambda b, block: b.python(0))
+    assert not of(lambda b, block: b.again(0))
+
+
+@NATIVE
+def test_a_brief_call_keeps_the_gil_and_others_let_it_go(kernels):
+    x, y, marks, done = np.ones(1 << 21), np.ones(1 << 21), [0], []
+
+    def adding_again(times):
+        builder = TableBuilder()
+        block, hold = builder.block((0, 0, 0, len(x))), reserve(builder, 1)
+        for _ in range(times):
+            builder.kernel(kernels.address("add"), block)
+        feeds = tuple(Feed(F8, x.shape, (block + i,)) for i in (1, 2))
+        call = Call(builder.build(), Signature(feeds, (Output(F8, x.shape, (block,)),), hold, "single"))
+        call.add_state()
+        return call.function()
+
+    def count():
+        while not done:
+            marks[0] += 1
+            time.sleep(1e-4)  # and lets the GIL go
+
+    keeps, lets_go = adding_again(8), adding_again(80)
+    thread = threading.Thread(target=count)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(100)  # nobody must let it go
+    try:
+        thread.start()
+        counted = []
+        for function in (keeps, lets_go):
+            before = marks[0]
+            function(x, y)
+            counted.append(marks[0] - before)
+    finally:
+        sys.setswitchinterval(interval)
+        done.append(True)
+        thread.join()
+    assert counted[0] == 0
+    assert counted[1] > 0
+
+
+@pytest.mark.parametrize("portable", BOTH)
 def test_references_balance(kernels, portable):
     turns = 10_000 if portable else 300_000
 
@@ -410,6 +541,9 @@ def test_where_there_are_no_builtins_python_does_it(kernels, monkeypatch):
 
 
 def test_a_layout_that_is_not_as_expected_is_seen(monkeypatch):
+    with monkeypatch.context() as changed:
+        changed.setattr(builtin.callcode, "AT_WORDS", 8)
+        assert "ctypes" in builtin.find_trouble.__wrapped__()
     monkeypatch.setattr(builtin.arraycode, "AT_DTYPE", builtin.arraycode.AT_OWNER)
     assert "fields" in builtin.find_trouble.__wrapped__()
 

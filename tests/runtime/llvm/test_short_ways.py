@@ -1,6 +1,8 @@
 """The shortest ways from arrays to results, and many runs at once."""
 
+import gc as garbage
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -87,3 +89,58 @@ def test_variables_on_the_shortest_way_are_those_of_now():
         for _ in range(2):
             np.testing.assert_array_equal(session.run(y, {x: np.ones(2, np.float32)}), np.full(2, i + 1.0))
         session.run(more)
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_a_step_that_is_held_by_nobody_lets_go_of_its_session(monkeypatch, native):
+    if not native:
+        monkeypatch.setattr("runtime.llvm_backend.table.builtin.find_trouble", lambda: "a reason")
+    x = gc.placeholder("float32", (2,), name="x")
+    session = gc.Session(backend="llvm", threads=1)
+    step, dies = session.make_callable(x + 1.0, [x]), weakref.ref(session)
+    for given in (np.ones(2, np.float32), [1, 1], np.ones(2, np.float32)):
+        np.testing.assert_array_equal(step(given), [2, 2])
+    with pytest.raises(gc.errors.FeedError, match="1 values are to be fed"):
+        step()
+    with pytest.raises(gc.errors.FeedError, match="shape"):
+        step(np.ones(3, np.float32))
+    garbage.collect()
+    garbage.disable()
+    try:
+        del session
+        assert dies() is not None
+        del step
+        assert dies() is None
+    finally:
+        garbage.enable()
+
+
+def test_a_step_that_its_session_holds_is_collected_with_it():
+    x = gc.placeholder("float32", (2,), name="x")
+    session = gc.Session(backend="llvm", threads=1)
+    session.step = session.make_callable(gc.py_func(lambda v: v, [x], ("float32", (2,))) + x, [x])
+    for _ in range(3):
+        session.step(np.ones(2, np.float32))
+    dies = weakref.ref(session)
+    del session
+    garbage.collect()
+    assert dies() is None
+
+
+def test_a_step_that_many_threads_lead_at_once_gives_what_it_should():
+    x = gc.placeholder("float32", (), name="x")
+    session = gc.Session(backend="llvm", threads=1)
+    for _ in range(20):
+        step, gate, results = session.make_callable([x + 1.0], [x]), threading.Barrier(4), []
+
+        def work(step, gate, results):
+            gate.wait()
+            for i in range(50):
+                results.append(step(np.array(i, np.float32)) == [i + 1])
+
+        threads = [threading.Thread(target=work, args=(step, gate, results)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert results == [True] * 200

@@ -1,5 +1,6 @@
 """Requests that another process compiled run on what it left on the disk: no pass, no lowering, no LLVM."""
 
+import gc as garbage
 import json
 import os
 import shutil
@@ -157,6 +158,7 @@ def test_processes_write_at_once(tmp_path):
 
 @pytest.fixture
 def on_disk(tmp_path, monkeypatch):
+    garbage.collect()  # what tests before left: of kernels that are loaded nothing is remembered
     monkeypatch.setenv("GRAPHC_CACHE", str(tmp_path / "kept"))
     monkeypatch.setattr(recognition, "on_disk", True)
     yield
