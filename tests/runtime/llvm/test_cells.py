@@ -73,6 +73,33 @@ def test_the_batch_is_known_at_the_run_only():
         agree(pooled, image(n, 4, 4, 16), shapes=[("batch", 4, 4, 16)])
 
 
+@pytest.mark.parametrize(
+    ("build", "sizes"),
+    [
+        (lambda x, c: gc.max(x * c, axis=1), (3, 2, 1)),
+        (lambda x, c: gc.max(x * c, axis=1), (1, 2, 8)),
+        (lambda x, c: gc.max(x * c, axis=1), (3, 1, 1)),
+        (lambda x, c: gc.max(x * c, axis=1), (1, 1, 8)),
+        (lambda x, c: gc.max(x, axis=1) * c, (3, 1)),
+        (lambda x, c: gc.equal(x + c, gc.max(x, axis=1, keepdims=True)), (1, 2, 1)),
+        (lambda x, c: x - gc.max(x, axis=1, keepdims=True) * c, (3, 1, 1)),
+    ],
+)
+def test_operands_of_any_shape_are_broadcast(build, sizes):
+    agree(lambda x, c: [build(x, c)], image(3, 2, 8, seed=1), image(*sizes, seed=2))
+
+
+def test_what_may_fail_does_so_before_cells():
+    with gc.Graph().as_default(), gc.Session(backend="llvm") as session:
+        x, d = gc.placeholder("float32", (3, 2, 8)), gc.placeholder("int32", (3, 2, 8))
+        y = gc.max(x * gc.cast(6 // d, "float32"), axis=1)
+        ones, divisors = np.ones((3, 2, 8), np.float32), np.full((3, 2, 8), 2, np.int32)
+        assert session.run(y, {x: ones, d: divisors}).tolist() == [[3.0] * 8] * 3
+        divisors[1, 1, 3] = 0
+        with pytest.raises(gc.errors.DivisionError):
+            session.run(y, {x: ones, d: divisors})
+
+
 def test_axes_may_be_cut_finer_before_and_behind():
     def build(x):
         cells = gc.reshape(gc.neg(gc.reshape(x, (-1, 2, 2, 3, 16))), (-1, 4, 3, 16))

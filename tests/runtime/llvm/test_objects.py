@@ -166,6 +166,18 @@ def test_what_was_not_used_for_longest_is_removed(tmp_path):
     assert kept.get("k1") is None
 
 
+def test_what_is_put_again_takes_its_room_in_memory_once():
+    kept = cache.ByteCache(None, memory_limit=1500)
+    kept.put("first", bytes(500))
+    for n in (400, 600, 1000):
+        kept.put("again", bytes(n))
+    assert len(kept.get("first")) == 500
+    assert len(kept.get("again")) == 1000
+    kept.put("again", bytes(1001))  # the other was not used for longer
+    assert kept.get("first") is None
+    assert len(kept.get("again")) == 1001
+
+
 @pytest.mark.parametrize("locked", [False, True])
 def test_many_are_compiled_at_once(monkeypatch, locked):
     monkeypatch.setenv("GRAPHC_CACHE", "")
