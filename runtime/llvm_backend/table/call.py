@@ -15,7 +15,6 @@ The streams of the native tables, in words; pointers and sizes go to words given
 
 from __future__ import annotations
 
-import ctypes
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -131,7 +130,7 @@ class Call:
         self.prelude = -1 if signature.prelude is None else table.marks[signature.prelude]
         self.main = 0 if signature.main is None else table.marks[signature.main]
         self.states: list[RunWords] = []
-        self._state_list = (ctypes.c_int64 * (1 + MOST_STATES))()  # how many, then the address of each
+        self._state_list = _words([0] * MOST_STATES)  # how many, then the address of each
         self._feed_stream = _words(_feed_stream(signature.feeds))
         self._output_stream = _words(_output_stream(signature))
 
@@ -173,10 +172,10 @@ class Call:
         return builtin.Tables(
             self,
             feeds=len(signature.feeds),
-            feed_stream=ctypes.addressof(self._feed_stream),
+            feed_stream=self._feed_stream.ctypes.data,
             outputs=len(signature.outputs),
-            output_stream=ctypes.addressof(self._output_stream),
-            states=ctypes.addressof(self._state_list),
+            output_stream=self._output_stream.ctypes.data,
+            states=self._state_list.ctypes.data,
             steps=self.table.address,
             prelude=self.prelude,
             main=self.main,
@@ -324,8 +323,9 @@ def _output_stream(signature: Signature) -> list[int]:
     return stream
 
 
-def _words(values: Sequence[int]) -> Any:
-    return (ctypes.c_int64 * (len(values) + 1))(*values)
+def _words(values: Sequence[int]) -> Array:
+    """Them and a 0: no type of ctypes, which is made for each length."""
+    return np.array((*values, 0), np.int64)
 
 
 def _refuse_to_handle(status: int, number: int, detail: int) -> object:
