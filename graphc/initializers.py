@@ -23,7 +23,7 @@ from graphc.ops.elementwise import cast
 from graphc.ops.linear import orthogonal_factor
 from graphc.ops.movement import broadcast_to, matrix_transpose, reshape
 from graphc.tensor import Tensor
-from graphc.types import as_dtype, as_shape
+from graphc.types import FLOAT32, FLOAT64, as_dtype, as_shape
 
 Initializer = Callable[..., Any]
 
@@ -235,7 +235,8 @@ def orthogonal(shape: Any, dtype: Any = "float32", seed: int | None = None, gain
     if not as_dtype(dtype).is_floating:
         raise ArgumentError(f"orthogonal: only floats can be orthonormal, not {dtype}")
     rows, columns = math.prod(shape[:-1]), shape[-1]
-    draw = random.normal((max(rows, columns), min(rows, columns)), "float32", seed)
+    drawn = FLOAT64 if as_dtype(dtype) is FLOAT64 else FLOAT32
+    draw = random.normal((max(rows, columns), min(rows, columns)), drawn, seed)
     factor = orthogonal_factor(draw)
     matrix = matrix_transpose(factor) if rows < columns else factor
     return cast(reshape(matrix, shape) * gain, dtype)

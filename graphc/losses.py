@@ -43,9 +43,11 @@ def _scores(function: str, logits: Any) -> Tensor:
 
 
 def _like(labels: Any, reference: Tensor) -> Tensor:
-    """`labels` in the dtype of `reference`: truth is often given as integers or bool."""
+    """`labels` in the dtype of `reference`: truth is often given as integers or bool, or as Python numbers."""
     tensor = as_tensor(labels)
-    return tensor if tensor.dtype.is_floating else cast(tensor, reference.dtype)
+    if not tensor.dtype.is_floating:
+        return cast(tensor, reference.dtype)
+    return promoted((labels, reference))[0]
 
 
 @explains

@@ -9,7 +9,7 @@ import numpy as np
 
 from graphc import sizes
 from graphc.attributes import normalize_axis
-from graphc.conversion import as_tensor
+from graphc.conversion import promoted
 from graphc.errors import ArgumentError, ShapeError
 from graphc.explanation import explains
 from graphc.op import op
@@ -108,7 +108,7 @@ def tensordot(x: Any, y: Any, axes: Any = 2) -> Tensor:
 
     Raises: ShapeError where sizes that meet differ; ArgumentError for other `axes`.
     """
-    left, right = as_tensor(x), as_tensor(y)
+    left, right = promoted((x, y))
     m, n = len(left.result.sizes), len(right.result.sizes)
     ours, theirs = _paired_axes(axes, m, n)
     letters = iter("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")

@@ -257,6 +257,25 @@ def test_scalar_losses():
         np.testing.assert_allclose(got, expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_labels_in_python_take_the_dtype_of_the_predictions(dtype):
+    p, loss = gc.constant([0.25, 0.75], dtype), gc.losses
+    made = [
+        loss.mean_squared_error(labels=[0.1, 0.9], predictions=p),
+        loss.mean_squared_error(labels=0.1, predictions=p),
+        loss.absolute_difference(labels=[0, 1], predictions=p),
+        loss.huber(labels=[0.1, 0.9], predictions=p),
+        loss.hinge(labels=[True, False], logits=p),
+        loss.kl_divergence(labels=[0.1, 0.9], predictions=p),
+        loss.softmax_cross_entropy(labels=[0.1, 0.9], logits=p),
+        loss.sigmoid_cross_entropy(labels=[0.1, 0.9], logits=p),
+        gc.tensordot(p, [0.1, 0.9], 1),
+    ]
+    assert {str(y.dtype) for y in made} == {dtype}
+    if dtype == "float64":  # 0.1 was no float32 on the way
+        np.testing.assert_allclose(run(made[0]), (0.15**2 * 2) / 2, rtol=1e-15)
+
+
 IMAGE = np.zeros((1, 4, 4, 2), np.float32)
 MISTAKES = [
     (lambda: gc.nn.conv2d(IMAGE, np.zeros((3, 3, 3, 4), "f")), "conv2d: the channels differ"),

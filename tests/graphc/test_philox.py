@@ -140,9 +140,10 @@ def test_initializers():
             init.ones((2,), "int32"),
             init.constant((2,), value=3.0),
             init.identity((2, 3)),
+            init.orthogonal((9, 5), "float64"),
         ]
 
-    glorot, he, lecun, tall, wide, zeros, ones, three, eye = runs(build)[0]
+    glorot, he, lecun, tall, wide, zeros, ones, three, eye, exact = runs(build)[0]
     limit = np.sqrt(6 / (9 * 48))
     assert abs(glorot).max() <= limit
     assert glorot.std() == pytest.approx(limit / np.sqrt(3), rel=0.05)
@@ -150,6 +151,7 @@ def test_initializers():
     assert lecun.std() == pytest.approx(np.sqrt(1 / 144), rel=0.05)
     np.testing.assert_allclose(tall.T @ tall, np.eye(7), atol=1e-5)
     np.testing.assert_allclose(wide @ wide.T, 4 * np.eye(7), atol=1e-5)
+    np.testing.assert_allclose(exact.T @ exact, np.eye(5), atol=1e-14)
     np.testing.assert_array_equal([*zeros, *ones, *three], [0, 0, 1, 1, 3, 3])
     np.testing.assert_array_equal(eye, np.eye(2, 3))
 
