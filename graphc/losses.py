@@ -43,7 +43,7 @@ def _scores(function: str, logits: Any) -> Tensor:
 
 
 def _like(labels: Any, reference: Tensor) -> Tensor:
-    """`labels` in the dtype of `reference`: truth is often given as integers or bool, or as Python numbers."""
+    """`labels` in the dtype of `reference`: truth often comes as integers, bool or Python numbers."""
     tensor = as_tensor(labels)
     if not tensor.dtype.is_floating:
         return cast(tensor, reference.dtype)
