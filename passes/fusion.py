@@ -36,6 +36,7 @@ PICK, PUT = OPS["pick_class"], OPS["put_class"]  # one element of each row, by a
 _VIEWS = frozenset(OPS[name] for name in ("reshape", "broadcast_to", "expand_dims", "squeeze"))
 _BROADCAST = OPS["broadcast_to"]
 _PART = OPS["strided_slice"]
+_MOST_STEPS = 4  # between elements that are picked out of vectors
 _SHORT = 8  # elements of a row that are no more work than a number or two that it needs
 
 
@@ -171,15 +172,18 @@ def _is_number(operand: Tensor, node: Tensor, rows: Rows) -> bool:
 
 
 def takes_part(node: Tensor) -> bool:
-    """Whether `node` is a slice that has all rows of its operand, and of each some neighbouring elements."""
+    """Whether `node` is a slice that has all rows of its operand, and of each elements a few steps apart."""
     if node.op is not _PART or may_fail(node) or not node.result.sizes:
         return False
     whole, attrs = node.inputs[0].result.sizes, node.attrs
+    *steps, last = attrs["steps"]
     return (
-        all(step == 1 for step in attrs["steps"])
+        all(step == 1 for step in steps)
+        and abs(last) <= _MOST_STEPS
         and all(start == 0 for start in attrs["starts"][:-1])
         and attrs["sizes"][:-1] == whole[:-1]
-        and attrs["sizes"][-1] not in (0, 1, whole[-1])
+        and attrs["sizes"][-1] not in (0, 1)
+        and (last != 1 or attrs["sizes"][-1] != whole[-1])
     )
 
 

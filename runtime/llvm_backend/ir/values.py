@@ -8,6 +8,7 @@ loaded and stored as float32, and the registers are the same. Everything else is
 from __future__ import annotations
 
 from graphc.types import BFLOAT16, BOOL, DTYPES, FLOAT16, FLOAT32, FLOAT64, DType
+from runtime.llvm_backend.ir.steps import load_steps
 from runtime.llvm_backend.ir.text import Emitter, load_text, store_text
 from runtime.llvm_backend.ir.vecmath.lanes import Lanes
 
@@ -44,9 +45,15 @@ def lanes(em: Emitter, dtype: DType) -> Lanes:
 
 
 def load(
-    em: Emitter, dtype: DType, array: str, index: str, mask: str | None = None, repeats: bool = False
+    em: Emitter,
+    dtype: DType,
+    array: str,
+    index: str,
+    mask: str | None = None,
+    repeats: bool = False,
+    step: int = 1,
 ) -> str:
-    """Elements of `array` from `index` on, in consecutive lanes; lanes outside `mask` are 0.
+    """Elements of `array` from `index` on, each `step` further, in lanes; those outside `mask` are 0.
 
     With `repeats` they are the first element again, of which an op makes nothing new.
     """
@@ -55,7 +62,10 @@ def load(
     others = "zeroinitializer"
     if repeats and mask is not None:
         others = em.broadcast(scalar, em.let(f"load {scalar}, ptr {at}, align {dtype.itemsize}"))
-    held = em.let(load_text(em.module, scalar, em.width, at, dtype.itemsize, mask, others))
+    if step == 1 or em.width == 1:
+        held = em.let(load_text(em.module, scalar, em.width, at, dtype.itemsize, mask, others))
+    else:
+        held = load_steps(em.module, em.let, scalar, em.width, at, step, dtype.itemsize, mask, others)
     return to_register(em, dtype, held)
 
 

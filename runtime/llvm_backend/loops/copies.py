@@ -20,6 +20,7 @@ from graphc.freezing import frozen
 from graphc.sizes import Size, product
 from graphc.tensor import Tensor
 from runtime.llvm_backend.ir.lanes import transpose
+from runtime.llvm_backend.ir.steps import MOST_STEPS, load_steps
 from runtime.llvm_backend.ir.writer import Value
 from runtime.llvm_backend.loops.loop_kernel import (
     CHUNK_BYTES,
@@ -35,7 +36,6 @@ SEGMENT = 2 * CHUNK_BYTES  # bytes of a long row that are one chunk
 _BLOCK = 64  # elements along both axes of a block that is turned
 _MOST_LANES = 16
 _LEAST_SIDE = 4  # of a square that is transposed
-_MOST_PICKED = 8  # vectors that one is picked out of
 _MOST_MOVES = 16  # loads and stores that are written out
 _MANY = 1 << 11  # elements that are worth a text of their own
 _LEAST_MIRRORED = 8  # elements of a row that is turned around as a vector
@@ -152,7 +152,7 @@ def way_of(axes: Sequence[Axis], lanes: int) -> str:
         return "elements"
     if last.source == 1:
         return "rows"
-    return "stepped" if 1 < abs(last.source) <= min(_MOST_PICKED, _fitting(lanes, last) // 2) else "elements"
+    return "stepped" if 1 < abs(last.source) <= min(MOST_STEPS, _fitting(lanes, last) // 2) else "elements"
 
 
 def _rows(copy: _Copy) -> Size:
@@ -223,66 +223,33 @@ def _cells(copy: _Copy) -> Size:
 
 
 def _fitting(lanes: int, row: Axis) -> int:
-    """Lanes of vectors that are picked, of which some fit in a row if its size is known: see `_stepped`."""
-    if not isinstance(row.size, int):
-        return lanes
-    size = row.size - (row.source != -1)
-    return min(lanes, 1 << max(size.bit_length() - 1, 0))
+    """Lanes of vectors of which some fit in a row, if its size is known."""
+    return min(lanes, 1 << max(row.size.bit_length() - 1, 0)) if isinstance(row.size, int) else lanes
 
 
 def _stepped(copy: _Copy) -> Size:
-    """Each vector is picked out of as many as the step says, which end before the next element."""
     w, (*outer, last) = copy.w, copy.axes
     step, width = last.source, _fitting(_full_lanes(copy), last)
     assert isinstance(step, int)
-    many, vector = abs(step), f"<{width} x {copy.type}>"
-    places = [k * step if step > 0 else (width - k) * many - 1 for k in range(width)]
 
     def part(row: Value, begin: Value, count: Value) -> None:
         x, y = copy.outer(row, outer)
 
         def pick(i: Value) -> None:
-            first = w.mul(i, step) if step > 0 else w.sub(1 - width * many, w.mul(i, many))
-            at = w.address(x, first, copy.type)
-            parts = [
-                w.value(f"load {vector}, ptr {w.address(at, k * width, copy.type)}, align {copy.item}")
-                for k in range(many)
-            ]
-            found = picked(w, parts, places, vector)
-            w.do(f"store {vector} {found}, ptr {w.address(y, i, copy.type)}, align {copy.item}")
+            at = w.address(x, w.mul(i, step), copy.type)
+            found = load_steps(w.module, w.value, copy.type, width, at, step, copy.item)
+            w.do(
+                f"store <{width} x {copy.type}> {found}, ptr {w.address(y, i, copy.type)}, align {copy.item}"
+            )
 
         def element(i: Value) -> None:
             w.store(copy.type, w.load(copy.type, x, w.mul(i, step)), y, i)
 
-        end = w.add(begin, count)
-        left = w.sub(count, 0 if many == 1 else 1)
-        whole = w.add(begin, w.max(w.sub(left, w.rem(left, width)), 0))
+        whole = w.add(begin, w.sub(count, w.rem(count, width)))
         w.each(whole, pick, start=begin, step=width)
-        w.each(end, element, start=whole)
+        w.each(w.add(begin, count), element, start=whole)
 
     return in_parts(w, product(a.size for a in outer), last.size, copy.item, part)
-
-
-def picked(w: LoopWriter, parts: Sequence[str], places: Sequence[int], vector: str) -> str:
-    """The elements at `places` of vectors that lie behind one another; each holds some."""
-    width = len(places)
-    found = parts[0]
-    for number, part in enumerate(parts[1:] or parts, 1):
-        lanes = []
-        for k, place in enumerate(places):
-            which, lane = divmod(place, width)
-            kept = lane if number == 1 else k  # what was found before is where it belongs
-            lanes.append(
-                f"i32 {kept}"
-                if which < number
-                else f"i32 {width + lane}"
-                if which == number
-                else "i32 poison"
-            )
-        found = w.value(
-            f"shufflevector {vector} {found}, {vector} {part}, <{width} x i32> <{', '.join(lanes)}>"
-        )
-    return found
 
 
 def _turned(copy: _Copy) -> Size:

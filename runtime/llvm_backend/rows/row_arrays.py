@@ -62,7 +62,9 @@ class RowArrays:
         """An operand's elements from `j` on."""
         frame, dtype = self.frame, memory_dtype(operand.dtype)
         row = self._row(em, dtype, frame.arrays[frame.inputs[operand]], access)
-        value = load(em, dtype, row, j, mask, frame.noted)
+        if access.step != 1:
+            j = em.let(f"mul i64 {j}, {access.step}")
+        value = load(em, dtype, row, j, mask, frame.noted, access.step)
         if frame.plan.is_split and mask is None:
             ahead(em, dtype, row, j)
         return value
@@ -72,6 +74,8 @@ class RowArrays:
         frame, dtype = self.frame, memory_dtype(operand.dtype)
         assert isinstance(frame.plan.inner, int)
         row = self._row(em, dtype, frame.arrays[frame.inputs[operand]], access)
+        if access.step != 1:
+            j = em.let(f"mul i64 {j}, {access.step}")
         ask(em, dtype, row, em.let(f"add i64 {j}, {rows * (access.pitch or frame.plan.inner)}"))
 
     def store(self, em: Emitter, node: Tensor, value: str, j: str, mask: str | None, past: bool) -> None:

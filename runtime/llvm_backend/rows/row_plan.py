@@ -34,13 +34,15 @@ PART = 1 << 16  # elements of a part of a row that is split
 class Access:
     """How rows lie in an operand or a result: along which outer sizes it varies, and if along the row.
 
-    Where they are parts of longer rows, `pitch` is the length of those, and they begin at `start`.
+    Where they are parts of longer rows, `pitch` is the length of those; they begin at `start`, and have every
+    so many elements as `step` says, backwards where that is negative.
     """
 
     outer: tuple[bool, ...]
     inner: bool
     start: int = 0
     pitch: int = 0
+    step: int = 1
 
     @property
     def is_number(self) -> bool:
@@ -94,9 +96,10 @@ class RowPlan:
     def is_flat(self) -> bool:
         """Whether nothing tells rows apart, so that all elements are one row."""
         accesses = (*self.reads.values(), *self.writes)
+        parts = all(size == 1 for size in self.outer)  # of one row
         return (
             len(self.phases) == 1
-            and all(a.is_full or a.is_number for a in accesses)
+            and all(a.is_full or a.is_number or (parts and a.pitch) for a in accesses)
             and (not self.phases[0].reductions and not self.phases[0].numbers)
         )
 
@@ -104,8 +107,6 @@ class RowPlan:
     def is_split(self) -> bool:
         """Whether there is one row, perhaps a long one, that is walked once and reduced: in parts."""
         walked = [phase for phase in self.phases if phase.vectors or phase.reductions]
-        if any(access.pitch for access in self.reads.values()):
-            return False
         if any(size != 1 for size in self.outer) or len(walked) != 1 or not walked[0].reductions:
             return False
         return not isinstance(self.inner, int) or self.inner > 2 * PART
@@ -207,7 +208,8 @@ class _Frame:
                 return None
             pitch = operand.result.sizes[-1]
             assert isinstance(pitch, int)  # a part is of known sizes
-            return Access((True,) * len(self.outer), True, user.attrs["starts"][-1], pitch)
+            start, step = (user.attrs[key][-1] for key in ("starts", "steps"))
+            return Access((True,) * len(self.outer), True, start, pitch, step)
         sizes, seen = operand.result.sizes, user.result.sizes
         if len(sizes) > len(seen):
             sizes, seen = _without_ones(sizes), _without_ones(seen)

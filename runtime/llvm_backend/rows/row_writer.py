@@ -61,7 +61,7 @@ class RowWriter(RowFrame):
         plan = self.plan
         first, end = self.range(self.rows)
         if plan.is_flat:
-            self.offsets = dict.fromkeys((*plan.reads.values(), *plan.writes), "0")
+            self.offsets = {access: str(access.start) for access in (*plan.reads.values(), *plan.writes)}
             self.loop(plan.phases[0], first, end)
         else:
             self.each_row(first, end)

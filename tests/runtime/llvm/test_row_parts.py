@@ -6,6 +6,7 @@ import pytest
 import graphc as gc
 from passes.fusion import takes_part
 from runtime.llvm_backend.rows import row_plan as rows
+from tests.runtime.llvm.levels import run_at_level
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +70,7 @@ def test_a_part_is_a_result_of_the_kernel_that_reads_it():
 
 def test_slices_that_are_no_parts():
     z = gc.placeholder("float64", (6, 10), name="z")
-    slices = [z[1:5], z[:, ::2], z[::-1], z[:, 3:4], z[2:4, 1:5], z[:, ::-1]]
+    slices = [z[1:5], z[:, ::5], z[::-1], z[:, 3:4], z[2:4, 1:5], z[::2, ::2]]
     for each in slices:
         assert not takes_part(each)
     agree([gc.tanh(each) * 2.0 for each in slices], {z: array(6, 10)})
@@ -94,6 +95,64 @@ def test_long_rows_and_other_dtypes():
 def test_one_long_row_of_a_longer_one():
     z = gc.placeholder("float64", (1, 300_000), name="z")
     agree([gc.sum(gc.abs(z[:, 7:200_007]), axis=-1)], {z: array(1, 300_000)})
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "int8", "int64", "bool"])
+@pytest.mark.parametrize("step", [2, 3, 4, -1, -2, -4])
+def test_parts_of_some_steps(dtype, step):
+    for shape in ((5, 23), (1, 64), (3, 1, 301), (2, 5), (70_001,)):
+        z = gc.placeholder(dtype, shape)
+        value = array(*shape) > 0 if dtype == "bool" else (array(*shape) * 9).astype(dtype)
+        with gc.Session(backend="llvm") as session:
+            made = gc.not_equal(z[..., ::step], z[..., ::-step][..., ::-1])
+            wanted = value[..., ::step] != value[..., ::-step][..., ::-1]
+            np.testing.assert_array_equal(session.run(made, {z: value}), wanted)
+
+
+@pytest.mark.parametrize("level", ["", "x86-64-v2", "x86-64-v3"])
+def test_parts_of_some_steps_end_with_their_memory(level):
+    run_at_level(level, _AT_THE_END)
+
+
+_AT_THE_END = """
+import ctypes, mmap
+import numpy as np
+import graphc as gc
+page = mmap.PAGESIZE
+memory = mmap.mmap(-1, 3 * page)
+base = np.frombuffer(memory, np.uint8).ctypes.data
+for guard in (0, 2 * page):
+    assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(base + guard), page, 0) == 0
+for dtype in ("int8", "float32", "float64"):
+    whole = np.frombuffer(memory, np.uint8)[page : 2 * page].view(dtype)
+    whole[:] = np.arange(len(whole)) % 100
+    for size in (7, 33, 65, 130, 257):
+        for x in (whole[-size:], whole[:size]):
+            for step in (2, 3, 4, -1, -2, -3):
+                z = gc.placeholder(dtype, (size,))
+                with gc.Session(backend="llvm") as session:
+                    found = session.run([z[::step] + z[::step], gc.sum(z[::step] * z[::step])], {z: x})
+                part = x[::step]
+                np.testing.assert_array_equal(found[0], part + part)
+                np.testing.assert_array_equal(found[1], np.sum(part * part))
+"""
+
+
+def test_one_row_of_steps_is_cut_for_all_threads():
+    x = array(1 << 19, dtype="float32")
+    z = gc.placeholder("float32", x.shape)
+    fetches = [z[::2] * z[1::2], z[1:] - z[:-1], gc.sum(z[::3] * z[::3])]
+    found = []
+    for threads in (1, 2, 4):
+        with gc.Session(backend="llvm", threads=threads) as session:
+            found.append(session.run(fetches, {z: x}))
+            kernels = session.compile(fetches, [z]).kernels
+    assert all(kernel.plan.is_flat or kernel.plan.is_split for kernel in kernels)
+    np.testing.assert_array_equal(found[0][0], x[::2] * x[1::2])
+    np.testing.assert_array_equal(found[0][1], x[1:] - x[:-1])
+    for other in found[1:]:
+        for a, b in zip(found[0], other, strict=True):
+            np.testing.assert_array_equal(a, b)
 
 
 def test_a_part_read_from_the_beginning_is_caught(monkeypatch):
