@@ -8,6 +8,7 @@ from graphc.sizes import Size, product
 from graphc.tensor import Tensor
 from graphc.types import DType
 from runtime.llvm_backend.ir.writer import Value
+from runtime.llvm_backend.loops.copies import in_parts
 from runtime.llvm_backend.loops.loop_kernel import (
     INDEX,
     LoopKernel,
@@ -46,21 +47,30 @@ def _gather(node: Tensor) -> Sequence[LoopKernel]:
     outer, size, inner = product(shape[:axis]), shape[axis], product(shape[axis + 1 :])
     count, dtype, item = product(indices.result.sizes), indices.dtype, item_bytes(x.dtype)
     w = LoopWriter()
-    per, chunks = cut_in_chunks(outer * count, inner * (2 * item))
     source, places, to = w.operand(0), w.operand(1), w.result()
-    n, many, length = w.size("n", size), w.size("count", count), w.size("inner", inner)
+    n, many, length = w.size("n", size), w.size("count", count), w.size("length", inner)
 
-    def row(number: Value) -> None:
-        before, k = (0, number) if outer == 1 else (w.div(number, many), w.rem(number, many))
-        given = load_index(w, dtype, places, k)
-        index, inside = wrapped(w, dtype, given, n)
-        w.choose(
-            inside,
-            lambda: _moved(w, x.dtype, inner, length, source, w.add(w.mul(before, n), index), to, number),
-            lambda: missed(w, given),
-        )
+    def part(before: Value, begin: Value, number: Value) -> None:
+        above, behind = w.mul(before, n), w.mul(before, many)
 
-    w.own(w.size("rows", outer * count), w.size("per", per), row)
+        def row(k: Value) -> None:
+            given = load_index(w, dtype, places, k)
+            index, inside = wrapped(w, dtype, given, n)
+            at, goal = w.add(above, index), w.add(behind, k)
+            w.choose(
+                inside,
+                lambda: _moved(w, x.dtype, inner, length, source, at, to, goal),
+                lambda: missed(w, given),
+            )
+
+        w.each(w.add(begin, number), row, start=begin)
+
+    if outer == 1:
+        per, chunks = cut_in_chunks(count, inner * (2 * item))
+        first = w.mul("%chunk", w.size("per", per))
+        part(0, first, w.min(w.sub(many, first), w.size("per", per)))
+    else:
+        chunks = in_parts(w, outer, count, 2 * item * inner, part)
     return (w.kernel(f"gather of {x.dtype} by {dtype}", chunks),)
 
 

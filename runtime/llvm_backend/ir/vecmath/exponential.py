@@ -6,6 +6,7 @@ error of ``r`` and the low part of ``1 + r`` are carried along, so the last roun
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from struct import pack, unpack
 
 from graphc.freezing import frozen
@@ -115,10 +116,15 @@ def exp(v: Lanes, x: str, *, low: str | None = None, offset: int = 0) -> str:
     return scale(v, significand(v, parts), parts.n, parts.shifted, offset)
 
 
+def halves(numbers: Sequence[float]) -> tuple[list[float], list[float]]:
+    """Each number as a float, and what that leaves."""
+    floats = [unpack("f", pack("f", x))[0] for x in numbers]
+    return floats, [x - near for x, near in zip(numbers, floats, strict=True)]
+
+
 # 2 ** (k / 16) as a float and what that leaves; e ** r = 1 + r + r ** 2 (c[0] + c[1] r) on
 # |r| <= ln 2 / 32, to 5e-9.
-_SIXTEENTHS = tuple(unpack("f", pack("f", 2.0 ** (k / 16)))[0] for k in range(16))
-_SIXTEENTHS_LOW = tuple(2.0 ** (k / 16) - _SIXTEENTHS[k] for k in range(16))
+SIXTEENTHS, SIXTEENTHS_LOW = halves([2.0 ** (k / 16) for k in range(16)])
 _EXP_NEAR = (0.5000098, 0.16666667)
 
 
@@ -139,15 +145,20 @@ def exp_by_table(
         rest = v.subtract(rest, low)
     if wide:
         rest = v.held_within(rest, 0.03)
-    power, power_low = (v.looked_up(table, v.bits(shifted)) for table in (_SIXTEENTHS, _SIXTEENTHS_LOW))
+    power, power_low = (v.looked_up(table, v.bits(shifted)) for table in (SIXTEENTHS, SIXTEENTHS_LOW))
     p = v.muladd(v.horner(_EXP_NEAR, rest), rest, v.number(1.0))
     p = v.muladd(v.muladd(power, rest, power_low), p, power)
     if factor is not None:
         p = v.multiply(p, factor)
+    return scale_sixteenths(v, p, n, shifted, offset)
+
+
+def scale_sixteenths(v: Lanes, x: str, n: str, shifted: str, offset: int = 0) -> str:
+    """``x * 2 ** (floor(n) + offset)`` rounded once; `shifted` is n plus ``1.5 * 2 ** 19``."""
     if v.scales:
-        return v.scaled(p, v.add(n, v.number(offset)) if offset else n)
-    sixteenths = v.on_bits("sub", v.bits(shifted), 0x49400000)  # the bits of `magic`
-    return scale_by(v, p, v.on_bits("add", v.on_bits("ashr", sixteenths, 4), offset))
+        return v.scaled(x, v.add(n, v.number(offset)) if offset else n)
+    sixteenths = v.on_bits("sub", v.bits(shifted), 0x49400000)  # the bits of that
+    return scale_by(v, x, v.on_bits("add", v.on_bits("ashr", sixteenths, 4), offset))
 
 
 def _exp_single(v: Lanes, x: str, offset: int) -> str:

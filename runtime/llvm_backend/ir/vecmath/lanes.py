@@ -210,23 +210,26 @@ class Lanes:
         return self.emitter.target.masks and not self.double
 
     def looked_up(self, table: Sequence[float], index: str) -> str:
-        """The one of sixteen floats that the last four bits of `index` say."""
+        """The one of 16 or 32 floats that the last four or five bits of `index` say."""
         em = self.emitter
         numbers = [f"float {float_text('float', x)}" for x in table]
         if em.width == 16:
-            name = "@llvm.x86.avx512.permvar.sf.512"
-            em.module.declare(name, f"declare <16 x float> {name}(<16 x float>, <16 x i32>)")
-            return em.let(
-                f"call <16 x float> {name}(<16 x float> <{', '.join(numbers)}>, <16 x i32> {index})"
-            )
-        if em.width == 8:
+            parts = [f"<16 x float> <{', '.join(numbers[at : at + 16])}>" for at in range(0, len(table), 16)]
+            name = f"@llvm.x86.avx512.{'permvar.sf' if len(parts) == 1 else 'vpermi2var.ps'}.512"
+            operands = [parts[0], f"<16 x i32> {index}", *parts[1:]]
+            types = ", ".join(["<16 x float>", "<16 x i32>", "<16 x float>"][: len(operands)])
+            em.module.declare(name, f"declare <16 x float> {name}({types})")
+            return em.let(f"call <16 x float> {name}({', '.join(operands)})")
+        if em.width == 8 and len(table) == 16:
             name = "@llvm.x86.avx512.vpermi2var.ps.256"
             em.module.declare(name, f"declare <8 x float> {name}(<8 x float>, <8 x i32>, <8 x float>)")
             low, high = (f"<8 x float> <{', '.join(half)}>" for half in (numbers[:8], numbers[8:]))
             return em.let(f"call <8 x float> {name}({low}, <8 x i32> {index}, {high})")
-        held = f"@sixteen.{sha1(repr(table).encode()).hexdigest()[:16]}"
-        em.module.declare(held, f"{held} = private constant [16 x float] [{', '.join(numbers)}], align 64")
-        lanes = self.on_bits("and", index, 15)
+        held = f"@held.{sha1(repr(table).encode()).hexdigest()[:16]}"
+        em.module.declare(
+            held, f"{held} = private constant [{len(table)} x float] [{', '.join(numbers)}], align 64"
+        )
+        lanes = self.on_bits("and", index, len(table) - 1)
         if em.width == 1:
             return em.let(
                 f"load float, ptr {em.let(f'getelementptr float, ptr {held}, i32 {lanes}')}, align 4"

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from math import inf, nan
+from collections.abc import Callable
+from math import inf, log, log2, nan
 
-from runtime.llvm_backend.ir.vecmath.exponential import exp
+from runtime.llvm_backend.ir.text import Emitter, Module
+from runtime.llvm_backend.ir.vecmath.exponential import (
+    SIXTEENTHS,
+    SIXTEENTHS_LOW,
+    exp,
+    halves,
+    scale_sixteenths,
+)
 from runtime.llvm_backend.ir.vecmath.lanes import Lanes
 from runtime.llvm_backend.ir.vecmath.logarithm import as_number, split
 
@@ -54,11 +62,53 @@ _EXP2 = (
 )
 
 
+# About 1 / x of 1, 33/32, ..., 44/32 and 45/64, ..., 63/64, by the first five bits behind the point, and less
+# its logarithm: two floats, the first so short that k is added exactly.
+_LEAST = 0x3F320000  # 89/128, below which 2 x is nearer to one of them
+_INVERSE = halves([32 / (32 + i) if i < 13 else 64 / (32 + i) for i in range(32)])[0]
+_LOG2_HIGH = [round(-log2(x) * 2**15) / 2**15 for x in _INVERSE]
+_LOG2_LOW = [-log2(x) - high for x, high in zip(_INVERSE, _LOG2_HIGH, strict=True)]
+_LOG2_E = (*halves([1 / log(2)])[0], *halves([1 / log(2)])[1])
+# (log2(1 + r) - r / ln 2) / r ** 2 on |r| <= 1/64, (2 ** r - 1) / r on |r| <= 1/32: to 2 ** -29 and 2 ** -23.
+_LOG2_NEAR = (-0.7213475187613902, 0.48089837198263713, -0.36073063782178433, 0.2883642810219903)
+_EXP2_NEAR = (0.6931471809060731, 0.2402335735056787, 0.05550367498501011)
+
+
 def power(v: Lanes, x: str, y: str) -> str:
-    """``x ** y`` with the special cases of C99's pow."""
+    """``x ** y`` with the special cases of C99's pow, which are seldom met."""
+    if not v.looks_up:
+        return _with_edges(v, x, y, _of_doubles if v.double else _of_floats)
+    em, of = v.emitter, v.emitter.type(v.scalar)
+    inside = em.both(v.compare("oge", x, v.number(v.tiny)), v.compare("olt", x, v.number(inf)))
+    outside = em.opposite(em.both(inside, v.compare("olt", v.magnitude(y), v.number(inf))))
+    helper = f"@vecmath.power.{em.suffix(v.scalar)}"
+    em.module.define(helper, lambda: _function(em.module, em.width, v.double, helper))
+    usual, seldom, done = (em.fresh_label(label) for label in ("usual", "seldom", "raised"))
+    em.module.declare("!900", '!900 = !{!"branch_weights", i32 1, i32 1000}')
+    em.do(f"br i1 {em.any(outside)}, label %{seldom}, label %{usual}, !prof !900")
+    em.begin(seldom)
+    any = em.let(f"call {of} {helper}({of} {x}, {of} {y})")
+    em.do(f"br label %{done}")
+    em.begin(usual)
+    found = _by_table(v, x, y, usual=True)
+    em.do(f"br label %{done}")
+    em.begin(done)
+    return em.let(f"phi {of} [{any}, %{seldom}], [{found}, %{usual}]")
+
+
+def _function(module: Module, width: int, double: bool, name: str) -> str:
+    v = Lanes(Emitter(module, width), double)
+    of = v.emitter.type(v.scalar)
+    result = _with_edges(v, "%x", "%y", _by_table)
+    head = f"define internal {of} {name}({of} %x, {of} %y) noinline nounwind {{"
+    return "\n".join([head, "entry:", *v.emitter.lines, f"  ret {of} {result}", "}"])
+
+
+def _with_edges(v: Lanes, x: str, y: str, way: Callable[[Lanes, str, str], str]) -> str:
+    """``x ** y``, which `way` gives of an x that is not negative."""
     em, zero, one = v.emitter, v.number(0.0), v.number(1.0)
     size = v.magnitude(x)
-    result = _of_doubles(v, size, y) if v.double else _of_floats(v, size, y)
+    result = way(v, size, y)
     whole = v.compare("oeq", em.intrinsic("rint", v.scalar, y), y)
     half = v.multiply(y, v.number(0.5))
     odd = em.both(whole, v.compare("une", em.intrinsic("rint", v.scalar, half), half))
@@ -94,6 +144,46 @@ def _of_floats(v: Lanes, x: str, y: str) -> str:
     rest = w.subtract(t, w.subtract(shifted, w.number(w.magic)))
     n = w.on_bits("sub", w.bits(shifted), w.magic_bits)
     return v.narrow(w.multiply(w.horner(_EXP2, rest), w.power_of_two(n)))
+
+
+def _by_table(v: Lanes, x: str, y: str, usual: bool = False) -> str:
+    """``2 ** (y log2(x))`` in pairs of floats, the logarithm being that of a near number and of what is left.
+
+    With `usual` x is a normal number, and y finite.
+    """
+    normal, less = x, v.number(0.0)
+    if not usual:
+        denormal = v.compare("olt", x, v.number(v.tiny))
+        normal = v.select(denormal, v.multiply(x, v.number(2.0**23)), x)
+        less = v.select(denormal, v.number(-23.0), less)
+    bits = v.bits(normal)
+    exponent = v.on_bits("and", v.on_bits("sub", bits, _LEAST), -(1 << v.mantissa))
+    whole = v.emitter.convert("sitofp", "i32", "float", exponent)
+    m = v.on_bits("sub", bits, exponent)
+    near = v.on_bits("lshr", v.on_bits("add", m, 1 << 17), 18)
+    inverse, high, low = (v.looked_up(table, near) for table in (_INVERSE, _LOG2_HIGH, _LOG2_LOW))
+    product, rest_low = v.exact_product(v.from_bits(m), inverse)
+    rest = v.subtract(product, v.number(1.0))
+    rest_low = v.subtract(rest_low, v.multiply(rest, rest_low))  # the slope of log(1 + r) there
+    main, error = v.exact_product(rest, v.number(_LOG2_E[0]))
+    low = v.add(low, v.muladd(rest, v.number(_LOG2_E[1]), v.muladd(rest_low, v.number(_LOG2_E[0]), error)))
+    low = v.muladd(v.multiply(rest, rest), v.horner(_LOG2_NEAR, rest), low)
+    k = v.muladd(whole, v.number(2.0**-23), less)
+    found, error = v.ordered_sum(v.add(k, high), main)
+    found, low = v.ordered_sum(found, v.add(low, error))
+    if not usual:
+        found = v.select(v.compare("olt", x, v.number(inf)), found, x)
+        found = v.select(v.compare("oeq", x, v.number(0.0)), v.number(-inf), found)
+    t, t_low = v.exact_product(y, found)
+    t_low = v.muladd(y, low, t_low)
+    t_low = v.select(v.compare("olt", v.magnitude(t), v.number(300.0)), t_low, v.number(0.0))
+    t = v.at_least(v.number(-300.0), v.at_most(v.number(300.0), t))
+    shifted = v.add(t, v.number(1.5 * 2.0**19))  # whose last four bits are sixteenths
+    n = v.subtract(shifted, v.number(1.5 * 2.0**19))
+    rest = v.add(v.subtract(t, n), t_low)
+    power, power_low = (v.looked_up(table, v.bits(shifted)) for table in (SIXTEENTHS, SIXTEENTHS_LOW))
+    grown = v.multiply(rest, v.horner(_EXP2_NEAR, rest))
+    return scale_sixteenths(v, v.add(v.muladd(power, grown, power_low), power), n, shifted)
 
 
 def _precise_log(v: Lanes, x: str) -> tuple[str, str]:
