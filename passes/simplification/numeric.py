@@ -208,6 +208,15 @@ def power_of_two(match: Match) -> Tensor | None:
     return None
 
 
+@rule(ops.power, of=NUMBERS)
+def power_of_minus_one(match: Match) -> Tensor | None:
+    """``x ** -1 -> reciprocal(x)``, of floats."""
+    x, minus = match.inputs
+    if x.dtype.is_floating and x.type == match.node.type and is_number(minus, -1) and fits(minus, x):
+        return ops.reciprocal(x)
+    return None
+
+
 @rule(ops.reciprocal, of=(ops.sqrt,))
 def reciprocal_of_root(match: Match) -> Tensor | None:
     """``reciprocal(sqrt(x)) -> rsqrt(x)``."""
@@ -220,6 +229,7 @@ def reciprocal_of_root(match: Match) -> Tensor | None:
 RULES: tuple[Rule, ...] = (
     *(even_of_negative, odd_of_negative, magnitude_of_positive, same_function_twice, round_a_whole),
     *(bound_beyond_all, nested_bounds, bounds_as_clip, maximum_with_zero, clip_twice),
-    *(cast_to_own, cast_twice, power_of_one, power_of_zero, power_of_two, reciprocal_of_root),
+    *(cast_to_own, cast_twice, power_of_one, power_of_zero, power_of_two),
+    *(power_of_minus_one, reciprocal_of_root),
 )
 FAST_RULES: tuple[Rule, ...] = ()

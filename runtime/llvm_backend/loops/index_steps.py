@@ -23,6 +23,8 @@ from runtime.llvm_backend.loops.loop_kernel import (
 )
 from runtime.llvm_backend.loops.ordering import key_type, load_raw, order_key
 
+_FEW = 64  # bytes of a row that is copied without a call
+
 
 def load_index(w: LoopWriter, dtype: DType, array: str, place: Value) -> str:
     """An integer of memory as i64."""
@@ -70,7 +72,7 @@ def _gather(node: Tensor) -> Sequence[LoopKernel]:
         first = w.mul("%chunk", w.size("per", per))
         part(0, first, w.min(w.sub(many, first), w.size("per", per)))
     else:
-        chunks = in_parts(w, outer, count, 2 * item * inner, part)
+        chunks = in_parts(w, outer, count, 2 * item * (inner if isinstance(inner, int) else 1), part)
     return (w.kernel(f"gather of {x.dtype} by {dtype}", chunks),)
 
 
@@ -183,8 +185,11 @@ def _moved(
         w.store(bits_type(dtype), w.load(bits_type(dtype), source, place), to, number)
     else:
         bytes = w.mul(length, item_bytes(dtype))
-        start = w.address(source, w.mul(place, bytes), "i8")
-        w.copy(w.address(to, w.mul(number, bytes), "i8"), start, bytes)
+        start, goal = w.address(source, w.mul(place, bytes), "i8"), w.address(to, w.mul(number, bytes), "i8")
+        if isinstance(inner, int) and inner * item_bytes(dtype) <= _FEW:
+            w.move(goal, start, inner * item_bytes(dtype))
+        else:
+            w.copy(goal, start, bytes)
 
 
 def missed(w: LoopWriter, index: Value) -> None:

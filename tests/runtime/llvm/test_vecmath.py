@@ -273,6 +273,23 @@ def test_functions_of_two_are_accurate(name, dtype, target):
         assert units <= BOUNDS[dtype], (name, a, b, value, units)
 
 
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("dtype", [FLOAT32, FLOAT64], ids=str)
+def test_edges_change_no_power_beside_them(dtype, target):
+    """A vector that holds one takes another way."""
+    rng = np.random.default_rng(3)
+    x, y = (rng.uniform(*ends, 1000).astype(dtype.numpy) for ends in ((0.1, 9), (-9, 9)))
+    raised = compiled("power", dtype, 2, TARGETS[target])
+    usual = raised(x, y)
+    edges = np.arange(0, 1000, 11)
+    x[edges[::2]] = rng.choice([0, -0.0, -3, np.inf, np.nan, np.finfo(dtype.numpy).smallest_subnormal], 46)
+    y[edges[1::2]] = rng.choice([np.inf, -np.inf, np.nan], 45)
+    mixed, others = raised(x, y), np.setdiff1d(np.arange(1000), edges)
+    np.testing.assert_array_equal(mixed[others], usual[others])
+    with np.errstate(all="ignore"):
+        np.testing.assert_allclose(mixed, x**y, rtol=1e-6)
+
+
 @pytest.mark.parametrize("dtype", [FLOAT16, BFLOAT16], ids=str)
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_half_precision_is_right_for_every_number(name, dtype):

@@ -15,6 +15,13 @@ _LARGER = {
     (64, 4): "@llvm.x86.avx512.max.ps.512",
     (64, 8): "@llvm.x86.avx512.max.pd.512",
 }
+# The instruction that takes one of so many numbers for every lane, by the kind and number of those.
+_PERMUTATIONS = {
+    ("float", 16, 16): "@llvm.x86.avx512.permvar.sf.512",
+    ("float", 16, 32): "@llvm.x86.avx512.vpermi2var.ps.512",
+    ("float", 8, 16): "@llvm.x86.avx512.vpermi2var.ps.256",
+    ("double", 8, 16): "@llvm.x86.avx512.vpermi2var.pd.512",
+}
 
 
 class Lanes:
@@ -207,39 +214,34 @@ class Lanes:
 
         Functions that ask give the same bits at every width, wherever an element happens to lie.
         """
-        return self.emitter.target.masks and not self.double
+        return self.emitter.target.masks
 
     def looked_up(self, table: Sequence[float], index: str) -> str:
-        """The one of 16 or 32 floats that the last four or five bits of `index` say."""
-        em = self.emitter
-        numbers = [f"float {float_text('float', x)}" for x in table]
-        if em.width == 16:
-            parts = [f"<16 x float> <{', '.join(numbers[at : at + 16])}>" for at in range(0, len(table), 16)]
-            name = f"@llvm.x86.avx512.{'permvar.sf' if len(parts) == 1 else 'vpermi2var.ps'}.512"
-            operands = [parts[0], f"<16 x i32> {index}", *parts[1:]]
-            types = ", ".join(["<16 x float>", "<16 x i32>", "<16 x float>"][: len(operands)])
-            em.module.declare(name, f"declare <16 x float> {name}({types})")
-            return em.let(f"call <16 x float> {name}({', '.join(operands)})")
-        if em.width == 8 and len(table) == 16:
-            name = "@llvm.x86.avx512.vpermi2var.ps.256"
-            em.module.declare(name, f"declare <8 x float> {name}(<8 x float>, <8 x i32>, <8 x float>)")
-            low, high = (f"<8 x float> <{', '.join(half)}>" for half in (numbers[:8], numbers[8:]))
-            return em.let(f"call <8 x float> {name}({low}, <8 x i32> {index}, {high})")
-        held = f"@held.{sha1(repr(table).encode()).hexdigest()[:16]}"
+        """The one of 16 numbers, or 32 floats, that the last four or five bits of `index` say."""
+        em, of = self.emitter, self.scalar
+        numbers = [f"{of} {float_text(of, x)}" for x in table]
+        if name := _PERMUTATIONS.get((of, em.width, len(table))):
+            lanes, whole = em.type(of), em.type(self.whole)
+            parts = [
+                f"{lanes} <{', '.join(numbers[i : i + em.width])}>" for i in range(0, len(table), em.width)
+            ]
+            operands = [parts[0], f"{whole} {index}", *parts[1:]]
+            types = ", ".join([lanes, whole, lanes][: len(operands)])
+            em.module.declare(name, f"declare {lanes} {name}({types})")
+            return em.let(f"call {lanes} {name}({', '.join(operands)})")
+        held = f"@held.{sha1(repr((of, table)).encode()).hexdigest()[:16]}"
         em.module.declare(
-            held, f"{held} = private constant [{len(table)} x float] [{', '.join(numbers)}], align 64"
+            held, f"{held} = private constant [{len(table)} x {of}] [{', '.join(numbers)}], align 64"
         )
-        lanes = self.on_bits("and", index, len(table) - 1)
-        if em.width == 1:
-            return em.let(
-                f"load float, ptr {em.let(f'getelementptr float, ptr {held}, i32 {lanes}')}, align 4"
-            )
-        found = "poison"
+        found, within = "poison", self.on_bits("and", index, len(table) - 1)
         for i in range(em.width):
-            lane = em.let(f"extractelement <{em.width} x i32> {lanes}, i64 {i}")
-            at = em.let(f"getelementptr float, ptr {held}, i32 {lane}")
-            one = em.let(f"load float, ptr {at}, align 4")
-            found = em.let(f"insertelement <{em.width} x float> {found}, float {one}, i64 {i}")
+            lane = within
+            if em.width > 1:
+                lane = em.let(f"extractelement {em.type(self.whole)} {within}, i64 {i}")
+            one = em.let(f"load {of}, ptr {em.let(f'getelementptr {of}, ptr {held}, {self.whole} {lane}')}")
+            if em.width == 1:
+                return one
+            found = em.let(f"insertelement {em.type(of)} {found}, {of} {one}, i64 {i}")
         return found
 
     def scaled(self, x: str, n: str) -> str:

@@ -74,11 +74,56 @@ _LOG2_NEAR = (-0.7213475187613902, 0.48089837198263713, -0.36073063782178433, 0.
 _EXP2_NEAR = (0.6931471809060731, 0.2402335735056787, 0.05550367498501011)
 
 
+# The same of sixteenths, 1 to 22/16 and 23/32 to 31/32, for double; k is added to the natural logarithm.
+_LEAST_DOUBLE = 0x3FE6800000000000  # 45/64
+_INVERSE_DOUBLE = [16 / (16 + i) if i < 7 else 32 / (16 + i) for i in range(16)]
+_LOG_HIGH = [
+    x / 2**32
+    for x in (
+        0,
+        260380768,
+        505874286,
+        738091233,
+        958394255,
+        1167946415,
+        1367748360,
+        -1418377245,
+        -1235585093,
+        -1060255961,
+        -891804281,
+        -729710807,
+        -573512964,
+        -422796893,
+        -277190838,
+        -136359621,
+    )
+]
+_LOG_LOW = (
+    *(0.0, 7.905956311909564e-12, 3.906178038991116e-11, 7.199101823058367e-11),
+    *(4.8388839392411926e-11, -7.403771961561434e-11, 1.0320999546433957e-10, 2.6775509313387077e-11),
+    *(4.053549331393662e-11, -9.404372393661418e-11, -1.9738139852117177e-11, 7.959721819269656e-11),
+    *(-7.256400669158887e-11, -8.120625949647528e-11, 8.892434658413635e-11, 1.1247444379646227e-11),
+)
+# (log(1 + r) - r + r ** 2 / 2) / r ** 3 on |r| <= 1/32, to 2 ** -57.
+_LOG_NEAR = (
+    0.3333333333333333,
+    -0.24999999999999792,
+    0.20000000000007387,
+    -0.1666666666967553,
+    0.14285714239274688,
+    -0.12499988213110856,
+    0.11111199762618217,
+    -0.10017148169213214,
+    0.09045060230654352,
+)
+
+
 def power(v: Lanes, x: str, y: str) -> str:
     """``x ** y`` with the special cases of C99's pow, which are seldom met."""
     if not v.looks_up:
         return _with_edges(v, x, y, _of_doubles if v.double else _of_floats)
     em, of = v.emitter, v.emitter.type(v.scalar)
+    way = _doubles_by_table if v.double else _floats_by_table
     inside = em.both(v.compare("oge", x, v.number(v.tiny)), v.compare("olt", x, v.number(inf)))
     outside = em.opposite(em.both(inside, v.compare("olt", v.magnitude(y), v.number(inf))))
     helper = f"@vecmath.power.{em.suffix(v.scalar)}"
@@ -90,7 +135,7 @@ def power(v: Lanes, x: str, y: str) -> str:
     any = em.let(f"call {of} {helper}({of} {x}, {of} {y})")
     em.do(f"br label %{done}")
     em.begin(usual)
-    found = _by_table(v, x, y, usual=True)
+    found = way(v, x, y, usual=True)
     em.do(f"br label %{done}")
     em.begin(done)
     return em.let(f"phi {of} [{any}, %{seldom}], [{found}, %{usual}]")
@@ -99,7 +144,7 @@ def power(v: Lanes, x: str, y: str) -> str:
 def _function(module: Module, width: int, double: bool, name: str) -> str:
     v = Lanes(Emitter(module, width), double)
     of = v.emitter.type(v.scalar)
-    result = _with_edges(v, "%x", "%y", _by_table)
+    result = _with_edges(v, "%x", "%y", _doubles_by_table if double else _floats_by_table)
     head = f"define internal {of} {name}({of} %x, {of} %y) noinline nounwind {{"
     return "\n".join([head, "entry:", *v.emitter.lines, f"  ret {of} {result}", "}"])
 
@@ -146,7 +191,7 @@ def _of_floats(v: Lanes, x: str, y: str) -> str:
     return v.narrow(w.multiply(w.horner(_EXP2, rest), w.power_of_two(n)))
 
 
-def _by_table(v: Lanes, x: str, y: str, usual: bool = False) -> str:
+def _floats_by_table(v: Lanes, x: str, y: str, usual: bool = False) -> str:
     """``2 ** (y log2(x))`` in pairs of floats, the logarithm being that of a near number and of what is left.
 
     With `usual` x is a normal number, and y finite.
@@ -184,6 +229,39 @@ def _by_table(v: Lanes, x: str, y: str, usual: bool = False) -> str:
     power, power_low = (v.looked_up(table, v.bits(shifted)) for table in (SIXTEENTHS, SIXTEENTHS_LOW))
     grown = v.multiply(rest, v.horner(_EXP2_NEAR, rest))
     return scale_sixteenths(v, v.add(v.muladd(power, grown, power_low), power), n, shifted)
+
+
+def _doubles_by_table(v: Lanes, x: str, y: str, usual: bool = False) -> str:
+    """``exp(y log(x))`` likewise, the logarithm as two doubles."""
+    one, half = v.number(1.0), v.number(-0.5)
+    normal, less = x, v.number(0.0)
+    if not usual:
+        denormal = v.compare("olt", x, v.number(v.tiny))
+        normal = v.select(denormal, v.multiply(x, v.number(2.0**54)), x)
+        less = v.select(denormal, v.number(-54.0), less)
+    bits = v.bits(normal)
+    exponent = v.on_bits("and", v.on_bits("sub", bits, _LEAST_DOUBLE), -(1 << v.mantissa))
+    m = v.on_bits("sub", bits, exponent)
+    near = v.on_bits("lshr", v.on_bits("add", m, 1 << 47), 48)
+    inverse, high, low = (v.looked_up(table, near) for table in (_INVERSE_DOUBLE, _LOG_HIGH, _LOG_LOW))
+    k = v.add(as_number(v, exponent), less)
+    product, rest_low = v.exact_product(v.from_bits(m), inverse)
+    rest = v.subtract(product, one)
+    square, square_low = v.exact_product(rest, rest)
+    rest_low = v.muladd(v.subtract(square, rest), rest_low, rest_low)  # by the slope of log(1 + r) there
+    main = v.muladd(square, half, rest)
+    error = v.muladd(square, half, v.subtract(rest, main))
+    error = v.add(v.muladd(square_low, half, error), rest_low)
+    low = v.add(v.muladd(k, v.number(_LN2[1]), low), error)
+    low = v.muladd(v.multiply(square, rest), v.horner(_LOG_NEAR, rest), low)
+    found, error = v.ordered_sum(v.muladd(k, v.number(_LN2[0]), high), main)
+    found, low = v.ordered_sum(found, v.add(low, error))
+    if not usual:
+        found = v.select(v.compare("olt", x, v.number(inf)), found, x)
+        found = v.select(v.compare("oeq", x, v.number(0.0)), v.number(-inf), found)
+    product, error = v.exact_product(y, found)
+    moderate = v.compare("olt", v.magnitude(product), v.number(2000.0))
+    return exp(v, product, low=v.select(moderate, v.muladd(y, low, error), v.number(0.0)))
 
 
 def _precise_log(v: Lanes, x: str) -> tuple[str, str]:
