@@ -105,18 +105,22 @@ def choose_tile(rows: int, vectors: int, registers: int, shared: bool = True) ->
             continue
         held = across if rows > 1 else 1  # a row alone reads B where it multiplies
         tallest = (registers - held - max(2, registers // 8)) // across
+        over = -(-vectors // across)
+        wide = vectors - (across - 1) * over
+        narrow = over - wide
         for height in range(1, min(rows, 24 if across > 1 else _TALLEST, tallest) + 1):
-            if even_part(rows, height) != height:
+            down = -(-rows // height)
+            if -(-rows // down) != height:  # `even_part`, but for speed
                 continue
-            down, over = -(-rows // height), -(-vectors // across)
-            tall, wide = rows - (height - 1) * down, vectors - (across - 1) * over
-            tiles = (
-                (tall * wide, height, across),
-                ((down - tall) * wide, height - 1, across),
-                (tall * (over - wide), height, across - 1),
-                ((down - tall) * (over - wide), height - 1, across - 1),
-            )
-            cost = sum([many * cycles(*size) for many, *size in tiles if many])
+            tall = rows - (height - 1) * down
+            short = down - tall
+            cost = tall * wide * cycles(height, across)
+            if short:
+                cost += short * wide * cycles(height - 1, across)
+            if narrow:
+                cost += tall * narrow * cycles(height, across - 1)
+            if short and narrow:
+                cost += short * narrow * cycles(height - 1, across - 1)
             if cost < best[0] - 1e-9:
                 best = (cost, height, across)
     return best[1], best[2]
