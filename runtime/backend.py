@@ -16,7 +16,7 @@ from passes.memory import MemoryPlan
 from passes.program import Program, Step
 from passes.stages import stage
 from passes.target import Reading, Target
-from runtime.counting import Counter
+from runtime.counting import Counter, Values
 
 Array = np.ndarray[Any, Any]
 Kernel = Callable[..., Any]  # operands as arrays -> the result, or a tuple of results
@@ -150,8 +150,10 @@ class Whole(Protocol):
     def returns(self) -> int:
         """How many steps run in Python, those in loops counted once."""
 
-    def shortcut(self, form: str, scalars: bool, count: Counter) -> Callable[..., Any]:
+    def shortcut(self, form: str, scalars: bool, count: Counter, values: Values) -> Callable[..., Any]:
         """As `call`; gives its results as ``"single"``, ``"tuple"`` or ``"list"``, and counts what went well.
+
+        It takes inputs alone, and variables from `values`.
 
         `scalars`: what has no axes is given as a NumPy scalar.
         """

@@ -1,8 +1,10 @@
-"""Counting: a number that native code counts up, so that the shortest runs touch no lock."""
+"""Counting: what native code counts up, and what it looks up, so that the shortest runs touch no lock."""
 
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Mapping
+from typing import Any
 
 
 class Counter:
@@ -39,3 +41,29 @@ class Counter:
     @value.setter
     def value(self, value: int) -> None:
         self._words[0] = value
+
+
+class Values:
+    """Arrays by name that native code looks up.
+
+    Attributes:
+        of: a mapping that does not change, and is replaced by another.
+        address: where the address of that mapping is.
+    """
+
+    __slots__ = ("_holder", "address")
+
+    def __init__(self) -> None:
+        self._holder: Any = (ctypes.py_object * 1)()
+        self.of = {}
+        self.address = ctypes.addressof(self._holder)
+
+    @property
+    def of(self) -> Mapping[str, Any]:
+        """The mapping."""
+        found: Mapping[str, Any] = self._holder[0]
+        return found
+
+    @of.setter
+    def of(self, mapping: Mapping[str, Any]) -> None:
+        self._holder[0] = mapping

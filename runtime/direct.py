@@ -18,36 +18,43 @@ import numpy as np
 
 from graphc.tensor import Tensor
 from graphc.types import BFLOAT16
-from runtime.backend import Array
-from runtime.counting import Counter
+from runtime.backend import Array, Door
+from runtime.counting import Counter, Values
 from runtime.executable import Executable
 from runtime.feeds import Feeds, convert
 from runtime.fetches import Fetches
 
 Results = tuple[list[Any], dict[str, Array]]  # the values of the outputs; what is assigned to which variable
 
-# A native call, the variables that it is fed last, and what arranges its results (None: they are it).
-ShortWay = tuple[Callable[..., Any], tuple[str, ...], Callable[[Any], Any] | None]
+# A native call, and what arranges its results (None: they are it).
+ShortWay = tuple[Callable[..., Any], Callable[[Any], Any] | None]
 
 
-def take(way: ShortWay, variables: Mapping[str, Array], values: Iterable[Any]) -> Any:
+def take(way: ShortWay, values: Iterable[Any]) -> Any:
     """The results of a run on the short `way`; NotImplemented where it must go another one."""
-    call, names, finish = way
-    if names:
-        try:
-            rest = [variables[name] for name in names]
-        except KeyError:  # the walk says which one has no value, or that the session is closed
-            return NotImplemented
-        result = call(*values, *rest)
-    else:
-        result = call(*values)
+    call, finish = way
+    result = call(*values)
     return result if finish is None or result is NotImplemented else finish(result)
 
 
-def is_whole(way: ShortWay) -> bool:
-    """Whether its native call is all that there is to it."""
-    _, names, finish = way
-    return not names and finish is None
+def make_step(
+    run: Callable[..., Any], find_way: Callable[[], ShortWay | None], door: Door | None
+) -> Callable[..., Any]:
+    """``step(*values)``, which does what `run` does, from its second time on by the way found then."""
+    way: ShortWay | None = None
+
+    def step(*values: Any) -> Any:
+        nonlocal way
+        if way is None:
+            result = run(*values)
+            way = find_way()
+            if door is not None and way is not None and way[1] is None:
+                door.lead(way[0], run)
+            return result
+        result = take(way, values)
+        return run(*values) if result is NotImplemented else result
+
+    return step if door is None else door.function(step)
 
 
 def way_key(fetches: Any, feed_dict: Any) -> Hashable:
@@ -73,11 +80,11 @@ def way_key(fetches: Any, feed_dict: Any) -> Hashable:
 
 
 def short_way(
-    executable: Executable, fetches: Fetches, feeds: Sequence[Tensor], count: Counter
+    executable: Executable, fetches: Fetches, feeds: Sequence[Tensor], count: Counter, values: Values
 ) -> ShortWay | None:
     """The shortest way from arrays to results of a run that changes nothing but the `count` of runs.
 
-    None: there is none, or not yet.
+    `values` are those of the variables. None: there is no such way, or not yet.
     """
     native = executable.native
     if native is None or native.takes_state or executable.assigns or executable.draws or native.is_early():
@@ -88,17 +95,17 @@ def short_way(
     nest: Any = fetches.nest
     form = _FORMS.get(type(nest))
     if nest.__class__ is Tensor and native.is_single:
-        return native.shortcut("single", scalars, count), native.variables, None
+        return native.shortcut("single", scalars, count, values), None
     places = tuple(range(len(fetches.tensors)))
     in_order = places == fetches.places == native.fetches
     if form is not None and in_order and all(leaf.__class__ is Tensor for leaf in nest):
-        return native.shortcut(form, scalars, count), native.variables, None
+        return native.shortcut(form, scalars, count, values), None
 
     def finish(outputs: Any) -> Any:
-        values = [None if place is None else outputs[place] for place in native.fetches]
-        return fetches.arrange(give_away(values, fetches.places))
+        found = [None if place is None else outputs[place] for place in native.fetches]
+        return fetches.arrange(give_away(found, fetches.places))
 
-    return native.shortcut("list", False, count), native.variables, finish
+    return native.shortcut("list", False, count, values), finish
 
 
 _FORMS: dict[type, str] = {list: "list", tuple: "tuple"}

@@ -19,8 +19,8 @@ from graphc.variable import Variable
 from passes.running import Pass, choose_pipeline, choose_verify
 from runtime.backend import BACKENDS, Array, check_options, choose_backend, choose_threads, target_of
 from runtime.committed import EMPTY, State
-from runtime.counting import Counter
-from runtime.direct import ShortWay, give_away, is_whole, run_whole, short_way, take, way_key
+from runtime.counting import Counter, Values
+from runtime.direct import ShortWay, give_away, make_step, run_whole, short_way, take, way_key
 from runtime.executable import Executable, Sizes
 from runtime.feeds import Feeds, convert_all, feedables, override, resolve_feeds
 from runtime.fetches import Fetches, Reads, resolve_fetches
@@ -87,6 +87,7 @@ class Session:
         )
         self._compilation = choose_compilation(self._backend, target, bool(check_numerics), tiered)
         self._seed, self._seed_is_given = (seed or 0) & _SEED_MASK, seed is not None
+        self._values = Values()
         self._state, self._budget = EMPTY, memory_budget
         self._light_runs = 0  # those that changed no variable
         self._native_runs = Counter()  # of these, those that went the shortest way
@@ -124,7 +125,7 @@ class Session:
         key = way_key(fetches, feed_dict)
         way = self._ways.get(key)
         if way is not None:
-            result = take(way, self._state.variables, () if feed_dict is None else feed_dict.values())
+            result = take(way, () if feed_dict is None else feed_dict.values())
             if result is not NotImplemented:
                 return result
         self._refuse_closed()
@@ -138,7 +139,9 @@ class Session:
     def _short_way(self, wanted: Fetches, tensors: tuple[Tensor, ...]) -> ShortWay | None:
         """The shortest way to `wanted` with `tensors` fed, after a first run."""
         executable = self._compilation.ready(wanted.tensors, tensors)
-        return None if executable is None else short_way(executable, wanted, tensors, self._native_runs)
+        if executable is None:
+            return None
+        return short_way(executable, wanted, tensors, self._native_runs, self._values)
 
     def make_callable(self, fetches: Any, feed_list: Sequence[Any] = ()) -> Callable[..., Any]:
         """A function ``step(*values)`` that runs `fetches` with `feed_list` fed, position by position.
@@ -159,22 +162,10 @@ class Session:
             overrides = [(t, v) for t, v in pairs if isinstance(t, Variable)]
             return self._run(wanted, Feeds(tensors, fed, overrides))
 
-        short: ShortWay | None = None
-        door = self._backend.door()
+        def find_way() -> ShortWay | None:
+            return self._short_way(wanted, tensors) if len(tensors) == len(targets) else None
 
-        def step(*values: Any) -> Any:
-            nonlocal short
-            if short is None or self._closed:
-                result = run(*values)
-                if len(tensors) == len(targets):
-                    short = self._short_way(wanted, tensors)
-                    if door is not None and short is not None and is_whole(short):
-                        door.lead(short[0], run)
-                return result
-            result = take(short, self._state.variables, values)
-            return run(*values) if result is NotImplemented else result
-
-        return step if door is None else door.function(step)
+        return make_step(run, find_way, self._backend.door())
 
     def compile(self, fetches: Any, feeds: Any = ()) -> Executable:
         """The executable that `run` uses for `fetches`, compiled where it is not yet.
@@ -305,6 +296,15 @@ class Session:
                 self._light_runs += 1
             elif not self._closed:  # by another thread, meanwhile: it has let go of its variables
                 self._state = self._state.after(stored)
+
+    @property
+    def _state(self) -> State:
+        """What was committed last."""
+        return self._committed
+
+    @_state.setter
+    def _state(self, state: State) -> None:
+        self._committed, self._values.of = state, state.variables
 
     def _run_count(self, state: State) -> int:
         """How many runs went well before."""

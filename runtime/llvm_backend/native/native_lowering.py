@@ -117,7 +117,8 @@ class _Lowering:
         arena, prelude = memory.write()
         memory.write_late()
         form = "single" if len(outputs) == 1 and not self.late else "list"
-        signature = Signature(feeds, outputs, reserve(builder, len(outputs)), form, prelude, "main")
+        hold = reserve(builder, len(outputs), len(names))
+        signature = Signature(feeds, outputs, hold, form, prelude, "main")
         library = load(self.collected.modules.values())  # late: other threads compile all the while
         builder.keep(functions.kept_by(library))
         table = builder.build((library, self.clocks, *(value for _, value in constants)))

@@ -22,7 +22,7 @@ from graphc.alignment import LARGE_PAGE, new_memory
 from graphc.laziness import Lazy
 from graphc.sizes import Symbol
 from runtime.backend import Template
-from runtime.counting import Counter
+from runtime.counting import Counter, Values
 from runtime.llvm_backend.engine.postponement import catch_up
 from runtime.llvm_backend.native.late_memory import take_given
 from runtime.llvm_backend.native.lowered import PYTHON, Lowered, bare, knows_lines
@@ -177,16 +177,16 @@ class NativeProgram:
             return None
         return partial(NativeProgram, bare(lowered), self._threads)
 
-    def shortcut(self, form: str, scalars: bool, count: Counter) -> Callable[..., Any]:
+    def shortcut(self, form: str, scalars: bool, count: Counter, values: Values) -> Callable[..., Any]:
         """As `call`, which gives its results in that `form` of `Signature` and counts what went well.
 
-        It waits for the engine.
+        It takes variables from `values`, and waits for the engine.
 
         `scalars`: what has no axes is given as a NumPy scalar.
         """
         if not self._late:
-            return self._call.variant(form, scalars, count).function()
-        call = self._call.variant("list", scalars, count).function()
+            return self._call.variant(form, scalars, count, self.variables, values).function()
+        call = self._call.variant("list", scalars, count, self.variables, values).function()
 
         def call_late(*arrays: Array) -> Any:
             results = call(*arrays)

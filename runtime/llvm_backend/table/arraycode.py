@@ -279,10 +279,32 @@ done:
 }}
 """
 
+_VARIABLES = """
+; Lets go of `n` objects.
+define internal void @let_go(ptr %list, i64 %n) {{
+  %left = alloca i64
+  store i64 %n, ptr %left
+  br label %top
+top:
+  %some = load i64, ptr %left
+  %none = icmp eq i64 %some, 0
+  br i1 %none, label %done, label %one
+one:
+  %less = sub i64 %some, 1
+  store i64 %less, ptr %left
+  %at = getelementptr ptr, ptr %list, i64 %less
+  %thing = load ptr, ptr %at
+  call void @Py_DecRef(ptr %thing)
+  br label %top
+done:
+  ret void
+}}
+"""
+
 
 def array_text() -> str:
-    """The functions `take`, `give`, `collect` and `drop`, for a module that declares what they call."""
-    return (_FEED + _OUTPUT).format(
+    """The functions `take`, `give`, `collect`, `drop`, `let_go`; a module of them declares what they call."""
+    return (_FEED + _OUTPUT + _VARIABLES).format(
         AT_TYPE=AT_TYPE,
         AT_DATA=AT_DATA,
         AT_RANK=AT_RANK,

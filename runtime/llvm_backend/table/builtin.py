@@ -27,7 +27,7 @@ _ARRAY_TYPE, _ARRAY_SCALAR, _ARRAY_NEW = (
 )  # slots of NumPy's table of functions: numpy/__multiarray_api.h
 _PYTHON = (
     *("Py_IncRef", "Py_DecRef", "PyErr_CheckSignals", "PyEval_SaveThread", "PyEval_RestoreThread"),
-    *("PyObject_CallFunction", "PyObject_Vectorcall"),
+    *("PyObject_CallFunction", "PyObject_Vectorcall", "PyObject_GetItem", "PyErr_Clear"),
     *("PyTuple_New", "PyTuple_SetItem", "PyList_New", "PyList_SetItem"),
 )
 

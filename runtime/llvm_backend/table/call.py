@@ -26,7 +26,7 @@ import numpy as np
 from graphc.alignment import new_aligned
 from graphc.errors import VerificationError
 from graphc.freezing import frozen
-from runtime.counting import Counter
+from runtime.counting import Counter, Values
 from runtime.llvm_backend.table import builtin
 from runtime.llvm_backend.table.arraycode import ANY, BIND, FIXED, HELD, SAME
 from runtime.llvm_backend.table.callcode import LIST, SINGLE, TUPLE
@@ -77,7 +77,7 @@ class Signature:
 
     Attributes:
         feeds, outputs: in order.
-        hold: the first of the words that hold the outputs (`reserve`): the call's own.
+        hold: the first of the words that hold outputs, and values of variables (`reserve`): the call's own.
         form: ``"single"`` for the one output itself, ``"tuple"`` or ``"list"`` for all of them.
         prelude: the mark of steps that compute sizes and check them, up to an end; None: there are none.
             It runs before outputs are made; where it refuses, the call goes the slow way.
@@ -96,9 +96,9 @@ class Signature:
             raise VerificationError(f"a call with {len(self.outputs)} outputs cannot give a {self.form}")
 
 
-def reserve(builder: TableBuilder, outputs: int) -> int:
+def reserve(builder: TableBuilder, outputs: int, variables: int = 0) -> int:
     """The words that `Signature.hold` asks for."""
-    return builder.block([0] * (HELD * max(outputs, 1)))
+    return builder.block([0] * max(HELD * outputs + variables, 1))
 
 
 class Call:
@@ -108,6 +108,8 @@ class Call:
     `detail` (and may raise); for FAILED it raises what the words say; for REFUSED it raises, or
     returns and lets the call go the slow way. ``slow(*arrays)`` is called with what does not fit, or
     when all words are in use; without it the function returns NotImplemented.
+
+    The last feeds may be variables: `names` among the `values` of a session, as they are when it is called.
 
     `scalars`: what has no axes is given as a NumPy scalar. `count` is counted up by each call that went well;
     once it is stopped, all go the slow way.
@@ -123,9 +125,12 @@ class Call:
         slow: Callable[..., Any] | None = None,
         scalars: bool = False,
         count: Counter | None = None,
+        names: Sequence[str] = (),
+        values: Values | None = None,
     ) -> None:
         self.table, self.signature = table, signature
         self.scalars, self.count = scalars, count
+        self.names, self.values = tuple(names), values
         self.handler, self.slow = handler or _refuse_to_handle, slow
         self.prelude = -1 if signature.prelude is None else table.marks[signature.prelude]
         self.main = 0 if signature.main is None else table.marks[signature.main]
@@ -133,10 +138,19 @@ class Call:
         self._state_list = _words([0] * MOST_STATES)  # how many, then the address of each
         self._feed_stream = _words(_feed_stream(signature.feeds))
         self._output_stream = _words(_output_stream(signature))
+        self._names = _words([id(name) for name in self.names])
 
-    def variant(self, form: str, scalars: bool, count: Counter) -> Call:
+    def variant(
+        self,
+        form: str,
+        scalars: bool,
+        count: Counter,
+        names: Sequence[str] = (),
+        values: Values | None = None,
+    ) -> Call:
         """One on the same words that gives its results in another form; see the arguments of the class."""
-        made = Call(self.table, replace(self.signature, form=form), self.handler, None, scalars, count)
+        signature = replace(self.signature, form=form)
+        made = Call(self.table, signature, self.handler, None, scalars, count, names, values)
         made.states, made._state_list = self.states, self._state_list
         return made
 
@@ -171,7 +185,7 @@ class Call:
         signature = self.signature
         return builtin.Tables(
             self,
-            feeds=len(signature.feeds),
+            feeds=len(signature.feeds) - len(self.names),
             feed_stream=self._feed_stream.ctypes.data,
             outputs=len(signature.outputs),
             output_stream=self._output_stream.ctypes.data,
@@ -187,6 +201,10 @@ class Call:
             count=0 if self.count is None else self.count.address,
             memory=builtin.memory_handler(),
             brief=self.table.is_brief,
+            named=len(self.names),
+            names=self._names.ctypes.data,
+            values=0 if self.values is None else self.values.address,
+            kept=8 * (signature.hold + HELD * len(signature.outputs)),
         )
 
 
@@ -211,11 +229,12 @@ class PortableFunction:
     def __call__(self, *arrays: Any) -> Any:
         """The results on `arrays`, or what the slow way gives."""
         call = self._call
-        fits = len(arrays) == len(self._feeds) and not (call.count and call.count.is_stopped)
-        state = call.claim_state() if fits else None
+        rest = self._variables()
+        fits = rest is not None and len(arrays) + len(rest) == len(self._feeds)
+        state = call.claim_state() if fits and not (call.count and call.count.is_stopped) else None
         if state is not None:
             try:
-                results = self.run(state, arrays)
+                results = self.run(state, (*arrays, *(rest or ())))
             finally:
                 state.release()
             if results is not None:
@@ -226,6 +245,14 @@ class PortableFunction:
                 form = call.signature.form
                 return results[0] if form == "single" else results if form == "list" else tuple(results)
         return NotImplemented if call.slow is None else call.slow(*arrays)
+
+    def _variables(self) -> list[Any] | None:
+        """The values of those that the call names; None where one has none."""
+        names, values = self._call.names, self._call.values
+        try:
+            return [] if values is None else [values.of[name] for name in names]
+        except KeyError:
+            return None
 
     def run(
         self, state: RunWords, arrays: Sequence[Any], grow: Callable[[RunWords], bool] | None = None

@@ -28,8 +28,22 @@ from runtime.llvm_backend.table.steploop import BUSY, CHUNK, DETAIL, DONE, PAUSE
 FIELDS = (
     *("feeds", "feed_stream", "outputs", "output_stream", "states", "steps"),
     *("prelude", "main", "handler", "slow", "form", "hold", "scalars", "count", "memory", "brief"),
+    *("named", "names", "values", "kept"),
 )
-_ADDRESSES = (*("feed_stream", "output_stream", "states", "steps", "handler", "slow", "count", "memory"),)
+_ADDRESSES = (
+    *(
+        "feed_stream",
+        "output_stream",
+        "states",
+        "steps",
+        "handler",
+        "slow",
+        "count",
+        "memory",
+        "names",
+        "values",
+    ),
+)
 SINGLE, TUPLE, LIST = range(3)  # the form of the result
 AT_WORDS = 16  # byte of an object of ctypes where the address of its words is: CPython's ctypes.h
 
@@ -48,6 +62,8 @@ declare void @PyEval_RestoreThread(ptr)
 declare i32 @PyErr_CheckSignals()
 declare ptr @PyObject_CallFunction(ptr, ptr, ...)
 declare ptr @PyObject_Vectorcall(ptr, ptr, i64, ptr)
+declare ptr @PyObject_GetItem(ptr, ptr)
+declare void @PyErr_Clear()
 declare ptr @PyTuple_New(i64)
 declare i32 @PyTuple_SetItem(ptr, i64, ptr)
 declare ptr @PyList_New(i64)
@@ -60,6 +76,7 @@ define ptr @call(ptr %self, ptr %args, i64 %nargs) {{
   %left = alloca i64
   %result = alloca ptr
   %k = alloca i64
+  %named = alloca i64
   %tables.at = getelementptr i8, ptr %self, i64 {AT_WORDS}
   %tables = load ptr, ptr %tables.at
   %feeds = field feeds
@@ -96,6 +113,9 @@ try:
 
 claimed:
   store i64 1, ptr %busy.at
+  store i64 0, ptr %named
+  %kept = field kept
+  %kept.list = getelementptr i8, ptr %words, i64 %kept
   %feed_stream = field feed_stream
   store ptr %feed_stream, ptr %entry
   store ptr %args, ptr %argument
@@ -104,7 +124,7 @@ claimed:
 feed:
   %argument.at = load ptr, ptr %argument
   %fed.all = icmp eq ptr %argument.at, %args.end
-  br i1 %fed.all, label %begin, label %feed.one
+  br i1 %fed.all, label %name, label %feed.one
 feed.one:
   %argument.after = getelementptr ptr, ptr %argument.at, i64 1
   store ptr %argument.after, ptr %argument
@@ -114,6 +134,34 @@ feed.one:
   store ptr %feed.next, ptr %entry
   %feed.bad = icmp eq ptr %feed.next, null
   br i1 %feed.bad, label %give_up, label %feed
+
+name:
+  %named.now = load i64, ptr %named
+  %named.all = field named
+  %named.done = icmp eq i64 %named.now, %named.all
+  br i1 %named.done, label %begin, label %name.one
+name.one:
+  %names = field names
+  %name.at = getelementptr ptr, ptr %names, i64 %named.now
+  %name.text = load ptr, ptr %name.at
+  %values = field values
+  %mapping = load ptr, ptr %values
+  %value = call ptr @PyObject_GetItem(ptr %mapping, ptr %name.text)
+  %value.none = icmp eq ptr %value, null
+  br i1 %value.none, label %unknown, label %name.known
+name.known:
+  %kept.at = getelementptr ptr, ptr %kept.list, i64 %named.now
+  store ptr %value, ptr %kept.at
+  %named.next = add i64 %named.now, 1
+  store i64 %named.next, ptr %named
+  %value.feed = load ptr, ptr %entry
+  %value.next = call ptr @take(ptr %words, ptr %value, ptr %value.feed)
+  store ptr %value.next, ptr %entry
+  %value.bad = icmp eq ptr %value.next, null
+  br i1 %value.bad, label %give_up, label %name
+unknown:
+  call void @PyErr_Clear()
+  br label %give_up
 
 begin:
   %chunk.at = getelementptr i64, ptr %words, i64 {chunk}
@@ -252,6 +300,8 @@ item.list:
   %rc.list = call i32 @PyList_SetItem(ptr %all, i64 %k.now, ptr %thing)
   br label %fill
 leave:
+  %leave.named = load i64, ptr %named
+  call void @let_go(ptr %kept.list, i64 %leave.named)
   store i64 0, ptr %busy.at
   %count = field count
   %counts = icmp ne ptr %count, null
@@ -269,6 +319,8 @@ fail:
   %fail.outputs = field outputs
   %fail.hold = field hold
   call void @drop(ptr %words, i64 %fail.outputs, i64 %fail.hold)
+  %fail.named = load i64, ptr %named
+  call void @let_go(ptr %kept.list, i64 %fail.named)
   store i64 0, ptr %busy.at
   ret ptr null
 retreat:
@@ -277,6 +329,8 @@ retreat:
   call void @drop(ptr %words, i64 %retreat.outputs, i64 %retreat.hold)
   br label %give_up
 give_up:
+  %give_up.named = load i64, ptr %named
+  call void @let_go(ptr %kept.list, i64 %give_up.named)
   store i64 0, ptr %busy.at
   br label %slow
 slow:

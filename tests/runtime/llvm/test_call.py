@@ -10,12 +10,13 @@ import sys
 import threading
 import time
 import weakref
+from types import MappingProxyType
 
 import numpy as np
 import pytest
 
 from graphc.errors import VerificationError
-from runtime.counting import Counter
+from runtime.counting import Counter, Values
 from runtime.llvm_backend.engine.library import Module, load
 from runtime.llvm_backend.table import builtin
 from runtime.llvm_backend.table.call import (
@@ -404,6 +405,79 @@ def test_a_call_whose_count_is_stopped_goes_the_slow_way(kernels, portable):
         np.testing.assert_array_equal(function(GOOD, GOOD), GOOD + GOOD)
     count.stop()
     assert (function(GOOD, GOOD), count.value) == ("slowly", 2)
+
+
+def adding_variable(kernels, values, between=None, **options):
+    """x f64[3] to x + v, where v is f64[3] of `values`."""
+    builder = TableBuilder()
+    block, hold = builder.block((0, 0, 0, 3)), reserve(builder, 1, 1)
+    builder.kernel(kernels.address("add"), block)
+    if between is not None:
+        between(builder)
+    feeds = Feed(F8, (3,), (block + 1,)), Feed(F8, (3,), (block + 2,))
+    signature = Signature(feeds, (Output(F8, (3,), (block,)),), hold, "single")
+    call = Call(builder.build([kernels]), signature, names=["v"], values=values, **options)
+    call.add_state()
+    return call
+
+
+@pytest.mark.parametrize("portable", BOTH)
+def test_variables_are_those_of_now(kernels, portable):
+    values, x = Values(), np.ones(3)
+    function = adding_variable(kernels, values, slow=lambda *given: ("slowly", len(given))).function(portable)
+    assert function(x) == ("slowly", 1)  # it has no value
+    for value in range(3):
+        values.of = MappingProxyType({"u": 7, "v": np.full(3, float(value))})
+        np.testing.assert_array_equal(function(x), x + value)
+    assert function(x, x) == ("slowly", 2)
+    assert function() == ("slowly", 0)
+    for bad in (np.ones(4), np.ones(3, np.float32), [1.0, 1.0, 1.0], None):
+        values.of = {"v": bad}
+        assert function(x) == ("slowly", 1)
+
+
+@pytest.mark.parametrize("portable", BOTH)
+def test_a_variable_lives_as_long_as_the_run_that_reads_it(kernels, portable):
+    values, seen = Values(), []
+
+    def replace(status, number, detail):
+        dies = weakref.ref(values.of["v"])
+        values.of = {}
+        gc.collect()
+        seen.append((dies() is not None, dies))
+
+    function = adding_variable(kernels, values, lambda b: b.python(0), handler=replace).function(portable)
+    values.of = {"v": np.full(3, 2.0)}
+    np.testing.assert_array_equal(function(np.ones(3)), np.full(3, 3.0))
+    ((lived, dies),) = seen
+    assert lived
+    assert dies() is None
+
+
+@pytest.mark.parametrize("portable", BOTH)
+def test_references_to_variables_balance(kernels, portable):
+    values, v, bad, x = Values(), np.ones(3), np.ones(4), np.ones(3)
+
+    def fails(status, number, detail):
+        raise KeyError
+
+    unlike = lambda b: b.equal(b.constant(1), b.constant(2), 0)
+    calls = [
+        adding_variable(kernels, values, slow=lambda *arrays: None),
+        adding_variable(kernels, values, lambda b: b.python(0), handler=fails),
+        adding_variable(kernels, values, unlike, handler=lambda *_: None),
+    ]
+    functions = [call.function(portable) for call in calls]
+    before = [sys.getrefcount(thing) for thing in (v, bad, calls[0].names[0])]
+    for given in ({"v": v}, {"v": bad}, {}):
+        values.of = given
+        for function in functions:
+            for _ in range(50):
+                with contextlib.suppress(KeyError):
+                    function(x)
+    del given
+    values.of = {}
+    assert [sys.getrefcount(thing) for thing in (v, bad, calls[0].names[0])] == before
 
 
 @NATIVE

@@ -84,11 +84,18 @@ def test_variables_on_the_shortest_way_are_those_of_now():
     session = gc.Session(backend="llvm", threads=1)
     with pytest.raises(gc.errors.UninitializedError):
         session.run(y, {x: np.ones(2, np.float32)})
+    step = session.make_callable(y, [x])
+    with pytest.raises(gc.errors.UninitializedError):
+        step(np.ones(2, np.float32))
     session.run(gc.global_variables_initializer())
     for i in range(3):
         for _ in range(2):
             np.testing.assert_array_equal(session.run(y, {x: np.ones(2, np.float32)}), np.full(2, i + 1.0))
+            np.testing.assert_array_equal(step(np.ones(2, np.float32)), np.full(2, i + 1.0))
         session.run(more)
+    session.close()
+    with pytest.raises(gc.errors.SessionClosedError):
+        step(np.ones(2, np.float32))
 
 
 @pytest.mark.parametrize("native", [True, False])
