@@ -403,3 +403,37 @@ def test_the_shortest_way_keeps_the_nesting_of_what_is_fetched():
                 found, expected = call(np.ones(2, "f4")), session.run(fetches, {x: np.ones(2, "f4")})
                 assert type(found) is type(expected)
                 assert str(found) == str(expected)
+
+
+def test_sizes_that_change_against_each_other_are_seen():
+    """What follows from sizes is computed anew where any has changed, also where their sum has not."""
+    with gc.Graph().as_default(), gc.Session(backend="llvm") as session:
+        x = gc.placeholder("float32", ("n", "m"))
+        y = gc.cumsum(gc.tanh(gc.transpose(x) @ x), axis=0)
+        step = session.make_callable([y, gc.shape(y)], [x])
+        for shape in ((3, 5), (5, 3), (4, 4), (1, 7), (7, 1), (3, 5)):
+            given = np.linspace(-1, 1, shape[0] * shape[1], dtype=np.float32).reshape(shape)
+            found, sizes = step(given)
+            assert sizes.tolist() == [shape[1], shape[1]]
+            np.testing.assert_allclose(
+                found, np.cumsum(np.tanh(given.T @ given), axis=0), rtol=1e-5, atol=1e-6
+            )
+
+
+def test_sizes_after_others_that_do_not_fit_are_computed_anew():
+    with gc.Graph().as_default(), gc.Session(backend="llvm") as session:
+        x, y, z = (gc.placeholder("float32", (None, 4)) for _ in range(3))
+        total = gc.cumsum(gc.concat([gc.tanh(x), y], axis=0) + z, axis=0)
+        step = session.make_callable(total, [x, y, z])
+
+        def run(*rows):
+            a, b, c = (random(n, 4, seed=n) for n in rows)
+            found, expected = step(a, b, c), np.cumsum(np.concatenate([np.tanh(a), b]) + c, axis=0)
+            np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+        run(3, 2, 5)
+        for wrong in ((40, 2, 5), (3, 20, 5), (3, 2, 9)):
+            for _ in range(2):
+                with pytest.raises(gc.ShapeError):
+                    run(*wrong)
+            run(3, 2, 5)

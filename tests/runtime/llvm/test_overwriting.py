@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import graphc as gc
+from graphc.ops.label import pick_class
 from runtime import recognition
 from runtime.llvm_backend.native import native_regions, overwriting
 from runtime.llvm_backend.rows.row_code import RowKernel
@@ -52,6 +53,15 @@ def later(x):
 def test_what_a_later_loop_reads_is_kept():
     x = gc.placeholder("float32", (3, 4), name="x")
     assert overwrites(later(x), [x]) == {1: (0,)}
+
+
+def test_what_a_label_picks_from_behind_the_loop_is_kept():
+    x, labels = gc.placeholder("float32", (3, 4), name="x"), gc.placeholder("int64", (3,), name="labels")
+    y = gc.sort(x)
+    first = gc.tanh(y)
+    scale = gc.max(first, axis=-1, keepdims=True)
+    assert overwrites([first, pick_class(y * scale, labels)], [x, labels]) == {}
+    assert overwrites([first, gc.sum(first, axis=-1) * pick_class(y, labels)], [x, labels]) == {0: (0,)}
 
 
 def test_a_kernel_that_overwrites_too_early_is_seen(monkeypatch):

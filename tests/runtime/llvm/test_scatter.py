@@ -50,6 +50,17 @@ def test_sums_are_of_float64_in_the_order_of_the_updates():
     assert not found.any()  # 1 + 1e17 is 1e17; any other order leaves 1
 
 
+@pytest.mark.parametrize("inner", [1, 7, 40, 80])
+@pytest.mark.parametrize("slices", [2, 5])
+def test_sums_lose_nothing_that_float64_holds(slices, inner):
+    """Whether updates are fewer than slices or not."""
+    given = np.repeat(np.array([[1e8], [1.0], [-1e8]], np.float32), inner, 1)
+    x = gc.placeholder("float32", (slices, inner))
+    with gc.Session(backend="llvm") as session:
+        found = session.run(gc.scatter_add(x, [1, 1, 1], given), {x: np.zeros((slices, inner), np.float32)})
+    assert found.sum(axis=1).tolist() == [0, inner, *[0] * (slices - 2)]
+
+
 @pytest.mark.parametrize("inner", [3, 100])
 @pytest.mark.parametrize("updates", [4, 200])
 def test_bools_are_joined(inner, updates):
