@@ -35,11 +35,12 @@ _FAMILIES = (
 
 RULES: tuple[Rule, ...] = tuple(rule for family in _FAMILIES for rule in family.RULES)
 FAST_RULES: tuple[Rule, ...] = tuple(rule for family in _FAMILIES for rule in family.FAST_RULES)
+_TABLE = index(RULES)
 
 
 def simplify(function: Function, target: Target = PLAIN) -> Function:
     """`function` after every rule that applies; the same object where none did."""
-    return rewrite(function, _rules(target.fast_math))
+    return rewrite(function, _fast() if target.fast_math else _TABLE)
 
 
 def simplifying(rules: Iterable[Rule]) -> Callable[[Function, Target], Function]:
@@ -53,5 +54,5 @@ def simplifying(rules: Iterable[Rule]) -> Callable[[Function, Target], Function]
 
 
 @cache
-def _rules(fast_math: bool) -> Index:
-    return index((*RULES, *FAST_RULES) if fast_math else RULES)
+def _fast() -> Index:
+    return index((*RULES, *FAST_RULES))
