@@ -30,6 +30,7 @@ with _resting(lasting=True):
         GraphError,
         GraphMismatchError,
         IndexOutOfRangeError,
+        NestingError,
         NumericsError,
         SessionClosedError,
         ShapeError,

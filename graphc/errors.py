@@ -61,6 +61,10 @@ class GraphMismatchError(GraphError, ValueError):
     """Tensors of different graphs meet, or one is used outside the region it was made in."""
 
 
+class NestingError(GraphError, RecursionError):
+    """Bodies within bodies are deeper than Python lets the functions that define them call one another."""
+
+
 class UnknownNameError(GraphError, KeyError):
     """No tensor or variable bears the name."""
 

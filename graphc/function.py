@@ -123,12 +123,14 @@ def bodies(node: Tensor) -> Iterator[tuple[str, Function]]:
 
 
 def all_nodes(function: Function) -> Iterator[Tensor]:
-    """The nodes of `function`, and those of all bodies in it."""
-    pending = [function]
+    """The nodes of `function`, and those of all bodies in it; of a body that several regions share, once."""
+    pending, seen = [function], {function}
     while pending:
         for node in pending.pop().nodes():
             yield node
-            pending.extend(body for _, body in bodies(node))
+            new = [body for _, body in bodies(node) if body not in seen]
+            seen.update(new)
+            pending += new
 
 
 def rebuild(

@@ -37,6 +37,7 @@ class Graph:
             raise ArgumentError(f"a seed is an int, not {seed!r}")
         self.parent = parent
         self.root: Graph = self if parent is None else parent.root
+        self.depth: int = 0 if parent is None else parent.depth + 1  # of bodies within bodies
         self.is_seeded: bool = seed is not None or (parent is not None and parent.is_seeded)
         if seed is None:
             seed = int.from_bytes(os.urandom(8), "little") >> 1 if parent is None else parent.seed

@@ -23,8 +23,6 @@ from graphc.types import DType, TensorType, TupleType, Type, format_type
 from graphc.variable import Variable
 from graphc.verification import agree
 
-_MAX_DEPTH = 200  # of blocks in blocks
-
 
 def parse(text: str, data: Mapping[str, Any] | None = None, seed: int | None = None) -> Graph:
     """The graph that `text` spells: a Graph that holds its Function, its named tensors, its variables.
@@ -109,8 +107,6 @@ class _Parser:
     def _open(self, call: _Call | None) -> None:
         """A header, from the bracket behind ``graph`` to the end of the line."""
         reader = self.reader
-        if len(self.blocks) >= _MAX_DEPTH:
-            reader.fail("blocks are nested too deep")
         block = _Block(call)
         reader.expect("(")
         while not reader.accept(")"):

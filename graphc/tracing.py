@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import inspect
 import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from graphc import nesting
 from graphc.conversion import as_tensor
-from graphc.errors import ArgumentError
+from graphc.errors import ArgumentError, GraphError, NestingError
 from graphc.freezing import frozen
 from graphc.function import Function, rebuild, topological
 from graphc.graph import Graph, body_graph, current, has_effects
@@ -38,13 +39,21 @@ def trace(function: Callable[..., Any], types: Sequence[TensorType] = (), nest: 
 
     A result that is an operation counts as the truth that it has run; None stays None.
 
-    Raises: ArgumentError for what cannot be called so.
+    Raises: ArgumentError for what cannot be called so; NestingError where Python allows no deeper calls.
     """
     with body_graph() as graph:
         inputs = tuple(parameter(f"arg{i}", type, graph) for i, type in enumerate(types))
         arguments = nesting.rebuild_nest(nest, inputs)
         _refuse_uncallable(function, len(arguments))
-        result = function(*arguments)
+        try:
+            result = function(*arguments)
+        except GraphError:
+            raise
+        except RecursionError as error:
+            raise NestingError(
+                f"Python's limit of {sys.getrecursionlimit()} calls within one another is reached in a body "
+                f"{graph.depth} deep; sys.setrecursionlimit allows more\n  it is {place_of(function)}"
+            ) from error
         leaves = nesting.flatten(result)
         outputs = tuple(_as_output(leaf) for leaf in leaves if leaf is not None)
     return Trace(graph, result, inputs, outputs, tuple(graph.effects))

@@ -31,10 +31,9 @@ def verify(function: Function) -> Function:
     while pending:
         for node in _checked_nodes(pending.pop()):
             _check_node(node)
-            for _, body in bodies(node):
-                if body not in seen:
-                    seen.add(body)
-                    pending.append(body)
+            new = [body for _, body in bodies(node) if body not in seen]
+            seen.update(new)
+            pending += new
     return function
 
 

@@ -14,7 +14,7 @@ from graphc.tensor import Tensor
 from graphc.types import TupleType
 from passes.deduplication import structure_key
 from passes.record import Decision, decide
-from passes.rewrite import map_bodies
+from passes.rewrite import transform_all
 from passes.target import PLAIN, Target
 
 
@@ -26,7 +26,10 @@ def resolve_branches(function: Function, target: Target = PLAIN) -> Function:
     """
     if not function.has_regions():
         return function
-    function = map_bodies(function, lambda body: resolve_branches(body, target))
+    return transform_all(function, _resolved)
+
+
+def _resolved(function: Function) -> Function:
     taken: dict[Tensor, tuple[Tensor, ...]] = {}
     effects: dict[Tensor, tuple[Tensor, ...]] = {}  # of the branches taken
 

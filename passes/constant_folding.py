@@ -17,7 +17,7 @@ from graphc.sizes import SizeExpr
 from graphc.tensor import Tensor
 from graphc.types import BFLOAT16, TensorType, TupleType
 from passes.record import Decision, counters, decide
-from passes.rewrite import map_bodies
+from passes.rewrite import transform_all
 from passes.target import PLAIN, Target
 
 GROWTH_LIMIT = 1 << 12  # bytes that a result may hold beyond what its operands hold
@@ -35,10 +35,12 @@ def fold_constants(function: Function, target: Target = PLAIN) -> Function:
     used up), ``fails`` (it fails at the run, where its line can be named). Effects, draws, reads and
     nodes that bind sizes are no constants.
     """
+    return transform_all(function, _folded_once)
+
+
+def _folded_once(function: Function) -> Function:
     nodes = function.nodes()
     counters().nodes_visited += len(nodes)
-    if function.has_regions():
-        function = map_bodies(function, lambda body: fold_constants(body, target))
     if not any(node.inputs and node.inputs[0].op is constant for node in function.nodes()):
         return function
     deadline = time.perf_counter() + TIME_BUDGET

@@ -8,10 +8,11 @@ measure work, not time: `exp` counts as much as `add`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from weakref import WeakKeyDictionary
 
 from graphc import sizes
 from graphc.freezing import frozen
-from graphc.function import Function, bodies
+from graphc.function import Function, bodies, in_order
 from graphc.ops.equation import label, measure, split
 from graphc.sizes import Size
 from graphc.tensor import Tensor
@@ -38,17 +39,35 @@ def cost_of(function: Function) -> Cost:
     A loop counts its body for every step; where only the run tells how many there are, for one.
     Of a branch the dearer one counts.
     """
-    total = NOTHING
-    given = set(function.inputs)
-    for node in function.nodes():
-        if node not in given:
-            total = total + cost_of_node(node)
-    return total
+    for each in in_order([function], _unknown_bodies) if function not in _known else ():
+        total = NOTHING
+        given = set(each.inputs)
+        for node in each.nodes():
+            if node not in given:
+                total = total + _cost_of_node(node)
+        _known[each] = total
+    return _known[function]
+
+
+_known: WeakKeyDictionary[Function, Cost] = WeakKeyDictionary()  # asked at every level of a nest
+
+
+def _unknown_bodies(function: Function) -> list[Function]:
+    if not function.has_regions():
+        return []
+    return [body for node in function.nodes() for _, body in bodies(node) if body not in _known]
 
 
 def cost_of_node(node: Tensor) -> Cost:
     """What one run of `node` costs."""
-    inner = {name: cost_of(body) for name, body in bodies(node)}
+    for _, body in bodies(node):
+        cost_of(body)
+    return _cost_of_node(node)
+
+
+def _cost_of_node(node: Tensor) -> Cost:
+    """As `cost_of_node`, the costs of bodies being known."""
+    inner = {name: _known[body] for name, body in bodies(node)}
     if node.op.name == "cond":
         x, y = inner["then"], inner["orelse"]
         return Cost(sizes.maximum(x.flops, y.flops), sizes.maximum(x.bytes, y.bytes))

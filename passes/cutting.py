@@ -35,13 +35,16 @@ def _as_input(node: Tensor, number: int) -> Tensor:
 
 
 def _refuse_unfed(function: Function) -> None:
-    given = set(function.inputs)
-    for node in function.nodes():
-        if node.op is placeholder and node not in given:
-            raise _unfed(node)
-        if node.op.has_bodies:
-            for _, body in bodies(node):
-                _refuse_unfed(body)
+    pending, seen = [function], {function}
+    while pending:
+        current = pending.pop()
+        given = set(current.inputs)
+        for node in current.nodes():
+            if node.op is placeholder and node not in given:
+                raise _unfed(node)
+            new = [body for _, body in bodies(node) if body not in seen]
+            seen.update(new)
+            pending += new
 
 
 def refuse_unranked(function: Function, feeds: Sequence[Tensor], cause: Exception) -> None:

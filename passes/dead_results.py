@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from graphc.descent import Descent, descend
 from graphc.function import Function, rebuild, topological, with_inputs
 from graphc.ops.elementwise import identity
 from graphc.ops.loop import Parts, loop, varies
@@ -13,7 +14,7 @@ from graphc.ops.state import pick
 from graphc.sizes import Size
 from graphc.tensor import Tensor
 from passes.record import Decision, decide
-from passes.rewrite import map_bodies
+from passes.rewrite import bodies_of, with_bodies
 from passes.target import PLAIN, Target
 
 
@@ -24,13 +25,24 @@ def drop_dead_results(function: Function, target: Target = PLAIN) -> Function:
     that is read, or another living variable depends on it. What a loop gives as it was given is taken
     from where the loop takes it.
     """
-    while True:  # a region that shrinks reads less of those before it
+    return descend(_dropped(function, {})) if function.has_regions() else function
+
+
+def _dropped(function: Function, settled: dict[Function, Function]) -> Descent[Function]:
+    """As `drop_dead_results`; `settled` is what became of functions already."""
+    began = function
+    while function not in settled:
         smaller = _drop_once(_forward(function))
         if smaller is function:  # a body whose own regions shrink may no longer need what it is given
-            smaller = map_bodies(function, lambda body: drop_dead_results(body, target))
+            for body in bodies_of(function):
+                if body not in settled:
+                    settled[body] = yield _dropped(body, settled)
+            smaller = with_bodies(function, settled)
             if smaller is function:
-                return function
-        function = smaller
+                settled[function] = function
+        function = smaller  # a region that shrinks reads less of those before it
+    settled[began] = settled[function]
+    return settled[began]
 
 
 def _forward(function: Function) -> Function:

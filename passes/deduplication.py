@@ -9,12 +9,12 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import numpy as np
 
-from graphc.function import Function, rebuild, with_inputs
+from graphc.function import Function, bodies, in_order, rebuild, with_inputs
 from graphc.graph import has_effects
 from graphc.ops.source import _placeholder as placeholder
 from graphc.tensor import Tensor
 from passes.record import Decision, counters, decide, is_watched
-from passes.rewrite import map_bodies
+from passes.rewrite import transform_all
 from passes.target import PLAIN, Target
 
 _SMALL = 1024  # bytes of an array that is a key as it is
@@ -27,10 +27,11 @@ def deduplicate(function: Function, target: Target = PLAIN) -> Function:
     Nodes are equal when op, operands and attributes are. Effects are never merged, nor reads of a
     variable with other dependencies, nor nodes that bind sizes of their own. Linear: one look-up a node.
     """
-    nodes = function.nodes()
-    counters().nodes_visited += len(nodes)
-    if function.has_regions():
-        function = map_bodies(function, lambda body: deduplicate(body, target))
+    return transform_all(function, _deduplicated)
+
+
+def _deduplicated(function: Function) -> Function:
+    counters().nodes_visited += len(function.nodes())
     first: dict[Hashable, Tensor] = {}
     if all(first.setdefault(_key(node, node.inputs), node) is node for node in function.nodes()):
         return function
@@ -132,9 +133,16 @@ def structure_key(function: Function) -> Structure:
     """
     found = _known.get(function)
     if found is None:
-        found = _structures.setdefault(_spelled(function), Structure())
-        _known[function] = found
+        for each in in_order([function], _unknown_bodies):
+            found = _known[each] = _structures.setdefault(_spelled(each), Structure())
+    assert found is not None  # the function comes last
     return found
+
+
+def _unknown_bodies(function: Function) -> list[Function]:
+    if not function.has_regions():
+        return []
+    return [body for node in function.nodes() for _, body in bodies(node) if body not in _known]
 
 
 def _spelled(function: Function) -> Hashable:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any
 
+from graphc.descent import Descent, descend
 from graphc.function import Function, Pairs
 from graphc.literals import Speller, parameters
 from graphc.sizes import Size, Symbol, evaluate, symbols
@@ -21,7 +22,7 @@ from passes.record import Change
 from passes.weight import GUESS, bytes_of, parts_of
 
 Node = dict[str, Any]
-Spell = Callable[[str, Function], dict[str, Any]]  # a body by its name
+Spell = Callable[[str, Function], Descent[dict[str, Any]]]  # a body by its name
 
 
 class Deltas:
@@ -56,7 +57,7 @@ class Deltas:
         self.ids, self._known = ids, now
         return {
             "added": {id: node for id, node in now.items() if id not in known},
-            "changed": {id: node for id, node in now.items() if id in known and known[id] != node},
+            "changed": {id: node for id, node in now.items() if id in known and not _alike(known[id], node)},
             "removed": [id for id in known if id not in now],
             "inputs": [ids[node] for node in function.inputs],
             "outputs": [ids[node] for node in function.outputs],
@@ -64,9 +65,13 @@ class Deltas:
         }
 
     def spell(self, node: Tensor, ids: Mapping[Tensor, str], lineage: Lineage, place: str = "") -> Node:
-        """`node` as data; its operands are in `ids`. Where it has a `place`, nodes in its bodies keep ids."""
-        body = self._spelling(lineage, place) if place and node.op.name != "fused" else None
-        spelled = spell_node(node, ids, self.speller, self.sizes, body)
+        """`node` as data; its operands are in `ids`. Where it has a `place`, nodes in its bodies keep ids.
+
+        Where it has none it lives within one stage, as do those around and within it that are told of too:
+        regions in its bodies are left empty, or a nest would be told as often as it is deep.
+        """
+        body = self._spelling(lineage, place) if place and node.op.name != "fused" else self._plainly
+        spelled = descend(_spelled(node, ids, self.speller, self.sizes, body))
         if node.op.name == "fused":
             members = lineage.members(node)
             number = {inner: str(i) for i, inner in enumerate(node.attrs["body"].nodes())}
@@ -75,18 +80,27 @@ class Deltas:
             spelled["members"] = spelled["members"] or before.get("members", {})
         return spelled
 
-    def _spelling(self, lineage: Lineage, place: str) -> Spell:
-        """As `spell_body` for the bodies of the node at `place`, with the ids of the state before."""
+    def _plainly(self, _: str, function: Function) -> Descent[dict[str, Any]]:
+        """`function`, a body, as data: all its nodes, numbered from 0."""
+        ids = {node: str(i) for i, node in enumerate(function.nodes())}
+        spelled = {}
+        for node, id in ids.items():
+            inner = self._plainly if node.op.name == "fused" else _empty
+            spelled[id] = yield _spelled(node, ids, self.speller, self.sizes, inner)
+        return _ends(spelled, function, ids)
 
-        def body(name: str, function: Function) -> dict[str, Any]:
+    def _spelling(self, lineage: Lineage, place: str) -> Spell:
+        """As `_plainly` for the bodies of the node at `place`, with the ids of the state before."""
+
+        def body(name: str, function: Function) -> Descent[dict[str, Any]]:
             at = f"{place}/{name}"
             numbers = self._numbers.setdefault(at, count())
             before = lineage.inside(self.bodies.get(at, {}))
             self.bodies[at] = ids = before.name_all(function.nodes(), lambda: str(next(numbers)))
-            spelled = {
-                id: spell_node(node, ids, self.speller, self.sizes, self._spelling(lineage, f"{at}/{id}"))
-                for node, id in ids.items()
-            }
+            spelled = {}
+            for node, id in ids.items():
+                inner = self._spelling(lineage, f"{at}/{id}") if node.op.has_bodies else self._plainly
+                spelled[id] = yield _spelled(node, ids, self.speller, self.sizes, inner)
             return _ends(spelled, function, ids)
 
         return body
@@ -139,12 +153,12 @@ class Sizes:
             return 0
 
 
-def spell_node(
-    node: Tensor, ids: Mapping[Tensor, str], speller: Speller, sizes: Sizes, body: Spell | None = None
-) -> Node:
+def _spelled(
+    node: Tensor, ids: Mapping[Tensor, str], speller: Speller, sizes: Sizes, body: Spell
+) -> Descent[Node]:
     """`node` as data: its op, operands by id, attributes and type as text, and where it comes from.
 
-    ``body(name, function)`` spells its bodies; `spell_body` does where that is None.
+    ``body(name, function)`` spells its bodies.
     """
     attrs: dict[str, Any] = {}
     given = parameters(node.op) if node.attrs else {}
@@ -154,7 +168,7 @@ def spell_node(
             if not isinstance(value, Function):
                 attrs[key] = speller.value(value, parameter.kind == "Shape")
             else:
-                attrs[key] = spell_body(value, speller, sizes) if body is None else body(key, value)
+                attrs[key] = yield body(key, value)
     loc, type = node.loc, node.type
     single = type if isinstance(type, TensorType) else None
     name = node.name
@@ -183,12 +197,6 @@ def spell_node(
     }
 
 
-def spell_body(function: Function, speller: Speller, sizes: Sizes) -> dict[str, Any]:
-    """`function`, the body of a region, as data: all its nodes, numbered from 0."""
-    ids = {node: str(i) for i, node in enumerate(function.nodes())}
-    return _ends({id: spell_node(node, ids, speller, sizes) for node, id in ids.items()}, function, ids)
-
-
 def _ends(nodes: dict[str, Node], function: Function, ids: Mapping[Tensor, str]) -> dict[str, Any]:
     """A body of `nodes`, and which of them `function` begins and ends with."""
     return {
@@ -197,6 +205,25 @@ def _ends(nodes: dict[str, Node], function: Function, ids: Mapping[Tensor, str])
         "outputs": [ids[node] for node in function.outputs],
         "effects": [ids[node] for node in function.effects],
     }
+
+
+def _empty(_: str, function: Function) -> Descent[dict[str, Any]]:
+    return _ends({}, Function((), ()), {})
+    yield  # it is a call, as the others are
+
+
+def _alike(x: Any, y: Any) -> bool:
+    """``x == y`` for data, however deep it is nested."""
+    pending = [(x, y)]
+    while pending:
+        a, b = pending.pop()
+        if isinstance(a, dict) and isinstance(b, dict):
+            if a.keys() != b.keys():
+                return False
+            pending.extend((value, b[key]) for key, value in a.items())
+        elif a is not b and a != b:
+            return False
+    return True
 
 
 # And back.

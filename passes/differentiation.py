@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from graphc import ops
+from graphc.descent import Descent, descend
 from graphc.errors import GraphError, ShapeError
-from graphc.function import Function, bodies, follow, rebuild, topological, with_inputs
+from graphc.function import Function, follow, rebuild, topological, with_inputs
 from graphc.graph import graph_frame
 from graphc.location import at_line, backward_of, made_at, on_behalf_of
 from graphc.ops.elementwise import identity
@@ -18,6 +19,7 @@ from graphc.ops.state import pick
 from graphc.tensor import Tensor, describe
 from graphc.types import TensorType
 from passes.record import note_slopes
+from passes.rewrite import bodies_of, transform_all, with_bodies
 from passes.sizing import bind_sizes
 from passes.target import PLAIN, Target
 
@@ -27,44 +29,43 @@ def differentiate(function: Function, target: Target = PLAIN) -> Function:
 
     The gradient of a region holds requests in its bodies, so the sweep is repeated until none is left.
     """
-    while _has_requests(function):
-        function = _answer_once(function)
-    return _drop_overrides(function)
+    answered = descend(_answered(function, {}, is_body=False))
+    # What overrides a gradient has a body.
+    return transform_all(answered, _without_overrides) if answered.has_regions() else answered
 
 
-def _has_requests(function: Function) -> bool:
-    pending = [function]
-    while pending:
-        for node in pending.pop().nodes():
-            if node.op is gradient_request:
-                return True
-            if node.op.has_bodies:
-                pending.extend(body for _, body in bodies(node))
-    return False
-
-
-def _drop_overrides(function: Function) -> Function:
+def _without_overrides(function: Function) -> Function:
     """`function` with the values themselves where their gradients were the user's."""
-    if not function.has_regions():  # what overrides a gradient has a body
-        return function
 
     def make(node: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
         if node.op is pick and node.inputs[0].op is override_gradient:
             value = inputs[0].inputs[node.attrs["index"]]
             return Tensor(identity, (value,), {}, node.type, node.loc, node.name, node.owner)
-        changed = {}
-        for name, body in bodies(node) if node.op is not override_gradient else ():
-            better = _drop_overrides(body)
-            if better is not body:
-                changed[name] = better
-        made = with_inputs(node, inputs)
-        return replace(made, attrs={**node.attrs, **changed}) if changed else made
+        return with_inputs(node, inputs)
 
     return rebuild(function, make)[0]
 
 
-def _answer_once(function: Function, in_bodies: bool = True) -> Function:
-    """Answers the requests of `function` and of its bodies, inner ones first."""
+def _answered(function: Function, settled: dict[Function, Function], is_body: bool) -> Descent[Function]:
+    """`function` without requests, those in its bodies answered first; then those that answers bring along.
+
+    `settled` is what became of functions already: the bodies of a gradient share those of what it is of.
+    """
+    began = function
+    while True:
+        for body in bodies_of(function):
+            if body not in settled:
+                settled[body] = yield _answered(body, settled, is_body=True)
+        function = with_bodies(function, settled)
+        if not any(node.op is gradient_request for node in function.nodes()):
+            break
+        function = _answer_body(function) if is_body else _answer_once(function)
+    settled[began] = settled[function] = function
+    return function
+
+
+def _answer_once(function: Function) -> Function:
+    """Answers the requests of `function`, in whose bodies there are none."""
     new: dict[Tensor, Tensor] = {node: node for node in function.inputs}
     answers: dict[Tensor, list[Tensor]] = {}
     with graph_frame(function.owner):
@@ -80,14 +81,7 @@ def _answer_once(function: Function, in_bodies: bool = True) -> Function:
                 answers[node] = _answer(node, inputs)
                 new[node] = node  # only picked from, and every pick is answered
                 continue
-            changed = {}
-            for name, body in bodies(node) if in_bodies else ():
-                better = _answer_body(body) if _has_requests(body) else body
-                if better is not body:
-                    changed[name] = better
             new[node] = with_inputs(node, inputs)
-            if changed:
-                new[node] = replace(new[node], attrs={**node.attrs, **changed})
     return Function(
         function.inputs,
         tuple(new[node] for node in function.outputs),
@@ -121,7 +115,7 @@ def _answer(request: Tensor, operands: tuple[Tensor, ...]) -> list[Tensor]:
     with on_behalf_of(backward_of(request.loc)):
         results = [found[x] if x in found else ops.zeros_like(x) for x in points]
     while any(node.op is gradient_request for node in topological(results)):  # a rule has asked itself
-        results = list(_answer_once(Function((), tuple(results)), in_bodies=False).outputs)
+        results = list(_answer_once(Function((), tuple(results))).outputs)
     with on_behalf_of(backward_of(request.loc)):
         return [_stated(result, x.result) for result, x in zip(results, points, strict=True)]
 

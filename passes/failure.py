@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from graphc.function import bodies
+from graphc.function import all_nodes, bodies
 from graphc.graph import has_effects
 from graphc.tensor import Tensor
 from graphc.types import TensorType, TupleType
@@ -13,9 +13,13 @@ _BY_SIZE = frozenset(("strided_slice", "embed", "max", "min", "argmax", "argmin"
 
 def may_fail(node: Tensor) -> bool:
     """Whether running `node` can raise an error, as far as its op and its types tell."""
+    if not node.op.has_bodies:
+        return _may_fail_itself(node)
+    return any(_may_fail_itself(inner) for _, body in bodies(node) for inner in all_nodes(body))
+
+
+def _may_fail_itself(node: Tensor) -> bool:
     op = node.op
-    if op.has_bodies and any(may_fail(inner) for _, body in bodies(node) for inner in body.nodes()):
-        return True
     if not op.fallible:
         return False
     if op.family == "elementwise":  # division and power fail on integers only

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from graphc.freezing import frozen
-from graphc.function import Function, topological
+from graphc.function import Function, bodies, in_order, topological
 from graphc.op import OPS, Op
 from graphc.sizes import Atom, Size, SizeExpr, Symbol
 from graphc.tensor import Tensor
@@ -27,7 +27,6 @@ from passes.pipeline import Request
 MOST_NODES = 20_000  # of a request, those of bodies included
 MOST_BYTES = 16 << 20  # of its constants
 MOST_ASSIGNED = 1 << 20  # of its constants, where it does no more than assign them
-_MOST_DEPTH = 50  # bodies within bodies
 _ASSIGNING = frozenset(("constant", "assign", "group"))
 
 
@@ -84,13 +83,17 @@ class _Speller:
 
     def __init__(self) -> None:
         self.symbols: dict[Symbol, int] = {}  # the unknown ones, numbered as they occur
-        self.nodes = self.bytes = self._depth = 0
+        self.nodes = self.bytes = 0
         self.arrays: list[np.ndarray[Any, Any]] = []
         self._ops: dict[Op, str] = {}
         self._types: dict[int, str] = {}  # by identity, which the nodes keep
         self._bodies: dict[Function, int] = {}
 
     def request(self, request: Request, nodes: Sequence[Tensor]) -> Iterator[str]:
+        """All that `request` says, the bodies of its `nodes` first, each behind those within it."""
+        for body in in_order(_bodies_of(nodes), lambda body: _bodies_of(body.nodes())):
+            yield self._body(body)
+            self._bodies[body] = len(self._bodies)
         number = {node: i for i, node in enumerate(nodes)}
         yield from self._lines(nodes, number)
         yield _joined(number[node] for node in request.fetches)
@@ -137,7 +140,7 @@ class _Speller:
         if kind is np.ndarray or isinstance(value, np.generic):
             return self._array(np.asarray(value))
         if isinstance(value, Function):
-            return self._body(value)
+            return f"b{self._bodies[value]}"
         if isinstance(value, TensorType | TupleType):
             return self._type(value)
         raise _UnknownError
@@ -151,20 +154,11 @@ class _Speller:
         return f"a{value.dtype.str}{value.shape}{content}"
 
     def _body(self, body: Function) -> str:
-        """A body in full where it first occurs, then by its number."""
-        found = self._bodies.get(body)
-        if found is not None:
-            return f"b{found}"
-        self._depth += 1
-        if self._depth > _MOST_DEPTH:
-            raise _UnknownError
         nodes = body.nodes()
         number = {node: i for i, node in enumerate(nodes)}
         parts = [str(len(body.inputs)), *self._lines(nodes, number)]
         parts.append(_joined(number[node] for node in body.outputs))
         parts.append(_joined(number[node] for node in body.effects))
-        self._depth -= 1
-        self._bodies[body] = len(self._bodies)
         return "{" + "\n".join(parts) + "}"
 
     def _type(self, type: TensorType | TupleType) -> str:
@@ -187,6 +181,10 @@ class _Speller:
         if atom.name is not None:
             return f"n{atom.name}"
         return f"u{self.symbols.setdefault(atom, len(self.symbols))}"
+
+
+def _bodies_of(nodes: Sequence[Tensor]) -> list[Function]:
+    return [body for node in nodes if node.op.has_bodies for _, body in bodies(node)]
 
 
 def _joined(numbers: Iterator[int] | list[int]) -> str:

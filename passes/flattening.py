@@ -20,7 +20,7 @@ from graphc.tensor import Tensor
 from graphc.types import BFLOAT16, TensorType
 from passes.fusion import MOST_NODES
 from passes.record import Decision, decide
-from passes.rewrite import map_bodies
+from passes.rewrite import transform_all
 from passes.target import PLAIN, Target
 
 _REDUCTIONS = frozenset(OPS[name] for name in ("sum", "mean", "max", "min", "prod", "any", "all"))
@@ -33,7 +33,10 @@ def flatten(function: Function, target: Target = PLAIN) -> Function:
     """`function` with what is reduced over all axes as one row, where the backend fuses rows."""
     if not {"sum", "reshape"} <= target.fusible:
         return function
-    function = map_bodies(function, lambda body: flatten(body, target))
+    return transform_all(function, lambda body: _flattened(body, target))
+
+
+def _flattened(function: Function, target: Target) -> Function:
     nodes = function.nodes()
     given = set(function.inputs)
     reductions = [node for node in nodes if node not in given and _is_whole(node)]

@@ -27,7 +27,7 @@ from passes.epilogues import fuse_epilogues
 from passes.failure import may_fail
 from passes.grouping import accept, enclose, refuse
 from passes.record import counters, is_watched
-from passes.rewrite import map_bodies
+from passes.rewrite import transform_all
 from passes.target import PLAIN, Target
 
 MOST_NODES = 48  # of one kernel: beyond, values no longer fit the registers and compiling slows down
@@ -59,7 +59,10 @@ def fuse(function: Function, target: Target = PLAIN) -> Function:
     """
     if not target.fusible:
         return function
-    function = map_bodies(function, lambda body: fuse(body, target))
+    return transform_all(function, lambda body: _fused(body, target))
+
+
+def _fused(function: Function, target: Target) -> Function:
     function = fuse_cells(function, target)
     function = fuse_epilogues(function, target)
     nodes = function.nodes()

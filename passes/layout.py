@@ -28,7 +28,7 @@ from passes.axis_order import Order, chained, identity, inverse, movement, permu
 from passes.layout_choice import Layouts, choose_orders
 from passes.record import Decision, counters, decide, is_watched
 from passes.reordering import cells_stand_last, reordered
-from passes.rewrite import map_bodies
+from passes.rewrite import transform_all
 from passes.simplification.vocabulary import reshape
 from passes.spelling import Spelling, respelled
 from passes.target import PLAIN, Target
@@ -41,6 +41,10 @@ def lay_out(function: Function, target: Target = PLAIN) -> Function:
 
     The same object comes back where nothing is gained. Linear in the nodes.
     """
+    return transform_all(function, lambda body: _laid_out(body, target))
+
+
+def _laid_out(function: Function, target: Target) -> Function:
     for _ in range(_MOST_ROUNDS):
         result = _round(function, target)
         if result is function:
@@ -51,9 +55,6 @@ def lay_out(function: Function, target: Target = PLAIN) -> Function:
 
 def _round(function: Function, target: Target) -> Function:
     nodes = function.nodes()
-    if function.has_regions():
-        function = map_bodies(function, lambda body: lay_out(body, target))
-        nodes = function.nodes()
     if not any(node.op is ops.transpose or cells_stand_last(node) for node in nodes):
         return function
     counters().nodes_visited += len(nodes)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from graphc import sizes
+from graphc.descent import Descent, descend
 from graphc.errors import ArgumentError
 from graphc.freezing import frozen
 from graphc.sizes import Symbol
@@ -38,11 +39,11 @@ def find_peak(program: Program, known: Mapping[Symbol, int]) -> Peak:
     held = sum(count_bytes(node.type, known, late) for node in program.function.inputs)
     held += sum(value.nbytes for _, value in program.constants)
     held += sum(count_bytes(nodes[buffer].type, known, late) for _, buffer, _ in program.variables)
-    peak = _peak_of_steps(program, known, late)
+    peak = descend(_peak_of_steps(program, known, late))
     return Peak(held + peak.bytes, peak.step)
 
 
-def _peak_of_steps(program: Program, known: Mapping[Symbol, int], late: frozenset[Symbol]) -> Peak:
+def _peak_of_steps(program: Program, known: Mapping[Symbol, int], late: frozenset[Symbol]) -> Descent[Peak]:
     cells: dict[int, list[int]] = {}  # of each buffer: the memory that it reads
     users: list[int] = []  # of each cell: how many buffers read it
     weight: list[int] = []
@@ -60,7 +61,8 @@ def _peak_of_steps(program: Program, known: Mapping[Symbol, int], late: frozense
             users[cell] += 1
         inner = 0
         for body in step.regions:
-            inner = max(inner, _peak_of_steps(body, known, late).bytes)
+            found_inside = yield _peak_of_steps(body, known, late)
+            inner = max(inner, found_inside.bytes)
         if alive + inner > peak.bytes:
             peak = Peak(alive + inner, number)
         for buffer in step.frees:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from graphc.descent import Descent, descend
 from graphc.errors import StateError
 from graphc.freezing import frozen
 from graphc.function import Function, bodies, rebuild, topological, with_inputs
@@ -34,10 +35,10 @@ def lift_assignments(function: Function, target: Target = PLAIN) -> Function:
     """
     if not function.has_regions():
         return function
-    return _lifted(function, assigned_variables(function), {})
+    return descend(_lifted(function, assigned_variables(function), {}))
 
 
-def _lifted(function: Function, named: set[str], reads: Mapping[Tensor, str]) -> Function:
+def _lifted(function: Function, named: set[str], reads: Mapping[Tensor, str]) -> Descent[Function]:
     """`function` without assignments in its regions.
 
     `named` are the variables that are assigned anywhere, `reads` the inputs that are variables.
@@ -48,6 +49,15 @@ def _lifted(function: Function, named: set[str], reads: Mapping[Tensor, str]) ->
     moved: dict[Tensor, tuple[int, int]] = {}  # of lifted regions: results from where on moved, how far
     ahead: dict[Tensor, list[Tensor]] = {}  # what came out of them and may be assigned again behind them
     contended = _contended(function) if named else set()
+    lifted: dict[Tensor, dict[str, Function]] = {}  # by region
+    for node in function.nodes():
+        if _is_run(node):
+            seen = _seen_variables(node, reads)
+            lifted[node] = {}
+            for kind, body in bodies(node):
+                formals = body.inputs[len(body.inputs) - len(seen) :]
+                names = {formal: name for formal, (_, name) in zip(formals, seen, strict=True) if name}
+                lifted[node][kind] = yield _lifted(body, named, names)
 
     def make(node: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
         if node.op is pick and inputs[0] in moved:
@@ -57,9 +67,9 @@ def _lifted(function: Function, named: set[str], reads: Mapping[Tensor, str]) ->
             if before:
                 return Tensor(after, (made, *before), {}, made.type, node.loc, None, node.owner)
             return made
-        if not node.op.has_bodies or node.op is override_gradient:  # whose body never runs as such
+        if node not in lifted:
             return with_inputs(node, inputs)
-        region = _Region.of(with_inputs(node, inputs), named, reads)
+        region = _Region.of(with_inputs(node, inputs), lifted[node], named, reads)
         if region is None:
             return with_inputs(node, inputs)
         made, first = region.lift()
@@ -76,6 +86,16 @@ def _lifted(function: Function, named: set[str], reads: Mapping[Tensor, str]) ->
     with graph_frame(function.owner):
         result, _ = rebuild(function, make)
     return replace(result, effects=(*result.effects, *effects)) if effects else result
+
+
+def _is_run(node: Tensor) -> bool:
+    return node.op.has_bodies and node.op is not override_gradient  # whose body never runs as such
+
+
+def _seen_variables(region: Tensor, reads: Mapping[Tensor, str]) -> list[tuple[Tensor, str | None]]:
+    """The operands that the bodies of `region` see as they are, each with the variable that it is."""
+    own = region.attrs["carried"] + region.attrs["scanned"] if region.op is loop else 1
+    return [(x, x.attrs["name"] if x.op is variable else reads.get(x)) for x in region.inputs[own:]]
 
 
 def _contended(function: Function) -> set[str]:
@@ -120,16 +140,11 @@ class _Region:
     captured: Mapping[Tensor, str]
 
     @classmethod
-    def of(cls, node: Tensor, named: set[str], reads: Mapping[Tensor, str]) -> _Region | None:
-        """None where nothing in the bodies of `node` depends on the order of reads and assignments."""
-        own = node.attrs["carried"] + node.attrs["scanned"] if node.op is loop else 1
-        captured = {x: x.attrs["name"] if x.op is variable else reads.get(x) for x in node.inputs[own:]}
-        names = {x: name for x, name in captured.items() if name is not None}
-        lifted = {}
-        for kind, body in bodies(node):
-            formals = body.inputs[len(body.inputs) - len(node.inputs) + own :]
-            pairs = zip(formals, node.inputs[own:], strict=True)
-            lifted[kind] = _lifted(body, named, {formal: names[x] for formal, x in pairs if x in names})
+    def of(
+        cls, node: Tensor, lifted: Mapping[str, Function], named: set[str], reads: Mapping[Tensor, str]
+    ) -> _Region | None:
+        """`node`, its bodies being `lifted`; None where nothing in them depends on the order of reads."""
+        names = {x: name for x, name in _seen_variables(node, reads) if name is not None}
         samples: dict[str, Tensor] = {}
         assigned: set[str] = set()
         ordered = False

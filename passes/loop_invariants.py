@@ -14,7 +14,7 @@ from graphc.tensor import Tensor
 from graphc.tracing import parameter
 from passes.failure import is_movable
 from passes.record import Decision, decide
-from passes.rewrite import map_bodies
+from passes.rewrite import transform_all
 from passes.target import PLAIN, Target
 
 # Not worth a value of their own outside: they cost nothing, or stand for much in little.
@@ -30,8 +30,10 @@ def hoist_invariants(function: Function, target: Target = PLAIN) -> Function:
     """
     if not function.has_regions():
         return function
-    function = map_bodies(function, lambda body: hoist_invariants(body, target))
+    return transform_all(function, _without_invariants)
 
+
+def _without_invariants(function: Function) -> Function:
     def make(node: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
         made = with_inputs(node, inputs)
         if node.op is not loop:

@@ -15,7 +15,7 @@ from graphc.ops.state import pick
 from graphc.sizes import Size, Symbol, sole_symbol
 from graphc.tensor import Tensor
 from passes.record import Decision, decide
-from passes.rewrite import map_bodies
+from passes.rewrite import transform_all
 from passes.specialisation import specialise
 from passes.target import PLAIN, Target
 
@@ -27,7 +27,10 @@ def merge_loops(function: Function, target: Target = PLAIN) -> Function:
     """
     if not function.has_regions():
         return function
-    function = map_bodies(function, lambda body: merge_loops(body, target))
+    return transform_all(function, _with_merged)
+
+
+def _with_merged(function: Function) -> Function:
     if same := _same_counts(_groups(function)):
         function, _ = specialise(function, {}, same)
     merged: dict[Tensor, Tensor] = {}

@@ -20,7 +20,7 @@ from graphc.tracing import parameter
 from graphc.types import TensorType
 from passes.dead_results import drop_dead_results
 from passes.record import Decision, decide
-from passes.rewrite import map_bodies
+from passes.rewrite import transform_all
 from passes.target import PLAIN, Target
 
 
@@ -30,16 +30,18 @@ def turn_operands(function: Function, target: Target = PLAIN) -> Function:
     Runs after what chooses layouts, which sees no loops and would turn none of them back. The same object
     comes back where there are none.
     """
-    if not any(node.op is loop for node in function.nodes()):
+    if not function.has_regions():
         return function
-    function = map_bodies(function, lambda body: turn_operands(body, target))
+    result = transform_all(function, _with_turned)
+    return function if result is function else drop_dead_results(result)
 
+
+def _with_turned(function: Function) -> Function:
     def make(node: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
         made = with_inputs(node, inputs)
         return _turned(made) if node.op is loop else made
 
-    result, _ = rebuild(function, make)
-    return function if result is function else drop_dead_results(result)
+    return rebuild(function, make)[0]
 
 
 def _turned(node: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from graphc.tensor import Tensor
 from graphc.types import FLOAT32, FLOAT64
 from passes.dead_results import drop_dead_results
 from passes.record import Decision, decide
-from passes.rewrite import map_bodies
+from passes.rewrite import transform_all
 from passes.target import PLAIN, Target
 
 
@@ -33,9 +33,13 @@ def sum_after_loops(function: Function, target: Target = PLAIN) -> Function:
     what is summed over axes of a value that such a product uses too. Those factors are stacked. In the record
     it is a ``hoist``, ``summed after the loop``.
     """
-    if not any(node.op is loop for node in function.nodes()):
+    if not function.has_regions():
         return function
-    smaller = map_bodies(function, lambda body: sum_after_loops(body, target))
+    smaller = transform_all(function, _summed_after)
+    return function if smaller is function else drop_dead_results(smaller)
+
+
+def _summed_after(function: Function) -> Function:
     totals: dict[Tensor, dict[int, Tensor]] = {}
 
     def make(node: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
@@ -51,8 +55,8 @@ def sum_after_loops(function: Function, target: Target = PLAIN) -> Function:
             totals[made] = sums
         return made
 
-    result, _ = rebuild(smaller, make)
-    return drop_dead_results(result) if any(totals.values()) else smaller
+    result, _ = rebuild(function, make)
+    return result if any(totals.values()) else function
 
 
 @frozen

@@ -18,7 +18,7 @@ from graphc.ops.state import pick
 from graphc.tensor import Tensor
 from passes.loop_invariants import works_on_all
 from passes.record import Decision, decide
-from passes.rewrite import map_bodies
+from passes.rewrite import transform_all
 from passes.target import PLAIN, Target
 
 _SMALL = 64  # elements of constants that are compared
@@ -30,9 +30,12 @@ def keep_traces(function: Function, target: Target = PLAIN) -> Function:
     The products, and elementwise ops on them, have as operands what the loop stacks, walks and captures.
     In the record it is a ``hoist``, ``kept by the loop``. The same object comes back where there are none.
     """
-    if not any(node.op is loop for node in function.nodes()):
+    if not function.has_regions():
         return function
-    function = map_bodies(function, lambda body: keep_traces(body, target))
+    return transform_all(function, _with_traces)
+
+
+def _with_traces(function: Function) -> Function:
     for node in function.nodes():
         if node.op is loop and len(node.attrs["body"].outputs) > node.attrs["carried"]:
             function = _kept(function, node)

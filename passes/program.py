@@ -18,6 +18,7 @@ from graphc.tensor import Tensor
 from graphc.types import TensorType, TupleType
 from passes.scheduling import schedule
 from passes.stages import stage
+from passes.symbols import find_symbols
 
 _CONSTANT, _VARIABLE, _RUN_STATE, _ASSIGN = "constant", "variable", "run_state", "assign"
 _FUSED = "fused"
@@ -77,20 +78,22 @@ class Step:
 class Bodies(Mapping[str, "Program"]):
     """The programs of a node's bodies, by name; each is planned when it is first asked for.
 
-    Most are bodies of `fused`, and a backend that has a kernel for one never asks.
+    Most are bodies of `fused`, and a backend that has a kernel for one never asks. Regions share bodies, as
+    those of a gradient those of what it is of: what is `planned` is shared too, by all in one program.
     """
 
     __slots__ = ("_functions", "_known", "_planned")
 
-    def __init__(self, functions: Mapping[str, Function], known: frozenset[Symbol]) -> None:
-        self._functions, self._known = functions, known
-        self._planned: dict[str, Program] = {}
+    def __init__(self, functions: Mapping[str, Function], known: frozenset[Symbol], planned: Planned) -> None:
+        self._functions, self._known, self._planned = functions, known, planned
 
     def __getitem__(self, name: str) -> Program:
         """The program of that body."""
-        found = self._planned.get(name)
+        function = self._functions[name]
+        key = function, self._known & find_symbols(function) if self._known else self._known
+        found = self._planned.get(key)
         if found is None:
-            found = self._planned.setdefault(name, plan(self._functions[name], None, self._known))
+            found = self._planned.setdefault(key, plan(function, None, self._known, self._planned))
         return found
 
     def __iter__(self) -> Iterator[str]:
@@ -100,6 +103,7 @@ class Bodies(Mapping[str, "Program"]):
         return len(self._functions)
 
 
+Planned = dict[tuple[Function, frozenset[Symbol]], "Program"]  # by what is known of the symbols in a body
 _NO_BODIES: Mapping[str, Program] = MappingProxyType({})
 
 
@@ -132,12 +136,14 @@ def plan(
     function: Function,
     guards: tuple[Check, ...] | None = None,
     known: frozenset[Symbol] = frozenset(),
+    planned: Planned | None = None,
 ) -> Program:
     """The steps of `function`, operands before users, and which buffers die where.
 
     `guards` are what `size_guards` found before the passes; without them they are found here.
-    `known` are the symbols bound around a body.
+    `known` are the symbols bound around a body, `planned` the programs of bodies that are there already.
     """
+    planned = {} if planned is None else planned
     with stage("schedule"):
         nodes = schedule(function)
     number = {node: i for i, node in enumerate(nodes)}
@@ -167,7 +173,8 @@ def plan(
             run_states.append(buffer)
         else:
             checked = checks.before(node)
-            binds = node.op.binds or (node.op.has_bodies and node.op.name != _FUSED)
+            inner = dict(bodies(node)) if node.op.has_bodies else {}
+            binds = node.op.binds or (inner and node.op.name != _FUSED)
             own = tuple(_bindings(node.type, bound)) if binds else ()
             checks.bind(own)
             steps.append(
@@ -179,7 +186,7 @@ def plan(
                     tuple(_sized(node, own)),
                     own,
                     checked,
-                    Bodies(dict(bodies(node)), frozenset(bound)) if node.op.has_bodies else _NO_BODIES,
+                    Bodies(inner, frozenset(bound), planned) if inner else _NO_BODIES,
                 )
             )
     _refuse_unbound(steps, bound)
@@ -248,7 +255,7 @@ def size_guards(function: Function) -> tuple[Check, ...]:
     is left of it.
     """
     found: dict[tuple[Size, Size], Check] = {}
-    pending = [function]
+    pending, seen = [function], {function}
     while pending:
         current = pending.pop()
         nodes = current.nodes()
@@ -257,8 +264,9 @@ def size_guards(function: Function) -> tuple[Check, ...]:
             if not symbolic.isdisjoint(node.inputs) or (node.attrs and _says_sizes(node)):
                 for x, y in meetings_of(node):
                     found.setdefault((x, y), Check(x, y, node, current is not function))
-            if node.op.has_bodies:
-                pending.extend(body for _, body in bodies(node))
+            new = [body for _, body in bodies(node) if body not in seen]
+            seen.update(new)
+            pending += new
     return tuple(found.values())
 
 

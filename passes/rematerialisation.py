@@ -26,12 +26,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 
 from graphc.errors import ArgumentError
 from graphc.freezing import frozen
-from graphc.function import Function, bodies, rebuild, with_inputs
-from graphc.ops.region import fused
+from graphc.function import Function, bodies
 from graphc.sizes import Size, SizeExpr, Symbol, evaluate, symbols
 from graphc.tensor import Tensor
 from graphc.types import TensorType
@@ -39,6 +37,7 @@ from passes.lifetimes import find_peak
 from passes.program import plan
 from passes.recomputation import MOST_NODES, Split, cut_segments, recompute, segments_of
 from passes.record import Decision, counters, decide, is_watched
+from passes.rewrite import transform_bodies
 from passes.scheduling import schedule
 from passes.target import PLAIN, Target
 from passes.weight import GUESS, parts_of
@@ -173,14 +172,7 @@ def _carried_out(chosen: _Plan) -> Function:
 def _with_slim_bodies(function: Function, known: dict[Symbol, int]) -> Function:
     """`function` with the bodies of its branches and loops as they take least memory."""
 
-    def make(node: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
-        made = with_inputs(node, inputs)
-        slim = {} if node.op is fused else {name: slimmed(body) for name, body in bodies(node)}
-        changed = {name: body for name, body in slim.items() if body is not node.attrs[name]}
-        return replace(made, attrs={**made.attrs, **changed}) if changed else made
-
     def slimmed(body: Function) -> Function:
-        body = _with_slim_bodies(body, known)
         given = frozenset(known)
         peak = find_peak(plan(body, (), given), known)
         order = schedule(body)
@@ -192,7 +184,7 @@ def _with_slim_bodies(function: Function, known: dict[Symbol, int]) -> Function:
             best, _ = _best(split, known, lowest)
         return body if best is None else _carried_out(best)
 
-    return rebuild(function, make)[0]
+    return transform_bodies(function, slimmed)
 
 
 # Sizes.

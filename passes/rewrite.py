@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
@@ -12,7 +12,7 @@ from threading import local
 
 from graphc.errors import VerificationError
 from graphc.freezing import frozen
-from graphc.function import Function, bodies, follow, rebuild, with_inputs
+from graphc.function import Function, bodies, follow, in_order, rebuild, with_inputs
 from graphc.graph import graph_frame
 from graphc.laziness import Lazy
 from graphc.location import at_line, on_behalf_of
@@ -158,7 +158,7 @@ def _inert_under(rules: Index) -> set[Tensor]:
 
 
 def rewrite(function: Function, rules: Index) -> Function:
-    """`function` rewritten by `rules` until none applies; the same object where none did.
+    """`function` and its bodies rewritten by `rules` until none applies; the same object where none did.
 
     Nodes that a rule makes are rewritten at once. The work is linear in the nodes seen and made.
     Locations and names are handed on here, never by a rule.
@@ -167,6 +167,10 @@ def rewrite(function: Function, rules: Index) -> Function:
     that undo one another.
     """
     inert = _inert_under(rules)
+    return transform_all(function, lambda body: _rewrite(body, rules, inert))
+
+
+def _rewrite(function: Function, rules: Index, inert: set[Tensor]) -> Function:
     for _ in range(_MOST_SWEEPS):
         with graph_frame(function.owner):
             sweep = _Sweep(function, rules, inert)
@@ -207,7 +211,7 @@ class _Sweep:
 
     def run(self) -> Function:
         function = self.function
-        if not (function.has_regions() or self.rules.knows_some(self.nodes)):
+        if not self.rules.knows_some(self.nodes):
             return function
         if self.inert.issuperset(self.nodes):
             return function
@@ -265,8 +269,6 @@ class _Sweep:
         ready = node
         if self.has_changed:
             ready = with_inputs(node, tuple([done[i] for i in node.inputs]))
-        if ready.op.has_bodies:
-            ready = self.with_bodies(ready)
         made = self.attempt(ready)
         if made is None:
             self.done[node] = ready
@@ -303,8 +305,7 @@ class _Sweep:
             return None
         rules = self.rules.rules_for(node)
         if not rules or not _have_ranks(node):
-            if not node.op.has_bodies:
-                self.inert.add(node)
+            self.inert.add(node)
             return None
         tally, around = self.tally, self.around
         refused, around.refused = around.refused, False
@@ -322,7 +323,7 @@ class _Sweep:
                     found = Decision("rewrite", each.name, True, each.equation, node.loc)
                     around.refused |= refused
                     return self.accept(node, made, each) if decide(found, node, made) else None
-        if not around.refused and not node.op.has_bodies:  # what a node has below it never changes
+        if not around.refused:  # what a node has below it never changes
             self.inert.add(node)
         around.refused |= refused
         return None
@@ -339,18 +340,6 @@ class _Sweep:
             return named
         return made
 
-    def with_bodies(self, node: Tensor) -> Tensor:
-        changed = {}
-        for name, body in bodies(node):
-            better = rewrite(body, self.rules)
-            if better is not body:
-                changed[name] = better
-        if not changed:
-            return node
-        made = replace(node, attrs={**node.attrs, **changed})
-        follow(node, made)
-        return made
-
 
 def _have_ranks(node: Tensor) -> bool:
     """Whether the ranks of `node` and its operands are known."""
@@ -361,23 +350,40 @@ def _have_ranks(node: Tensor) -> bool:
     return True
 
 
-def map_bodies(function: Function, transform: Callable[[Function], Function]) -> Function:
-    """`function` with every body of its regions transformed; the same object where none changed.
+def transform_all(function: Function, transform: Callable[[Function], Function]) -> Function:
+    """`function` transformed, the bodies of its regions before it, however deep, and each once.
 
     What is `fused` is one kernel, as it was decided: no region, and not for `transform` to look into.
     """
-    if not function.has_regions() or not any(map(_is_region, function.nodes())):
+    return transform(transform_bodies(function, transform))
+
+
+def transform_bodies(function: Function, transform: Callable[[Function], Function]) -> Function:
+    """As `transform_all`, but for the outermost one itself."""
+    made: dict[Function, Function] = {}
+    for each in in_order([function], bodies_of)[:-1] if function.has_regions() else ():
+        made[each] = transform(with_bodies(each, made))
+    return with_bodies(function, made) if made else function
+
+
+def with_bodies(function: Function, made: Mapping[Function, Function]) -> Function:
+    """`function` with what was `made` of the bodies of its regions; the same object where nothing was."""
+    if all(made.get(body, body) is body for body in bodies_of(function)):
         return function
 
     def make(node: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
-        made = with_inputs(node, inputs)
-        if not _is_region(node):
-            return made
-        changed = {name: better for name, body in bodies(node) if (better := transform(body)) is not body}
-        return replace(made, attrs={**made.attrs, **changed}) if changed else made
+        new = with_inputs(node, inputs)
+        if not node.op.has_bodies or node.op is fused:
+            return new
+        changed = {name: made[body] for name, body in bodies(node) if made.get(body, body) is not body}
+        return replace(new, attrs={**new.attrs, **changed}) if changed else new
 
     return rebuild(function, make)[0]
 
 
-def _is_region(node: Tensor) -> bool:
-    return node.op.has_bodies and node.op is not fused
+def bodies_of(function: Function) -> Sequence[Function]:
+    """The bodies of the regions in `function`, those within them left out."""
+    if not function.has_regions():
+        return ()
+    regions = (node for node in function.nodes() if node.op.has_bodies and node.op is not fused)
+    return [body for node in regions for _, body in bodies(node)]

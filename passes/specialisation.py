@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from graphc import sizes
+from graphc.descent import Descent, descend
 from graphc.errors import GraphError
 from graphc.explanation import explain, tell_operands
-from graphc.function import Function, rebuild, with_inputs
+from graphc.function import Function, rebuild, topological, with_inputs
 from graphc.location import on_behalf_of
 from graphc.ops.movement import state_rank
 from graphc.ops.source import _placeholder as placeholder
@@ -33,28 +34,40 @@ def specialise(
     """
     if not types and not values:
         return function, {}
+    return descend(_specialised(function, types, values))
 
-    def make(node: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
-        if node in types:
-            shape = tuple(sizes.substitute(size, values) for size in types[node].sizes)
-            if node.op is not placeholder:
-                return _of_rank(shape, infer_again(node, inputs))
-            return _remade(node, inputs, {**node.attrs, "shape": shape})
-        return infer_again(node, inputs)
 
-    def infer_again(node: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
+def _specialised(
+    function: Function, types: Mapping[Tensor, TensorType], values: Mapping[Symbol, Size]
+) -> Descent[tuple[Function, dict[Tensor, Tensor]]]:
+    """As `specialise`: what bodies take is known once what stands before their region is made again."""
+    new = {node: _retyped(node, types, values) for node in function.inputs}
+    for node in topological(function.outputs + function.effects, first=new):
+        if node in new:
+            continue
+        inputs = tuple([new[i] for i in node.inputs])
         attrs = _substituted(node.attrs, values, _grown(node, inputs, values))
-        if attrs is node.attrs and inputs == node.inputs:
-            return node
-        if node.op.body_inputs is not None:
-            attrs = _with_bodies(node, inputs, attrs, values)
-        if attrs is node.attrs and all(a.type == b.type for a, b in zip(inputs, node.inputs, strict=True)):
-            return with_inputs(node, inputs)
-        with on_behalf_of(node.loc):
-            return _remade(node, inputs, attrs)
+        if node in types and node.op is placeholder:
+            attrs = {**attrs, "shape": _known_shape(types[node], values)}
+        elif node.op.body_inputs is not None and (attrs is not node.attrs or inputs != node.inputs):
+            attrs = yield _with_bodies(node, inputs, attrs, values)
+        new[node] = _inferred(node, inputs, attrs)
+        if node in types and node.op is not placeholder:
+            new[node] = _of_rank(_known_shape(types[node], values), new[node])
+    return rebuild(function, lambda node, inputs: node, new)
 
-    start = {node: _retyped(node, types, values) for node in function.inputs}
-    return rebuild(function, make, start)
+
+def _known_shape(type: TensorType, values: Mapping[Symbol, Size]) -> tuple[Size, ...]:
+    return tuple(sizes.substitute(size, values) for size in type.sizes)
+
+
+def _inferred(node: Tensor, inputs: tuple[Tensor, ...], attrs: Mapping[str, Any]) -> Tensor:
+    """`node` on `inputs` with `attrs`, its type inferred again where one of them has changed."""
+    alike = all(a.type == b.type for a, b in zip(inputs, node.inputs, strict=True))
+    if attrs is node.attrs and alike:
+        return with_inputs(node, inputs)
+    with on_behalf_of(node.loc):
+        return _remade(node, inputs, attrs)
 
 
 def _remade(node: Tensor, inputs: tuple[Tensor, ...], attrs: Mapping[str, Any]) -> Tensor:
@@ -142,7 +155,7 @@ def _solved(grown: Mapping[Size, Size]) -> dict[Symbol, Size]:
 
 def _with_bodies(
     node: Tensor, inputs: Sequence[Tensor], attrs: Mapping[str, Any], values: Mapping[Symbol, Size]
-) -> Mapping[str, Any]:
+) -> Descent[Mapping[str, Any]]:
     assert node.op.body_inputs is not None
     changed = {}
     for name, given in node.op.body_inputs(*inputs, **attrs).items():
@@ -152,7 +165,8 @@ def _with_bodies(
             for formal, type in zip(body.inputs, given, strict=True)
             if isinstance(type, TensorType) and type != formal.type
         }
-        better, _ = specialise(body, types, values)
-        if better is not body:
-            changed[name] = better
+        if types or values:
+            better, _ = yield _specialised(body, types, values)
+            if better is not body:
+                changed[name] = better
     return {**attrs, **changed} if changed else attrs

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ from graphc.text import as_function
 from graphc.types import TensorType
 from graphc.variable import global_variables_initializer
 from passes.optimization import as_request
+from runtime.records.spelling import spell_json
 
 Pathlike = str | os.PathLike[str]
 
@@ -138,9 +138,9 @@ def write_record(record: Mapping[str, Any], target: Path) -> None:
     elif suffix == ".trace.json":
         from runtime.records.timeline import timeline_of
 
-        write_text(target, json.dumps(timeline_of(record)) + "\n")
+        write_text(target, spell_json(timeline_of(record)) + "\n")
     elif suffix == ".json":
-        write_text(target, json.dumps(record, allow_nan=False) + "\n")
+        write_text(target, spell_json(record) + "\n")
     else:
         raise ArgumentError(f"dump: a record is written as {', '.join(_FOR_RECORDS)}, not as {suffix}")
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from graphc import sizes
 from graphc.conversion import round_to_bfloat16
+from graphc.descent import Descent, descend
 from graphc.errors import NumericsError, ShapeError, UninitializedError, VerificationError
 from graphc.freezing import frozen
 from graphc.location import at_line
@@ -23,7 +24,7 @@ from graphc.tensor import Tensor
 from graphc.types import BFLOAT16, TensorType, TupleType, Type
 from passes.program import Check, Program, Step
 from runtime.backend import Array, Backend, Kernel
-from runtime.failure import Origin, explain_run, itself, seen_outside
+from runtime.failure import Origin, Outside, explain_run, itself
 from runtime.regions import Body, Run, Runner, runner_of
 
 Values = list[Any]  # what the buffers hold
@@ -54,8 +55,8 @@ class BoundStep:
         ready = isinstance(type, TensorType) and type.dtype is not BFLOAT16
         self._dtype = type.dtype.numpy if isinstance(type, TensorType) and ready else None
 
-    def __call__(self, values: Values, run: Run) -> None:
-        """Runs it on `values`, the buffers."""
+    def __call__(self, values: Values, run: Run) -> Descent[None] | None:
+        """Runs it on `values`, the buffers; where it has bodies, gives the call that does (`descend`)."""
         inputs = self.inputs
         if len(inputs) == 2:
             result = self._work(values[inputs[0]], values[inputs[1]])
@@ -68,6 +69,13 @@ class BoundStep:
         values[self._output] = result
         for buffer in self._frees:
             values[buffer] = None
+        return None
+
+    def run(self, values: Values, run: Run) -> None:
+        """As a call, and the bodies too."""
+        call = self(values, run)
+        if call is not None:
+            descend(call)
 
 
 @frozen
@@ -85,6 +93,10 @@ class BoundProgram:
 
     def run(self, inputs: Sequence[Any], run: Run) -> Values:
         """What the buffers hold once all steps have run on `inputs`."""
+        return descend(self.walk(inputs, run))
+
+    def walk(self, inputs: Sequence[Any], run: Run) -> Descent[Values]:
+        """As `run`, which waits for the bodies of steps, however deep they are nested."""
         values = list(self.blank)
         for buffer, value in zip(self.program.inputs, inputs, strict=True):
             values[buffer] = value
@@ -98,7 +110,9 @@ class BoundProgram:
         step = None
         try:
             for step in self.steps:
-                step(values, run)
+                call = step(values, run)
+                if call is not None:
+                    yield call
         except Exception as error:
             assert step is not None
             explain_run(error, step.node, [values[i] for i in step.inputs], self.origin)
@@ -117,14 +131,14 @@ class BoundProgram:
         """A function from inputs to outputs, for the region that it is a body of."""
         outputs, bindings = self.program.outputs, self.program.bindings
 
-        def run_body(inputs: Sequence[Any], run: Run) -> list[Any]:
+        def run_body(inputs: Sequence[Any], run: Run) -> Descent[list[Any]]:
             for i, binding in bindings:
                 value = inputs[i] if binding.part is None else inputs[i][binding.part]
                 run.sizes[binding.symbol] = value.shape[binding.axis]
             self.bind_variables(run.variables, run.sizes)
             for check in self.program.checks:
                 verify(check, run.sizes)
-            values = self.run(inputs, run)
+            values = yield from self.walk(inputs, run)
             return [values[i] for i in outputs]
 
         return run_body
@@ -162,12 +176,9 @@ def _bind_step(step: Step, backend: Backend, check_numerics: bool, origin: Origi
     kernel = backend.kernel(step)
     if step.programs:
         bodies = _Bodies(step, backend, check_numerics, origin)
-        if not bodies.are_late:
-            runner = runner_of(node, {name: body.as_body() for name, body in bodies.items()})
-        elif kernel is None:
-            runner = partial(_run_late, node, bodies)
-        else:
-            runner = _kernel_first(kernel, partial(_run_late, node, bodies))
+        runner: Runner = partial(_run_bodies, node, bodies)
+        if kernel is not None:
+            runner = _kernel_first(kernel, runner)
         return _BoundRegion(step, runner, kernel, bodies)
     work = kernel
     if work is None:
@@ -183,19 +194,18 @@ def _bind_step(step: Step, backend: Backend, check_numerics: bool, origin: Origi
 
 
 class _Bodies(Mapping[str, "BoundProgram"]):
-    """The bodies of a step, bound; those of a kernel (`are_late`) when they are first asked for."""
+    """The bodies of a step, each bound when it is first asked for: those of a kernel may never be."""
 
     def __init__(self, step: Step, backend: Backend, check_numerics: bool, origin: Origin) -> None:
         self._step, self._bound = step, dict[str, BoundProgram]()
         self._rest = backend, check_numerics, origin
         self.runner: Runner | None = None
-        self.are_late = not step.regions
 
     def __getitem__(self, name: str) -> BoundProgram:
         """The body of that name."""
         if name not in self._bound:
             program, (backend, check_numerics, origin) = self._step.programs[name], self._rest
-            seen = partial(seen_outside, self._step.node, program.function.inputs, origin)
+            seen = Outside(self._step.node, program.function.inputs, origin)
             self._bound[name] = bind(program, backend, check_numerics, seen)
         return self._bound[name]
 
@@ -206,8 +216,8 @@ class _Bodies(Mapping[str, "BoundProgram"]):
         return len(self._step.programs)
 
 
-def _run_late(node: Tensor, bodies: _Bodies, run: Run, *operands: Any, **attrs: Any) -> Any:
-    """Runs the bodies of a step for whose kernel nobody expected to need them."""
+def _run_bodies(node: Tensor, bodies: _Bodies, run: Run, *operands: Any, **attrs: Any) -> Descent[Any]:
+    """Runs the bodies of a step."""
     if bodies.runner is None:
         bodies.runner = runner_of(node, {name: body.as_body() for name, body in bodies.items()})
     return bodies.runner(run, *operands, **attrs)
@@ -216,9 +226,11 @@ def _run_late(node: Tensor, bodies: _Bodies, run: Run, *operands: Any, **attrs: 
 def _kernel_first(kernel: Kernel, runner: Runner) -> Runner:
     """Runs the kernel; where it gives nothing, the bodies, which fail as their ops say."""
 
-    def run_kernel(run: Run, *operands: Any, **attrs: Any) -> Any:
+    def run_kernel(run: Run, *operands: Any, **attrs: Any) -> Descent[Any]:
         result = kernel(*operands, **attrs)
-        return runner(run, *operands, **attrs) if result is None else result
+        if result is None:
+            result = yield runner(run, *operands, **attrs)
+        return result
 
     return run_kernel
 
@@ -235,8 +247,13 @@ class _BoundSizedStep(BoundStep):
         self._bindings, self._checks = step.bindings, step.checks
         self._sized = [(name, step.node.attrs[name]) for name in step.sized]
 
-    def __call__(self, values: Values, run: Run) -> None:
-        known = run.sizes
+    def __call__(self, values: Values, run: Run) -> Descent[None] | None:
+        attrs = self._attributes(run.sizes)
+        self._finish(self._work(*[values[i] for i in self.inputs], **attrs), values, run.sizes)
+        return None
+
+    def _attributes(self, known: Mapping[Symbol, int]) -> dict[str, Any]:
+        """The attributes that hold sizes, once these are checked."""
         for check in self._checks:
             try:
                 verify(check, known)
@@ -247,7 +264,11 @@ class _BoundSizedStep(BoundStep):
         attrs = {name: tuple(_value(size, known) for size in shape) for name, shape in self._sized}
         if "shape" in attrs:
             _refuse_negative(self.node.attrs["shape"], attrs["shape"])
-        result = settle(self.node.type, self._computed(values, run, attrs))
+        return attrs
+
+    def _finish(self, result: Any, values: Values, known: dict[Symbol, int]) -> None:
+        """Writes `result` and notes the sizes that it gives."""
+        result = settle(self.node.type, result)
         for binding in self._bindings:
             part = result if binding.part is None else result[binding.part]
             known[binding.symbol] = part.shape[binding.axis]
@@ -255,17 +276,16 @@ class _BoundSizedStep(BoundStep):
         for buffer in self._frees:
             values[buffer] = None
 
-    def _computed(self, values: Values, run: Run, attrs: dict[str, Any]) -> Any:
-        return self._work(*[values[i] for i in self.inputs], **attrs)
-
 
 class _BoundRegion(_BoundSizedStep):
     """A step with bodies: what runs it needs the run, for the steps in them."""
 
     __slots__ = ()
 
-    def _computed(self, values: Values, run: Run, attrs: dict[str, Any]) -> Any:
-        return self._work(run, *[values[i] for i in self.inputs], **attrs)
+    def __call__(self, values: Values, run: Run) -> Descent[None]:
+        attrs = self._attributes(run.sizes)
+        result = yield self._work(run, *[values[i] for i in self.inputs], **attrs)
+        self._finish(result, values, run.sizes)
 
 
 def _value(size: Size, known: Mapping[Symbol, int]) -> Size:
@@ -296,12 +316,15 @@ def spell(size: Size, value: int) -> str:
 
 
 def programs_of(program: Program) -> Iterator[Program]:
-    """`program` and those of all bodies in it."""
-    pending = [program]
+    """`program` and those of all bodies in it; what several regions share, once."""
+    pending, seen = [program], {id(program)}
     while pending:
         current = pending.pop()
         yield current
-        pending.extend(body for step in current.steps for body in step.regions)
+        for body in (body for step in current.steps for body in step.regions):
+            if id(body) not in seen:
+                seen.add(id(body))
+                pending.append(body)
 
 
 # What a step's result must be.

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from graphc.explanation import explain, tell_operand
+from graphc.freezing import frozen
 from graphc.ops.region import fused
 from graphc.ops.state import after, pick
 from graphc.tensor import Tensor
@@ -26,17 +27,36 @@ def itself(node: Tensor) -> Tensor:
     return node
 
 
-def seen_outside(region: Tensor, inputs: Sequence[Tensor], origin: Origin, node: Tensor) -> Tensor:
-    """What `node`, in a body of `region` that takes `inputs`, is outside: for what is captured, that.
+@frozen
+class Outside:
+    """What nodes in a body of `region` that takes `inputs` are outside: for what is captured, that.
 
-    What a loop carries or walks is a value of its own in every step.
+    What a loop carries or walks is a value of its own in every step. `around` says the same of nodes around.
     """
-    own = region.attrs["carried"] + region.attrs["scanned"] if region.op.name == "loop" else 0
-    if node not in inputs:
-        return itself(node)
-    behind = len(inputs) - inputs.index(node)  # captures come last, in a region and in its bodies
-    captured = len(region.inputs) - (1 if region.op.name == "cond" else own)
-    return origin(region.inputs[-behind]) if behind <= captured else node
+
+    region: Tensor
+    inputs: tuple[Tensor, ...]
+    around: Origin
+
+    def __call__(self, node: Tensor) -> Tensor:
+        """`node` as the user's program has it."""
+        place: Origin = self
+        while isinstance(place, Outside):  # however deep it is
+            captured = place._captured(node)
+            if captured is None:
+                return node if node in place.inputs else itself(node)
+            node, place = captured, place.around
+        return place(node)
+
+    def _captured(self, node: Tensor) -> Tensor | None:
+        """The operand of the region that `node` is, if it is one that the body sees as it is."""
+        region, inputs = self.region, self.inputs
+        if node not in inputs:
+            return None
+        own = region.attrs["carried"] + region.attrs["scanned"] if region.op.name == "loop" else 0
+        behind = len(inputs) - inputs.index(node)  # captures come last, in a region and in its bodies
+        captured = len(region.inputs) - (1 if region.op.name == "cond" else own)
+        return region.inputs[-behind] if behind <= captured else None
 
 
 def explain_run(error: Exception, node: Tensor, operands: Sequence[Any], origin: Origin = itself) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc.descent import Descent, descend
 from graphc.errors import ArgumentError, GraphError
 from graphc.freezing import frozen
 from graphc.laziness import Lazy
@@ -77,16 +78,18 @@ class Profile:
             "warmup": _WARMUP,
             "seconds": self.seconds,
             "least": self.least,
-            "steps": self._spelled(self.executable.bound),
+            "steps": descend(self._spelled(self.executable.bound)),
         }
 
-    def _spelled(self, bound: BoundProgram) -> list[dict[str, Any]]:
+    def _spelled(self, bound: BoundProgram) -> Descent[list[dict[str, Any]]]:
         found, begin = [], 0.0
         for step in bound.steps:
             seconds, least = self._of(step)
             spelled: dict[str, Any] = {"seconds": seconds, "least": least, "begin": begin}
             if any(inner in times for times in self._each for inner in _inner(step)):
-                spelled["bodies"] = {name: self._spelled(body) for name, body in step.bodies.items()}
+                spelled["bodies"] = {}
+                for name, body in step.bodies.items():
+                    spelled["bodies"][name] = yield self._spelled(body)
             found.append(spelled)
             begin += seconds
         return found
@@ -210,7 +213,7 @@ class _Timed:
 
     def __call__(self, values: Values, run: Run) -> None:
         begin = time.perf_counter()
-        self._step(values, run)
+        self._step.run(values, run)
         self._times[self._step] = time.perf_counter() - begin
 
 

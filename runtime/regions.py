@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from graphc import sizes
+from graphc.descent import Descent
 from graphc.errors import GraphError, VerificationError
 from graphc.location import at_line
 from graphc.sizes import Symbol
@@ -33,16 +34,17 @@ class Run:
     state: Array
 
 
-Body = Callable[[Sequence[Any], Run], list[Any]]  # inputs -> outputs
-Runner = Callable[..., Any]  # the run, then the operands -> the result, or a tuple of results
+Body = Callable[[Sequence[Any], Run], Descent[list[Any]]]  # inputs -> outputs
+Runner = Callable[..., Descent[Any]]  # the run, then the operands -> the result, or a tuple of results
 
 
 def _cond(node: Tensor, bodies: Mapping[str, Body]) -> Runner:
     """``then(*captures) if pred else orelse(*captures)``."""
     then, orelse = bodies["then"], bodies["orelse"]
 
-    def run_branch(run: Run, pred: Array, *captures: Any) -> tuple[Any, ...]:
-        return tuple((then if pred else orelse)(captures, run))
+    def run_branch(run: Run, pred: Array, *captures: Any) -> Descent[tuple[Any, ...]]:
+        results = yield (then if pred else orelse)(captures, run)
+        return tuple(results)
 
     return run_branch
 
@@ -55,16 +57,16 @@ def _loop(node: Tensor, bodies: Mapping[str, Body]) -> Runner:
     assert isinstance(node.type, TupleType)
     stacked = node.type.elements[carried:]
 
-    def run_steps(run: Run, *operands: Any, **_: Any) -> tuple[Any, ...]:
+    def run_steps(run: Run, *operands: Any, **_: Any) -> Descent[tuple[Any, ...]]:
         carry = list(operands[:carried])
         arrays, captured = operands[carried : carried + scanned], operands[carried + scanned :]
         kept: list[list[Any]] = [[] for _ in stacked]
         steps = range(len(arrays[0]))[::order] if condition is None else count()
         for step in steps:
             try:
-                if condition is not None and not condition([*carry, *captured], run)[0]:
+                if condition is not None and not (yield condition([*carry, *captured], run))[0]:
                     break
-                results = body([*carry, *(array[step] for array in arrays), *captured], run)
+                results = yield body([*carry, *(array[step] for array in arrays), *captured], run)
             except Exception as error:
                 tell_step(error, step, node)
                 raise
@@ -93,7 +95,12 @@ def _stack(values: Sequence[Array], type: TensorType, run: Run) -> Array:
 def _fused(node: Tensor, bodies: Mapping[str, Body]) -> Runner:
     """The body, step by step: what a backend without a kernel for it does."""
     body = bodies["body"]
-    return lambda run, *operands, **_: tuple(body(operands, run))
+
+    def run_body(run: Run, *operands: Any, **_: Any) -> Descent[tuple[Any, ...]]:
+        results = yield body(operands, run)
+        return tuple(results)
+
+    return run_body
 
 
 RUNNERS: dict[str, Callable[[Tensor, Mapping[str, Body]], Runner]] = {

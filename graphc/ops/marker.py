@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 from graphc.conversion import as_tensor
 from graphc.errors import ArgumentError, DTypeError, ShapeError
 from graphc.explanation import explains
-from graphc.function import bodies, topological
+from graphc.function import bodies, in_order, topological
 from graphc.op import op
 from graphc.ops.elementwise import add
 from graphc.ops.state import pick
@@ -172,18 +172,28 @@ _flows: WeakKeyDictionary[Tensor, frozenset[int]] = WeakKeyDictionary()  # asked
 
 def _flowing(region: Tensor) -> frozenset[int]:
     """The numbers of the operands of a region that some result depends on, differentiably."""
-    known = _flows.get(region)
-    if known is None:
-        found = set(range(region.attrs.get("carried", 0)))  # what no step touches
-        for _, body in bodies(region):
-            ends = [y for y in body.outputs if carries_gradient(y)]
-            reached = connected(topological(ends), ends, set(body.inputs), set())
-            first = len(region.inputs) - len(body.inputs)  # behind the predicate of a cond
-            if first >= 0 and ends:
-                found.update(first + i for i, formal in enumerate(body.inputs) if formal in reached)
-        known = frozenset(i for i in found if carries_gradient(region.inputs[i]))
-        _flows[region] = known
-    return known
+    if region not in _flows:
+        for each in in_order([region], _unknown_regions):
+            _flows[each] = _flowing_through(each)
+    return _flows[region]
+
+
+def _unknown_regions(region: Tensor) -> list[Tensor]:
+    """The regions in the bodies of `region` that `_flowing_through` asks about."""
+    nodes = (node for _, body in bodies(region) if body.has_regions() for node in body.nodes())
+    return [node for node in nodes if node.op.has_bodies and node not in _flows]
+
+
+def _flowing_through(region: Tensor) -> frozenset[int]:
+    """As `_flowing`, which is known for the regions in it."""
+    found = set(range(region.attrs.get("carried", 0)))  # what no step touches
+    for _, body in bodies(region):
+        ends = [y for y in body.outputs if carries_gradient(y)]
+        reached = connected(topological(ends), ends, set(body.inputs), set())
+        first = len(region.inputs) - len(body.inputs)  # behind the predicate of a cond
+        if first >= 0 and ends:
+            found.update(first + i for i, formal in enumerate(body.inputs) if formal in reached)
+    return frozenset(i for i in found if carries_gradient(region.inputs[i]))
 
 
 def carries_gradient(tensor: Tensor) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from graphc.descent import Descent, descend
 from passes.cost import cost_of_node
 from passes.program import Program
 from passes.record import spell_place
@@ -24,6 +25,17 @@ def spell_steps(
     kernels: Mapping[BoundStep, int],
 ) -> list[dict[str, Any]]:
     """The steps in order, those of bodies within theirs; `cells` are None in a body."""
+    return descend(_spelled(program, bound, kind, names, cells, kernels))
+
+
+def _spelled(
+    program: Program,
+    bound: BoundProgram,
+    kind: Kind,
+    names: Names,
+    cells: Cells | None,
+    kernels: Mapping[BoundStep, int],
+) -> Descent[list[dict[str, Any]]]:
     found = []
     for number, (step, runner) in enumerate(zip(program.steps, bound.steps, strict=True)):
         cost = cost_of_node(step.node)
@@ -42,16 +54,9 @@ def spell_steps(
             "bytes": names.sizes.number(cost.bytes),
         }
         if runner.bodies and runner not in kernels:
-            spelled["bodies"] = {
-                name: spell_steps(
-                    body.program,
-                    body,
-                    kind,
-                    names.inside(step.node, name, body.program.function),
-                    None,
-                    kernels,
-                )
-                for name, body in runner.bodies.items()
-            }
+            spelled["bodies"] = {}
+            for name, body in runner.bodies.items():
+                inside = names.inside(step.node, name, body.program.function)
+                spelled["bodies"][name] = yield _spelled(body.program, body, kind, inside, None, kernels)
         found.append(spelled)
     return found

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import functools
 import html
-import json
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from typing import Any
 
 from graphc.errors import ArgumentError
 from passes.delta import state_at
+from runtime.records.spelling import spell_json
 
 _RECORDS, _FALLBACK = "<!--RECORDS-->", "<!--FALLBACK-->"
 _MOST_ROWS = 5000  # of the table for browsers that run no scripts
@@ -47,7 +47,7 @@ def embed(value: Any) -> str:
     Raises: ArgumentError where a number is not finite, which JSON cannot say.
     """
     try:
-        text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+        text = spell_json(value, (",", ":"))
     except ValueError as error:
         raise ArgumentError(f"page_of: the record is not JSON: {error}") from error
     for sign in "<>&":

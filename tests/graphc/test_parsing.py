@@ -97,7 +97,7 @@ HOSTILE = {
     ),
     "bodies without end": (
         "graph() {\n" + "%0 = cond(then=graph() {\n" * 500,
-        "blocks are nested too deep",
+        "the text ends inside a block",
     ),
     "one variable, two types": (
         node(

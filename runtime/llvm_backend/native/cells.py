@@ -54,6 +54,7 @@ class Cells:
         unmade: those that are only strides on others.
         words: for each cell: the words that must hold its address.
         homes: for cells that lie where others say: what takes those words instead.
+        lent: for cells that lie where a program around has them: its cells, and which of them.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Cells:
         self.plan: MemoryPlan = plan_memory(program, self.views, works, overwrites, stacks)
         self.words: dict[Cell, list[int]] = {}
         self.homes: dict[Cell, Callable[[int], object]] = {}
+        self.lent: dict[Cell, tuple[Cells, Cell]] = {}
 
     def views(self, step: Step) -> Mapping[int, Cell]:
         """Which results of `step` are the memory of which cells."""
@@ -83,10 +85,13 @@ class Cells:
 
     def point(self, word: int, cell: Cell) -> None:
         """Lets `word` hold the address of `cell`."""
-        root = self.root(cell)
-        home = self.homes.get(root)
+        cells, root = self, self.root(cell)
+        while root in cells.lent:
+            cells, around = cells.lent[root]
+            root = cells.root(around)
+        home = cells.homes.get(root)
         if home is None:
-            self.words.setdefault(root, []).append(word)
+            cells.words.setdefault(root, []).append(word)
         else:
             home(word)
 

@@ -87,7 +87,8 @@ class JointSteps:
         written = frozenset(
             self._cells.root((step.output, part)) for part in range(len(parts_of(step.node.type)))
         )
-        if any(cell in self._cells.plan.slot_of or cell in self._cells.homes for cell in written):
+        cells = self._cells
+        if any(cell in cells.plan.slot_of or cell in cells.homes or cell in cells.lent for cell in written):
             return None
         (pattern,) = self._writer.patterns_of(draft, self._functions)
         if pattern.sizes or pattern.scratch or not kernel.plan.inner:

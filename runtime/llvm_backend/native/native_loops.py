@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from graphc.descent import Descent
 from graphc.sizes import Size, SizeExpr, product
 from graphc.tensor import Tensor
 from passes.memory import Cell
@@ -33,9 +34,9 @@ def loop_works(step: Step, bodies: Mapping[str, Scope]) -> Sequence[Size]:
     return (1, *(bytes_of(types[i]) for i in _alternating(body, outcomes, attrs["carried"])))
 
 
-def write_loop(regions: RegionWriter, scope: Scope, step: Step, bodies: Mapping[str, Scope]) -> None:
+def write_loop(regions: RegionWriter, scope: Scope, step: Step, bodies: Mapping[str, Scope]) -> Descent[None]:
     """Adds `step`, a loop of `scope`, to the table."""
-    _Loop(regions, scope, step, bodies).write()
+    return _Loop(regions, scope, step, bodies).write()
 
 
 def _alternating(body: Scope, outcomes: Outcomes, carried: int) -> list[int]:
@@ -109,7 +110,7 @@ class _Loop:
 
     # Steps.
 
-    def write(self) -> None:
+    def write(self) -> Descent[None]:
         builder = self.builder
         turn = Turn(self.node, self.counter, self.limit if self.node.attrs["reverse"] else None)
         loops = (turn, *self.scope.writer.loops)
@@ -119,10 +120,10 @@ class _Loop:
         if self.condition is None:
             over = builder.leave_at_least(self.counter, self.limit)
         else:
-            self.regions.steps(self.condition, loops)
+            yield self.regions.steps(self.condition, loops)
             (test,) = self.condition.program.outputs
             over = builder.leave_unless(self._address(self.condition, (test, 0)))
-        self.regions.steps(self.body, loops)
+        yield self.regions.steps(self.body, loops)
         self._copy_rest()
         self._go_on()
         to_end_of_turn = builder.jump()
@@ -174,7 +175,7 @@ class _Loop:
         for buffer, formal in zip(operands[first:], tested.inputs[self.carried :], strict=True):
             self.regions.lend(self.scope, buffer, self.condition, formal)
         for root in Outcomes.of(tested, self.condition.cells).made:
-            self.condition.cells.homes[root] = lambda word: self.scope.cells.point(word, self._place(1))
+            self.condition.cells.lent[root] = self.scope.cells, self._place(1)
 
     def _copy_rest(self) -> None:
         """Copies what no step makes where it is wanted."""

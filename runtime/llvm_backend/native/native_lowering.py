@@ -76,7 +76,7 @@ class _Lowering:
         self.scope.draft()
         functions = Promises()
         builder.mark("main")
-        RegionWriter(builder, functions, self.clocks).steps(self.scope)
+        RegionWriter(builder, functions, self.clocks).write(self.scope)
         if self.clocks is not None:
             self.clocks.tick(None)
         fetches = tuple(

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
+from graphc.descent import Descent, descend
 from graphc.sizes import Size, Symbol, maximum, symbols
 from graphc.tensor import Tensor
-from passes.memory import Cell
 from passes.program import Program, Step
 from passes.weight import parts_of
 from runtime.execution import BoundProgram
@@ -55,31 +54,35 @@ class Scope:
 
     def draft(self) -> None:
         """Decides what runs each step, here and in bodies."""
+        descend(self._draft())
+
+    def _draft(self) -> Descent[None]:
         for step, bound in zip(self.program.steps, self.bound.steps, strict=True):
             bodies = self.regions.get(step.output)
             self.drafts.append(Draft(NATIVE) if bodies is not None else self.writer.draft(step, bound))
             for body in (bodies or {}).values():
-                body.draft()
+                yield body._draft()
 
 
-def plan_scope(
-    program: Program,
-    bound: BoundProgram,
-    known: frozenset[Symbol],
-    make: MakeWriter,
-    inside: bool = False,
-) -> Scope:
-    """The scope of `program`, a body where it is `inside` another; ``make`` gives the writers.
+def plan_scope(program: Program, bound: BoundProgram, known: frozenset[Symbol], make: MakeWriter) -> Scope:
+    """The scope of `program`; ``make`` gives the writers.
 
     `known` are the symbols that feeds and variables bind, and the program's own steps.
     """
+    return descend(_planned(program, bound, known, make, inside=False))
+
+
+def _planned(
+    program: Program, bound: BoundProgram, known: frozenset[Symbol], make: MakeWriter, inside: bool
+) -> Descent[Scope]:
+    """As `plan_scope`, for a body where it is `inside` another program."""
     regions: dict[int, dict[str, Scope]] = {}
     for step, bound_step in zip(program.steps, bound.steps, strict=True):
         if step.node.op.name in _WORKS and not find_obstacle(step, known, not inside):
-            regions[step.output] = {
-                name: plan_scope(body, bound_step.bodies[name], known, make, inside=True)
-                for name, body in step.programs.items()
-            }
+            regions[step.output] = {}
+            for name, body in step.programs.items():
+                planned = yield _planned(body, bound_step.bodies[name], known, make, inside=True)
+                regions[step.output][name] = planned
 
     def works(step: Step) -> Sequence[Size]:
         bodies = regions.get(step.output)
@@ -161,7 +164,11 @@ class RegionWriter:
     def __init__(self, builder: TableBuilder, functions: Promises, clocks: Clocks | None = None) -> None:
         self.builder, self._functions, self._clocks = builder, functions, clocks
 
-    def steps(self, scope: Scope, loops: tuple[Turn, ...] = ()) -> None:
+    def write(self, scope: Scope) -> None:
+        """All steps of `scope`."""
+        descend(self.steps(scope))
+
+    def steps(self, scope: Scope, loops: tuple[Turn, ...] = ()) -> Descent[None]:
         """All steps of `scope`, which is inside `loops`."""
         scope.writer.loops = loops
         joint = JointSteps(self.builder, scope.writer, scope.cells, self._functions)
@@ -175,40 +182,36 @@ class RegionWriter:
             if bodies is None:
                 scope.writer.write(step, bound, draft, self._functions)
             elif step.node.op.name == "loop":
-                write_loop(self, scope, step, bodies)
+                yield write_loop(self, scope, step, bodies)
             else:
-                self._branch(scope, step, bodies)
+                yield self._branch(scope, step, bodies)
         joint.write()
 
     def lend(self, scope: Scope, buffer: int, body: Scope, formal: int) -> None:
         """Lets the input `formal` of `body` be what `scope` has in `buffer`."""
         for part in range(len(parts_of(body.program.nodes[formal].type))):
-            body.cells.homes[formal, part] = partial(_point, scope.cells, (buffer, part))
+            body.cells.lent[formal, part] = scope.cells, (buffer, part)
 
-    def _branch(self, scope: Scope, step: Step, bodies: Mapping[str, Scope]) -> None:
+    def _branch(self, scope: Scope, step: Step, bodies: Mapping[str, Scope]) -> Descent[None]:
         builder = self.builder
         test = builder.word()
         scope.cells.point(test, (step.inputs[0], 0))
         with builder.when(test) as choice:
-            self._half(scope, step, bodies["then"])
+            yield self._half(scope, step, bodies["then"])
         with choice.otherwise():
-            self._half(scope, step, bodies["orelse"])
+            yield self._half(scope, step, bodies["orelse"])
 
-    def _half(self, scope: Scope, step: Step, body: Scope) -> None:
+    def _half(self, scope: Scope, step: Step, body: Scope) -> Descent[None]:
         """One branch, whose results are made where those of the step lie."""
         for buffer, formal in zip(step.inputs[1:], body.program.inputs, strict=True):
             self.lend(scope, buffer, body, formal)
         outcomes = Outcomes.of(body.program, body.cells)
         for root, number in outcomes.made.items():
-            body.cells.homes[root] = partial(_point, scope.cells, (step.output, number))
-        self.steps(body, scope.writer.loops)
+            body.cells.lent[root] = scope.cells, (step.output, number)
+        yield self.steps(body, scope.writer.loops)
         for number, buffer in enumerate(body.program.outputs):
             if not outcomes.is_made(number):
                 scope.cells.point(body.writer.copy((buffer, 0)), (step.output, number))
-
-
-def _point(cells: Cells, cell: Cell, word: int) -> None:
-    cells.point(word, cell)
 
 
 _WORKS: Mapping[str, Callable[[Step, Mapping[str, Scope]], Sequence[Size]]] = {

@@ -117,7 +117,7 @@ class PythonSteps:
         _thread.steps += 1
         try:
             with np.errstate(all="ignore"):
-                step.bound(values, Run(known, variables, state))
+                step.bound.run(values, Run(known, variables, state))
         except Exception as error:
             explain_run(error, step.bound.node, operands)
             for loop in step.loops:

@@ -17,7 +17,7 @@ from passes.optimization import as_request
 from passes.pipeline import prepare
 from passes.program import plan
 from passes.record import recording
-from passes.rewrite import map_bodies
+from passes.rewrite import transform_bodies
 from passes.target import PLAIN, Target
 from passes.weight import bytes_of, parts_of
 from runtime.backend import BACKENDS, target_of
@@ -99,8 +99,8 @@ def test_every_edge_that_is_not_fused_has_a_reason(fetches):
     names = [name for name, _ in states]
     before = states[names.index("fuse") - 1][1]
     for function in nodes_of(before, kernels=False):
-        function = map_bodies(function, lambda body: fuse(body, target))
-        taken = map_bodies(fuse_epilogues(function, target), lambda body: fuse(body, alone(target)))
+        function = transform_bodies(function, lambda body: fuse(body, target))
+        taken = transform_bodies(fuse_epilogues(function, target), lambda body: fuse(body, alone(target)))
         assert unexplained(taken, alone(target)) == []
 
 
