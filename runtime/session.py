@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import warnings
 import weakref
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import ExitStack
@@ -315,6 +316,7 @@ class Session:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes all variables that have a value, the run count and the seed to `path`.
 
+        A warning names those that have none, and so are not in it: `restore` would ask for them.
         The suffix says the form: ``.npz``, or ``.safetensors`` with that library. The file appears
         whole or not at all; an old one stays as it was when writing fails.
 
@@ -325,6 +327,14 @@ class Session:
         self._refuse_closed()
         state = self._state
         types = {name: self.graph.variables[name].dtype for name in state.variables}
+        missing = [name for name in self.graph.variables if name not in state.variables]
+        if missing:
+            names = ", ".join(map(repr, missing[:4])) + (", ..." if len(missing) > 4 else "")
+            warnings.warn(
+                f"save: {names} without a value, not written: run gc.global_variables_initializer() first",
+                RuntimeWarning,
+                stacklevel=2,
+            )
         write_checkpoint(path, Checkpoint(state.variables, types, self._run_count(state), self._seed))
 
     def restore(self, path: str | os.PathLike[str], variables: Sequence[Any] | None = None) -> None:

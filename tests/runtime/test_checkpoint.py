@@ -376,3 +376,19 @@ def test_counts_that_stand_for_nothing(tmp_path, counts):
             session.restore(path)
         with pytest.raises(gc.UninitializedError):
             session.run("a")
+
+
+def test_save_names_the_variables_without_a_value(tmp_path, each_backend):
+    with gc.Graph().as_default():
+        v, w = gc.Variable(1.0, name="v"), gc.Variable(2.0, name="w")
+        with gc.Session() as session:
+            session.run(v.initializer)
+            with pytest.warns(RuntimeWarning, match="save: 'w' without a value, not written: run ") as told:
+                session.save(tmp_path / "some.npz")
+            assert told[0].filename == __file__
+        with gc.Session() as session:
+            session.restore(tmp_path / "some.npz", [v])
+            with pytest.raises(gc.FormatError, match="w"):
+                session.restore(tmp_path / "some.npz", [w])
+            session.run(w.initializer)
+            session.save(tmp_path / "all.npz")  # without a warning, which would be an error here
