@@ -65,6 +65,8 @@ _sort.example(np.array([True, False, True]), descending=True)
 def sort(x: Any, axis: int | None = -1, descending: bool = False, name: str | None = None) -> Tensor:
     """`x` sorted along `axis` (None: all its elements). Stable; NaN comes last in both directions.
 
+    It is no number that could be larger or smaller. (`top_k` takes it for the largest, as `max` does.)
+
     Shapes: ``[..., n, ...] -> [..., n, ...]``; with ``axis=None``, ``[...] -> [n]``.
     """
     operand, axis = _along(x, axis)
@@ -155,7 +157,8 @@ _top_k.example("f32[2,0]", k=0)
 def top_k(x: Any, k: int, name: str | None = None) -> tuple[Tensor, Tensor]:
     """The `k` largest along the last axis, largest first, and their indices.
 
-    The lower index comes first on ties. NaN counts as the largest, as it does in `max` and `argmax`.
+    The lower index comes first on ties. NaN counts as the largest, as it does in `max` and `argmax`, so that
+    ``top_k(x, 1)`` is both of them; ``sort(x, descending=True)`` has it last.
 
     Shapes: ``[..., n] -> [..., k], [..., k]``; the indices are int64.
 

@@ -325,3 +325,18 @@ def test_variables_are_scattered_into():
         assert session.run(steps).tolist() == [[4, 6], [0, 0], [5, 6]]
         assert session.run(v.scatter_update(1, 7)).tolist() == [[4, 6], [7, 7], [5, 6]]
         assert session.run(v).tolist() == [[4, 6], [7, 7], [5, 6]]
+
+
+def test_nan_is_the_largest_to_what_is_of_max_and_comes_last_in_what_is_sorted(each_backend):
+    for dtype in ("float16", "float32", "float64"):
+        x = gc.constant(np.array([[1, np.nan, np.inf, np.nan, -np.inf]], dtype))
+        values, indices = gc.top_k(x, 5)
+        found = gc.Session().run(
+            [values, indices, gc.max(x, -1), gc.argmax(x, -1), gc.sort(x), gc.sort(x, descending=True)]
+        )
+        np.testing.assert_array_equal(found[0], np.array([[np.nan, np.nan, np.inf, 1, -np.inf]], dtype))
+        np.testing.assert_array_equal(found[1], [[1, 3, 2, 0, 4]])
+        np.testing.assert_array_equal(found[2], found[0][:, 0])
+        np.testing.assert_array_equal(found[3], found[1][:, 0])
+        np.testing.assert_array_equal(found[4], np.array([[-np.inf, 1, np.inf, np.nan, np.nan]], dtype))
+        np.testing.assert_array_equal(found[5], np.array([[np.inf, 1, -np.inf, np.nan, np.nan]], dtype))
