@@ -132,12 +132,14 @@ def bernoulli(
 
 
 @explains
-def categorical(logits: Any, samples: int, seed: int | None = None, name: str | None = None) -> Tensor:
-    """`samples` draws from the classes whose log-probabilities, up to a constant, are `logits`.
+def categorical(
+    logits: Any, samples: int | None = None, seed: int | None = None, name: str | None = None
+) -> Tensor:
+    """`samples` draws from the classes whose log-probabilities, up to a constant, are `logits`; None: one.
 
     The class of a draw is where ``logits - log(-log(u))`` is largest (Gumbel's trick), u uniform.
 
-    Shapes: ``[..., classes] -> [..., samples]``, int64.
+    Shapes: ``[..., classes] -> [..., samples]``, int64; without `samples`, ``[..., classes] -> [...]``.
 
     Raises: ShapeError for a scalar; DTypeError unless the logits are floats.
     """
@@ -147,8 +149,9 @@ def categorical(logits: Any, samples: int, seed: int | None = None, name: str | 
     if not scores.dtype.is_floating:
         raise DTypeError(f"categorical: logits are floats, not {scores.dtype}")
     *outer, classes = scores.result.sizes
-    draw = 1 - _draw(random_uniform, (*outer, samples, classes), scores.dtype, seed, name)
-    return argmax(expand_dims(scores, -2) - log(-log(draw)), axis=-1)
+    count = () if samples is None else (samples,)
+    draw = 1 - _draw(random_uniform, (*outer, *count, classes), scores.dtype, seed, name)
+    return argmax((scores if samples is None else expand_dims(scores, -2)) - log(-log(draw)), axis=-1)
 
 
 @explains

@@ -216,7 +216,8 @@ class Executable:
 
         Args:
             sizes: the named sizes as numbers; for a fed tensor with sizes that have no name, its name
-                with the shape that is fed: ``{"batch": 32}``, ``{"x": (32, 784)}``.
+                with the shape that is fed: ``{"batch": 32}``, ``{"x": (32, 784)}``. A size without a name
+                that meets a known one is that.
 
         Sizes that only a step's result gives (as `nonzero` does) count as 0. Under a memory budget it
         is the peak of what a run with these sizes would use.

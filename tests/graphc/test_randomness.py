@@ -243,3 +243,14 @@ def test_one_draw_is_one_value_wherever_it_is_used():
     x, slope, same = draw(define)
     np.testing.assert_array_equal(slope, 4 * x)
     np.testing.assert_array_equal(x, same)
+
+
+def test_categorical_draws_once_where_no_number_is_asked_for(each_backend):
+    logits = np.log(np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]], np.float32) + 1e-30)
+    one, many = gc.random.categorical(logits, seed=3), gc.random.categorical(logits, 5, seed=3)
+    assert one.shape == (2,)
+    assert many.shape == (2, 5)
+    with gc.Session() as session:
+        found, several = session.run([one, many])
+    np.testing.assert_array_equal(found, [1, 2])
+    np.testing.assert_array_equal(several, [[1] * 5, [2] * 5])

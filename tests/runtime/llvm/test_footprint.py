@@ -94,3 +94,21 @@ def test_the_system_sees_what_was_predicted():
     seen, predicted = map(int, done.stdout.split())
     assert predicted > 500 << 20
     assert seen == pytest.approx(predicted, rel=0.05)
+
+
+def test_sizes_without_a_name_that_meet_known_ones_need_not_be_given(each_backend):
+    x = gc.placeholder("float32", (None, 8), name="x")
+    labels = gc.placeholder("float32", ("batch", 4))
+    u = gc.placeholder("float32", (None,), name="u")
+    loss = gc.sum(gc.square(gc.matmul(x, np.ones((8, 4), np.float32)) - labels))
+    with gc.Session() as session:
+        one, two = session.compile(loss, [x, labels]), session.compile([loss, gc.sum(u)], [x, labels, u])
+        assert one.peak_bytes({"batch": 4}) == one.peak_bytes({"batch": 4, "x": (4, 8)})
+        assert one.peak_bytes({"x": (4, 8), "batch": 4}) < one.peak_bytes({"batch": 400})
+        with pytest.raises(
+            gc.ArgumentError, match=r"axis 0 of placeholder 'u': .* say its shape, as in {'u': "
+        ):
+            two.peak_bytes({"batch": 4})
+        with pytest.raises(gc.ArgumentError, match=r"axis 0 of .*batch.* say {'batch': 32}"):
+            two.peak_bytes({"u": (3,)})
+        assert two.peak_bytes({"batch": 4, "u": (3,)}) > one.peak_bytes({"batch": 4})
