@@ -12,6 +12,7 @@ from graphc.errors import GraphError
 from graphc.explanation import explain, tell_operands
 from graphc.function import Function, rebuild, topological, with_inputs
 from graphc.location import on_behalf_of
+from graphc.ops.late_rank import at_rank, open_call, waits
 from graphc.ops.movement import state_rank
 from graphc.ops.source import _placeholder as placeholder
 from graphc.sizes import Size, SizeExpr, Symbol
@@ -67,7 +68,8 @@ def _inferred(node: Tensor, inputs: tuple[Tensor, ...], attrs: Mapping[str, Any]
     if attrs is node.attrs and alike:
         return with_inputs(node, inputs)
     with on_behalf_of(node.loc):
-        return _remade(node, inputs, attrs)
+        made = _remade(node, inputs, attrs)
+        return open_call(made) if node.op is at_rank and not waits(*inputs) else made
 
 
 def _remade(node: Tensor, inputs: tuple[Tensor, ...], attrs: Mapping[str, Any]) -> Tensor:

@@ -12,9 +12,10 @@ import io
 import json
 import os
 import re
+import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
@@ -81,6 +82,15 @@ def choose_variables(graph: Graph, given: Sequence[Any] | None) -> list[Variable
 
 
 # Writing.
+
+
+def tell_left_out(variables: Iterable[str], written: Container[str]) -> None:
+    """Warns whoever called `Session.save` of the `variables` that are not among those `written`."""
+    missing = [name for name in variables if name not in written]
+    if missing:
+        names = ", ".join(map(repr, missing[:4])) + (", ..." if len(missing) > 4 else "")
+        text = f"save: {names} without a value, not written: run gc.global_variables_initializer() first"
+        warnings.warn(text, RuntimeWarning, stacklevel=3)
 
 
 def write_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint) -> None:

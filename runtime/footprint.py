@@ -51,8 +51,8 @@ def known_sizes(program: Program, feeds: Sequence[Tensor], given: Mapping[str, A
     missing = [(i, binding) for i, binding in program.bindings if binding.symbol not in known]
     for i, binding in sorted(missing, key=lambda each: each[1].symbol.name is None)[:1]:
         called = binding.symbol.name
-        shape = f"its shape, as in {{{feeds[i].name or 'x'!r}: (32, 784)}}"
-        wanted = f"{{{called!r}: 32}}" if called else shape
+        example = f"its shape, as in {{{feeds[i].name or 'x'!r}: (32, 784)}}"
+        wanted = f"{{{called!r}: 32}}" if called else example
         place = f"axis {binding.axis} of {label(feeds[i])}: {feeds[i].type}"
         raise ArgumentError(f"peak_bytes: {place} is not given: say {wanted}")
     return known

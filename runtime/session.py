@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import warnings
 import weakref
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import ExitStack
@@ -322,19 +321,16 @@ class Session:
 
         Raises: ArgumentError for another suffix; OSError.
         """
-        from runtime.checkpoint import Checkpoint, write_checkpoint  # with zipfile: loaded by those who save
+        from runtime.checkpoint import (  # with zipfile: loaded by those who save
+            Checkpoint,
+            tell_left_out,
+            write_checkpoint,
+        )
 
         self._refuse_closed()
         state = self._state
         types = {name: self.graph.variables[name].dtype for name in state.variables}
-        missing = [name for name in self.graph.variables if name not in state.variables]
-        if missing:
-            names = ", ".join(map(repr, missing[:4])) + (", ..." if len(missing) > 4 else "")
-            warnings.warn(
-                f"save: {names} without a value, not written: run gc.global_variables_initializer() first",
-                RuntimeWarning,
-                stacklevel=2,
-            )
+        tell_left_out(self.graph.variables, state.variables)
         write_checkpoint(path, Checkpoint(state.variables, types, self._run_count(state), self._seed))
 
     def restore(self, path: str | os.PathLike[str], variables: Sequence[Any] | None = None) -> None:

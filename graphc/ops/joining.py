@@ -12,6 +12,7 @@ from graphc.conversion import as_tensor
 from graphc.errors import ArgumentError, DTypeError, ShapeError
 from graphc.explanation import explains
 from graphc.op import op
+from graphc.ops.late_rank import may_wait, wait, waits
 from graphc.ops.movement import broadcast_to, ensure_shape, reshape, squeeze
 from graphc.ops.slicing import slice_axis
 from graphc.sizes import Size, floor_divide, maximum, meet, remainder
@@ -134,6 +135,12 @@ def unstack(x: Any, axis: int = 0, num: int | None = None) -> list[Tensor]:
     Raises: ShapeError where the size is unknown and `num` not given, or they differ.
     """
     x = as_tensor(x)
+    if waits(x):
+        if not isinstance(num, int | np.integer) or num < 0:
+            raise ShapeError(
+                f"unstack: the size of axis {axis} of {x.type} is known only at the run: give num"
+            )
+        return [wait("unstack", (x,), axis, num, part=i) for i in range(num)]
     shape = x.result.sizes
     axis = normalize_axis(axis, len(shape), x.type)
     if num is None:
@@ -150,6 +157,15 @@ def unstack(x: Any, axis: int = 0, num: int | None = None) -> list[Tensor]:
     return [squeeze(slice_axis(x, axis, i, 1), (axis,)) for i in range(num)]
 
 
+def _unstacked(x: Any, axis: int, num: int) -> list[Any]:
+    if not -x.ndim <= axis < x.ndim or x.shape[axis] != num:
+        raise ShapeError(f"axis {axis} of the shape {list(x.shape)} has not {num} parts")
+    return [np.take(x, i, axis) for i in range(num)]
+
+
+may_wait(unstack, _unstacked)
+
+
 @explains
 def split(x: Any, n_or_sizes: Any, axis: int = 0) -> list[Tensor]:
     """Equal parts of `x` along `axis`, or parts of the given sizes, one of which may be -1: the rest.
@@ -161,6 +177,9 @@ def split(x: Any, n_or_sizes: Any, axis: int = 0) -> list[Tensor]:
     from graphc.dynamic_sizes import after_all, as_sizes  # builds on this module
 
     x = as_tensor(x)
+    if waits(x):
+        count = n_or_sizes if isinstance(n_or_sizes, int | np.integer) else _length(n_or_sizes)
+        return [wait("split", (x,), n_or_sizes, axis, part=i) for i in range(max(int(count), 1))]
     shape = x.result.sizes
     axis = normalize_axis(axis, len(shape), x.type)
     whole = shape[axis]
@@ -185,6 +204,28 @@ def split(x: Any, n_or_sizes: Any, axis: int = 0) -> list[Tensor]:
         pieces.append(slice_axis(x, axis, start, part))
         start = start + part
     return pieces
+
+
+def _length(parts: Any) -> int:
+    try:
+        return len(parts)
+    except TypeError:
+        raise ArgumentError(f"split: a number of parts or a list of sizes is wanted, not {parts!r}") from None
+
+
+def _parted(x: Any, n_or_sizes: Any, axis: int) -> list[Any]:
+    if not -x.ndim <= axis < x.ndim:
+        raise ShapeError(f"axis {axis} is out of range for the shape {list(x.shape)}")
+    whole = x.shape[axis]
+    parts = list(n_or_sizes) if isinstance(n_or_sizes, tuple) else [whole // n_or_sizes] * n_or_sizes
+    if -1 in parts:
+        parts[parts.index(-1)] = whole - (sum(parts) + 1)
+    if sum(parts) != whole or min(parts) < 0:
+        raise ShapeError(f"parts of {parts} do not make up axis {axis} of the shape {list(x.shape)}")
+    return np.split(x, np.cumsum(parts)[:-1], axis)
+
+
+may_wait(split, _parted)
 
 
 def _total(parts: Sequence[Size]) -> Size:
@@ -212,6 +253,8 @@ def tile(x: Any, multiples: Any, name: str | None = None) -> Tensor:
     from graphc.dynamic_sizes import after_all, as_sizes  # builds on this module
 
     x = as_tensor(x)
+    if waits(x):
+        return wait("tile", (x,), multiples, name=name)
     times, witnesses = as_sizes(multiples)
     if any(isinstance(n, int) and n < 0 for n in times):
         raise ShapeError(f"tile: a multiple is not negative: {list(times)}")
@@ -225,6 +268,9 @@ def tile(x: Any, multiples: Any, name: str | None = None) -> Tensor:
     return reshape(spread, tuple(n * size for n, size in zip(times, own, strict=True)), name=name)
 
 
+may_wait(tile, lambda x, multiples: np.tile(x, multiples))
+
+
 @explains
 def roll(x: Any, shift: Any, axis: Any = None, name: str | None = None) -> Tensor:
     """`x` with its elements moved by `shift` along `axis`, those that leave coming in again at the other end.
@@ -235,6 +281,8 @@ def roll(x: Any, shift: Any, axis: Any = None, name: str | None = None) -> Tenso
     Shapes: ``[...] -> [...]``.
     """
     tensor = as_tensor(x)
+    if waits(tensor):
+        return wait("roll", (tensor,), shift, axis, name=name)
     rank = len(tensor.result.sizes)
     if axis is None:
         flat = roll(reshape(tensor, (-1,)), shift, 0)
@@ -247,6 +295,9 @@ def roll(x: Any, shift: Any, axis: Any = None, name: str | None = None) -> Tenso
         last = name if i + 1 == len(axes) else None
         tensor = _rolled(tensor, by, normalize_axis(place, rank, tensor.type), last)
     return tensor
+
+
+may_wait(roll, lambda x, shift, axis: np.roll(x, shift, axis))
 
 
 def _rolled(x: Tensor, shift: Any, axis: int, name: str | None) -> Tensor:

@@ -14,6 +14,7 @@ from graphc.errors import ArgumentError, ShapeError
 from graphc.explanation import explains
 from graphc.op import op
 from graphc.ops.contraction import einsum, einsum_of
+from graphc.ops.late_rank import may_wait, wait, waits
 from graphc.ops.movement import expand_dims, matrix_transpose, squeeze
 from graphc.tensor import Tensor
 from graphc.types import TensorType, broadcast
@@ -109,6 +110,8 @@ def tensordot(x: Any, y: Any, axes: Any = 2) -> Tensor:
     Raises: ShapeError where sizes that meet differ; ArgumentError for other `axes`.
     """
     left, right = promoted((x, y))
+    if waits(left, right):
+        return wait("tensordot", (left, right), axes)
     m, n = len(left.result.sizes), len(right.result.sizes)
     ours, theirs = _paired_axes(axes, m, n)
     letters = iter("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
@@ -122,6 +125,9 @@ def tensordot(x: Any, y: Any, axes: Any = 2) -> Tensor:
         b[j] = a[i]
     kept = [a[i] for i in range(m) if i not in ours] + [b[j] for j in range(n) if j not in theirs]
     return einsum(f"{''.join(a)},{''.join(b)}->{''.join(kept)}", left, right)
+
+
+may_wait(tensordot, lambda x, y, axes: np.tensordot(x, y, axes))
 
 
 def _paired_axes(axes: Any, m: int, n: int) -> tuple[list[int], list[int]]:

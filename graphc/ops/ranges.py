@@ -12,6 +12,7 @@ from graphc.explanation import explains
 from graphc.ops.comparison import equal, greater_equal, where
 from graphc.ops.elementwise import cast, identity
 from graphc.ops.extremum import ceil, maximum
+from graphc.ops.late_rank import may_wait, wait, waits
 from graphc.ops.movement import expand_dims, squeeze
 from graphc.ops.sizing import shape
 from graphc.ops.slicing import slice_axis
@@ -145,6 +146,8 @@ def tril(x: Any, k: int = 0, name: str | None = None) -> Tensor:
     Shapes: ``[..., m, n] -> [..., m, n]``.
     """
     x = as_tensor(x)
+    if waits(x):
+        return wait("tril", (x,), _diagonal(k), name=name)
     return where(_lower(x, _diagonal(k)), x, _zero(x), name=name)
 
 
@@ -155,7 +158,19 @@ def triu(x: Any, k: int = 0, name: str | None = None) -> Tensor:
     Shapes: ``[..., m, n] -> [..., m, n]``.
     """
     x = as_tensor(x)
+    if waits(x):
+        return wait("triu", (x,), _diagonal(k), name=name)
     return where(_lower(x, _diagonal(k) - 1), _zero(x), x, name=name)
+
+
+def _triangle(of: Any, x: Any, k: int) -> Any:
+    if x.ndim < 2:
+        raise ShapeError(f"a triangle has two axes, not the shape {list(x.shape)}")
+    return of(x, k)
+
+
+may_wait(tril, lambda x, k: _triangle(np.tril, x, k))
+may_wait(triu, lambda x, k: _triangle(np.triu, x, k))
 
 
 def _diagonal(k: Any) -> int:

@@ -13,6 +13,7 @@ from graphc.errors import ArgumentError, IndexOutOfRangeError, ShapeError
 from graphc.explanation import explains
 from graphc.op import op
 from graphc.ops.elementwise import identity
+from graphc.ops.late_rank import may_wait, wait
 from graphc.ops.movement import ensure_shape
 from graphc.sizes import Size, floor_divide, maximum, meet, minimum
 from graphc.tensor import Tensor
@@ -208,7 +209,9 @@ def flip(x: Any, axis: Any = None, name: str | None = None) -> Tensor:
     Shapes: ``[...] -> [...]``.
     """
     x = as_tensor(x)
-    if x.result.shape is None and axis is not None:
+    if x.result.shape is None and axis is None:
+        return wait("flip", (x,), name=name)
+    if x.result.shape is None:
         return _flipped(x, axis if isinstance(axis, list | tuple) else (axis,), name)
     shape = x.result.sizes
     listed = axis if isinstance(axis, list | tuple) else range(len(shape)) if axis is None else (axis,)
@@ -216,6 +219,9 @@ def flip(x: Any, axis: Any = None, name: str | None = None) -> Tensor:
     starts = tuple(_positive(n - 1) if i in flipped else 0 for i, n in enumerate(shape))
     steps = tuple(-1 if i in flipped else 1 for i in range(len(shape)))
     return strided_slice(x, starts=starts, sizes=shape, steps=steps, name=name)
+
+
+may_wait(flip, np.flip)
 
 
 def _flipped(x: Tensor, axes: Sequence[int], name: str | None) -> Tensor:

@@ -313,7 +313,8 @@ def nonzero(x: Any, name: str | None = None) -> tuple[Tensor, ...]:
     operand = as_tensor(x)
     if operand.result.shape is None:
         raise ShapeError(
-            f"nonzero: the rank must be known, as it is the number of results, and x is {operand.type}"
+            f"nonzero: the rank of x must be known, as it is the number of results, and x is {operand.type}: "
+            "gc.ensure_shape states it"
         )
     if len(operand.result.sizes) == 1:
         return (flat_nonzero(operand, shape=(sizes.unknown(),), name=name),)

@@ -131,3 +131,81 @@ def test_a_key_that_needs_the_rank_and_one_of_too_many_axes():
         x[[0, 1], [1, 0]]
     with pytest.raises(gc.ShapeError, match="axis 0 is out of range"):
         run(x[0, 0], {x: X})
+
+
+WAITING = {
+    "roll": lambda x: gc.roll(x, 1),
+    "roll along an axis": lambda x: gc.roll(x, 4, axis=-1),
+    "roll along two": lambda x: gc.roll(x, (1, -1), axis=(0, 1)),
+    "tile": lambda x: gc.tile(x, 2),
+    "tile by an array": lambda x: gc.tile(x, np.array([2, 1, 3])),
+    "tril": gc.tril,
+    "triu": lambda x: gc.triu(x, 1),
+    "split": lambda x: gc.concat(gc.split(x, 2, 0)[::-1], 0),
+    "split by sizes": lambda x: gc.concat(gc.split(x, [1, -1], -1)[::-1], -1),
+    "unstack": lambda x: gc.stack(gc.unstack(x, num=2)[::-1]),
+    "tensordot": lambda x: gc.tensordot(x, np.arange(6.0).reshape(3, 2), 1),
+    "tensordot of axes": lambda x: gc.tensordot(np.arange(4.0).reshape(2, 2), x, ((0,), (0,))),
+    "flip": gc.flip,
+}
+
+
+@pytest.mark.parametrize("name", WAITING)
+def test_functions_that_depend_on_the_rank_wait_for_it(name):
+    value, follow = np.arange(1.0, 7.0).reshape(2, 3), WAITING[name]
+    x, known = gc.placeholder("float64", shape=None), gc.placeholder("float64", (2, 3))
+    results, slopes = [], []
+    for given in (x, known):
+        y = follow(given)
+        results.append(y)
+        slopes += gc.gradients(gc.sum(y * y), given)
+    found = run([results, slopes], {x: value, known: value})
+    np.testing.assert_array_equal(*found[0], strict=True)
+    np.testing.assert_array_equal(*found[1], strict=True)
+    in_python = follow(gc.py_func(lambda a: a, [known], "float64"))  # of which only the run knows the rank
+    np.testing.assert_array_equal(run(in_python, {known: value}), found[0][0], strict=True)
+    assert gc.show(gc.parse(gc.show(in_python))) == gc.show(in_python)
+
+
+def test_what_waits_for_a_rank_leaves_nothing_behind_once_it_is_known():
+    x = gc.placeholder("float32", shape=None)
+    with gc.Session() as session:
+        session.run(gc.sum(gc.roll(x, 1) * gc.tril(x)), {x: np.ones((3, 3), np.float32)})
+    y = gc.roll(x, 1, name="y")
+    with gc.Session() as session:
+        np.testing.assert_array_equal(session.run(y, {x: np.float32([1, 2])}), [2, 1])
+        np.testing.assert_array_equal(session.run("y", {x: np.float32([[1, 2]])}), [[2, 1]])
+        assert session.compile(y, {x: np.float32([1, 2])}).function.nodes()
+        for node in session.compile(y, {x: np.float32([1, 2])}).function.nodes():
+            assert node.op.name != "at_rank"
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda x: gc.tril(x), "two axes, not"),
+        (lambda x: gc.split(x, 2, 3), "axis 3"),
+        (lambda x: gc.split(x, 2, 0), "2 parts do not divide|do not make up axis 0"),
+        (lambda x: gc.unstack(x, num=2), "sizes differ: . = 3 and 2|has not 2 parts"),
+    ],
+)
+def test_a_rank_that_does_not_fit_is_an_error_once_it_is_known(call, says):
+    x, known = gc.placeholder("float64", shape=None), gc.placeholder("float64", (3,))
+    with pytest.raises(gc.ShapeError, match=says):
+        run(call(x), {x: X})
+    with pytest.raises(gc.ShapeError, match=says):
+        run(call(gc.py_func(lambda a: a, [known], "float64")), {known: X})
+
+
+def test_what_needs_the_rank_at_definition_says_which():
+    x = gc.placeholder("float64", shape=None)
+    with pytest.raises(
+        gc.ShapeError, match=r"nonzero: the rank of x must be known.* gc.ensure_shape states it"
+    ):
+        gc.nonzero(x)
+    with pytest.raises(gc.ShapeError, match=r"unstack: .* give num"):
+        gc.unstack(x)
+    with pytest.raises(
+        gc.ArgumentError, match=r"roll: with an argument that is a tensor, .* gc.ensure_shape"
+    ):
+        gc.roll(x, gc.constant(1))
