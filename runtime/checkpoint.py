@@ -15,7 +15,7 @@ import re
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
@@ -84,13 +84,17 @@ def choose_variables(graph: Graph, given: Sequence[Any] | None) -> list[Variable
 # Writing.
 
 
-def tell_left_out(variables: Iterable[str], written: Container[str]) -> None:
-    """Warns whoever called `Session.save` of the `variables` that are not among those `written`."""
-    missing = [name for name in variables if name not in written]
+def save_values(
+    path: str | os.PathLike[str], graph: Graph, values: Mapping[str, Array], run_count: int, seed: int
+) -> None:
+    """As `Session.save`, whose caller it warns of variables of `graph` without a value."""
+    missing = [name for name in graph.variables if name not in values]
     if missing:
         names = ", ".join(map(repr, missing[:4])) + (", ..." if len(missing) > 4 else "")
         text = f"save: {names} without a value, not written: run gc.global_variables_initializer() first"
         warnings.warn(text, RuntimeWarning, stacklevel=3)
+    types = {name: graph.variables[name].dtype for name in values}
+    write_checkpoint(path, Checkpoint(values, types, run_count, seed))
 
 
 def write_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint) -> None:

@@ -321,17 +321,11 @@ class Session:
 
         Raises: ArgumentError for another suffix; OSError.
         """
-        from runtime.checkpoint import (  # with zipfile: loaded by those who save
-            Checkpoint,
-            tell_left_out,
-            write_checkpoint,
-        )
+        from runtime.checkpoint import save_values  # with zipfile: loaded by those who save
 
         self._refuse_closed()
         state = self._state
-        types = {name: self.graph.variables[name].dtype for name in state.variables}
-        tell_left_out(self.graph.variables, state.variables)
-        write_checkpoint(path, Checkpoint(state.variables, types, self._run_count(state), self._seed))
+        save_values(path, self.graph, state.variables, self._run_count(state), self._seed)
 
     def restore(self, path: str | os.PathLike[str], variables: Sequence[Any] | None = None) -> None:
         """Gives variables the values that `save` wrote to `path`; they count as initialised.
