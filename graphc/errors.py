@@ -25,6 +25,8 @@ A message has three parts: what is wrong; the operands with types and names; whe
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class GraphError(Exception):
     """The root of all errors graphc raises on purpose.
@@ -32,10 +34,12 @@ class GraphError(Exception):
     Attributes:
         explained: whether it says already where it arose and on which operands.
         outermost: what its text begins with since functions of graphc called what raised it.
+        differing: where sizes differed in the midst of a run, the check that told, and the sizes then.
     """
 
     explained = False
     outermost = ""
+    differing: Any = None
 
     def __str__(self) -> str:  # KeyError would show the repr of a text of several lines
         return str(self.args[0]) if self.args else ""

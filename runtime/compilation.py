@@ -21,7 +21,7 @@ from passes.target import Target
 from runtime.backend import Array, Backend
 from runtime.budget import Choice
 from runtime.executable import Executable, Mismatch, Sizes
-from runtime.feeds import label, ranks
+from runtime.feeds import Feeds, convert_all, label, ranks
 from runtime.recognition import compile_request
 
 Pattern = frozenset[tuple[Symbol, int]]
@@ -38,6 +38,7 @@ class _Family:
     feeds: tuple[Tensor, ...]
     types: Mapping[Tensor, TensorType]
     executables: dict[Pattern, Executable] = field(default_factory=dict)
+    late: set[Pattern] = field(default_factory=set)  # that a size which only the run knows called for
 
 
 class Compilation:
@@ -77,7 +78,6 @@ class Compilation:
         while True:
             try:
                 known = executable.sizes_of(arrays, variables)
-                return self._within(executable, known), known
             except Mismatch as mismatch:
                 wider = pattern | broadcasting(mismatch)
                 if wider == pattern:
@@ -87,6 +87,35 @@ class Compilation:
                 except ShapeError:  # the op does not broadcast there
                     raise mismatch.error from None
                 pattern = wider
+                continue
+            wider = pattern.union(*(late for late in family.late if known.items() >= late))
+            if wider == pattern:
+                return self._within(executable, known), known
+            executable, pattern = self._executable(family, wider), wider
+
+    def widen(self, fetches: tuple[Tensor, ...], feeds: Feeds, error: ShapeError) -> bool:
+        """Whether `error`, of a run of `fetches`, had a 1 that is fed meet a size that only the run knows.
+
+        If so, what `find` gives for such feeds from now on has that 1 broadcast.
+        """
+        if error.differing is None:
+            return False
+        check, known = error.differing
+        family = self._family(fetches, feeds.tensors, ranks(feeds.tensors, convert_all(feeds)))
+        types = [family.types.get(t, t.result) for t in feeds.tensors]
+        fed = {symbol for type in types for size in type.sizes for symbol in sizes.symbols(size)}
+        for size in (check.x, check.y):
+            if sizes.evaluate(size, known) != 1 or _is_named(size) or not fed.issuperset(sizes.symbols(size)):
+                continue
+            late = frozenset((symbol, known[symbol]) for symbol in sizes.symbols(size))
+            if late not in family.late:
+                try:
+                    self._executable(family, late)
+                except ShapeError:  # the op does not broadcast there
+                    return False
+                family.late.add(late)
+                return True
+        return False
 
     def direct(
         self, fetches: tuple[Tensor, ...], feeds: tuple[Tensor, ...], first: Callable[[], object]

@@ -258,6 +258,7 @@ class _BoundSizedStep(BoundStep):
             try:
                 verify(check, known)
             except ShapeError as error:
+                error.differing = (check, dict(known))
                 if check.node is not self.node:  # which is what passes made of it
                     explain_run(error, check.node, [None] * len(check.node.inputs))
                 raise

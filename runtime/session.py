@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from graphc.errors import ArgumentError, FeedError, SessionClosedError, UninitializedError
+from graphc.errors import ArgumentError, FeedError, SessionClosedError, ShapeError, UninitializedError
 from graphc.graph import Graph, get_default_graph
 from graphc.tensor import Tensor
 from graphc.variable import Variable
@@ -221,17 +221,21 @@ class Session:
                 outcome = self._run_native(executable, fetches, feeds)
             if outcome is not None:
                 return outcome[0]
-        try:
-            return self._walk(fetches, feeds)
-        except UninitializedError:
-            self._refuse_closed()  # it may have been closed meanwhile
-            raise
+        while True:
+            try:
+                return self._walk(fetches, feeds)
+            except UninitializedError:
+                self._refuse_closed()  # meanwhile
+                raise
+            except ShapeError as error:
+                if not self._compilation.widen(fetches.tensors, feeds, error):
+                    raise
 
     def _budgeted(self, fetches: Fetches, feeds: Feeds) -> Executable | None:
         """What keeps the memory budget with the sizes of `feeds`, where it can run natively."""
         variables, _ = override(self._state.variables, feeds)
-        find = self._compilation.find
-        executable, _ = find(fetches.tensors, feeds.tensors, convert_all(feeds), variables)
+        arrays, find = convert_all(feeds), self._compilation.find
+        executable, _ = find(fetches.tensors, feeds.tensors, arrays, variables)
         return executable if executable.native is not None else None
 
     def _verify(self, feeds: Feeds) -> None:
@@ -246,28 +250,24 @@ class Session:
         results = run_whole(executable, feeds, variables, (self._seed, self._run_count(state)))
         if results is None:
             return None
-        values, stored = results
-        result = fetches.arrange(give_away(values, fetches.places))
-        self._commit(stored)
+        result = fetches.arrange(give_away(results[0], fetches.places))
+        self._commit(results[1])
         return (result,)
 
     def _walk(self, fetches: Fetches, feeds: Feeds) -> Any:
         """Runs step after step, with whatever executable fits what is fed."""
-        arrays = convert_all(feeds)
+        arrays, find = convert_all(feeds), self._compilation.find
         state = self._state
         variables, overrides = override(state.variables, feeds)
-        find = self._compilation.find
         executable, known = find(fetches.tensors, feeds.tensors, arrays, variables)
         if not (executable.assigns or executable.draws):
-            count = self._run_count(state)
-            return self._finish(executable, fetches, arrays, known, variables, overrides, count)
+            return self._finish(executable, fetches, arrays, known, variables, overrides, state)
         with self._writing:
             if self._state is not state:  # another run has committed in between
                 state = self._state
                 variables, overrides = override(state.variables, feeds)
                 executable, known = find(fetches.tensors, feeds.tensors, arrays, variables)
-            count = self._run_count(state)
-            return self._finish(executable, fetches, arrays, known, variables, overrides, count)
+            return self._finish(executable, fetches, arrays, known, variables, overrides, state)
 
     def _finish(
         self,
@@ -277,10 +277,10 @@ class Session:
         known: Sizes,
         variables: Mapping[str, Array],
         overrides: list[Array],
-        run_count: int,
+        state: State,
     ) -> Any:
         """Runs, then commits: all that can fail comes before the one exchange of states."""
-        count = np.array([self._seed, run_count], np.uint64)
+        count = np.array([self._seed, self._run_count(state)], np.uint64)
         values, assigned = executable.run(arrays, known, variables, count)
         ownership = Ownership([*arrays, *overrides, count])
         fetched = [ownership.fetched(values[i]) for i in fetches.places]

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.errors import ArgumentError, GraphError
+from graphc.errors import ArgumentError, GraphError, ShapeError
 from graphc.function import Function, all_nodes
 from graphc.tensor import Tensor
 from graphc.types import BFLOAT16, TensorType
@@ -96,6 +96,11 @@ class TieredCompilation(Compilation):
             return meant, known
         compiled, _ = super().find(fetches, feeds, arrays, variables)
         return (compiled if tier.chosen == "compiled" else _Trial(meant, compiled, tier)), known
+
+    def widen(self, fetches: tuple[Tensor, ...], feeds: Feeds, error: ShapeError) -> bool:
+        """As that of `Compilation`, for what is compiled and for what runs meanwhile."""
+        meant = self._meant.widen(fetches, feeds, error)
+        return super().widen(fetches, feeds, error) or meant
 
     def _prepare(self, family: Any, tier: _Tier) -> None:
         try:

@@ -89,3 +89,47 @@ def test_a_size_computed_of_a_name_broadcasts_and_the_name_does_not(each_backend
                 np.testing.assert_allclose(found[1], towards)
             with pytest.raises(gc.ShapeError, match="batch = 3 and other = 1"):
                 session.run(x + other, {x: np.ones((3, 2)), other: np.ones((1, 2))})
+
+
+def test_a_one_that_is_fed_meets_a_size_that_only_the_run_knows(each_backend):
+    x, y = gc.placeholder("float64", (None,)), gc.placeholder("float64", (None,))
+    kept = gc.boolean_mask(x, x > 0) * y
+    count = gc.Variable(0, name="count")
+    fetches = [kept, *gc.gradients(gc.sum(kept), [x, y]), count.assign_add(1)]
+    with gc.Session() as session:
+        session.run(gc.global_variables_initializer())
+        step = session.make_callable(fetches, [x, y])
+
+        def found(*feeds):
+            return [value.tolist() for value in step(*feeds)]
+
+        assert found([1.0, 2.0, -1.0], [1.0, 2.0]) == [[1, 4], [1, 2, 0], [1, 2], 1]
+        built = session.compile_count
+        assert found([1.0, 2.0, -1.0], [5.0]) == [[5, 10], [5, 5, 0], [3], 2]
+        assert found([1.0, 2.0, 3.0], [5.0]) == [[5, 10, 15], [5, 5, 5], [6], 3]
+        assert found([1.0, -1.0], [5.0]) == [[5], [5, 0], [1], 4]
+        assert session.compile_count == built + 1
+        for few in ([1.0, -1.0], [1.0, 2.0, 3.0]):  # what is not fed broadcasts only where it is known to
+            with pytest.raises(gc.ShapeError, match="mul: sizes differ"):
+                step(few, [5.0, 6.0])
+        assert session.run(count) == 4
+
+
+def test_a_name_does_not_broadcast_against_a_size_that_only_the_run_knows(each_backend):
+    x, y = gc.placeholder("float64", (None,)), gc.placeholder("float64", ("n",))
+    with gc.Session() as session, pytest.raises(gc.ShapeError, match="mul: sizes differ"):
+        session.run(gc.boolean_mask(x, x > 0) * y, {x: [1.0, 2.0], y: [5.0]})
+
+
+def test_a_one_that_is_fed_does_not_fit_where_nothing_broadcasts(each_backend):
+    x, y = gc.placeholder("float64", (None,)), gc.placeholder("float64", (None,))
+    with gc.Session() as session, pytest.raises(gc.ShapeError, match="matmul: .*sizes differ"):
+        session.run(gc.boolean_mask(x, x > 0) @ y, {x: [1.0, 2.0], y: [5.0]})
+
+
+def test_what_runs_by_its_meaning_meanwhile_broadcasts_too():
+    x, y = gc.placeholder("float64", (None,)), gc.placeholder("float64", (None,))
+    with gc.Session(tiered=True) as session:
+        for _ in range(3):
+            kept = session.run(gc.boolean_mask(x, x > 0) * y, {x: [1.0, 2.0], y: [5.0]})
+            assert kept.tolist() == [5, 10]
