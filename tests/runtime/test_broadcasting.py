@@ -123,7 +123,7 @@ def test_a_name_does_not_broadcast_against_a_size_that_only_the_run_knows(each_b
 
 def test_a_one_that_is_fed_does_not_fit_where_nothing_broadcasts(each_backend):
     x, y = gc.placeholder("float64", (None,)), gc.placeholder("float64", (None,))
-    with gc.Session() as session, pytest.raises(gc.ShapeError, match="matmul: .*sizes differ"):
+    with gc.Session() as session, pytest.raises(gc.ShapeError, match=r"matmul: .*sizes differ"):
         session.run(gc.boolean_mask(x, x > 0) @ y, {x: [1.0, 2.0], y: [5.0]})
 
 
