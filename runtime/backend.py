@@ -98,7 +98,6 @@ class Whole(Protocol):
         fetches: for each output of the program its place among the results; None for operations.
         assigned: the variables that the last results are the new values of.
         adopted: the constants that other variables are assigned, by name: no results, and not copied.
-        early_runs: how many runs came while parts of the backend were still being compiled.
     """
 
     is_single: bool
@@ -108,7 +107,6 @@ class Whole(Protocol):
     fetches: tuple[int | None, ...]
     assigned: tuple[str, ...]
     adopted: Mapping[str, Array]
-    early_runs: int
 
     @property
     def call(self) -> Callable[..., Any]:
@@ -117,11 +115,8 @@ class Whole(Protocol):
         NotImplemented where the steps must be walked. Inputs are C-contiguous, of their dtypes.
         """
 
-    def is_early(self) -> bool:
-        """Whether runs are slower than they will be, since parts of the backend are still being compiled."""
-
     def settle(self) -> None:
-        """Waits until that is over."""
+        """Waits until what nobody waits for is done: files of the cache, say."""
 
     @property
     def kinds(self) -> Mapping[Any, str]:

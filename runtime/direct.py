@@ -84,10 +84,10 @@ def short_way(
 ) -> ShortWay | None:
     """The shortest way from arrays to results of a run that changes nothing but the `count` of runs.
 
-    `values` are those of the variables. None: there is no such way, or not yet.
+    `values` are those of the variables. None: there is no such way.
     """
     native = executable.native
-    if native is None or native.takes_state or executable.assigns or executable.draws or native.is_early():
+    if native is None or native.takes_state or executable.assigns or executable.draws:
         return None
     if any(tensor.dtype is BFLOAT16 for tensor in feeds):  # what is fed is rounded
         return None

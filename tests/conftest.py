@@ -8,7 +8,7 @@ import pytest
 import graphc as gc
 from runtime import recognition
 from runtime.llvm_backend.engine import built, postponement
-from runtime.llvm_backend.table import building, engine
+from runtime.llvm_backend.table import building
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as jobs in the background inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -22,14 +22,13 @@ def pytest_addoption(parser):
 
 @pytest.fixture(autouse=True, scope="session")
 def settled():
-    """No test begins while the engine is compiled: the slower way of runs before that has its own tests.
+    """Nothing is postponed: what is written is there at once.
 
-    Nor is anything postponed: what is written is there at once. Where the engine's text has changed and
-    it was not built anew, tests run what is written, and those of `test_built` fail.
+    Where the engine's text has changed and it was not built anew, tests run what is written, and those of
+    `test_built` fail.
     """
     if not all(map(building.is_current, building.PARTS)):
         built.FOLDER = ""
-    engine.wait(2)
     postponement.patience = 0
     postponement.catch_up()
 

@@ -108,7 +108,6 @@ def _short_forms(executable: Executable, record: Mapping[str, Any]) -> dict[str,
                 for node, reason in ({} if native is None else native.obstacles).items()
             ],
         },
-        "early_runs": 0 if native is None else native.early_runs,
         "specialised": {f"?{s.serial}": n for s, n in executable.request.sizes.items()},
         "bound_by_steps": [
             f"{step.op.name} gives {step.type}"

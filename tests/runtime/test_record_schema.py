@@ -49,7 +49,6 @@ WHOLE = {
     "machine": dict, "sizes": dict, "sizes_are": str, "stages": list, "inputs": list, "outputs": list,
     "reasons": dict, "compile": dict, "program": dict, "kernels": list, "memory": dict, "variables": list,
     "profile": dict | None, "steps": list, "passes": list, "fallbacks": dict, "native": dict,
-    "early_runs": int,
 }  # fmt: skip
 
 

@@ -83,7 +83,7 @@ class Graphc:
         return self._session.compile(*self._asked)
 
     def settle(self) -> None:
-        """Waits for what is compiled beside the first runs."""
+        """Waits for what is postponed beyond the first runs."""
         native = self.executable.native
         if native is not None:
             native.settle()

@@ -2,10 +2,9 @@
 
 LLVM asks for no more than a context and a target machine for each thread, so all cores compile: whoever
 knows a text hands it in (`begin`) and goes on, and helps with what is left once it needs the code
-(`finish`). What is only going to be needed (`begin_later`) is compiled by these threads when there is
-nothing that somebody waits for. LLVM itself is loaded by the first of them, while Python goes on too. The
-functions of llvmlite's library that are called for that (`llvm.calls`) are no public interface: where they
-are not as expected, llvmlite lets one thread at a time into LLVM, and one module is compiled after the other.
+(`finish`). LLVM itself is loaded by the first of these threads, while Python goes on too. The functions of
+llvmlite's library that are called for that (`llvm.calls`) are no public interface: where they are not as
+expected, llvmlite lets one thread at a time into LLVM, and one module is compiled after the other.
 """
 
 from __future__ import annotations
@@ -20,7 +19,6 @@ import os
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from heapq import heappop, heappush
@@ -34,7 +32,6 @@ lock = threading.RLock()  # of the thread that is in LLVM beside the workers
 _books = threading.Lock()  # of the three that follow
 _queue: list[tuple[int, int, Job]] = []  # a heap, what takes longest first: so threads end together
 _serial = itertools.count()
-_later: deque[Job] = deque()  # what nobody waits for, in order
 _working: set[_Worker] = set()
 _wanted = threading.Event()  # set once somebody waits for code
 
@@ -123,22 +120,6 @@ def get_ready() -> None:
             worker.start()
 
 
-def begin_later(text: Text, after: Callable[[Job], object]) -> Job:
-    """A job as of `begin` that comes after those, and no other waits for; several are worked on in order."""
-    job = Job(*text, after)
-    with _books:
-        _later.append(job)
-        starting = _idle_workers(1 - len(_working))
-    for worker in starting:
-        worker.start()
-    return job
-
-
-def is_coming(job: Job) -> bool:
-    """Whether a thread works on `job` of `begin_later`, or will without being asked again."""
-    return not job.done.is_set() and bool(_working)
-
-
 def finish(jobs: Sequence[Job]) -> list[bytes]:
     """The object code of `jobs`, in order; the calling thread helps.
 
@@ -146,11 +127,6 @@ def finish(jobs: Sequence[Job]) -> list[bytes]:
     """
     _wanted.set()
     with lock, stage("codegen"):
-        with _books:
-            for job in jobs:
-                if job in _later:
-                    _later.remove(job)
-                    _add(job)
         for job in jobs:
             while not job.done.is_set():
                 if not _help():
@@ -188,7 +164,7 @@ def _add(job: Job) -> None:
 
 
 class _Worker:
-    """A thread that compiles what is in the queue, then what is for later, and ends when nothing is."""
+    """A thread that compiles what is in the queue, and ends when nothing is."""
 
     def __init__(self) -> None:
         self.machines: dict[int, int] = {}  # by effort, opened when they are first needed
@@ -214,14 +190,14 @@ class _Worker:
         with self.gate:
             able = llvm.calls() is not None
         for effort in (llvm.QUICK, llvm.THOROUGH):
-            if able and not (_wanted.is_set() or _queue or _later):
+            if able and not (_wanted.is_set() or _queue):
                 self._compile(_FIRST, effort)
         while True:
             with _books:
-                if not able or not (_queue or _later):  # what is left then stays there for whoever needs it
+                if not able or not _queue:  # what is left then stays there for whoever needs it
                     _rest(self)
                     return
-                job = heappop(_queue)[2] if _queue else _later.popleft()
+                job = heappop(_queue)[2]
             image = None
             try:
                 image = self._compile(job.text, job.effort)
@@ -293,7 +269,6 @@ def _go_on() -> None:
 def _go_on_without_workers() -> None:
     """Their threads stayed with the parent, and so does what they have begun."""
     _queue.clear()
-    _later.clear()
     for worker in tuple(_working):
         _rest(worker)
     _go_on()

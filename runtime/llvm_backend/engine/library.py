@@ -118,13 +118,9 @@ def load(modules: Iterable[Module]) -> Library:
         return Library(images)
 
 
-def expect(modules: Iterable[Module], later: bool = False) -> None:
-    """Has the code of `modules` made, where it is not there, while the caller does other things.
-
-    `later`: beside what somebody waits for.
-    """
-    missing = [module for module in modules if _identify(module) not in _loaded]
-    objects.expect(missing, later)
+def expect(modules: Iterable[Module]) -> None:
+    """Has the code of `modules` made, where it is not there, while the caller does other things."""
+    objects.expect(module for module in modules if _identify(module) not in _loaded)
 
 
 _Identity = tuple[str, tuple[str, ...], tuple[tuple[str, int], ...]]  # key, functions, imports

@@ -17,8 +17,7 @@ from typing import Any
 
 from passes.stages import count, is_counted
 from runtime.llvm_backend.engine.cache import ByteCache, locate
-from runtime.llvm_backend.engine.compiler import Job, Text, begin, begin_later, finish
-from runtime.llvm_backend.engine.compiler import is_coming as _is_coming
+from runtime.llvm_backend.engine.compiler import Job, Text, begin, finish
 from runtime.llvm_backend.engine.llvm import THOROUGH
 from runtime.llvm_backend.engine.machine import host
 from runtime.llvm_backend.engine.splitting import join, split
@@ -66,24 +65,16 @@ def objects() -> ByteCache:
     return _cache_in(locate())
 
 
-def expect(modules: Iterable[Module], later: bool = False) -> None:
-    """Has the objects of `modules` made that the cache lacks, by other threads, while the caller goes on.
-
-    `later`: nobody waits for them, and they are made in order (`compiler.begin_later`).
-    """
+def expect(modules: Iterable[Module]) -> None:
+    """Has the objects of `modules` made that the cache lacks, by other threads, while the caller goes on."""
     kept = objects()
     for module in modules:
         key = module.key()
         if key not in _coming and kept.get(key) is None:
             texts, keep = _prepared(module, key, kept)
-            _coming[key] = [begin_later(text, keep) for text in texts] if later else begin(texts, keep)
+            _coming[key] = begin(texts, keep)
     while len(_coming) > _MOST_COMING:  # what nobody came for, because something failed
         _coming.pop(next(iter(_coming)), None)
-
-
-def is_coming(module: Module) -> bool:
-    """Whether the object of `module`, which was expected, is still being made."""
-    return any(map(_is_coming, _coming.get(module.key(), ())))
 
 
 def make_objects(modules: Iterable[Module]) -> dict[str, bytes]:

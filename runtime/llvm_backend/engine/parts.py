@@ -1,4 +1,4 @@
-"""Parts: code that every program needs beside its kernels, and that no run waits for while it is compiled."""
+"""Parts: code that every program needs beside its kernels."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 
 from passes.stages import count
 from runtime.llvm_backend.engine import built, objects
@@ -14,9 +15,9 @@ from runtime.llvm_backend.engine.linking import UnlinkableError
 from runtime.llvm_backend.engine.mapping import MappedCode
 from runtime.llvm_backend.engine.objects import Module
 
-lock = threading.RLock()  # held while a part is loaded
+_lock = threading.RLock()  # held while a part is loaded
 if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
 class Part:
@@ -46,40 +47,34 @@ class Part:
         """Whether it is there."""
         return self._address is not None
 
-    @property
-    def is_built(self) -> bool:
-        """Whether it came with this package, so that to load it takes little."""
-        return built.find(self.name) is not None
-
-    def is_coming(self) -> bool:
-        """Whether another thread is compiling it, and nobody waits for that: then there is another way."""
-        return self._address is None and not self.is_built and objects.is_coming(self.module)
+    def begin(self) -> None:
+        """Loads it where it was built ahead, and has it compiled by other threads where it was not."""
+        if self._address is None and not self._map():
+            objects.expect([self.module])
 
     def address(self, function: str) -> int:
         """Where `function` begins; waits for it."""
-        return (self._address or self.load())(function)
+        return (self._address or self._map() or self._compile())(function)
 
-    def load(self) -> Callable[[str], int]:
-        """It, as the function `address`; waits for it."""
-        with lock:
-            if self._address is None:
-                imports = self._imports()
-                self._address = self._map(imports) or self._compile(imports)
-            return self._address
-
-    def _map(self, imports: Mapping[str, int]) -> Callable[[str], int] | None:
+    def _map(self) -> Callable[[str], int] | None:
         """What was built ahead, in memory; None where there is none."""
         found = built.find(self.name)
         if found is None:
             return None
-        try:
-            code = MappedCode(found.code, (), imports)
-        except (UnlinkableError, OSError) as error:
-            count(f"built code that is not used: {error}", 1)
-            return None
-        keep_for_ever(code)
-        return code.__getitem__
+        with _lock:
+            if self._address is None:
+                try:
+                    code = MappedCode(found.code, (), self._imports())
+                except (UnlinkableError, OSError) as error:
+                    count(f"built code that is not used: {error}", 1)
+                    return None
+                keep_for_ever(code)
+                self._address = code.__getitem__
+            return self._address
 
-    def _compile(self, imports: Mapping[str, int]) -> Callable[[str], int]:
-        library = load([replace(self.module, imports=imports)]).pin()
-        return lambda function: library.address(self.name, function)
+    def _compile(self) -> Callable[[str], int]:
+        with _lock:
+            if self._address is None:
+                library = load([replace(self.module, imports=self._imports())]).pin()
+                self._address = partial(library.address, self.name)
+            return self._address

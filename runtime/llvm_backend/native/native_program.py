@@ -3,9 +3,6 @@
 What cannot be lowered keeps the walk of its steps in Python (`runtime.execution`), and so does a run that
 the native program refuses: sizes that need a check or another executable, a kernel that fails. That
 walk is what raises errors; nothing is committed before it.
-
-A run that comes before the engine is compiled takes what there is of it: a builtin, the loop called by
-ctypes, the loop in Python; with the pool, or on one thread. The bits are the same.
 """
 
 from __future__ import annotations
@@ -29,7 +26,6 @@ from runtime.llvm_backend.native.lowered import PYTHON, Lowered, bare, knows_lin
 from runtime.llvm_backend.native.python_steps import PythonSteps, in_python_step
 from runtime.llvm_backend.table.call import Call, PortableFunction
 from runtime.llvm_backend.table.clocks import Reading
-from runtime.llvm_backend.table.engine import is_coming, wait
 from runtime.llvm_backend.table.pool import pool
 from runtime.llvm_backend.table.steptable import RunWords
 
@@ -54,7 +50,6 @@ class NativeProgram:
 
     Attributes:
         lowered: the program.
-        early_runs: how many runs came before the engine was there.
         variables: the names of those that are fed, in order; `takes_state`: whether seed and count are.
         fetches: for each output of the program its place among the call's; None for operations.
         assigned: the names of what the last outputs are assigned to.
@@ -90,51 +85,11 @@ class NativeProgram:
         self._call.add_state(self._prepare)
         last = range(len(outputs) - len(lowered.assigned), len(outputs))
         self._again = PortableFunction(self._call, sum(number not in self._late for number in last))
-        self._builtin: Callable[..., Any] | None = None
-        self.early_runs = 0
-        if not self.is_early():
-            self._build()
-
-    @property
-    def call(self) -> Callable[..., Any]:
-        """``call(*inputs, *variables, state?)``: the outputs of the program, then what is assigned.
-
-        In a list (the one itself where there is only one); NotImplemented where it must run another
-        way. Inputs are C-contiguous arrays of exactly their dtypes.
-        """
-        if self._builtin is not None:
-            return self._builtin
-        return self._call_early if self.is_early() else self._build()
-
-    def is_early(self) -> bool:
-        """Whether runs are slower than they will be, since the engine is still being compiled."""
-        return self._builtin is None and is_coming(self._threads)
+        self.call = self._whole(self._call.function())
 
     def settle(self) -> None:
-        """Waits until that is over, and what was postponed is done."""
-        wait(self._threads)
+        """Waits until what was postponed is done."""
         catch_up()
-
-    def _build(self) -> Callable[..., Any]:
-        self._use_pool()
-        self._builtin = made = self._whole(self._call.function())
-        return made
-
-    def _call_early(self, *arrays: Array) -> Any:
-        self._use_pool()
-        results = self.run_again(arrays)
-        self.early_runs += results is not NotImplemented
-        return results
-
-    def _use_pool(self) -> None:
-        for state in self._call.states:
-            self._share(state)
-
-    def _share(self, state: RunWords) -> None:
-        """Lets parallel steps use the pool, as far as it is there."""
-        if self._threads > 1:
-            ready = pool(self._threads)
-            state.use_pool(ready.fork, ready.state)
 
     @Lazy
     def _described(self) -> Lowered:
@@ -180,7 +135,7 @@ class NativeProgram:
     def shortcut(self, form: str, scalars: bool, count: Counter, values: Values) -> Callable[..., Any]:
         """As `call`, which gives its results in that `form` of `Signature` and counts what went well.
 
-        It takes variables from `values`, and waits for the engine.
+        It takes variables from `values`.
 
         `scalars`: what has no axes is given as a NumPy scalar.
         """
@@ -290,7 +245,9 @@ class NativeProgram:
 
     def _prepare(self, state: RunWords) -> None:
         """Readies new words; those of programs without symbols get their arena at once."""
-        self._share(state)
+        if self._threads > 1:
+            ready = pool(self._threads)
+            state.use_pool(ready.fork, ready.state)
         self._give(state, 0 if self._arena.last is not None else self._arena.needed({}))
 
     def _give(self, state: RunWords, needed: int) -> None:

@@ -28,10 +28,7 @@ _pools: dict[int, Pool] = {}
 
 
 def pool(threads: int) -> Pool:
-    """The pool of `threads` threads, the calling one among them; there is one for each number.
-
-    While its code is coming, it has no fork and no workers.
-    """
+    """The pool of `threads` threads, the calling one among them; there is one for each number."""
     with _lock:
         found = _pools.get(threads)
         if found is None:
@@ -46,8 +43,7 @@ class Pool:
     Attributes:
         threads: how many there may be, with the calling one.
         state: the address of what its threads share.
-        fork: the address of ``i64 fork(ptr state, ptr fn, ptr ctx, i64 begin, i64 end, ptr words)``; 0 while
-            that is coming.
+        fork: the address of ``i64 fork(ptr state, ptr fn, ptr ctx, i64 begin, i64 end, ptr words)``.
         parallel: the address of ``void parallel(ptr fn, ptr ctx, i64 chunks)``, which calls
             ``void fn(ptr ctx, i64 chunk)`` for each chunk from 0, and returns when all are done.
     """
@@ -64,7 +60,7 @@ class Pool:
     @property
     def fork(self) -> int:
         """Where it begins."""
-        return 0 if CODE.is_coming() else CODE.address("fork")
+        return CODE.address("fork")
 
     @Lazy
     def parallel(self) -> int:
@@ -83,7 +79,7 @@ class Pool:
 
     def start(self) -> None:
         """Starts the workers that are not there; where a thread cannot be had, without it."""
-        if CODE.is_coming() or not forkjoin.workers_can_be():
+        if not forkjoin.workers_can_be():
             return
         with _lock:
             while len(self._workers) < self.threads - 1:

@@ -4,7 +4,7 @@
 
 goes on at the step whose byte offset stands in ``words[POSITION]`` and returns a status. It keeps
 nothing on its stack: whoever called may look for signals or run a step in Python, and call again.
-It calls no function of Python's, so it needs no GIL. Until it is compiled, `walking` does the same.
+It calls no function of Python's, so it needs no GIL.
 """
 
 from __future__ import annotations
@@ -12,9 +12,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 from functools import cache
-from typing import Any
 
-from runtime.llvm_backend.engine import parts
 from runtime.llvm_backend.engine.llvm import QUICK
 from runtime.llvm_backend.engine.objects import Module
 from runtime.llvm_backend.engine.parts import Part
@@ -343,18 +341,7 @@ def run_function() -> Callable[[int, int], int]:
 
 
 @cache
-def _claim_function() -> Callable[[int], int]:
+def claim_function() -> Callable[[int], int]:
+    """Whether the words at an address were nobody's; now they are the caller's."""
     # With the GIL, where there is one: the native call claims words without atomic operations.
     return ctypes.PYFUNCTYPE(ctypes.c_int32, ctypes.c_void_p)(CODE.address("claim"))
-
-
-def claim(words: Any, address: int) -> bool:
-    """Whether the `words` at that address were nobody's; now they are the caller's."""
-    if not CODE.is_loaded:
-        with parts.lock:
-            if CODE.is_coming():  # and does not come before the lock is free, so no native code claims them
-                free = not words[BUSY]
-                if free:
-                    words[BUSY] = 1
-                return free
-    return bool(_claim_function()(address))

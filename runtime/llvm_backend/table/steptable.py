@@ -60,7 +60,6 @@ from runtime.llvm_backend.table.steploop import (
     POSITION,
     PYTHON_STEP,
 )
-from runtime.llvm_backend.table.walking import walk
 
 Words = np.ndarray[Any, np.dtype[np.int64]]
 _CODES = {kind: code for code, kind in enumerate(KINDS)}
@@ -116,7 +115,7 @@ class RunWords:
 
     def claim(self) -> bool:
         """Makes them the caller's, unless a run is using them."""
-        return steploop.claim(self.words, self.address)
+        return bool(steploop.claim_function()(self.address))
 
     def release(self) -> None:
         """Gives them back after `claim`."""
@@ -162,10 +161,7 @@ class StepTable:
         The reason of FAILED stands in the words FLAG and VALUE, the code of REFUSED in DETAIL.
         """
         while True:
-            if steploop.CODE.is_coming():
-                status = walk(state.words, state.address, self.steps, steploop.CODE.is_coming)
-            else:
-                status = steploop.run_function()(state.address, self.address)
+            status = steploop.run_function()(state.address, self.address)
             if status == PYTHON_STEP and python is not None:
                 python(int(state.words[steploop.DETAIL]), state)
             elif status != PAUSED:  # else Python itself has just looked for signals

@@ -6,7 +6,7 @@ import pytest
 import graphc as gc
 from passes.stages import listening
 from runtime import recognition
-from runtime.llvm_backend.engine import objects, parts
+from runtime.llvm_backend.engine import objects
 
 X = np.random.default_rng(5).standard_normal((60, 40)).astype(np.float32)
 
@@ -19,9 +19,8 @@ def kept(session, variable):
     return session._state.variables[variable.name]
 
 
-@pytest.fixture(params=[False, True], ids=["engine", "early"], autouse=True)
-def early(request, monkeypatch):
-    monkeypatch.setattr(parts.Part, "is_coming", lambda part: request.param)
+@pytest.fixture(autouse=True)
+def graph():
     recognition.forget()
     with gc.Graph().as_default():
         yield

@@ -10,9 +10,7 @@ import numpy as np
 import pytest
 
 from graphc.errors import VerificationError
-from runtime.llvm_backend.engine import parts
 from runtime.llvm_backend.engine.library import Module, load
-from runtime.llvm_backend.table import walking
 from runtime.llvm_backend.table.polling import DEADLINE, TICK
 from runtime.llvm_backend.table.steploop import (
     DETAIL,
@@ -128,14 +126,6 @@ def scale(builder, kernels, n, a, b):
     block = builder.block((0, 0, n, bits_of(a), bits_of(b)))
     builder.kernel(kernels.address("scale"), block)
     return block
-
-
-@pytest.fixture(autouse=True, params=["native", "in Python"])
-def loop(request, monkeypatch):
-    """The loop that walks: the native one, or that of runs before it is compiled."""
-    if request.param == "in Python":
-        monkeypatch.setattr(parts.Part, "is_coming", lambda part: True)
-    return request.param
 
 
 def walk(table, state, python=None, position=0):
@@ -444,7 +434,7 @@ all:
 
 
 @pytest.mark.parametrize("chunks", [1, 2, 7, 8])
-def test_a_step_that_pauses_again_and_again_keeps_what_was_done_at_both_ends(loop, chunks):
+def test_a_step_that_pauses_again_and_again_keeps_what_was_done_at_both_ends(chunks):
     kernel = load([Module("tiring", TIRING.format(DEADLINE, TICK)), Module("ends", BOTH_ENDS, ("fork",))])
     builder = TableBuilder()
     block = builder.block((0, 0))
@@ -456,12 +446,7 @@ def test_a_step_that_pauses_again_and_again_keeps_what_was_done_at_both_ends(loo
     state.words[block] = counts.ctypes.data
     state.begin()
 
-    def run():
-        if loop == "native":
-            return run_function()(state.address, table.address)
-        return walking.walk(state.words, state.address, table.steps, lambda: True)
-
-    while (status := run()) == PAUSED:
+    while (status := run_function()(state.address, table.address)) == PAUSED:
         pauses += 1
         left = chunks - 2 * pauses
         np.testing.assert_array_equal(counts, [1] * pauses + [0] * left + [1] * pauses)
