@@ -49,7 +49,7 @@ class MappedCode:
         if address == ctypes.c_void_p(-1).value:
             raise OSError(ctypes.get_errno(), "no pages for code")
         self._address = address
-        ctypes.memmove(address, (ctypes.c_char * len(content)).from_buffer(content), len(content))
+        ctypes.memmove(address, bytes(content), len(content))
         if library.mprotect(address, code.fixed, mmap.PROT_READ | mmap.PROT_EXEC):
             raise OSError(ctypes.get_errno(), "pages cannot be made code")
 
