@@ -8,7 +8,6 @@ import pytest
 import graphc as gc
 from graphc.alignment import LARGE_PAGE, LINE, aligned, new_aligned, new_memory
 from graphc.conversion import as_array
-from runtime.llvm_backend.engine import parts
 
 X = np.random.default_rng(0).standard_normal((200, 50)).astype(np.float32)
 
@@ -93,9 +92,7 @@ def test_constants_are_private_copies_on_lines(value):
     np.testing.assert_array_equal(array, np.asarray(value))
 
 
-@pytest.mark.parametrize("early", [False, True])
-def test_variables_begin_on_lines(early, monkeypatch, tmp_path):
-    monkeypatch.setattr(parts.Part, "is_coming", lambda part: early)
+def test_variables_begin_on_lines(tmp_path):
     v = gc.Variable(X, name="v")
     w = gc.Variable(gc.random.normal((200, 50), seed=1), name="w")
     add = v.assign_add(w)
