@@ -242,7 +242,7 @@ class _Groups:
         self._leader = {node: node for node in rows}
         self._large: set[Tensor] = set()  # groups that only their size keeps from others
         self._sizes: dict[Tensor, int] = {}
-        self._stage = _stages(nodes, function, rows)
+        self._stage = _stages(nodes, rows)
         apart: list[Tensor] = []
         for node in nodes:
             for operand in node.inputs:
@@ -356,7 +356,7 @@ def _lines_up(operand: Tensor, node: Tensor, rows: Rows) -> bool:
     return node.result.shape in (rows.outer, (*rows.outer, 1))
 
 
-def _stages(nodes: Sequence[Tensor], function: Function, rows: dict[Tensor, Rows]) -> dict[Tensor, int]:
+def _stages(nodes: Sequence[Tensor], rows: dict[Tensor, Rows]) -> dict[Tensor, int]:
     stage = dict.fromkeys(nodes, 0)
     for node in reversed(nodes):
         for operand in node.inputs:

@@ -23,9 +23,7 @@ from passes.target import PLAIN, Target
 FORMAT = 2
 
 
-def record_of(
-    request: Request, target: Target = PLAIN, known: Mapping[Symbol, int] | None = None
-) -> dict[str, Any]:
+def record_of(request: Request, target: Target = PLAIN) -> dict[str, Any]:
     """What the passes make of `request`, stage by stage, as data for JSON.
 
     The passes are run for it, so that compiling costs nothing more where nobody asks.
@@ -33,11 +31,10 @@ def record_of(
     Args:
         request: what is asked for.
         target: for what machine.
-        known: what symbols in sizes are, for the numbers in it; a guess stands for the others.
 
     Raises: as `prepare`.
     """
-    return prepare_recorded(request, target, known)[2]
+    return prepare_recorded(request, target)[2]
 
 
 def prepare_recorded(
@@ -216,7 +213,7 @@ class _Passing:
         found = before.get(node) or after.get(node)
         if found is None:
             for known in (before, self._ids):
-                origin = self._lineage.origin_in(node, known, alike=True)
+                origin = self._lineage.origin_in(node, known)
                 if origin is not None:
                     found = known[origin]
                     break

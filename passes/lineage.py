@@ -55,7 +55,7 @@ class Lineage:
             if node in self.before:
                 ids[node] = self.before[node]
             else:
-                origin = self.origin_in(node, self.before, alike=True)
+                origin = self.origin_in(node, self.before)
                 if origin is not None and self.before[origin] in free:
                     ids[node] = self.before[origin]
                     del free[ids[node]]
@@ -68,13 +68,13 @@ class Lineage:
                 ids[node] = found.pop() if found else new_id()
         return {node: ids[node] for node in listed}
 
-    def origin_in(self, node: Tensor, known: Container[Tensor], alike: bool) -> Tensor | None:
-        """What `node` came of, among `known`; only through the same op where `alike`."""
-        return _reach(node, self._origins, known, alike)
+    def origin_in(self, node: Tensor, known: Container[Tensor]) -> Tensor | None:
+        """What `node` came of with the same op, among `known`."""
+        return _reach(node, self._origins, known)
 
     def heir_in(self, node: Tensor, known: Container[Tensor]) -> Tensor | None:
         """What stands for `node` with the same op, among `known`."""
-        return _reach(node, self._heirs, known, alike=True)
+        return _reach(node, self._heirs, known)
 
     def became(self, after: Mapping[Tensor, str]) -> dict[str, list[str]]:
         """For ids of the state before that are gone: those that stand for them in the state after."""
@@ -100,7 +100,7 @@ class Lineage:
             given = set(body.inputs)
             for inner in body.nodes():
                 if inner not in given:
-                    origin = inner if inner in self.before else self.origin_in(inner, self.before, alike=True)
+                    origin = inner if inner in self.before else self.origin_in(inner, self.before)
                     if origin is not None:
                         found[inner] = origin
         return found
@@ -125,13 +125,11 @@ class Lineage:
         return ends
 
 
-def _reach(
-    node: Tensor, edges: Mapping[Tensor, list[Tensor]], known: Container[Tensor], alike: bool
-) -> Tensor | None:
+def _reach(node: Tensor, edges: Mapping[Tensor, list[Tensor]], known: Container[Tensor]) -> Tensor | None:
     asked, pending = {node}, [node]
     while pending and len(asked) < _FAR:
         for found in edges.get(pending.pop(0), ()):
-            if found not in asked and (not alike or found.op is node.op):
+            if found not in asked and found.op is node.op:
                 if found in known:
                     return found
                 asked.add(found)
@@ -158,7 +156,7 @@ class Belongings:
                 node in seen
                 or not (node.loc and node.loc.backward)
                 or node in lineage.before
-                or lineage.origin_in(node, seen, alike=True) is not None
+                or lineage.origin_in(node, seen) is not None
             )
 
         for slope in slopes:

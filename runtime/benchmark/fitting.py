@@ -54,12 +54,12 @@ def fit(sizes: Sequence[float], seconds: Sequence[float]) -> Fit | None:
     return Fit(math.exp(start), exponent, error, count)
 
 
-def fit_stages(report: Report, family: str, peer: str = "graphc") -> Mapping[str, Fit]:
+def fit_stages(report: Report, family: str) -> Mapping[str, Fit]:
     """The fit of each stage of `family`, and of ``"cold"``, all of it; without those too short to fit.
 
     It is of the seconds of processors, which others on the machine disturb less than those of a clock.
     """
-    rows = [row for row in report.rows if (row["family"], row["peer"]) == (family, peer) and row["cold"]]
+    rows = [row for row in report.rows if (row["family"], row["peer"]) == (family, "graphc") and row["cold"]]
     sizes = [row["size"] for row in rows]
     times = [stages_of(row) for row in rows]
     names = list(dict.fromkeys(name for found in times for name in found))

@@ -43,9 +43,9 @@ def spell_seconds(seconds: float | None) -> str:
     return f"{seconds * 1e9:.0f} ns"
 
 
-def stages_of(row: Mapping[str, Any], part: str = "cold") -> dict[str, Times]:
+def stages_of(row: Mapping[str, Any]) -> dict[str, Times]:
     """The least times of each stage over the rounds; {} for a library that tells none."""
-    told = [found["stages"] for found in _rounds(row, part) if "stages" in found]
+    told = [found["stages"] for found in row["cold"] if "stages" in found]
     names = dict.fromkeys(name for found in told for name in found)
     middle = [name for name in names if name not in FIRST and name not in LAST]
     order = [name for name in (*FIRST, *middle, *LAST) if name in names]
@@ -65,12 +65,6 @@ def cost_of_nodes(row: Mapping[str, Any]) -> dict[str, float]:
         return {}
     counted = {name: times.cpu / nodes * 1e6 for name, times in stages_of(row).items() if name in _PASSES}
     return {**counted, "passes": sum(counted.values())}
-
-
-def _rounds(row: Mapping[str, Any], part: str) -> list[Mapping[str, Any]]:
-    if part == "cold":
-        return list(row["cold"])
-    return [row[part]] if part in row else []
 
 
 def least(row: Mapping[str, Any] | None) -> float | None:

@@ -73,7 +73,7 @@ class DotTile(TileWriter):
             }
             rights = [] if self.unary else [self._read(B, at, None, column, mask) for column in self.columns]
             for i, row in enumerate(self.rows):
-                if self.unary or not self._columns_move(A):
+                if self.unary or not self._columns_move():
                     left = self._read(A, at, row, self.columns[0], mask)
                 for j, column in enumerate(self.columns):
                     place = (i * len(self.columns) + j) * self.copies + copy
@@ -82,16 +82,17 @@ class DotTile(TileWriter):
                             w, self.frame.contract.combine, found[place], left, self.dtype, self.width
                         )
                         continue
-                    if self._columns_move(A):
+                    if self._columns_move():
                         left = self._read(A, at, row, column, mask)
                     found[place] = lanes.multiply_add(
                         w, left, rights[j], found[place], self.dtype, self.width
                     )
         return found
 
-    def _columns_move(self, operand: int) -> bool:
+    def _columns_move(self) -> bool:
+        """Whether the lanes of A are others for each column."""
         strides = self.frame.schedule.column.strides
-        return any(strides[x] != 0 for x in (operand, *self.frame.reads(operand)))
+        return any(strides[x] != 0 for x in (A, *self.frame.reads(A)))
 
     def _read(self, operand: int, at: Offsets, row: Offsets | None, column: Offsets, mask: str | None) -> str:
         w, frame, loop = self.w, self.frame, self.frame.inner[-1]

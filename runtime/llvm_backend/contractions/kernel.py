@@ -160,10 +160,10 @@ def _planned(
     contract: Contract, machine: VectorUnit, name: str, alone: bool = True, short: bool = False
 ) -> _Plan:
     """How `contract` is computed, with its numbers."""
-    if parts := part_reduction(contract, machine, PARTIALS):
+    if parts := part_reduction(contract, machine):
         return _planned_parts(parts, machine, name)
     schedule = plan(contract, machine, alone)
-    if alone and (parts := turn_lanes(contract, schedule, PARTIALS)):
+    if alone and (parts := turn_lanes(contract, schedule)):
         return _planned_parts(parts, machine, name)
     if short:
         schedule = replace(schedule, cut=0)

@@ -13,6 +13,7 @@ from dataclasses import replace
 from graphc.sizes import product
 from runtime.llvm_backend.contractions.contraction import AS_IT_IS, Access, Contract, Dim, row_major
 from runtime.llvm_backend.contractions.cuts import LONG_REDUCTION
+from runtime.llvm_backend.contractions.framing import PARTIALS
 from runtime.llvm_backend.contractions.registers import VectorUnit
 from runtime.llvm_backend.contractions.schedule import B, plan
 
@@ -23,8 +24,8 @@ _WIDE = 8192  # bytes of a row that columns may be shared out of: two pages
 _PART = "part"
 
 
-def part_reduction(contract: Contract, machine: VectorUnit, sums: str) -> tuple[Contract, Contract] | None:
-    """What leaves partial sums in the buffer `sums`, and what goes on with them.
+def part_reduction(contract: Contract, machine: VectorUnit) -> tuple[Contract, Contract] | None:
+    """What leaves partial sums in `PARTIALS`, and what goes on with them.
 
     None where the contract is no product of one row, or one that is fast as it is.
     """
@@ -37,7 +38,7 @@ def part_reduction(contract: Contract, machine: VectorUnit, sums: str) -> tuple[
     kept = contract.output_dims
     sizes = [dim.size for dim in kept]
     strides = row_major([dim.name for dim in kept], sizes) | {_PART: product(sizes)}
-    partial = Access(sums, 0, strides, contract.accumulator)
+    partial = Access(PARTIALS, 0, strides, contract.accumulator)
     parts = Dim(_PART, count)
     main = Contract(
         (*kept, parts, Dim(steps.name, each)),

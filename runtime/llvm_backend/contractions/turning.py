@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from graphc.sizes import product
 from runtime.llvm_backend.contractions.contraction import Access, Contract, row_major
+from runtime.llvm_backend.contractions.framing import PARTIALS
 from runtime.llvm_backend.contractions.lane_choice import estimate
 from runtime.llvm_backend.contractions.schedule import OUT, A, B, Schedule
 
@@ -18,8 +19,8 @@ _MANY_ROWS = 4096  # of several units
 _FEWEST = 2048  # elements that are worth a phase of their own
 
 
-def turn_lanes(contract: Contract, schedule: Schedule, turned: str) -> tuple[Contract, Contract] | None:
-    """What lays B out in the buffer `turned`, and the product with that; `schedule` is the contract's own.
+def turn_lanes(contract: Contract, schedule: Schedule) -> tuple[Contract, Contract] | None:
+    """What lays B out in `PARTIALS`, and the product with that; `schedule` is the contract's own.
 
     None where the contract is no product of many rows, or packs nothing an element at a time.
     """
@@ -49,7 +50,7 @@ def turn_lanes(contract: Contract, schedule: Schedule, turned: str) -> tuple[Con
         return None
     a = contract.ins[schedule.inputs[A]]
     held = sorted(held, key=lambda dim: (a.stride(dim.name) == 0, -abs(estimate(a.stride(dim.name)))))
-    there = Access(turned, 0, row_major([x.name for x in held], [x.size for x in held]), total)
+    there = Access(PARTIALS, 0, row_major([x.name for x in held], [x.size for x in held]), total)
     ins = tuple(there if access is b else access for access in contract.ins)
     here = replace(b, strides={dim.name: b.stride(dim.name) for dim in held})
     return Contract(tuple(held), (here,), there, "add"), replace(contract, ins=ins)

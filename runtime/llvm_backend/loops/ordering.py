@@ -27,27 +27,21 @@ def load_raw(em: Emitter, dtype: DType, array: str, index: Value) -> str:
     return em.let(f"load {em.type(type)}, ptr {at}, align {bytes_of(type)}")
 
 
-def order_key(em: Emitter, dtype: DType, bits: str, descending: bool = False, nan_first: bool = False) -> str:
-    """The key of what has these bits; `descending`: larger numbers have smaller keys, NaN the largest.
-
-    With `nan_first` the key of NaN is 0 instead, and no number has that.
-    """
+def order_key(em: Emitter, dtype: DType, bits: str) -> str:
+    """The key of what has these bits; that of NaN is the highest one."""
     type = key_type(dtype)
     width = 8 * bytes_of(type)
     lowest = em.integer(type, -(1 << (width - 1)))
     if not dtype.is_floating:
-        key = bits if dtype.kind in "ub" else em.binary("xor", type, bits, lowest)
-        return em.binary("xor", type, key, em.integer(type, -1)) if descending else key
+        return bits if dtype.kind in "ub" else em.binary("xor", type, bits, lowest)
     infinity = _infinity(dtype)
     size = em.binary("and", type, bits, em.integer(type, (1 << (width - 1)) - 1))
     minus = em.compare("slt", type, bits, em.integer(type, 0))
-    if descending:
-        minus = em.opposite(minus)
     # Positive numbers lie above the middle by their size, negative ones as much below it.
     above = em.binary("add", type, lowest, size)
     key = em.select(minus, type, em.binary("sub", type, lowest, size), above)
     nan = em.compare("ugt", type, size, em.integer(type, infinity))
-    return em.select(nan, type, em.integer(type, 0 if nan_first else -1), key)
+    return em.select(nan, type, em.integer(type, -1), key)
 
 
 def signed_key(

@@ -18,7 +18,7 @@ from tests.runtime.llvm.frontends import einsum, matmul
 
 
 def parts(contract, machine=AVX512):
-    made = part_reduction(contract, machine, PARTIALS)
+    made = part_reduction(contract, machine)
     if made is None:
         return None
     (count,) = (dim.size for dim in made[0].dims if dim.name == "part")

@@ -85,5 +85,5 @@ def test_images_may_be_known_at_the_run():
     ids=["beside", "few rows", "few elements", "float16", "groups", "squares", "float64", "prologue"],
 )
 def test_others_are_packed_or_read_where_they_lie(contract):
-    assert turn_lanes(contract, plan(contract, AVX512), "turned") is None
+    assert turn_lanes(contract, plan(contract, AVX512)) is None
     assert "kernel.finish" not in [phase.name for phase in emit_contraction(contract, AVX512).phases]
