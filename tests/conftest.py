@@ -33,6 +33,13 @@ def settled():
     postponement.catch_up()
 
 
+@pytest.fixture(autouse=True)
+def graph():
+    """A graph of its own for every test."""
+    with gc.Graph(seed=0).as_default() as graph:
+        yield graph
+
+
 @pytest.fixture(params=gc.backends())
 def each_backend(request, monkeypatch):
     """Runs a test once on each backend, as the default of its sessions."""

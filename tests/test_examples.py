@@ -14,12 +14,6 @@ import graphc as gc
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
-@pytest.fixture(autouse=True)
-def graph():
-    with gc.Graph(seed=0).as_default() as graph:
-        yield graph
-
-
 def load(name):
     """The example as a module of its own; loaded once, since an op can be registered only once."""
     known = f"example_{name}"

@@ -26,12 +26,6 @@ def exact(function, xs):
         return np.array([float(function(mpmath.mpf(float(x)))) for x in xs])
 
 
-@pytest.fixture
-def graph():
-    with gc.Graph(seed=0).as_default() as graph:
-        yield graph
-
-
 # Functions that NumPy lacks.
 
 

@@ -8,12 +8,6 @@ import graphc as gc
 X = np.array([0.5, -0.3, 0.8])
 
 
-@pytest.fixture(autouse=True)
-def graph():
-    with gc.Graph().as_default():
-        yield
-
-
 def repeat(n, body, start):
     """`body` n times, in a loop or in Python."""
     if isinstance(n, int):

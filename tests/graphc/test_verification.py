@@ -14,12 +14,6 @@ from graphc.verification import verify
 
 
 @pytest.fixture
-def graph():
-    with gc.Graph(seed=0).as_default() as graph:
-        yield graph
-
-
-@pytest.fixture
 def x(graph):
     return gc.placeholder("float32", (None, 4), name="x")
 

@@ -27,12 +27,6 @@ FLAGS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def graph():
-    with gc.Graph().as_default():
-        yield
-
-
 @pytest.mark.parametrize("name", FLAGS)
 @pytest.mark.parametrize("given", ["no", "", None, 1, 0.0, []])
 def test_a_flag_is_a_bool(name, given):

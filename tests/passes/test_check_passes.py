@@ -33,12 +33,6 @@ def build():
 '''
 
 
-@pytest.fixture(autouse=True)
-def graph():
-    with gc.Graph(seed=0).as_default() as graph:
-        yield graph
-
-
 def test_a_training_step_passes():
     x = gc.placeholder("float32", (None, 4), name="x")
     w = gc.Variable(np.ones((4, 2), np.float32), name="w")

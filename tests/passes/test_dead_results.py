@@ -7,12 +7,6 @@ import graphc as gc
 from graphc.function import bodies
 
 
-@pytest.fixture(autouse=True)
-def graph():
-    with gc.Graph(seed=0).as_default():
-        yield
-
-
 def loops(fetches):
     """How many loops are left, those in bodies too."""
     count, pending = 0, [gc.optimize(fetches)]

@@ -32,12 +32,6 @@ strided_slice, broadcast_to = OPS["strided_slice"], OPS["broadcast_to"]
 constant, loop, after, random_uniform = OPS["constant"], OPS["loop"], OPS["after"], OPS["random_uniform"]
 
 
-@pytest.fixture(autouse=True)
-def graph():
-    with gc.Graph(seed=0).as_default() as graph:
-        yield graph
-
-
 def caught(fetches, feeds=None, wrong=None, planted=None, backend="numpy"):
     """What is found, with the rule `wrong` in a pass of its own, or with the pass `planted` before all."""
     extra = (simplifying((wrong,)),) if wrong else (planted,) if planted else ()

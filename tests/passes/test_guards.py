@@ -9,12 +9,6 @@ STEPS, BATCH, IN, WIDE = 5, 3, 2, 4
 BACKENDS = pytest.mark.parametrize("backend", gc.backends())
 
 
-@pytest.fixture(autouse=True)
-def graph():
-    with gc.Graph(seed=2).as_default() as opened:
-        yield opened
-
-
 def given(**shapes):
     """Placeholders by these names, and numbers for each."""
     tensors = [gc.placeholder("float64", shape, name=name) for name, shape in shapes.items()]

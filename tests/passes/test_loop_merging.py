@@ -1,18 +1,11 @@
 """Merging loops: the loop of a gradient and the one that it remembers are one; others stay."""
 
 import numpy as np
-import pytest
 
 import graphc as gc
 from passes.pipeline import DEFINED, Request, define
 from passes.running import without
 from passes.target import Target
-
-
-@pytest.fixture(autouse=True)
-def graph():
-    with gc.Graph(seed=0).as_default() as graph:
-        yield graph
 
 
 def loops(fetches, feeds, steps=DEFINED):

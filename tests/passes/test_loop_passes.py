@@ -10,12 +10,6 @@ from passes.running import replaced
 STEPS, BATCH, IN, WIDE = 5, 3, 2, 4
 
 
-@pytest.fixture(autouse=True)
-def graph():
-    with gc.Graph(seed=2).as_default() as opened:
-        yield opened
-
-
 def without(*names):
     """The pipeline with passes of these names left out."""
     return tuple(

@@ -22,12 +22,6 @@ from passes.target import Target
 EXAMPLES = sorted((Path(__file__).parent.parent.parent / "examples").glob("*.py"))
 
 
-@pytest.fixture(autouse=True)
-def graph():
-    with gc.Graph(seed=0).as_default() as graph:
-        yield graph
-
-
 def example():
     x = gc.placeholder("float64", (3,), name="x")
     return x, gc.exp(x * 1.0) + gc.exp(x * 1.0)

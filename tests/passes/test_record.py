@@ -18,12 +18,6 @@ from passes.target import Target
 from tests.passes.record_text import text_of
 
 
-@pytest.fixture(autouse=True)
-def graph():
-    with gc.Graph(seed=0).as_default() as graph:
-        yield graph
-
-
 def training_step():
     x = gc.placeholder("float32", ("n", 4), name="x")
     labels = gc.placeholder("int64", ("n",), name="labels")

@@ -18,12 +18,6 @@ SVG = "{http://www.w3.org/2000/svg}"
 NASTY = "</script><svg onload=alert(1)> \"q\" 'q' & \U0001f980 \x01 \ud7ff"
 
 
-@pytest.fixture(autouse=True)
-def graph():
-    with gc.Graph(seed=0).as_default() as graph:
-        yield graph
-
-
 def network():
     x = gc.placeholder("float32", ("batch", 8), name="x")
     with gc.name_scope("hidden"):

@@ -14,12 +14,6 @@ from runtime.records.timeline import timeline_of
 pytest.importorskip("rich")
 
 
-@pytest.fixture(autouse=True)
-def graph():
-    with gc.Graph(seed=0).as_default() as graph:
-        yield graph
-
-
 @pytest.fixture
 def record():
     x = gc.placeholder("float32", ("batch", 8), name="x")

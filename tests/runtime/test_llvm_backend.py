@@ -27,12 +27,6 @@ UNARY = {
 SPECIAL = [np.nan, np.inf, -np.inf, 0.0, -1.5, 1e-42, 3.0, np.nan, 2.5]
 
 
-@pytest.fixture
-def graph():
-    with gc.Graph().as_default() as opened:
-        yield opened
-
-
 def both(fetches, feeds):
     with gc.Session(backend="llvm") as fast, gc.Session(backend="numpy") as reference:
         return fast.run(fetches, feeds), reference.run(fetches, feeds)

@@ -10,12 +10,6 @@ import graphc as gc
 NASTY = "</script><b>\U0001f980 & \"'"
 
 
-@pytest.fixture(autouse=True)
-def graph():
-    with gc.Graph(seed=0).as_default() as graph:
-        yield graph
-
-
 def small():
     x = gc.placeholder("float32", ("n", 3), name=NASTY)
     return gc.sum(x * x, axis=1, name="out")

@@ -6,12 +6,6 @@ import pytest
 import graphc as gc
 
 
-@pytest.fixture(autouse=True)
-def graph():
-    with gc.Graph(seed=0).as_default() as graph:
-        yield graph
-
-
 def training():
     x = gc.placeholder("float32", ("batch", 8), name="x")
     w = gc.Variable(np.ones((8, 4), np.float32), name="w")

@@ -9,12 +9,6 @@ import pytest
 import graphc as gc
 
 
-@pytest.fixture(autouse=True)
-def graph():
-    with gc.Graph(seed=0).as_default() as opened:
-        yield opened
-
-
 def test_a_second_batch_size_builds_nothing():
     x = gc.placeholder("float32", (None, 2), name="x")
     y = gc.sum(x * 2.0, axis=1)

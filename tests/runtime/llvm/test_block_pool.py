@@ -16,12 +16,6 @@ pytestmark = pytest.mark.skipif(bool(builtin.find_trouble()), reason="there are 
 LARGE = 3 * blockpool.SMALLEST // 8 + 5  # doubles
 
 
-@pytest.fixture(autouse=True)
-def graph():
-    with gc.Graph(seed=3).as_default() as opened:
-        yield opened
-
-
 def doubled():
     x = gc.placeholder("float64", ("n",), name="x")
     return gc.Session(backend="llvm", threads=1).make_callable(x * 2.0, [x])

@@ -12,12 +12,6 @@ import graphc as gc
 DTYPES = ["bool", "int8", "float16", "float32", "int64"]
 
 
-@pytest.fixture(autouse=True)
-def graph():
-    with gc.Graph().as_default() as opened:
-        yield opened
-
-
 def array(dtype, *shape):
     return np.random.default_rng(1).integers(0, 100, shape).astype(dtype)
 

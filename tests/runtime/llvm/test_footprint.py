@@ -12,12 +12,6 @@ from graphc.alignment import LARGE_PAGE
 from runtime.llvm_backend.native import native_program as native
 
 
-@pytest.fixture(autouse=True)
-def graph():
-    with gc.Graph(seed=3).as_default() as opened:
-        yield opened
-
-
 def random(*shape):
     return np.random.default_rng(len(shape)).normal(size=shape).astype(np.float32)
 

@@ -9,12 +9,6 @@ import graphc as gc
 from runtime.llvm_backend.loops import joins
 
 
-@pytest.fixture(autouse=True)
-def graph():
-    with gc.Graph(seed=0).as_default() as opened:
-        yield opened
-
-
 def assert_as_meant(y, feeds, threads=2):
     session = gc.Session(backend="llvm", threads=threads)
     found = session.run(y, feeds)

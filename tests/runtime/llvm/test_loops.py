@@ -16,12 +16,6 @@ DTYPES = [
 SIZES = (0, 1, 17, 5000)
 
 
-@pytest.fixture(autouse=True)
-def graph():
-    with gc.Graph(seed=3).as_default() as opened:
-        yield opened
-
-
 def drawn(shape, dtype="float32", seed=0):
     rng = np.random.default_rng(seed)
     held = as_dtype(dtype).numpy

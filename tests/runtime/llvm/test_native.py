@@ -10,12 +10,6 @@ import graphc as gc
 from graphc.sizes import Symbol
 
 
-@pytest.fixture(autouse=True)
-def graph():
-    with gc.Graph(seed=3).as_default() as opened:
-        yield opened
-
-
 def native(session, fetches, feeds):
     executable = session.compile(fetches, feeds)
     assert executable.record["native"]["reason"] is None

@@ -11,12 +11,6 @@ from runtime.llvm_backend.native.outcomes import Outcomes
 N = 3
 
 
-@pytest.fixture(autouse=True)
-def graph():
-    with gc.Graph(seed=2).as_default() as opened:
-        yield opened
-
-
 def kinds(session, fetches, feeds):
     """What runs the loops and branches of a run, bodies in bodies too."""
     record = session.compile(fetches, feeds).record

@@ -1,19 +1,12 @@
 """Overwriting: a kernel writes over an operand only where that is read before."""
 
 import numpy as np
-import pytest
 
 import graphc as gc
 from graphc.ops.label import pick_class
 from runtime import recognition
 from runtime.llvm_backend.native import native_regions, overwriting
 from runtime.llvm_backend.rows.row_code import RowKernel
-
-
-@pytest.fixture(autouse=True)
-def graph():
-    with gc.Graph(seed=0).as_default() as graph:
-        yield graph
 
 
 def compiled(fetch, feeds):

@@ -9,12 +9,6 @@ from runtime.llvm_backend.rows import row_plan as rows
 from tests.runtime.llvm.levels import run_at_level
 
 
-@pytest.fixture(autouse=True)
-def graph():
-    with gc.Graph(seed=2).as_default() as opened:
-        yield opened
-
-
 def both(fetches, feeds):
     with gc.Session(backend="llvm") as fast, gc.Session(backend="numpy") as reference:
         return fast.run(fetches, feeds), reference.run(fetches, feeds)

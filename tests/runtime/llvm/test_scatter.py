@@ -6,12 +6,6 @@ import pytest
 import graphc as gc
 
 
-@pytest.fixture(autouse=True)
-def graph():
-    with gc.Graph().as_default() as opened:
-        yield opened
-
-
 def added(dtype, slices, updates, inner, known=True, threads=2):
     """What the machine code gives, and what adding in float64 (or as integers) gives."""
     rng = np.random.default_rng(slices + updates + inner)

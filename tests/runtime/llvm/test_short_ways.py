@@ -10,12 +10,6 @@ import pytest
 import graphc as gc
 
 
-@pytest.fixture(autouse=True)
-def graph():
-    with gc.Graph(seed=3).as_default() as opened:
-        yield opened
-
-
 def test_runs_beyond_the_words_there_are_wait_for_one_another(monkeypatch):
     monkeypatch.setattr("runtime.llvm_backend.table.call.MOST_STATES", 2)
     x = gc.placeholder("float32", (3,), name="x")

@@ -18,12 +18,6 @@ DTYPES = [
 LENGTHS = (0, 1, 2, 15, 16, 17, 33, 128, 129, 255, 256, 257, 1000, 4097, 8193, 20_000, 70_001)
 
 
-@pytest.fixture(autouse=True)
-def graph():
-    with gc.Graph().as_default() as opened:
-        yield opened
-
-
 def drawn(shape, dtype, seed=0):
     """Numbers with many duplicates; of floats also infinities, zeros and NaN of both signs."""
     rng, held = np.random.default_rng(seed), as_dtype(dtype).numpy
