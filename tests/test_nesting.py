@@ -14,12 +14,6 @@ DEPTH = 100
 ROOM = 90  # calls, for what does not grow with the depth: two for each body are too many
 
 
-@pytest.fixture(autouse=True)
-def graph():
-    with gc.Graph(seed=0).as_default() as graph:
-        yield graph
-
-
 @contextmanager
 def limited(calls):
     before = sys.getrecursionlimit()
