@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from graphc.types import BOOL, FLOAT16, DType
+from graphc.types import BOOL, FLOAT16, FLOAT64, DType
 from runtime.llvm_backend.ir.text import Emitter
 from runtime.llvm_backend.ir.values import lanes, register_scalar, rounded
 
@@ -54,19 +54,23 @@ def _to_odd(em: Emitter, value: str, near: str) -> str:
 
 
 def _saturated(em: Emitter, value: str, given: DType, wanted: DType) -> str:
-    """Only what is in range is converted: the rest would be poison."""
+    """Only what is in range is converted: the rest would be poison.
+
+    Narrow integers come through i32, which x86 converts to and from in vectors.
+    """
     v, whole = lanes(em, given), register_scalar(wanted)
     limits = np.iinfo(wanted.numpy)
     least, most = int(limits.min), int(limits.max)
+    if wanted.itemsize < 4 or (given is FLOAT64 and wanted.itemsize == 4 and wanted.kind == "i"):
+        # The limits are numbers of both, so what lies beyond becomes one of them before it is converted.
+        near = v.at_most(v.number(float(most)), v.at_least(v.number(float(least)), value))
+        near = v.select(v.is_nan(value), v.number(0.0), near)
+        found = em.convert("fptosi", v.scalar, "i32", near)
+        return found if whole == "i32" else em.convert("trunc", "i32", whole, found)
     below = v.compare("olt", value, v.number(float(least)))
     above = v.compare("oge", value, v.number(float(most + 1)))
     outside = em.either(em.either(below, above), v.is_nan(value))
     inside = v.select(outside, v.number(0.0), value)
-    # Narrow integers come through i32, which x86 converts to and from in vectors.
-    middle = "i32" if wanted.itemsize < 4 else whole
-    signed = wanted.kind == "i" or wanted.itemsize < 4
-    found = em.convert("fptosi" if signed else "fptoui", v.scalar, middle, inside)
-    if middle != whole:
-        found = em.convert("trunc", middle, whole, found)
+    found = em.convert("fptosi" if wanted.kind == "i" else "fptoui", v.scalar, whole, inside)
     found = em.select(above, whole, em.integer(whole, most), found)
     return em.select(below, whole, em.integer(whole, least), found)
