@@ -40,6 +40,10 @@ _ASINH_DOUBLE = (
     0.00413835813140252,
     -0.0014988358499957474,
 )
+_ASINH_SINGLE = (
+    *(-0.16666666572814728, 0.07499972893955255, -0.04463002194351896),
+    *(0.03015617861934598, -0.020526793468173554, 0.009936504309217447),
+)
 _ATANH_DOUBLE = (
     0.3333333333333333,
     0.19999999999999934,
@@ -89,7 +93,8 @@ def as_number(v: Lanes, exponent: str) -> str:
 def of_parts(v: Lanes, k: str, f: str, low: str | None = None) -> str:
     """``k ln 2 + log(1 + f) + low``."""
     if not v.double:
-        return _of_parts_single(v, k, f)
+        single = _of_parts_single(v, k, f)
+        return single if low is None else v.add(single, low)
     half = v.multiply(v.multiply(f, f), v.number(0.5))
     s = v.divide(f, v.add(f, v.number(2.0)))
     z = v.multiply(s, s)
@@ -171,18 +176,14 @@ def atanh(v: Lanes, x: str) -> str:
 
 def asinh(v: Lanes, x: str) -> str:
     """A polynomial up to 1/2, then ``log(|x| + sqrt(x ** 2 + 1))``."""
-    if not v.double:
-        return v.narrow(asinh(v.widened(), v.widen(x)))
     size, square = v.magnitude(x), v.multiply(x, x)
-    cube = v.multiply(v.multiply(size, square), v.horner(_ASINH_DOUBLE, square))
+    cube = v.multiply(v.multiply(size, square), v.polynomial(_ASINH_DOUBLE, _ASINH_SINGLE, square))
     large = _log_of_sum(v, size, 1.0)
     return v.with_sign(v.select(v.compare("olt", size, v.number(0.5)), v.add(size, cube), large), x)
 
 
 def acosh(v: Lanes, x: str) -> str:
     """``log(x + sqrt(x ** 2 - 1))``."""
-    if not v.double:
-        return v.narrow(acosh(v.widened(), v.widen(x)))
     result = _log_of_sum(v, x, -1.0)
     return v.select(v.compare("olt", x, v.number(1.0)), v.number(nan), result)
 
