@@ -178,7 +178,7 @@ def _horner_single(v: Lanes, x: str) -> tuple[str, str, str]:
 
 def exp_in_range(v: Lanes, x: str) -> str:
     """``e ** x`` for an x whose exponential is normal and finite, or NaN."""
-    if v.looks_up and not v.double:
+    if v.looks_up:
         return exp_by_table(v, x, 0)
     if v.double:
         parts = reduce(v, x)

@@ -212,9 +212,10 @@ class Lanes:
     def looks_up(self) -> bool:
         """Whether `looked_up` is worth it: at all widths on machines where whole registers have it.
 
-        Functions that ask give the same bits at every width, wherever an element happens to lie.
+        Functions that ask give the same bits at every width, wherever an element happens to lie. Most tables
+        are of floats: those of double are for functions that have one for it.
         """
-        return self.emitter.target.masks
+        return self.emitter.target.masks and not self.double
 
     def looked_up(self, table: Sequence[float], index: str) -> str:
         """The one of 16 numbers, or 32 floats, that the last four or five bits of `index` say."""

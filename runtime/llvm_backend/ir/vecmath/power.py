@@ -120,7 +120,7 @@ _LOG_NEAR = (
 
 def power(v: Lanes, x: str, y: str) -> str:
     """``x ** y`` with the special cases of C99's pow, which are seldom met."""
-    if not v.looks_up:
+    if not v.emitter.target.masks:
         return _with_edges(v, x, y, _of_doubles if v.double else _of_floats)
     em, of = v.emitter, v.emitter.type(v.scalar)
     way = _doubles_by_table if v.double else _floats_by_table
