@@ -41,7 +41,6 @@ class _Reduction:
         self.given = node.inputs[0].dtype
         shape = node.inputs[0].result.sizes
         self.reduced: Size = product(shape[i] for i in axes)
-        self.width = max(self.w.module.target.vector_bits // 64, 1)
         groups: list[tuple[bool, Size]] = []
         for i, size in enumerate(shape):
             is_reduced = i in axes
@@ -51,6 +50,8 @@ class _Reduction:
                 groups.append((is_reduced, size))
         if not axes:
             groups.append((True, 1))
+        bits = 8 if node.dtype is BOOL and groups[-1][0] and _is_long(groups[-1][1]) else 64
+        self.width = max(self.w.module.target.vector_bits // bits, 1)
         strides = [product(size for _, size in groups[i + 1 :]) for i in range(len(groups))]
         self.groups = [
             Axis(is_reduced, self.w.size(f"size{i}", size), self.w.size(f"stride{i}", stride))
@@ -193,6 +194,11 @@ class _Reduction:
         for part in [*zip(*(lane[1:] for lane in lanes), strict=True), tuple(values[count:])]:
             total = w.emit(1, partial(fold.join, x=total, y=part))
         return total
+
+
+def _is_long(size: Size) -> bool:
+    """Whether what whole vectors of bytes leave over of a line is no matter."""
+    return not isinstance(size, int) or size >= 1 << 10
 
 
 def _counted(width: int) -> str:

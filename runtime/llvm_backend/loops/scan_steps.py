@@ -14,6 +14,8 @@ from runtime.llvm_backend.ir.values import load, memory_dtype, register_scalar, 
 from runtime.llvm_backend.ir.writer import Value
 from runtime.llvm_backend.loops.loop_kernel import LoopKernel, LoopWriter, cut_in_chunks, item_bytes
 
+_AT_ONCE = 4  # elements of a line that are written out: an addition takes no longer than counting
+
 # ``take(em, total, elements) -> the next total``, of elements as memory holds them
 Take = Callable[[Emitter, str, list[str]], str]
 
@@ -30,7 +32,7 @@ def _scan(node: Tensor, total: DType, neutral: float, exclusive: bool, take: Tak
     sources = [w.operand(i) for i in range(len(node.inputs))]
     given = [memory_dtype(x.dtype) for x in node.inputs]
     to, n, columns, many = (
-        w.result(), w.size("n", length), w.size("inner", inner), w.size("blocks", blocks)
+        w.result(), w.size("n", length), 1 if inner == 1 else w.size("inner", inner), w.size("blocks", blocks)
     )  # fmt: skip
     scalar = register_scalar(total)
 
@@ -53,7 +55,14 @@ def _scan(node: Tensor, total: DType, neutral: float, exclusive: bool, take: Tak
 
             return [w.emit(lanes, write)]
 
-        w.loop(n, element, [(type, w.emit(lanes, first))])
+        def several(i: Value, totals: Sequence[str]) -> list[str]:
+            for k in range(_AT_ONCE):
+                totals = element(w.add(i, k), totals)
+            return list(totals)
+
+        whole = w.sub(n, w.rem(n, _AT_ONCE))
+        (begun,) = w.loop(whole, several, [(type, w.emit(lanes, first))], step=_AT_ONCE)
+        w.loop(n, element, [(type, begun)], start=whole)
 
     def block(number: Value) -> None:
         row, column = w.div(number, many), w.mul(w.rem(number, many), width)

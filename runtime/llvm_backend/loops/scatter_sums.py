@@ -59,13 +59,19 @@ def sum_updates(
     sums = w.scratch("sums", chunks * updates.slices * width * bytes)
     given, to = w.operand(number), w.result()
     before = None if base is None else w.operand(base)
-    slices, many, inner = (
-        w.size("slices", updates.slices), w.size("updates", updates.updates), w.size("inner", updates.inner)
-    )  # fmt: skip
-    many_blocks, wide = w.size("blocks", maximum(blocks, 1)), w.size("wide", width)
-    part, block = w.div("%chunk", many_blocks), w.rem("%chunk", many_blocks)
-    first = w.mul(block, _COLUMNS)
-    columns = w.min(w.sub(inner, first), _COLUMNS)
+    slices, many = w.size("slices", updates.slices), w.size("updates", updates.updates)
+    inner: Value = w.size("inner", updates.inner)
+    wide: Value
+    part: Value
+    first: Value = 0
+    columns: Value = 1
+    if updates.inner == 1:
+        part, inner, wide = "%chunk", 1, 1  # no more loops than there is to do
+    else:
+        many_blocks, wide = w.size("blocks", maximum(blocks, 1)), w.size("wide", width)
+        part, block = w.div("%chunk", many_blocks), w.rem("%chunk", many_blocks)
+        first = w.mul(block, _COLUMNS)
+        columns = w.min(w.sub(inner, first), _COLUMNS)
     own = w.address(sums, w.mul(w.mul(w.mul("%chunk", slices), wide), bytes), "i8")
     w.clear(own, w.mul(w.mul(slices, wide), bytes))
     first_slice, first_update = w.mul(part, slices), w.mul(part, many)

@@ -25,15 +25,18 @@ _PANEL = 2048  # columns whose totals are in the cache
 _GRAIN = 1 << 16  # elements that are worth a chunk of their own
 _MOST_CUTS = 64
 _SMALL = 1 << 14  # elements in all of which a contraction takes as long, and takes along what follows
-_REDUCTIONS = ("sum", "mean", "max", "min", "prod")
+_REDUCTIONS, _TRUTHS = ("sum", "mean", "max", "min", "prod"), ("any", "all", "max", "min")
 
 
 def is_of_columns(node: Tensor) -> bool:
     """Whether `node` is a reduction over the first axes that is worth kernels of its own."""
-    if node.op.name not in _REDUCTIONS or not isinstance(node.type, TensorType):
+    if not isinstance(node.type, TensorType) or not node.inputs:
         return False
-    (x,), axes = node.inputs, node.attrs["axis"]
-    if x.result.shape is None or {x.dtype, node.dtype} & {BFLOAT16, BOOL} or not axes:
+    x = node.inputs[0]
+    if node.op.name not in (_TRUTHS if BOOL in (x.dtype, node.dtype) else _REDUCTIONS):
+        return False
+    axes = node.attrs["axis"]
+    if x.result.shape is None or BFLOAT16 in (x.dtype, node.dtype) or not axes:
         return False
     if axes != tuple(range(len(axes))) or len(axes) == len(x.result.sizes):
         return False

@@ -147,6 +147,20 @@ def test_every_index_is_checked(call):
 REDUCTIONS = [gc.mean, gc.max, gc.min, gc.sum, gc.logsumexp]
 
 
+@pytest.mark.parametrize("shape", [(70, 300), (300, 70), (3, 50_001), (9, 5, 777), (2, 30, 1100)])
+@pytest.mark.parametrize("odd", [0, 1, 10**9])
+def test_whether_any_or_all_hold_of_many(shape, odd):
+    """Bytes fill whole vectors: one of them is otherwise, at either end or in the midst."""
+    for axis in (0, tuple(range(1, len(shape))), tuple(range(len(shape)))):
+        x = gc.placeholder("bool", shape)
+        few = np.zeros(shape, bool)
+        few.flat[min(odd, few.size - 1)] = True
+        for value in (few, ~few, few * False):
+            assert (
+                agree([gc.any(x, axis), gc.all(x, axis), gc.max(x, axis), gc.min(x, axis)], {x: value}) == 0
+            )
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_reductions_of_all_dtypes_over_any_axes(dtype):
     x = gc.placeholder(dtype, ("a", 5, "b"))
