@@ -121,7 +121,8 @@ def natural_dtype(value: Any) -> DType:
     if array.dtype.kind == "b":
         return BOOL
     if array.dtype.kind == "f":
-        return _numpy_leaf(value) or FLOAT32
+        # For NumPy a list of numbers below and beyond 2**63 is one of floats.
+        return _numpy_leaf(value) or (UINT64 if _are_ints(value) else FLOAT32)
     if array.dtype.kind in "iu":
         leaf = _numpy_leaf(value)
         if leaf is not None:
@@ -131,6 +132,12 @@ def natural_dtype(value: Any) -> DType:
         fits = array.size == 0 or (array.min() >= -(2**31) and array.max() < 2**31)
         return INT32 if fits else INT64
     raise ArgumentError(f"a number, an array or a tensor is wanted, not {brief(value)}")
+
+
+def _are_ints(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return bool(value) and all(map(_are_ints, value))
+    return isinstance(value, int)
 
 
 def _numpy_leaf(value: Any) -> DType | None:

@@ -264,3 +264,26 @@ def test_a_name_comes_last(graph):
     assert str(inspect.signature(gc.add_n)).endswith(" = None) -> 'Tensor'")
     with pytest.raises(TypeError, match="exp\\(\\) takes 1 at most, not 2"):
         gc.exp(x, 2)
+
+
+@pytest.mark.parametrize(
+    ("number", "dtype"),
+    [
+        (2**31 - 1, "int32"),
+        (2**31, "int64"),
+        (INT32_MIN, "int32"),
+        (INT32_MIN - 1, "int64"),
+        (2**63, "uint64"),
+    ],
+)
+def test_a_number_of_python_has_the_least_of_its_dtypes(number, dtype):
+    assert str(gc.constant(number).dtype) == str(gc.constant([0, number]).dtype) == dtype
+
+
+def test_whole_numbers_are_never_taken_for_floats():
+    large = [[0, 1], [2**63, 2**64 - 1]]
+    assert gc.constant(large).attrs["value"].tolist() == large
+    for wrong in ([-1, 2**63], [0, 2**64]):
+        with pytest.raises(gc.GraphError):
+            gc.constant(wrong)
+    assert str(gc.constant([0, 2**63, 0.5]).dtype) == str(gc.constant([[], []]).dtype) == "float32"

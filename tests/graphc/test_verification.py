@@ -44,6 +44,11 @@ def test_a_stored_type_that_the_rule_does_not_give(x):
     )
 
 
+def test_a_size_that_an_operand_has_is_no_other_unknown_one(x):
+    other = gc.placeholder("float32", (None, 4))
+    broken("the rule says", as_function(replace(gc.exp(x), type=other.type)))
+
+
 def test_a_wrong_type_inside_a_body(x):
     p = gc.placeholder("bool", (), name="p")
     made = gc.cond(p, lambda: gc.exp(x), lambda: x)

@@ -170,7 +170,12 @@ def other_input(function, target):
     return replace(function, inputs=(gc.placeholder("float64", (3,)),))
 
 
-@pytest.mark.parametrize("wrong", [narrowed, mistyped, unplaced, fewer, other_input])
+def more_inputs(function, target):
+    """Has an input that nothing reads."""
+    return replace(function, inputs=(*function.inputs, gc.placeholder("float64", (3,))))
+
+
+@pytest.mark.parametrize("wrong", [narrowed, mistyped, unplaced, fewer, other_input, more_inputs])
 def test_the_verifier_names_the_pass(wrong, monkeypatch):
     x, y = example()
     with pytest.raises(gc.VerificationError) as caught:

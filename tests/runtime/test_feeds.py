@@ -118,6 +118,11 @@ def test_bfloat16_is_rounded_to_the_nearest_even(fed, shape):
         np.testing.assert_array_equal(fed("bfloat16", shape, np.full(shape, np.nan)), np.full(shape, np.nan))
 
 
+def test_no_bits_of_a_nan_make_it_another_number_as_bfloat16(fed):
+    bits = np.array([0x7F800001, 0x7FFFFFFF, 0xFF800001, 0xFFFFFFFF, 0x7FC00000], np.uint32)
+    assert np.isnan(fed("bfloat16", (5,), bits.view(np.float32))).all()
+
+
 def test_bfloat16_is_rounded_in_every_run(each_backend):
     with gc.Graph().as_default(), gc.Session() as session:
         x = gc.placeholder("bfloat16", ("n",))

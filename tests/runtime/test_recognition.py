@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import weakref
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from passes import fingerprint as fingerprints
 from passes.fingerprint import fingerprint
 from passes.pipeline import Request
 from passes.stages import listening
+from passes.target import Target
 from runtime import recognition
 
 FED = np.array([1.0, 2.0, 4.0], np.float32)
@@ -377,3 +379,11 @@ def test_llvm_is_not_asked_for_again(tmp_path):
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
     )
     assert done.stdout.split() == ["0", "1", "1", "0", "1", "0"]
+
+
+@pytest.mark.parametrize("change", [{"verify": True}, {"memory_budget": 1 << 20}, {"pipeline": ()}])
+def test_what_is_compiled_in_another_way_is_no_ones_but_its_own(change):
+    """A file of the disk does not tell them apart."""
+    target = Target("llvm")
+    assert recognition._may_share(target)
+    assert not recognition._may_share(replace(target, **change))

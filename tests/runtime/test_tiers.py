@@ -108,6 +108,8 @@ def test_what_is_seen_from_outside_is_not_run_twice():
     with gc.Session(tiered=True, backend="llvm") as session:
         for i in range(4):
             session.run(y, {x: i})
+            for thread in [tier.thread for tier in session._compilation._tiers.values() if tier.thread]:
+                thread.join()
     assert seen == [0, 1, 2, 3]
 
 
