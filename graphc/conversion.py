@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -85,6 +86,8 @@ def as_array(value: Any, dtype: DType | None = None) -> tuple[np.ndarray[Any, An
     Raises: DTypeError, ArgumentError.
     """
     natural = dtype or natural_dtype(value)
+    if isinstance(value, np.ndarray) and is_masked(value):
+        raise ArgumentError(f"masked elements of {brief(value)} have no value: use .filled(...)")
     try:
         if dtype is not None:
             refuse_lossy(value, dtype, exact=False)
@@ -151,6 +154,14 @@ def _numpy_leaf(value: Any) -> DType | None:
         elif isinstance(item, list | tuple):
             pending.extend(item)
     return found
+
+
+def is_masked(array: np.ndarray[Any, Any]) -> bool:
+    """Whether an element of `array` is masked, and so has no value."""
+    # NumPy loads that module when it is asked for, which takes 8 ms: who has such an array has it already.
+    if array.__class__ is np.ndarray or "numpy.ma" not in sys.modules:
+        return False
+    return isinstance(array, np.ma.MaskedArray) and bool(np.ma.getmaskarray(array).any())
 
 
 def refuse_lossy(value: Any, dtype: DType, exact: bool = True) -> None:

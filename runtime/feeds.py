@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from graphc.conversion import brief, refuse_lossy, to_dtype
+from graphc.conversion import brief, is_masked, refuse_lossy, to_dtype
 from graphc.errors import DTypeError, FeedError, UnknownFeedError, UnknownNameError
 from graphc.freezing import frozen
 from graphc.graph import Graph
@@ -132,14 +131,11 @@ def _converted(target: Key, value: Any) -> Array:
             target, value, "a graph's tensor has no value outside a run: feed an array, "
             "such as session.run gives for it"
         )  # fmt: skip
-    # NumPy loads that module when it is asked for, which takes 8 ms: who has such an array has it already.
-    if "numpy.ma" in sys.modules and isinstance(value, np.ma.MaskedArray):
-        if np.ma.getmaskarray(value).any():
-            raise refusal(target, value, "its masked elements have no value: use .filled(...)")
-        value = value.data
+    if isinstance(value, np.ndarray) and is_masked(value):
+        raise refusal(target, value, "its masked elements have no value: use .filled(...)")
     try:
         array = np.asarray(value)
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+    except Exception as error:  # the value's own code may raise anything
         raise refusal(target, value, f"it is no array: {error}") from None
     if array.dtype.kind not in "biuf":
         raise refusal(target, array, _tell_elements(array), value)

@@ -15,6 +15,15 @@ HERE = [
     ("gather without an axis from any rank", gc.ArgumentError, (
          "gather: an axis is an int, not None",),
      lambda g: gc.gather(g.any, [0], axis=None)),
+    ("constant with a masked element", gc.ArgumentError, (
+         "constant: masked elements of", "have no value: use .filled(...)"),
+     lambda g: gc.constant(np.ma.array([1.0, 2.0], mask=[0, 1]))),
+    ("operand with a masked element", gc.ArgumentError, (
+         "add: masked elements of", "have no value: use .filled(...)", "x is placeholder 'x'"),
+     lambda g: g.x + np.ma.array([1.0, 2.0, 3.0], mask=[0, 1, 0])),
+    ("variable with a masked element", gc.ArgumentError, (
+         "Variable: masked elements of", "have no value: use .filled(...)"),
+     lambda g: gc.Variable(np.ma.array([1, 2], mask=[0, 1]), dtype="int64")),
     ("cast to nothing", gc.DTypeError, (
          "cast: a dtype is wanted, not None", "x is placeholder 'x'"),
      lambda g: gc.cast(g.x, None)),

@@ -47,6 +47,7 @@ REFUSED = [
     ("float32", (None,), np.zeros(2, [("a", "f4")]), "no real numbers"),
     ("float32", (None,), np.zeros(2, "M8[s]"), "no real numbers"),
     ("float32", (None,), np.ma.array([1.0, 2.0], mask=[0, 1]), "masked"),
+    ("int32", (None,), [np.ma.array(1, mask=True)], "it is no array: Cannot convert masked element"),
     ("float32", (2,), [1.0, 2.0, 3.0], "axis 0 is 3, not 2"),
     ("float32", (2,), [[1.0, 2.0]], "it has 2 axes, not 1"),
     ("float32", (None, 3), np.zeros((2, 4)), "axis 1 is 4, not 3"),
