@@ -28,6 +28,7 @@ from runtime.failure import Origin, Outside, explain_run, itself
 from runtime.regions import Body, Run, Runner, runner_of
 
 Values = list[Any]  # what the buffers hold
+_Waiting = tuple["BoundStep", Descent[None]]  # a step with bodies, and the call that runs them
 _NO_BODIES: Mapping[str, BoundProgram] = MappingProxyType({})
 
 
@@ -93,10 +94,14 @@ class BoundProgram:
 
     def run(self, inputs: Sequence[Any], run: Run) -> Values:
         """What the buffers hold once all steps have run on `inputs`."""
-        return descend(self.walk(inputs, run))
+        values, steps = self._begun(inputs, run), iter(self.steps)
+        waits = self._go_on(values, run, steps)
+        if waits is not None:
+            descend(self._rest(values, run, steps, waits))
+        return values
 
-    def walk(self, inputs: Sequence[Any], run: Run) -> Descent[Values]:
-        """As `run`, which waits for the bodies of steps, however deep they are nested."""
+    def _begun(self, inputs: Sequence[Any], run: Run) -> Values:
+        """What the buffers hold before the first step."""
         values = list(self.blank)
         for buffer, value in zip(self.program.inputs, inputs, strict=True):
             values[buffer] = value
@@ -107,17 +112,38 @@ class BoundProgram:
             values[buffer] = value
         for buffer in self.program.run_states:
             values[buffer] = run.state
+        return values
+
+    def _go_on(self, values: Values, run: Run, steps: Iterator[BoundStep]) -> _Waiting | None:
+        """Runs `steps` up to one that has bodies: gives that, and the call that it waits for."""
         step = None
         try:
-            for step in self.steps:
+            for step in steps:
                 call = step(values, run)
                 if call is not None:
-                    yield call
+                    return step, call
         except Exception as error:
             assert step is not None
-            explain_run(error, step.node, [values[i] for i in step.inputs], self.origin)
+            self._explain(error, step, values)
             raise
-        return values
+        return None
+
+    def _rest(
+        self, values: Values, run: Run, steps: Iterator[BoundStep], waits: _Waiting | None
+    ) -> Descent[list[Any]]:
+        """Makes the call that a step `waits` for, then runs the other `steps`; gives the outputs."""
+        while waits is not None:
+            step, call = waits
+            try:
+                yield call
+            except Exception as error:
+                self._explain(error, step, values)
+                raise
+            waits = self._go_on(values, run, steps)
+        return [values[i] for i in self.program.outputs]
+
+    def _explain(self, error: Exception, step: BoundStep, values: Values) -> None:
+        explain_run(error, step.node, [values[i] for i in step.inputs], self.origin)
 
     def bind_variables(self, variables: Mapping[str, Array], known: dict[Symbol, int]) -> None:
         """Adds to `known` the sizes that `variables` give. Raises: UninitializedError."""
@@ -131,14 +157,17 @@ class BoundProgram:
         """A function from inputs to outputs, for the region that it is a body of."""
         outputs, bindings = self.program.outputs, self.program.bindings
 
-        def run_body(inputs: Sequence[Any], run: Run) -> Descent[list[Any]]:
+        def run_body(inputs: Sequence[Any], run: Run) -> list[Any] | Descent[list[Any]]:
             for i, binding in bindings:
                 value = inputs[i] if binding.part is None else inputs[i][binding.part]
                 run.sizes[binding.symbol] = value.shape[binding.axis]
             self.bind_variables(run.variables, run.sizes)
             for check in self.program.checks:
                 verify(check, run.sizes)
-            values = yield from self.walk(inputs, run)
+            values, steps = self._begun(inputs, run), iter(self.steps)
+            waits = self._go_on(values, run, steps)
+            if waits is not None:
+                return self._rest(values, run, steps, waits)
             return [values[i] for i in outputs]
 
         return run_body

@@ -34,7 +34,8 @@ class Run:
     state: Array
 
 
-Body = Callable[[Sequence[Any], Run], Descent[list[Any]]]  # inputs -> outputs
+# Inputs -> outputs; the call that gives them where the body has regions of its own.
+Body = Callable[[Sequence[Any], Run], list[Any] | Descent[list[Any]]]
 Runner = Callable[..., Descent[Any]]  # the run, then the operands -> the result, or a tuple of results
 
 
@@ -43,8 +44,8 @@ def _cond(node: Tensor, bodies: Mapping[str, Body]) -> Runner:
     then, orelse = bodies["then"], bodies["orelse"]
 
     def run_branch(run: Run, pred: Array, *captures: Any) -> Descent[tuple[Any, ...]]:
-        results = yield (then if pred else orelse)(captures, run)
-        return tuple(results)
+        results = (then if pred else orelse)(captures, run)
+        return tuple(results if isinstance(results, list) else (yield results))
 
     return run_branch
 
@@ -64,9 +65,12 @@ def _loop(node: Tensor, bodies: Mapping[str, Body]) -> Runner:
         steps = range(len(arrays[0]))[::order] if condition is None else count()
         for step in steps:
             try:
-                if condition is not None and not (yield condition([*carry, *captured], run))[0]:
-                    break
-                results = yield body([*carry, *(array[step] for array in arrays), *captured], run)
+                if condition is not None:
+                    test = condition([*carry, *captured], run)
+                    if not (test if isinstance(test, list) else (yield test))[0]:
+                        break
+                results = body([*carry, *(array[step] for array in arrays), *captured], run)
+                results = results if isinstance(results, list) else (yield results)
             except Exception as error:
                 tell_step(error, step, node)
                 raise
@@ -97,8 +101,8 @@ def _fused(node: Tensor, bodies: Mapping[str, Body]) -> Runner:
     body = bodies["body"]
 
     def run_body(run: Run, *operands: Any, **_: Any) -> Descent[tuple[Any, ...]]:
-        results = yield body(operands, run)
-        return tuple(results)
+        results = body(operands, run)
+        return tuple(results if isinstance(results, list) else (yield results))
 
     return run_body
 
