@@ -93,6 +93,14 @@ def test_what_is_made_inside_a_body_stays_there(session):
         session.run(result, {inside[0]: 1.0})
 
 
+def test_a_variable_is_fetched_without_what_is_to_run_before_others(session):
+    v = gc.Variable(1.0)
+    session.run(v.initializer)
+    with gc.control_dependencies([v.assign(5.0)]):
+        assert session.run(v) == 1.0
+    assert session.run(v) == 1.0
+
+
 def test_fetches_without_an_end(session):
     endless = []
     endless.append(endless)
