@@ -26,6 +26,9 @@ from runtime.llvm_backend.loops.sort_steps import Sorting
 _PART = 1 << 16  # elements of a part of a long line
 _MOST_PARTS = 64
 _MOST_CHUNKS = 64  # each has a buffer of its own
+_LONG = (
+    16  # times what the buffer has room for: of such a line few elements go into a buffer of a whole block
+)
 _FRESH = 32  # records at least that come in before the buffer is sorted
 
 
@@ -34,7 +37,8 @@ def _top_k(node: Tensor) -> Sequence[LoopKernel]:
     if k == 0:
         return (LoopWriter().kernel("none of the largest", 0),)
     made = _Selection(node, k)
-    if made.room > made.block // 2 or (isinstance(length, int) and length <= made.room):
+    longest = isinstance(length, int) and length >= _LONG * made.room
+    if made.room > made.block // (1 if longest else 2) or (isinstance(length, int) and length <= made.room):
         return Sorting(node, places=True, kept=k).kernels()
     return made.kernels()
 

@@ -179,6 +179,17 @@ def test_long_lines_have_the_same_bits_for_all_threads():
     agree(fetches, {x: values})
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
+def test_many_of_a_long_line_are_chosen_not_sorted(dtype):
+    x = gc.placeholder(dtype, (2, 80_000))
+    fetches = list(gc.top_k(x, 1000))
+    ties = np.random.default_rng(1).integers(0, 3000, (2, 80_000)).astype(dtype)
+    for values in (ties, np.sort(ties), np.sort(ties)[:, ::-1].copy(), ties * 0):
+        agree(fetches, {x: values})
+    with gc.Session(backend="llvm") as session:
+        assert len(session.compile(fetches, [x]).kernels) == 2  # of parts, and what joins them
+
+
 @settings(max_examples=10, deadline=None)
 @given(
     dtype=st.sampled_from(DTYPES),
