@@ -111,7 +111,8 @@ def _combine(node: Tensor, lists: Updates, number: int, base: int | None) -> Loo
     heads, following = _scratch(w, lists)
     rows = lists.parts * lists.slices
     per, chunks = cut_in_chunks(rows, lists.inner * (3 * item_bytes(node.dtype)))
-    given, to, inner = w.operand(number), w.result(), w.size("inner", lists.inner)
+    given, to = w.operand(number), w.result()
+    inner: Value = 1 if lists.inner == 1 else w.size("inner", lists.inner)
     before = None if base is None else w.operand(base)
     slices = _Slices(w, node.dtype, following, given, before, to, inner)
     make = slices.add if lists.adds else slices.replace
