@@ -189,6 +189,9 @@ def _shifted(x: Tensor, axis: int, forward: bool) -> Tensor:
 def prod(x: Tensor, axis: Axes | None = None, keepdims: bool = False) -> TensorType:
     """The product over `axis`: None is all axes, () none.
 
+    Floats are multiplied in float64, so that those of fewer bits overflow where the product itself does; of
+    float64 a partial product may overflow, and which ones there are hangs on the backend.
+
     Shapes: ``[..., n, ...] -> [..., ...]``, or ``[..., 1, ...]`` with keepdims.
     Dtypes: floats keep theirs; integers and bool give int64, unsigned ones uint64.
     """
@@ -215,7 +218,13 @@ def _product_of_others(x: Tensor, axis: int) -> Tensor:
     return before * _cumprod(x, axis=axis, exclusive=True, reverse=True)
 
 
-prod.evaluate(lambda x, axis, keepdims: np.prod(x, axis=axis, dtype=summed(x.dtype), keepdims=keepdims))
+def _multiplied(x: Any, axis: Any, keepdims: bool) -> Any:
+    floats = x.dtype.kind == "f"
+    found = np.prod(x, axis=axis, dtype=np.float64 if floats else summed(x.dtype), keepdims=keepdims)
+    return found.astype(x.dtype) if floats else found
+
+
+prod.evaluate(_multiplied)
 prod.gradient(_prod_gradient)
 prod.example("f64[2,3]", axis=(1,))
 prod.example("f64[2,3,2]", axis=(0, -1), keepdims=True)

@@ -152,3 +152,18 @@ def test_mean_of_unknown_sizes_divides_by_their_number():
         x = gc.placeholder("float64", shape)
         (g,) = gc.gradients(gc.mean(x), x)
         np.testing.assert_allclose(run(g, {x: np.ones((3, 5))}), np.full((3, 5), 1 / 15))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+def test_a_product_overflows_where_it_is_too_large_itself(each_backend, dtype):
+    large = 2.0 ** (15 if dtype == "float16" else 120)
+    rows = np.array([[large] * 4 + [1 / large] * 4, [large] * 4 + [0.0] * 4, [large] * 3 + [1 / large] * 5])
+    x = gc.placeholder(dtype, rows.shape)
+    whole = gc.placeholder(dtype, (8,))
+    with gc.Session() as session:
+        found = session.run(gc.prod(x, axis=1), {x: rows})
+        np.testing.assert_array_equal(found, np.array([1.0, 0.0, large**-2], found.dtype))
+        assert session.run(gc.prod(whole), {whole: rows[0]}) == 1.0
+        assert session.run(gc.prod(whole), {whole: [large] * 8}) == np.inf
+        folded = gc.prod(gc.constant(rows[1], dtype))
+        assert session.run(folded) == 0.0
