@@ -60,54 +60,21 @@ def row_levels(w: Writer, schedule: Schedule) -> tuple[Value, ...]:
 
 def lay_out(w: Writer, frame: Frame) -> Grid:
     """The grid of a kernel, as values of the function being written."""
-    schedule = frame.schedule
+    schedule, level = frame.schedule, frame.facts.level
     batch = w.word(product(loop.size for loop in schedule.batch))
-    steps = product(loop.size for loop in schedule.reduction)
-    of_loop: Value = 1
-    if schedule.block is not None:
-        of_loop = w.max(1, w.ceil_div(w.word(schedule.inner[0].size), w.word(schedule.block)))
-    outside = w.word(product(loop.size for loop in schedule.reduction[: schedule.outer]))
-    blocks = w.mul(w.max(1, outside), of_loop)  # one of no steps stores what an empty sum is
-    cuts: Value = 1
-    if schedule.cut:
-        cuts = w.max(1, w.min(blocks, w.ceil_div(w.word(steps), schedule.cut)))
-    panels = tile_count(w, schedule.panels)
-    levels = row_levels(w, schedule)
-    level = frame.facts.level
-
-    rows = product(loop.size for loop in schedule.rows)
-    lanes = w.word(schedule.column.size)
-    if schedule.form == "outer":  # those that are masked take as long
-        lanes = w.mul(w.ceil_div(lanes, schedule.width), schedule.width)
-    work = w.mul(w.word(product((rows, steps, product(x.size for x in schedule.batch)))), lanes)
-    few = frame.facts.few_rows
-    light = few or schedule.lanes_in_a or len(frame.contract.ins) == 1
-    wanted = w.max(1, w.min(_MOST_CHUNKS, w.ceil_div(work, _LIGHT_GRAIN if light else _GRAIN)))
-    if not light:  # what would be one chunk, or two that may be uneven
+    of_loop, blocks, cuts = _cut_reduction(w, schedule)
+    panels, levels = tile_count(w, schedule.panels), row_levels(w, schedule)
+    work = _count_steps(w, schedule)
+    wanted = w.max(1, w.min(_MOST_CHUNKS, w.ceil_div(work, _LIGHT_GRAIN if _is_light(frame) else _GRAIN)))
+    if not _is_light(frame):  # what would be one chunk, or two that may be uneven
         wanted = w.max(wanted, w.mul(2, w.min(2, w.div(work, 3 * _GRAIN // 4))))
     others = w.max(1, w.mul(batch, cuts))
     if schedule.by_parts:
         wanted = others
-    if few:
+    if frame.facts.few_rows:
         even = w.mul(w.div(wanted, others), others)  # each chunk has as much of the batch
         wanted = w.max(even, w.min(wanted, others))
-    most_parts = tall = w.max(1, levels[level])
-    if schedule.pack:
-        few_panels = w.ceil_div(_ENOUGH, w.mul(others, w.max(1, panels)))
-        most = w.min(w.div(w.word(rows), _FEWEST_PER_PACK), few_panels)
-        most_parts = w.max(1, w.min(most_parts, w.max(w.div(w.word(rows), _ROWS_PER_PACK), most)))
-    if schedule.copy:
-        parts = w.min(most_parts, w.ceil_div(wanted, others))
-        groups = w.min(w.max(1, panels), w.ceil_div(wanted, w.mul(others, parts)))
-    else:
-        groups = w.min(w.max(1, panels), w.ceil_div(wanted, others))
-        parts = w.min(most_parts, w.ceil_div(wanted, w.mul(others, groups)))
-    if not (schedule.pack or light):
-        held = frame.machine.l2 // _HELD // frame.accumulator.itemsize
-        needed = w.ceil_div(w.mul(w.word(rows), w.word(steps)), held)
-        parts = w.min(parts, w.max(needed, w.ceil_div(_ENOUGH, w.mul(others, groups))))
-    middle = 0 if schedule.pack or schedule.copy else w.min(1, w.div(wanted, _FEW_CHUNKS + 1))
-    parts = w.min(tall, w.max(1, w.add(w.mul(w.div(parts, 2), 2), middle)))
+    parts, groups = _share_out(w, frame, wanted, others, w.max(1, levels[level]), panels)
     units = w.mul(w.mul(w.mul(batch, cuts), parts), groups)
     return Grid(
         cuts=cuts,
@@ -121,6 +88,63 @@ def lay_out(w: Writer, frame: Frame) -> Grid:
         units=units,
         chunks=w.max(1, w.select(w.compare("slt", others, wanted), units, w.min(units, wanted))),
     )
+
+
+def _cut_reduction(w: Writer, schedule: Schedule) -> tuple[Value, Value, Value]:
+    """Blocks of the loop that is blocked, all blocks of the reduction, and how many cuts these are in."""
+    of_loop: Value = 1
+    if schedule.block is not None:
+        of_loop = w.max(1, w.ceil_div(w.word(schedule.inner[0].size), w.word(schedule.block)))
+    outside = w.word(product(loop.size for loop in schedule.reduction[: schedule.outer]))
+    blocks = w.mul(w.max(1, outside), of_loop)  # one of no steps stores what an empty sum is
+    if not schedule.cut:
+        return of_loop, blocks, 1
+    steps = w.word(product(loop.size for loop in schedule.reduction))
+    return of_loop, blocks, w.max(1, w.min(blocks, w.ceil_div(steps, schedule.cut)))
+
+
+def _count_steps(w: Writer, schedule: Schedule) -> Value:
+    """The multiply-adds of all outputs; lanes that are masked take as long."""
+    lanes = w.word(schedule.column.size)
+    if schedule.form == "outer":
+        lanes = w.mul(w.ceil_div(lanes, schedule.width), schedule.width)
+    nests = (schedule.rows, schedule.reduction, schedule.batch)
+    return w.mul(w.word(product(product(loop.size for loop in nest) for nest in nests)), lanes)
+
+
+def _is_light(frame: Frame) -> bool:
+    """Whether a step takes long, beside those of a product of matrices."""
+    return frame.facts.few_rows or frame.schedule.lanes_in_a or len(frame.contract.ins) == 1
+
+
+def _share_out(
+    w: Writer, frame: Frame, wanted: Value, others: Value, tall: Value, panels: Value
+) -> tuple[Value, Value]:
+    """Parts of the rows, of which there are `tall`, and groups of the panels.
+
+    With `others`, by which a unit is apart besides, they are to come to the chunks that are `wanted`.
+    """
+    schedule = frame.schedule
+    rows = product(loop.size for loop in schedule.rows)
+    most_parts = tall
+    if schedule.pack:
+        few_panels = w.ceil_div(_ENOUGH, w.mul(others, w.max(1, panels)))
+        most = w.min(w.div(w.word(rows), _FEWEST_PER_PACK), few_panels)
+        most_parts = w.max(1, w.min(most_parts, w.max(w.div(w.word(rows), _ROWS_PER_PACK), most)))
+    if schedule.copy:
+        parts = w.min(most_parts, w.ceil_div(wanted, others))
+        groups = w.min(w.max(1, panels), w.ceil_div(wanted, w.mul(others, parts)))
+    else:
+        groups = w.min(w.max(1, panels), w.ceil_div(wanted, others))
+        parts = w.min(most_parts, w.ceil_div(wanted, w.mul(others, groups)))
+    if not (schedule.pack or _is_light(frame)):
+        held = frame.machine.l2 // _HELD // frame.accumulator.itemsize
+        steps = product(loop.size for loop in schedule.reduction)
+        needed = w.ceil_div(w.mul(w.word(rows), w.word(steps)), held)
+        parts = w.min(parts, w.max(needed, w.ceil_div(_ENOUGH, w.mul(others, groups))))
+    middle = 0 if schedule.pack or schedule.copy else w.min(1, w.div(wanted, _FEW_CHUNKS + 1))
+    parts = w.min(tall, w.max(1, w.add(w.mul(w.div(parts, 2), 2), middle)))
+    return parts, groups
 
 
 def part_range(w: Writer, grid: Grid, part: Value) -> tuple[Value, Value]:
