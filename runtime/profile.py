@@ -18,6 +18,7 @@ from graphc.sizes import Symbol
 from runtime.backend import Array, Whole
 from runtime.executable import Executable, Sizes
 from runtime.execution import BoundProgram, BoundStep, Values
+from runtime.records.reading import spell_seconds
 from runtime.regions import Run
 
 _WARMUP = 3
@@ -104,20 +105,18 @@ class Profile:
     def __str__(self) -> str:
         total = sum(step.seconds for step in self.steps) or 1.0
         lines = [
-            f"{self.runs} runs on {self.executable.backend}: median {_spell(self.seconds)}, "
-            f"least {_spell(self.least)}",
+            f"{self.runs} runs on {self.executable.backend}: median {spell_seconds(self.seconds)}, "
+            f"least {spell_seconds(self.least)}",
             f"{'time':>10} {'share':>6}  {'runs as':<9} {'op':<14} where",
         ]
         for step in sorted(self.steps, key=lambda step: -step.seconds)[:20]:
             if step.seconds > 0:
-                share = f"{step.seconds / total:.1%}"
-                lines.append(
-                    f"{_spell(step.seconds):>10} {share:>6}  {step.kind:<9} {step.op:<14} {step.at or ''}"
-                )
+                taken, share = spell_seconds(step.seconds), f"{step.seconds / total:.1%}"
+                lines.append(f"{taken:>10} {share:>6}  {step.kind:<9} {step.op:<14} {step.at or ''}")
         return "\n".join(lines)
 
     def __repr__(self) -> str:
-        return f"<graphc Profile of {self.runs} runs: median {_spell(self.seconds)}>"
+        return f"<graphc Profile of {self.runs} runs: median {spell_seconds(self.seconds)}>"
 
 
 def profile_runs(
@@ -228,10 +227,3 @@ def _inner(step: BoundStep) -> Iterator[BoundStep]:
         for inner in pending.pop().steps:
             yield inner
             pending.extend(inner.bodies.values())
-
-
-def _spell(seconds: float) -> str:
-    for factor, unit in ((1, "s"), (1e3, "ms"), (1e6, "us")):
-        if seconds * factor >= 1:
-            return f"{seconds * factor:.3g} {unit}"
-    return f"{seconds * 1e9:.0f} ns"
