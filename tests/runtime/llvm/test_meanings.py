@@ -16,6 +16,7 @@ MEANINGS = {
     "orthogonal_factor": "LAPACK's; initializers alone need it, once",
     "state_rank": "gives sizes to those that follow",
     "placeholder_with_default": "likewise",
+    "at_rank": "is opened where a run brings a rank: none has it with the ranks of its examples",
     "overlap_add": "not yet a contraction",
     "matmul": "of bool: not yet a contraction",
     "print": "writes to standard error",
