@@ -113,7 +113,7 @@ def natural_dtype(value: Any) -> DType:
     if value is None or isinstance(value, str | bytes):
         raise ArgumentError(f"a number, an array or a tensor is wanted, not {value!r}")
     try:
-        array = np.asarray(value)
+        array = read(value)
     except (ValueError, TypeError, OverflowError) as error:
         raise ArgumentError(f"{brief(value)} is no array: {error}") from None
     if not isinstance(value, _PYTHON_NUMBERS) and not isinstance(value, list | tuple):
@@ -124,8 +124,7 @@ def natural_dtype(value: Any) -> DType:
     if array.dtype.kind == "b":
         return BOOL
     if array.dtype.kind == "f":
-        # For NumPy a list of numbers below and beyond 2**63 is one of floats.
-        return _numpy_leaf(value) or (UINT64 if _are_ints(value) else FLOAT32)
+        return _numpy_leaf(value) or FLOAT32
     if array.dtype.kind in "iu":
         leaf = _numpy_leaf(value)
         if leaf is not None:
@@ -135,6 +134,15 @@ def natural_dtype(value: Any) -> DType:
         fits = array.size == 0 or (array.min() >= -(2**31) and array.max() < 2**31)
         return INT32 if fits else INT64
     raise ArgumentError(f"a number, an array or a tensor is wanted, not {brief(value)}")
+
+
+def read(value: Any) -> np.ndarray[Any, Any]:
+    """`value` as an array. Whole numbers below and beyond 2**63, for NumPy a list of floats, are uint64.
+
+    Raises: what NumPy raises where it has no array for it, OverflowError.
+    """
+    array = np.asarray(value)
+    return np.asarray(value, np.uint64) if array.dtype.kind == "f" and _are_ints(value) else array
 
 
 def _are_ints(value: Any) -> bool:
@@ -172,7 +180,7 @@ def refuse_lossy(value: Any, dtype: DType, exact: bool = True) -> None:
     """
     if value.__class__ is int and 0 <= value < 128 and dtype is not BOOL:
         return  # all dtypes hold it
-    array = np.asarray(value)
+    array = read(value)
     kind = array.dtype.kind
     if kind not in "biuf":
         raise DTypeError(f"{brief(value)} is no number")

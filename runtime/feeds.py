@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.conversion import brief, is_masked, refuse_lossy, to_dtype
+from graphc.conversion import brief, is_masked, read, refuse_lossy, to_dtype
 from graphc.errors import DTypeError, FeedError, UnknownFeedError, UnknownNameError
 from graphc.freezing import frozen
 from graphc.graph import Graph
@@ -134,7 +134,7 @@ def _converted(target: Key, value: Any) -> Array:
     if isinstance(value, np.ndarray) and is_masked(value):
         raise refusal(target, value, "its masked elements have no value: use .filled(...)")
     try:
-        array = np.asarray(value)
+        array = read(value)
     except Exception as error:  # the value's own code may raise anything
         raise refusal(target, value, f"it is no array: {error}") from None
     if array.dtype.kind not in "biuf":

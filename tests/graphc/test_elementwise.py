@@ -283,6 +283,11 @@ def test_a_number_of_python_has_the_least_of_its_dtypes(number, dtype):
 def test_whole_numbers_are_never_taken_for_floats():
     large = [[0, 1], [2**63, 2**64 - 1]]
     assert gc.constant(large).attrs["value"].tolist() == large
+    x = gc.placeholder("uint64", [2, 2])
+    assert gc.Session().run(x + gc.constant(large, "uint64"), {x: [[0, 0], [0, 2**63]]}).tolist() == [
+        [0, 1],
+        [2**63, 2**63 - 1],
+    ]
     for wrong in ([-1, 2**63], [0, 2**64]):
         with pytest.raises(gc.GraphError):
             gc.constant(wrong)
