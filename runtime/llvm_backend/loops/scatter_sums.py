@@ -1,7 +1,7 @@
 """Scatter sums: many updates added up, in their order, in scratch that holds all slices.
 
-A chunk has some columns of one part of the result: it walks all updates of the part, and then writes what
-was there plus the sums.
+A chunk has one part of the result: it walks all updates of the part, and then writes what was there plus the
+sums.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from graphc.freezing import frozen
-from graphc.sizes import Size, maximum, minimum
+from graphc.sizes import Size
 from graphc.tensor import Tensor
 from graphc.types import BOOL, FLOAT64, DType
 from runtime.llvm_backend.ir.casts import cast
@@ -18,8 +18,6 @@ from runtime.llvm_backend.ir.values import load, memory_dtype, register_bytes, r
 from runtime.llvm_backend.ir.writer import Value
 from runtime.llvm_backend.loops.index_steps import missed
 from runtime.llvm_backend.loops.loop_kernel import LoopKernel, LoopWriter
-
-_COLUMNS = 64  # of a chunk
 
 
 @frozen
@@ -53,50 +51,39 @@ def sum_updates(
     """The kernel; `place` gives for update k of a part: its slice, whether there is one, and its index."""
     w, dtype = LoopWriter(), memory_dtype(node.dtype)
     total = FLOAT64 if dtype.is_floating else dtype
-    blocks = (updates.inner + (_COLUMNS - 1)) // _COLUMNS
-    bytes, width = register_bytes(total), minimum(updates.inner, _COLUMNS)
-    chunks = updates.parts * blocks
-    sums = w.scratch("sums", chunks * updates.slices * width * bytes)
+    bytes = register_bytes(total)
+    sums = w.scratch("sums", updates.parts * updates.slices * updates.inner * bytes)
     given, to = w.operand(number), w.result()
     before = None if base is None else w.operand(base)
     slices, many = w.size("slices", updates.slices), w.size("updates", updates.updates)
-    inner: Value = w.size("inner", updates.inner)
-    wide: Value
-    part: Value
-    first: Value = 0
-    columns: Value = 1
-    if updates.inner == 1:
-        part, inner, wide = "%chunk", 1, 1  # no more loops than there is to do
-    else:
-        many_blocks, wide = w.size("blocks", maximum(blocks, 1)), w.size("wide", width)
-        part, block = w.div("%chunk", many_blocks), w.rem("%chunk", many_blocks)
-        first = w.mul(block, _COLUMNS)
-        columns = w.min(w.sub(inner, first), _COLUMNS)
-    own = w.address(sums, w.mul(w.mul(w.mul("%chunk", slices), wide), bytes), "i8")
-    w.clear(own, w.mul(w.mul(slices, wide), bytes))
-    first_slice, first_update = w.mul(part, slices), w.mul(part, many)
+    # Where it is one, there are no loops over it.
+    inner: Value = 1 if updates.inner == 1 else w.size("inner", updates.inner)
+    size = w.mul(w.mul(slices, inner), bytes)
+    own = w.address(sums, w.mul("%chunk", size), "i8")
+    w.clear(own, size)
+    first_slice, first_update = w.mul("%chunk", slices), w.mul("%chunk", many)
 
     def add(k: Value) -> None:
-        slice, inside, index = place(w, part, k)
+        slice, inside, index = place(w, "%chunk", k)
 
         def note() -> None:
-            at = w.add(w.mul(w.add(first_update, k), inner), first)
-            goal = w.mul(slice, wide)
+            at = w.mul(w.add(first_update, k), inner)
+            goal = w.mul(slice, inner)
 
             def column(em: Emitter, i: Value) -> None:
                 x = cast(em, load(em, dtype, given, str(w.add(at, i))), dtype, total)
                 place = str(w.add(goal, i))
                 store(em, total, added(em, total, load(em, total, own, place), x), own, place)
 
-            _in_vectors(w, columns, column)
+            _in_vectors(w, inner, column)
 
         w.choose(inside, note, lambda: left_out(w, index, strict))
 
     w.each(many, add)
 
     def finish(slice: Value) -> None:
-        at = w.add(w.mul(w.add(first_slice, slice), inner), first)
-        start = w.mul(slice, wide)
+        at = w.mul(w.add(first_slice, slice), inner)
+        start = w.mul(slice, inner)
 
         def column(em: Emitter, i: Value) -> None:
             result, goal = load(em, total, own, str(w.add(start, i))), str(w.add(at, i))
@@ -104,10 +91,10 @@ def sum_updates(
                 result = added(em, total, cast(em, load(em, dtype, before, goal), dtype, total), result)
             store(em, dtype, cast(em, result, total, node.dtype), to, goal)
 
-        _in_vectors(w, columns, column)
+        _in_vectors(w, inner, column)
 
     w.each(slices, finish)
-    return w.kernel(f"{node.op.name} of many {node.dtype}", chunks)
+    return w.kernel(f"{node.op.name} of many {node.dtype}", updates.parts)
 
 
 def _in_vectors(w: LoopWriter, count: Value, column: Callable[[Emitter, Value], None]) -> None:
