@@ -191,20 +191,28 @@ def _of_floats(v: Lanes, x: str, y: str) -> str:
     return v.narrow(w.multiply(w.horner(_EXP2, rest), w.power_of_two(n)))
 
 
+def _parted(v: Lanes, x: str, least: int, digits: int | None) -> tuple[str, str, str]:
+    """The bits of `x` over a power of two, so that they are `least` or more; that power's; what to add to it.
+
+    A number below all normal ones is multiplied by two, `digits` times; None: there is none.
+    """
+    normal, less = x, v.number(0.0)
+    if digits is not None:
+        denormal = v.compare("olt", x, v.number(v.tiny))
+        normal = v.select(denormal, v.multiply(x, v.number(2.0**digits)), x)
+        less = v.select(denormal, v.number(-float(digits)), less)
+    bits = v.bits(normal)
+    exponent = v.on_bits("and", v.on_bits("sub", bits, least), -(1 << v.mantissa))
+    return v.on_bits("sub", bits, exponent), exponent, less
+
+
 def _floats_by_table(v: Lanes, x: str, y: str, usual: bool = False) -> str:
     """``2 ** (y log2(x))`` in pairs of floats, the logarithm being that of a near number and of what is left.
 
     With `usual` x is a normal number, and y finite.
     """
-    normal, less = x, v.number(0.0)
-    if not usual:
-        denormal = v.compare("olt", x, v.number(v.tiny))
-        normal = v.select(denormal, v.multiply(x, v.number(2.0**23)), x)
-        less = v.select(denormal, v.number(-23.0), less)
-    bits = v.bits(normal)
-    exponent = v.on_bits("and", v.on_bits("sub", bits, _LEAST), -(1 << v.mantissa))
+    m, exponent, less = _parted(v, x, _LEAST, None if usual else 23)
     whole = v.emitter.convert("sitofp", "i32", "float", exponent)
-    m = v.on_bits("sub", bits, exponent)
     near = v.on_bits("lshr", v.on_bits("add", m, 1 << 17), 18)
     inverse, high, low = (v.looked_up(table, near) for table in (_INVERSE, _LOG2_HIGH, _LOG2_LOW))
     product, rest_low = v.exact_product(v.from_bits(m), inverse)
@@ -234,14 +242,7 @@ def _floats_by_table(v: Lanes, x: str, y: str, usual: bool = False) -> str:
 def _doubles_by_table(v: Lanes, x: str, y: str, usual: bool = False) -> str:
     """``exp(y log(x))`` likewise, the logarithm as two doubles."""
     one, half = v.number(1.0), v.number(-0.5)
-    normal, less = x, v.number(0.0)
-    if not usual:
-        denormal = v.compare("olt", x, v.number(v.tiny))
-        normal = v.select(denormal, v.multiply(x, v.number(2.0**54)), x)
-        less = v.select(denormal, v.number(-54.0), less)
-    bits = v.bits(normal)
-    exponent = v.on_bits("and", v.on_bits("sub", bits, _LEAST_DOUBLE), -(1 << v.mantissa))
-    m = v.on_bits("sub", bits, exponent)
+    m, exponent, less = _parted(v, x, _LEAST_DOUBLE, None if usual else 54)
     near = v.on_bits("lshr", v.on_bits("add", m, 1 << 47), 48)
     inverse, high, low = (v.looked_up(table, near) for table in (_INVERSE_DOUBLE, _LOG_HIGH, _LOG_LOW))
     k = v.add(as_number(v, exponent), less)
