@@ -46,6 +46,8 @@ def as_sizes(shape: Any) -> tuple[Sizes, Witnesses]:
 
 
 def _listed(shape: Any) -> list[Any]:
+    if isinstance(shape, Variable):
+        shape = shape.value()
     if isinstance(shape, np.ndarray):
         shape = shape.tolist()
     if isinstance(shape, Tensor):
@@ -65,8 +67,8 @@ def with_rest(shape: Any, x: Tensor) -> Any:
 
     if not is_dynamic(shape):
         return shape
-    listed = _listed(shape.value() if isinstance(shape, Variable) else shape)
-    late = {i: as_tensor(item, INT64) for i, item in enumerate(listed) if _is_late(item)}
+    listed = _listed(shape)
+    late = _late(listed)
     if not late or -1 in [item for item in listed if isinstance(item, int | np.integer)]:
         return listed
     early, witnesses = as_sizes([item for i, item in enumerate(listed) if i not in late])
@@ -85,13 +87,17 @@ def to_end(size: Any, begin: Any, x: Tensor) -> Any:
 
     if not is_dynamic(size):
         return size
-    given = (part.value() if isinstance(part, Variable) else part for part in (size, begin))
-    listed, starts = (_listed(part) for part in given)
+    listed, starts = _listed(size), _listed(begin)
     if len(listed) != len(starts) or len(listed) != len(x.result.sizes):
         return listed
-    late = {i: as_tensor(item, INT64) for i, item in enumerate(listed) if _is_late(item)}
+    late = _late(listed)
     rest = {i: shape(x)[i] - as_tensor(starts[i], INT64) for i in late}
     return [where(equal(item, -1), rest[i], late[i]) if i in late else item for i, item in enumerate(listed)]
+
+
+def _late(listed: Sequence[Any]) -> dict[int, Tensor]:
+    """Those of `listed` that only the run knows, by place."""
+    return {i: as_tensor(item, INT64) for i, item in enumerate(listed) if _is_late(item)}
 
 
 def _is_late(item: Any) -> bool:
