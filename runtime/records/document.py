@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from graphc.descent import descend
 from graphc.function import Function
 from graphc.sizes import Symbol
 from graphc.variable import Variable
@@ -44,7 +45,7 @@ def record_executable(
     program, bound, native = executable.program, executable.bound, executable.native
     table = KernelTable(bound, {} if native is None else native.runs)
     cells = Cells(program, None if native is None else native.memory)
-    steps = spell_steps(program, bound, executable.kind_of, names, cells, table.of)
+    steps = descend(spell_steps(program, bound, executable.kind_of, names, cells, table.of))
     predicted = find_peak(program, _Guessed(names)).bytes
     arena = None if native is None else native.arena_bytes(_Guessed(names))
     record |= {

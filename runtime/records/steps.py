@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from graphc.descent import Descent, descend
+from graphc.descent import Descent
 from passes.cost import cost_of_node
 from passes.program import Program
 from passes.record import spell_place
@@ -23,19 +23,8 @@ def spell_steps(
     names: Names,
     cells: Cells | None,
     kernels: Mapping[BoundStep, int],
-) -> list[dict[str, Any]]:
-    """The steps in order, those of bodies within theirs; `cells` are None in a body."""
-    return descend(_spelled(program, bound, kind, names, cells, kernels))
-
-
-def _spelled(
-    program: Program,
-    bound: BoundProgram,
-    kind: Kind,
-    names: Names,
-    cells: Cells | None,
-    kernels: Mapping[BoundStep, int],
 ) -> Descent[list[dict[str, Any]]]:
+    """The steps in order, those of bodies within theirs; `cells` are None in a body."""
     found = []
     for number, (step, runner) in enumerate(zip(program.steps, bound.steps, strict=True)):
         cost = cost_of_node(step.node)
@@ -57,6 +46,6 @@ def _spelled(
             spelled["bodies"] = {}
             for name, body in runner.bodies.items():
                 inside = names.inside(step.node, name, body.program.function)
-                spelled["bodies"][name] = yield _spelled(body.program, body, kind, inside, None, kernels)
+                spelled["bodies"][name] = yield spell_steps(body.program, body, kind, inside, None, kernels)
         found.append(spelled)
     return found

@@ -9,7 +9,6 @@ expected, llvmlite lets one thread at a time into LLVM, and one module is compil
 
 from __future__ import annotations
 
-import _thread as threads
 import atexit
 import contextlib
 import ctypes
@@ -19,6 +18,7 @@ import os
 import sys
 import threading
 import time
+from _thread import start_new_thread
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from heapq import heappop, heappush
@@ -173,7 +173,7 @@ class _Worker:
     def start(self) -> None:
         try:
             # Whoever starts a `threading.Thread` waits until that runs, and for the GIL.
-            threads.start_new_thread(self._work, ())
+            start_new_thread(self._work, ())
         except RuntimeError:  # the system gives no more threads, or the interpreter is ending
             with _books:
                 _rest(self)
