@@ -45,6 +45,18 @@ def as_sizes(shape: Any) -> tuple[Sizes, Witnesses]:
     return tuple(found), tuple(witnesses)
 
 
+def late_vector(shape: Any) -> Tensor | None:
+    """`shape`, where it is a vector of whole numbers of a length that only the run knows."""
+    vector = shape.value() if isinstance(shape, Variable) else shape
+    if not isinstance(vector, Tensor) or not isinstance(vector.type, TensorType):
+        return None
+    if not vector.dtype.is_integer:
+        return None
+    sizes_of = vector.result.shape
+    late = sizes_of is None or (len(sizes_of) == 1 and not isinstance(sizes_of[0], int))
+    return vector if late else None
+
+
 def _listed(shape: Any) -> list[Any]:
     if isinstance(shape, Variable):
         shape = shape.value()

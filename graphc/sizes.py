@@ -17,6 +17,8 @@ from threading import local
 from graphc.errors import ArgumentError, ShapeError
 from graphc.freezing import frozen
 
+_MOST_ELEMENTS = 2**63 - 1
+
 
 @frozen
 class Symbol:
@@ -358,3 +360,10 @@ def evaluate(size: Size, values: Mapping[Symbol, int]) -> int:
 def count(shape: Iterable[int]) -> int:
     """How many elements a known shape holds."""
     return math.prod(shape)
+
+
+def require_countable(shape: Iterable[Size]) -> None:
+    """Raises ShapeError where what is known of `shape` holds more elements than an int64 counts."""
+    known = [size for size in shape if isinstance(size, int)]
+    if 0 not in known and count(known) > _MOST_ELEMENTS:
+        raise ShapeError(f"the shape {known} holds more elements than can be counted: 2**63 or more")

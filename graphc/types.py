@@ -160,6 +160,7 @@ def as_size(given: object) -> Size:
     if isinstance(given, int | np.integer) and not isinstance(given, bool):
         if given < 0:
             raise ShapeError(f"a size is not negative: {given}")
+        sizes.require_countable((int(given),))
         return int(given)
     raise ArgumentError(f"a size is an int, a name or None, not {given!r}")
 

@@ -127,8 +127,10 @@ def stack(xs: Any, axis: int = 0, name: str | None = None) -> Tensor:
 
 
 @explains
-def unstack(x: Any, axis: int = 0, num: int | None = None) -> list[Tensor]:
+def unstack(x: Any, axis: int = 0, num: int | None = None, name: str | None = None) -> list[Tensor]:
     """The parts of `x` along `axis`, as a list; `num` says how many where the graph does not know.
+
+    All bear `name`: ``name``, ``name_1``, and so on.
 
     Shapes: ``[..., n, ...] -> n times [...]``.
 
@@ -140,7 +142,7 @@ def unstack(x: Any, axis: int = 0, num: int | None = None) -> list[Tensor]:
             raise ShapeError(
                 f"unstack: the size of axis {axis} of {x.type} is known only at the run: give num"
             )
-        return [wait("unstack", (x,), axis, num, part=i) for i in range(num)]
+        return [wait("unstack", (x,), axis, num, part=i, name=name) for i in range(num)]
     shape = x.result.sizes
     axis = normalize_axis(axis, len(shape), x.type)
     if num is None:
@@ -154,7 +156,7 @@ def unstack(x: Any, axis: int = 0, num: int | None = None) -> list[Tensor]:
         raise ShapeError(f"unstack: num is {num!r}, and axis {axis} of {x.type} has not as many parts")
     elif shape[axis] != num:
         x = ensure_shape(x, (*shape[:axis], num, *shape[axis + 1 :]))
-    return [squeeze(slice_axis(x, axis, i, 1), (axis,)) for i in range(num)]
+    return [squeeze(slice_axis(x, axis, i, 1), (axis,), name=name) for i in range(num)]
 
 
 def _unstacked(x: Any, axis: int, num: int) -> list[Any]:
@@ -167,8 +169,10 @@ may_wait(unstack, _unstacked)
 
 
 @explains
-def split(x: Any, n_or_sizes: Any, axis: int = 0) -> list[Tensor]:
+def split(x: Any, n_or_sizes: Any, axis: int = 0, name: str | None = None) -> list[Tensor]:
     """Equal parts of `x` along `axis`, or parts of the given sizes, one of which may be -1: the rest.
+
+    All bear `name`: ``name``, ``name_1``, and so on.
 
     Shapes: ``[..., n, ...] -> [..., size, ...]`` for each part.
 
@@ -179,7 +183,8 @@ def split(x: Any, n_or_sizes: Any, axis: int = 0) -> list[Tensor]:
     x = as_tensor(x)
     if waits(x):
         count = n_or_sizes if isinstance(n_or_sizes, int | np.integer) else _length(n_or_sizes)
-        return [wait("split", (x,), n_or_sizes, axis, part=i) for i in range(max(int(count), 1))]
+        parts_wanted = range(max(int(count), 1))
+        return [wait("split", (x,), n_or_sizes, axis, part=i, name=name) for i in parts_wanted]
     shape = x.result.sizes
     axis = normalize_axis(axis, len(shape), x.type)
     whole = shape[axis]
@@ -201,7 +206,7 @@ def split(x: Any, n_or_sizes: Any, axis: int = 0) -> list[Tensor]:
         x = ensure_shape(x, (*shape[:axis], total, *shape[axis + 1 :]))
     pieces, start = [], _total(())
     for part in parts:
-        pieces.append(slice_axis(x, axis, start, part))
+        pieces.append(slice_axis(x, axis, start, part, name=name))
         start = start + part
     return pieces
 

@@ -12,6 +12,7 @@ from graphc.conversion import as_tensor
 from graphc.errors import ArgumentError, ShapeError
 from graphc.explanation import explains
 from graphc.op import op
+from graphc.ops.late_shape import broadcast_late, reshape_late
 from graphc.ops.sizing import element_count, size
 from graphc.tensor import Tensor
 from graphc.types import TensorType
@@ -42,12 +43,15 @@ def reshape(x: Any, shape: Any, name: str | None = None) -> Tensor:
     """The elements of `x`, in row-major order, as `shape`, in which one -1 stands for the rest.
 
     Shapes: ``[...] -> shape``; sizes may be tensors, as may the whole shape, which may be -1 at the run.
+    Where the run alone knows how many sizes there are, the rank is unknown.
 
     Raises: ShapeError where the numbers of elements differ; ArgumentError for several -1.
     """
-    from graphc.dynamic_sizes import after_all, as_sizes, bind, with_rest  # builds on this module
+    from graphc.dynamic_sizes import after_all, as_sizes, bind, late_vector, with_rest  # builds on it
 
     x = as_tensor(x)
+    if (vector := late_vector(shape)) is not None:
+        return reshape_late(x, vector, name=name)
     if isinstance(name, int):
         raise ArgumentError(f"reshape: the sizes are one argument, as in reshape(x, ({shape}, {name}))")
     listed, witnesses = as_sizes(with_rest(shape, x))
@@ -72,7 +76,7 @@ def _broadcast_to(x: Tensor, *, shape: Shape) -> TensorType:
     """`x` repeated along new axes in front and along its axes of size 1.
 
     Shapes: ``[...] -> shape``, where each size of `x` is 1 or that of `shape`, aligned at the end.
-    Raises: ShapeError where one is not.
+    Raises: ShapeError where one is not, or no int64 counts the elements.
     """
     own = x.result.sizes
     kept = shape[len(shape) - len(own) :] if len(own) <= len(shape) else ()
@@ -80,6 +84,7 @@ def _broadcast_to(x: Tensor, *, shape: Shape) -> TensorType:
         size != 1 and sizes.meet(size, wanted) is None for size, wanted in zip(own, kept, strict=True)
     ):
         raise ShapeError(f"{x.result} does not broadcast to {TensorType(x.dtype, shape)}")
+    sizes.require_countable(shape)
     return TensorType(x.dtype, shape)
 
 
@@ -97,12 +102,15 @@ def broadcast_to(x: Any, shape: Any, name: str | None = None) -> Tensor:
     """`x` repeated along new axes in front and along its axes of size 1.
 
     Shapes: ``[...] -> shape``; sizes may be tensors, as may the whole shape; -1 keeps a size of `x`.
+    Where the run alone knows how many sizes there are, the rank is unknown.
 
     Raises: ShapeError where a size of `x` is neither 1 nor that of `shape`.
     """
-    from graphc.dynamic_sizes import after_all, as_sizes  # builds on this module
+    from graphc.dynamic_sizes import after_all, as_sizes, late_vector  # builds on this module
 
     x = as_tensor(x)
+    if (vector := late_vector(shape)) is not None:
+        return broadcast_late(x, vector, name=name)
     listed, witnesses = as_sizes(shape)
     if -1 in listed:
         own = x.result.sizes

@@ -45,7 +45,9 @@ def size(x: Tensor) -> TensorType:
     """The number of elements of `x` as int64.
 
     Shapes: ``[...] -> []``.
+    Raises: ShapeError where there are more than that.
     """
+    sizes.require_countable(x.result.shape or ())
     return TensorType(INT64, ())
 
 
@@ -60,7 +62,9 @@ def element_count(*witnesses: Tensor, shape: Shape) -> TensorType:
     """The number of elements that `shape` holds, as int64; `witnesses` bind sizes in it.
 
     Shapes: ``-> []``.
+    Raises: ShapeError where there are more than that.
     """
+    sizes.require_countable(shape)
     return TensorType(INT64, ())
 
 

@@ -159,7 +159,9 @@ def _positive(size: Size) -> Size:
     return maximum(size, 0)
 
 
-def slice_axis(x: Tensor, axis: int, start: Size, count: Size, step: int = 1) -> Tensor:
+def slice_axis(
+    x: Tensor, axis: int, start: Size, count: Size, step: int = 1, name: str | None = None
+) -> Tensor:
     """`count` elements of one axis of `x`, from `start` on; the other axes whole.
 
     Shapes: ``[..., n, ...] -> [..., count, ...]``.
@@ -169,7 +171,7 @@ def slice_axis(x: Tensor, axis: int, start: Size, count: Size, step: int = 1) ->
     starts = tuple(start if i == axis else 0 for i in range(len(shape)))
     counts = tuple(count if i == axis else n for i, n in enumerate(shape))
     steps = tuple(step if i == axis else 1 for i in range(len(shape)))
-    return strided_slice(x, starts=starts, sizes=counts, steps=steps)
+    return strided_slice(x, starts=starts, sizes=counts, steps=steps, name=name)
 
 
 @explains

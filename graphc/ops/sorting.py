@@ -12,15 +12,18 @@ from graphc.conversion import as_tensor
 from graphc.errors import ArgumentError, DTypeError, ShapeError
 from graphc.explanation import explains
 from graphc.op import op
+from graphc.ops.comparison import isnan, logical_not
 from graphc.ops.filling import zeros_like
 from graphc.ops.gathering import _take_along_axis
 from graphc.ops.joining import unstack
 from graphc.ops.movement import reshape
 from graphc.ops.positions import Array
 from graphc.ops.scattering import _scatter_add, scatter_along_axis
+from graphc.ops.slicing import slice_axis
 from graphc.ops.state import pick
 from graphc.tensor import Tensor
 from graphc.types import INT64, TensorType, TupleType, promote
+from graphc.variable import Variable
 
 
 def _order(x: Array, axis: int, descending: bool) -> Array:
@@ -154,8 +157,8 @@ _top_k.example("f32[2,0]", k=0)
 
 
 @explains
-def top_k(x: Any, k: int, name: str | None = None) -> tuple[Tensor, Tensor]:
-    """The `k` largest along the last axis, largest first, and their indices.
+def top_k(x: Any, k: Any, name: str | None = None) -> tuple[Tensor, Tensor]:
+    """The `k` largest along the last axis, largest first, and their indices; `k` may be a tensor.
 
     The lower index comes first on ties. NaN counts as the largest, as it does in `max` and `argmax`, so that
     ``top_k(x, 1)`` is both of them; ``sort(x, descending=True)`` has it last.
@@ -164,10 +167,27 @@ def top_k(x: Any, k: int, name: str | None = None) -> tuple[Tensor, Tensor]:
 
     Raises: ShapeError where there are fewer than `k`; ArgumentError for a `k` that is no count.
     """
+    if isinstance(k, Tensor | Variable) and k.dtype.is_integer:
+        return _late_top_k(as_tensor(x), k, name)
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 0:
         raise ArgumentError(f"top_k: k is a count, not {k!r}")
     node = _top_k(as_tensor(x), k=int(k))
     return pick(node, index=0, name=name), pick(node, index=1)
+
+
+def _late_top_k(x: Tensor, k: Any, name: str | None) -> tuple[Tensor, Tensor]:
+    """As `top_k`, of as many as only the run knows: the first of all in order."""
+    from graphc.dynamic_sizes import after_all, as_bound_size  # builds on this module
+
+    if not x.result.sizes:
+        raise ShapeError(f"top_k: there is no axis to take the largest of in {x.type}")
+    count, witnesses = as_bound_size(k)
+    order = _argsort(x, axis=-1, descending=True)
+    if x.dtype.is_floating:  # NaN first, as the maximum has it
+        is_number = logical_not(isnan(_take_along_axis(x, order, axis=-1)))
+        order = _take_along_axis(order, _argsort(is_number, axis=-1), axis=-1)
+    indices = slice_axis(after_all(order, witnesses), -1, 0, count)
+    return _take_along_axis(x, indices, axis=-1, name=name), indices
 
 
 @op("sorting", binds=True)

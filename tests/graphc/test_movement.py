@@ -317,3 +317,16 @@ def test_gradients_through_sizes_bound_at_the_run():
     (part,) = gc.gradients(gc.mean(x[n:]), x)
     assert run(one, {w: [1.0], n: 3}).tolist() == [1.0]
     np.testing.assert_allclose(run(part, {x: np.arange(5.0), n: 2}), [0, 0, 1 / 3, 1 / 3, 1 / 3])
+
+
+@pytest.mark.parametrize("shape", [(4, 3), None])
+def test_parts_bear_the_name_that_they_are_given(shape):
+    x = gc.placeholder("float32", shape)
+    parts = [*gc.split(x, 2, name="half"), *gc.split(x, [1, 3], name="piece")]
+    parts += gc.unstack(x, num=4, name="row")
+    expected = ["half", "half_1", "piece", "piece_1", "row", "row_1", "row_2", "row_3"]
+    assert [part.name for part in parts] == expected
+    feed = np.arange(12.0).reshape(4, 3)
+    with gc.Session() as session:
+        np.testing.assert_array_equal(session.run("row_2", {x: feed}), feed[2])
+        np.testing.assert_array_equal(session.run("piece_1", {x: feed}), feed[1:])

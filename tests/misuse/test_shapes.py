@@ -32,6 +32,16 @@ HERE = [
          "stack: shapes differ: f32[batch,3] and f32[batch]", "operand 0 is placeholder 'x'",
          "operand 1 is placeholder 'y'"),
      lambda g: gc.stack([g.x, g.y])),
+    ("more elements than can be counted", gc.ShapeError, (
+         "size: the shape [1099511627776, 1099511627776] holds more elements than can be counted: 2**63",
+         "x is the result of add"),
+     lambda g: gc.size(gc.zeros((2**40, 1)) + gc.zeros((1, 2**40)))),
+    ("a shape of too many elements", gc.ShapeError, (
+         "broadcast_to: the shape [1099511627776, 1099511627776] holds more elements",),
+     lambda g: gc.broadcast_to(1.0, (2**40, 2**40))),
+    ("a size that no machine counts", gc.ShapeError, (
+         "placeholder: the shape [18446744073709551616] holds more elements than can be counted",),
+     lambda g: gc.placeholder("float32", (2**64,))),
     ("axis out of range", gc.ShapeError, (
          "sum: axis 2 is out of range for f32[batch,3] with 2 axes", "x is placeholder 'x'"),
      lambda g: gc.sum(g.x, axis=2)),
