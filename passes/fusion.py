@@ -340,9 +340,14 @@ def _refuse_across(group: Sequence[Tensor]) -> None:
 
 
 def _is_joined(operand: Tensor, node: Tensor, rows: dict[Tensor, Rows]) -> bool:
-    """Whether both walk the same rows, and a value a row of `operand` meets its own row in `node`."""
+    """Whether both walk the same rows, and a value a row of `operand` meets its own row in `node`.
+
+    A part meets other elements than its own, as one backwards of a whole row: it is read where it lies.
+    """
     walked = rows.get(operand)
-    return walked is not None and walked == rows.get(node) and _lines_up(operand, node, walked)
+    if walked is None or node.op is _PART:
+        return False
+    return walked == rows.get(node) and _lines_up(operand, node, walked)
 
 
 def _lines_up(operand: Tensor, node: Tensor, rows: Rows) -> bool:

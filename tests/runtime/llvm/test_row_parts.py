@@ -103,6 +103,18 @@ def test_parts_of_some_steps(dtype, step):
             np.testing.assert_array_equal(session.run(made, {z: value}), wanted)
 
 
+@pytest.mark.parametrize("shape", [(9,), (64,), (1, 5), (5, 1), (4, 7), (2, 3, 6)])
+def test_whole_rows_backwards_are_read_where_they_lie(shape):
+    """The part has its operand's sizes, and other elements than the operand has there."""
+    x, y = (gc.placeholder("float64", shape) for _ in range(2))
+    feeds = {x: array(*shape), y: np.cos(array(*shape))}
+    total = x + y
+    back = total[..., ::-1]
+    agree([back], feeds)
+    agree([gc.flip(total > x, -1), gc.tanh(back) * total, gc.sum(back * x, -1)], feeds)
+    agree(gc.gradients(gc.sum(gc.exp(back) * x), [x, y]), feeds)
+
+
 @pytest.mark.parametrize("level", ["", "x86-64-v2", "x86-64-v3"])
 def test_parts_of_some_steps_end_with_their_memory(level):
     run_at_level(level, _AT_THE_END)
