@@ -5,6 +5,7 @@ pooling windows, takes one element of each of a few rows that lie apart: a kerne
 each of them has all that it needs, also for what follows for every cell, as the gradient of a maximum does.
 Besides the reduction it holds elementwise nodes whose values have the shape of what is reduced, or any
 reshaped one with the same last axis, or that of the result; they may read numbers, and rows of the last axis.
+Windows that overlap are read where their image lies: each cell is the row of another of its places.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from passes.target import Target
 
 _REDUCTIONS = frozenset(OPS[name] for name in ("sum", "max", "min"))
 _RESHAPES = frozenset(OPS[name] for name in ("reshape", "expand_dims", "squeeze"))
+_WINDOWS = OPS["windows"]
 _MOST_CELLS = 16  # a vector of each is held
 _LEAST_ROW = 8  # elements: shorter rows fill no vector
 _MOST_NODES = 24
@@ -118,7 +120,7 @@ def find_cells(nodes: Sequence[Tensor], function: Function, target: Target) -> d
                 if user not in group and user not in found and _fits(user, cells, target):
                     group.add(user)
                     queue.append(user)
-            for x in node.inputs:
+            for x in () if node.op is _WINDOWS else node.inputs:
                 if x in group or x in found or x in given or x in wanted or x in summed:
                     continue
                 if x.inputs and _fits(x, cells, target) and group.issuperset(users[x]):
@@ -180,14 +182,17 @@ def _reduced(node: Tensor) -> Cells | None:
     sizes, over = x.result.shape, node.attrs["axis"]
     if not sizes or not over or over[0] == 0 or over[-1] == len(sizes) - 1:
         return None
-    if x.dtype not in (FLOAT32, FLOAT64) or node.dtype is not x.dtype or 0 in sizes:
-        return None
-    counts = [size for axis in over if isinstance(size := sizes[axis], int)]
-    if len(counts) < len(over) or not 1 < prod(counts) <= _MOST_CELLS:
-        return None
-    if not isinstance(sizes[-1], int) or sizes[-1] < _LEAST_ROW:
+    if node.dtype is not x.dtype or 0 in sizes or not are_held(x, [sizes[axis] for axis in over]):
         return None
     return Cells(sizes, tuple(over))
+
+
+def are_held(x: Tensor, counts: Sequence[Size]) -> bool:
+    """Whether a kernel holds a vector of rows of `x` for each cell; `counts` of them lie along axes."""
+    row, known = x.result.sizes[-1], [size for size in counts if isinstance(size, int)]
+    if x.dtype not in (FLOAT32, FLOAT64) or not isinstance(row, int) or row < _LEAST_ROW:
+        return False
+    return len(known) == len(counts) and 1 < prod(known) <= _MOST_CELLS
 
 
 def _fits(node: Tensor, cells: Cells, target: Target) -> bool:
@@ -200,6 +205,9 @@ def _fits(node: Tensor, cells: Cells, target: Target) -> bool:
         return False
     if node.op in _RESHAPES:
         return True
+    if node.op is _WINDOWS:
+        axes, image = node.attrs["axes"], node.inputs[0].result.sizes
+        return node.result.sizes == cells.whole and all(isinstance(image[axis], int) for axis in axes)
     if node.op.family != "elementwise" or node.op.name not in target.fusible or may_fail(node):
         return False
     if BFLOAT16 in [x.dtype for x in (node, *node.inputs)]:

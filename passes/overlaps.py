@@ -14,56 +14,22 @@ another order than `overlap_add` does, which leaves that order open as einsum do
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Mapping, Sequence
-from math import gcd
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from graphc import ops
 from graphc.conversion import as_tensor
-from graphc.freezing import frozen
 from graphc.function import Function
 from graphc.ops.equation import ELLIPSIS, LETTERS, split
 from graphc.sizes import Size, product
 from graphc.tensor import Tensor
 from graphc.types import BFLOAT16, BOOL, FLOAT32, FLOAT64
+from passes.cells import are_held
+from passes.phases import Phase, all_phases, among_zeros, flip_cells, join_phases, see_windows
 from passes.rewrite import Match, index, rewrite, rule
 from passes.simplification.matching import alike
-from passes.simplification.vocabulary import broadcast_to, einsum, reshape, stack
+from passes.simplification.vocabulary import broadcast_to, einsum, reshape
 from passes.target import PLAIN, Target
-
-
-@frozen
-class _Phase:
-    """The rows ``s p + r``: the first cell and the step to the next, how many; lags of windows likewise."""
-
-    first: int
-    step: int
-    many: int
-    lag: int
-    apart: int
-
-    @property
-    def zeros(self) -> int:
-        """How many there are before what is spread."""
-        return self.lag + (self.many - 1) * self.apart
-
-
-_One = Callable[[Sequence[_Phase], Sequence[Size]], Tensor]  # a phase, and how many rows it has
-
-
-def _phases(cells: int, stride: int, dilation: int) -> list[_Phase | None]:
-    """For each phase of a stride its cells; None where it has none."""
-    found: list[_Phase | None] = []
-    step = stride // gcd(stride, dilation)
-    for rest in range(stride):
-        met = [i for i in range(cells) if (i * dilation - rest) % stride == 0]
-        if not met:
-            found.append(None)
-            continue
-        lag = (met[0] * dilation - rest) // stride
-        found.append(_Phase(met[0], step, len(met), lag, step * dilation // stride))
-    return found
 
 
 @rule(ops.overlap_add, of=(reshape,))
@@ -101,7 +67,7 @@ def overlap_of_apart(match: Match) -> Tensor | None:
     flat = reshape(
         ops.transpose(x, axes=(*order, *rest)), shape=(*whole, *(x.result.sizes[axis] for axis in rest))
     )
-    return alike(match, _among_zeros(flat, attrs["shape"], (0,) * len(attrs["shape"])))
+    return alike(match, among_zeros(flat, attrs["shape"], (0,) * len(attrs["shape"])))
 
 
 @rule(ops.overlap_add, of=(einsum,))
@@ -126,22 +92,70 @@ def overlap_of_product(match: Match) -> Tensor | None:
         return None
     holder = made.inputs[other]
     sizes = [holder.result.sizes[held.index(x)] for x in cells]
-    phases = _all_phases(attrs, sizes)
+    phases = all_phases(attrs, sizes)
     if phases is None:
         return None
     result = output[:last] + output[last + len(cells) :]
     places = [spread.index(x) for x in along]
 
-    def one(phase: Sequence[_Phase], counts: Sequence[Size]) -> Tensor:
-        seen = _windows(made.inputs[own], places, phase, counts)
+    def one(phase: Sequence[Phase], counts: Sequence[Size]) -> Tensor:
+        seen = see_windows(made.inputs[own], places, phase, counts)
         at = max(places) + 1
         order = sorted(range(len(places)), key=places.__getitem__)
         term = spread[:at] + "".join(cells[k] for k in order) + spread[at:]
-        taps = _flipped(holder, [held.index(x) for x in cells], phase)
+        taps = flip_cells(holder, [held.index(x) for x in cells], phase)
         pair = ((term, seen), (held, taps)) if own == 0 else ((held, taps), (term, seen))
         return einsum(pair[0][1], pair[1][1], equation=f"{pair[0][0]},{pair[1][0]}->{result}")
 
-    return alike(match, _joined(match, phases, one))
+    return alike(match, join_phases(match, phases, one))
+
+
+@rule(ops.overlap_add, of=(broadcast_to,))
+def overlap_of_alike(match: Match) -> Tensor | None:
+    """``overlap_add(broadcast_to(x)) -> sum(windows(x))``: row y gets x of all windows that it meets."""
+    (made,), attrs = match.inputs, match.attrs
+    if made.op is not broadcast_to:
+        return None
+    x, phases = _one_a_window(made.inputs[0], made, attrs), _few_phases(made, attrs)
+    if x is None or phases is None:
+        return None
+
+    def one(phase: Sequence[Phase], counts: Sequence[Size]) -> Tensor:
+        return ops.sum(see_windows(x, attrs["axes"], phase, counts), axis=_cells(attrs))
+
+    return alike(match, join_phases(match, phases, one))
+
+
+@rule(ops.overlap_add, of=(ops.mul,))
+def overlap_of_shares(match: Match) -> Tensor | None:
+    """``overlap_add((windows(x) == m) * s) -> sum((x == windows(m)) * windows(s))`` for windows one apart.
+
+    Row y looks at the windows that it meets, and nothing is written for each cell of each. Where there is
+    no window s is 0.
+    """
+    (made,), attrs = match.inputs, match.attrs
+    if made.op is not ops.mul or any(stride != 1 for stride in attrs["strides"]):
+        return None
+    chosen, given = made.inputs if made.inputs[0].op is ops.cast else made.inputs[::-1]
+    if chosen.op is not ops.cast or chosen.inputs[0].op is not ops.equal:
+        return None
+    seen, other = chosen.inputs[0].inputs
+    whole, phases = attrs["shape"], _few_phases(made, attrs)
+    if seen.op is not ops.windows or seen.inputs[0].result.sizes != whole or phases is None:
+        return None
+    if any(seen.attrs[key] != attrs[key] for key in ("axes", "strides", "dilations")):
+        return None
+    largest, share = (_one_a_window(x, made, attrs) for x in (other, given))
+    if largest is None or share is None:
+        return None
+    cells = _cells(attrs)
+    x = reshape(seen.inputs[0], shape=(*whole[: cells[0]], *(1,) * len(cells), *whole[cells[0] :]))
+
+    def one(phase: Sequence[Phase], counts: Sequence[Size]) -> Tensor:
+        of, shares = (see_windows(each, attrs["axes"], phase, counts) for each in (largest, share))
+        return ops.sum(ops.mul(ops.cast(ops.equal(x, of), dtype=made.dtype), shares), axis=cells)
+
+    return alike(match, join_phases(match, phases, one))
 
 
 @rule(ops.overlap_add)
@@ -150,7 +164,7 @@ def overlap_of_cells(match: Match) -> Tensor | None:
     (x,), attrs = match.inputs, match.attrs
     axes, last = list(attrs["axes"]), max(attrs["axes"]) + 1
     places = [last + i for i in range(len(axes))]
-    phases = _all_phases(attrs, [x.result.sizes[place] for place in places])
+    phases = all_phases(attrs, [x.result.sizes[place] for place in places])
     if phases is None or not _is_number(x) or len(x.result.sizes) > len(LETTERS):
         return None
     letters = LETTERS[: len(x.result.sizes)]
@@ -158,12 +172,12 @@ def overlap_of_cells(match: Match) -> Tensor | None:
     twice = letters[:last] + "".join(letters[places[k]] for k in order) + letters[last:]
     result = letters[:last] + letters[last + len(axes) :]
 
-    def one(phase: Sequence[_Phase], counts: Sequence[Size]) -> Tensor:
+    def one(phase: Sequence[Phase], counts: Sequence[Size]) -> Tensor:
         return einsum(
-            _windows(_flipped(x, places, phase), axes, phase, counts), equation=f"{twice}->{result}"
+            see_windows(flip_cells(x, places, phase), axes, phase, counts), equation=f"{twice}->{result}"
         )
 
-    return alike(match, _joined(match, phases, one))
+    return alike(match, join_phases(match, phases, one))
 
 
 @rule(ops.strided_slice, of=(einsum,))
@@ -190,6 +204,24 @@ def slice_of_product(match: Match) -> Tensor | None:
                     x, starts=tuple(starts), sizes=tuple(sizes), steps=tuple(steps)
                 )
     return alike(match, einsum(*operands, equation=made.attrs["equation"]))
+
+
+@rule(ops.strided_slice, of=(ops.sum,))
+def slice_of_sum(match: Match) -> Tensor | None:
+    """``slice(sum(windows(x))) -> sum(slice(windows(x)))``: less is added up."""
+    (made,), attrs = match.inputs, match.attrs
+    if made.op is not ops.sum or made.attrs["keepdims"] or not match.used_once(made):
+        return None
+    (seen,) = made.inputs
+    if seen.op is not ops.windows or not match.used_once(seen):
+        return None
+    kept = [axis for axis in range(len(seen.result.sizes)) if axis not in made.attrs["axis"]]
+    starts, steps = [0] * len(seen.result.sizes), [1] * len(seen.result.sizes)
+    sizes = list(seen.result.sizes)
+    for axis, *own in zip(kept, attrs["starts"], attrs["sizes"], attrs["steps"], strict=True):
+        starts[axis], sizes[axis], steps[axis] = own
+    less = ops.strided_slice(seen, starts=tuple(starts), sizes=tuple(sizes), steps=tuple(steps))
+    return alike(match, ops.sum(less, axis=made.attrs["axis"]))
 
 
 @rule(ops.strided_slice, of=(ops.windows,))
@@ -233,8 +265,11 @@ _RULES = index(
         overlap_of_reshape,
         overlap_of_apart,
         overlap_of_product,
+        overlap_of_alike,
+        overlap_of_shares,
         overlap_of_cells,
         slice_of_product,
+        slice_of_sum,
         slice_of_framed_windows,
         mean_of_sum,
     )
@@ -253,82 +288,20 @@ def _is_number(x: Tensor) -> bool:
     return x.dtype not in (BFLOAT16, BOOL)
 
 
-def _all_phases(attrs: Mapping[str, Any], cells: Sequence[Size]) -> list[list[_Phase | None]] | None:
-    """The phases along each axis; None where a window has a size known only at the run."""
-    strides, dilations = attrs["strides"], attrs["dilations"]
-    found = []
-    for size, stride, dilation in zip(cells, strides, dilations, strict=True):
-        if not isinstance(size, int):
-            return None
-        found.append(_phases(size, stride, dilation))
-    return found
+def _cells(attrs: Mapping[str, Any]) -> tuple[int, ...]:
+    """The axes of the cells among those of the windows."""
+    last = max(attrs["axes"]) + 1
+    return tuple(range(last, last + len(attrs["axes"])))
 
 
-def _among_zeros(x: Tensor, shape: Sequence[Size], starts: Sequence[int]) -> Tensor:
-    if tuple(shape) == x.result.sizes:
-        return x
-    return ops.embed(x, shape=tuple(shape), starts=tuple(starts), steps=(1,) * len(starts))
+def _one_a_window(x: Tensor, made: Tensor, attrs: Mapping[str, Any]) -> Tensor | None:
+    """`x` without the axes of cells, if it has one element for all of them, and is whole otherwise."""
+    whole, cells = made.result.sizes, _cells(attrs)
+    kept = tuple(1 if axis in cells else size for axis, size in enumerate(whole))
+    return reshape(x, shape=(*kept[: cells[0]], *kept[cells[-1] + 1 :])) if x.result.sizes == kept else None
 
 
-def _windows(x: Tensor, axes: Sequence[int], phase: Sequence[_Phase], counts: Sequence[Size]) -> Tensor:
-    """The windows of `x` among zeros, `counts` of them along `axes`; the cells in the order of the axes."""
-    shape, starts = list(x.result.sizes), [0] * len(x.result.sizes)
-    for axis, each, count in zip(axes, phase, counts, strict=True):
-        shape[axis], starts[axis] = count + (each.many - 1) * each.apart, each.zeros
-    order = sorted(range(len(axes)), key=axes.__getitem__)
-    return ops.windows(
-        _among_zeros(x, shape, starts),
-        axes=tuple(axes[k] for k in order),
-        size=tuple(phase[k].many for k in order),
-        strides=(1,) * len(order),
-        dilations=tuple(max(phase[k].apart, 1) for k in order),
-    )
-
-
-def _flipped(x: Tensor, axes: Sequence[int], phase: Sequence[_Phase]) -> Tensor:
-    """The cells of a phase, the last one first."""
-    sizes, rank = list(x.result.sizes), len(x.result.sizes)
-    starts, steps = [0] * rank, [1] * rank
-    for axis, each in zip(axes, phase, strict=True):
-        starts[axis] = each.first + (each.many - 1) * each.step
-        sizes[axis], steps[axis] = each.many, -each.step
-    return ops.strided_slice(x, starts=tuple(starts), sizes=tuple(sizes), steps=tuple(steps))
-
-
-def _joined(match: Match, phases: Sequence[Sequence[_Phase | None]], one: _One) -> Tensor:
-    """All phases side by side, along the last axis first."""
-    attrs = match.attrs
-    axes, strides, shape = attrs["axes"], attrs["strides"], attrs["shape"]
-    counts = [(shape[axis] + (s - 1)) // s for axis, s in zip(axes, strides, strict=True)]
-    size = list(shape)
-    for axis, count in zip(axes, counts, strict=True):
-        size[axis] = count
-    zero = as_tensor(0, match.node.dtype)
-    made: dict[tuple[int, ...], Tensor] = {}
-    for number in itertools.product(*(range(s) for s in strides)):
-        chosen = [each[r] for each, r in zip(phases, number, strict=True)]
-        full = [each for each in chosen if each is not None]
-        made[number] = (
-            one(full, counts) if len(full) == len(chosen) else broadcast_to(zero, shape=tuple(size))
-        )
-    for k in reversed(range(len(axes))):
-        made, size[axes[k]] = _beside(made, axes[k], strides[k], counts[k] * strides[k], tuple(size))
-    (whole,) = made.values()
-    if whole.result.sizes == tuple(shape):
-        return whole
-    rank = len(shape)
-    return ops.strided_slice(whole, starts=(0,) * rank, sizes=tuple(shape), steps=(1,) * rank)
-
-
-def _beside(
-    made: dict[tuple[int, ...], Tensor], axis: int, stride: int, count: Size, size: tuple[Size, ...]
-) -> tuple[dict[tuple[int, ...], Tensor], Size]:
-    """Neighbours along `axis`, by the last of their numbers, as one."""
-    shape = (*size[:axis], count, *size[axis + 1 :])
-    found: dict[tuple[int, ...], Tensor] = {}
-    for number in made:
-        if number[-1] == 0:
-            parts = [made[*number[:-1], r] for r in range(stride)]
-            joined = parts[0] if stride == 1 else reshape(stack(*parts, axis=axis + 1), shape=shape)
-            found[number[:-1]] = joined
-    return found, count
+def _few_phases(made: Tensor, attrs: Mapping[str, Any]) -> list[list[Phase | None]] | None:
+    """The phases, where a kernel can hold a vector for each cell of one (`cells`)."""
+    cells = [made.result.sizes[axis] for axis in _cells(attrs)]
+    return all_phases(attrs, cells) if are_held(made, cells) else None

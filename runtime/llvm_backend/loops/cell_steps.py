@@ -7,6 +7,8 @@ however many reductions it has:
     for each place, for each vector of its row:
         load the vectors of all cells; x = f(vectors), r = reduce(x), y = g(x, r); store r, or y of all cells
 
+Cells of windows that overlap are vectors of the image, as far apart as the windows say.
+
 Cells are combined in the order in which they lie. Sums of float32 are added up in float64, but for sums of
 bools, which float32 holds exactly.
 """
@@ -23,7 +25,7 @@ from graphc.tensor import Tensor
 from graphc.types import BOOL, FLOAT32, FLOAT64
 from passes.cells import Cells, cells_of
 from runtime.llvm_backend.contractions.lane_choice import estimate
-from runtime.llvm_backend.contractions.strided import see_within
+from runtime.llvm_backend.contractions.strided import see, see_dense, see_within
 from runtime.llvm_backend.engine.machine import host
 from runtime.llvm_backend.ir.casts import cast
 from runtime.llvm_backend.ir.scalars import emit_op, spelled
@@ -36,6 +38,7 @@ from runtime.llvm_backend.rows.row_loop import RowLoop, lanes_of
 from runtime.llvm_backend.rows.row_streams import outgrows_caches
 
 _MEETING = {"max": "maximum", "min": "minimum"}
+_WINDOWS = "windows"  # whose operand is read as they see it
 _VIEWS = ("reshape", "expand_dims", "squeeze", "embed")  # the last is a matter of where it is stored
 
 
@@ -78,7 +81,8 @@ class _CellWriter:
         count, row = product(cells.whole[axis] for axis in axes), cells.whole[-1]
         per, chunks = cut_in_chunks(count, self._bytes())
         total, each, length = self._size(count), self._size(per), self._size(row)
-        lies = dict.fromkeys(map(self.lie, (*self.given, *body.outputs)))
+        windows = [x for x in self.inside if x.op.name == _WINDOWS]
+        lies = dict.fromkeys(map(self.lie, (*self.given, *windows, *body.outputs)))
         lies.pop(None, None)
         walks = merge_axes([(cells.whole[axis], [lie.steps[axis] for lie in lies if lie]) for axis in axes])
         self.walks = [(self._size(size), list(map(self._size, steps))) for size, steps in walks]
@@ -90,12 +94,15 @@ class _CellWriter:
         if self.streamed:
             end_streams(one)
         self.loops.define()
-        name = ".".join(x.op.name for x in self.inside if x.op.name not in _VIEWS)
+        name = ".".join(x.op.name for x in self.inside if x.op.name not in (*_VIEWS, _WINDOWS))
         return LoopKernel(f"{name} of cells", self.module.text, tuple(self.words), chunks)
 
     def lie(self, x: Tensor) -> _Lie | None:
         """How an operand or a result lies; None for what every place reads alike."""
         cells, framed = self.cells, x.op.name == "embed"
+        if x.op.name == _WINDOWS:
+            seen = see(x, see_dense(x.inputs[0]))
+            return _Lie(seen.offset, seen.strides, True)
         value = x.inputs[0] if framed else x
         if not (cells.is_whole(value) or cells.is_kept(value)):
             return None
@@ -134,7 +141,8 @@ class _CellWriter:
         """What one place reads and writes."""
         many = product(self._number(axis) for axis in self.cells.over)
         total: Size = 0
-        for x in (*self.body.inputs, *self.body.outputs):
+        windows = [x for x in self.inside if x.op.name == _WINDOWS]
+        for x in (*self.body.inputs, *windows, *self.body.outputs):
             lie = self.lie(x)
             if lie is not None:
                 total = total + (many if lie.is_whole else 1) * item_bytes(x.dtype)
@@ -188,6 +196,9 @@ class _Elements:
     def write(self) -> None:
         """Computes all, and stores the results."""
         for node in self.writer.inside:
+            if node.op.name == _WINDOWS:
+                self.values[node] = self._read(node, self.writer.reads[self.writer.given[node.inputs[0]]])
+                continue
             operands = [self._value(x) for x in node.inputs]
             if node.op.name in _VIEWS:
                 self.values[node] = operands[0]

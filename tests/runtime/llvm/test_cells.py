@@ -230,3 +230,43 @@ def test_reductions_of_the_same_cells_share_a_kernel_and_of_others_do_not():
 
     assert len(agree(twice, image(2, 8, 8, 16))) == 1
     assert len(agree(other, image(2, 8, 8, 16))) == 2
+
+
+def overlapping(pool, size, strides, padding):
+    """A pooling, its gradient, and the gradient of that."""
+
+    def build(x):
+        y = pool(x, size, strides, padding)
+        (slope,) = gc.gradients(y * y, [x])
+        return [y, slope, *gc.gradients(gc.sum(slope * slope), [x])]
+
+    return build
+
+
+@pytest.mark.parametrize("pool", [gc.nn.max_pool, gc.nn.avg_pool])
+@pytest.mark.parametrize("padding", ["SAME", "VALID", ((1, 0), (0, 1))])
+@pytest.mark.parametrize(("size", "strides"), [(3, 1), (3, 2), ((2, 4), (1, 3)), ((4, 2), 1)])
+def test_windows_that_overlap_are_read_where_the_image_lies(pool, size, strides, padding):
+    for channels, dtype in ((8, "float32"), (21, "float64"), (64, "float32")):
+        x = image(2, 7, 9, channels, dtype=dtype)
+        build = overlapping(pool, size, strides, padding)
+        kernels = agree(build, x, shapes=[("batch", 7, 9, channels)], exact=False)
+        assert any(n.op.name == "windows" for k in kernels for n in k.attrs["body"].nodes())
+        _, executable = run(lambda x, pool=pool: pool(x, size, strides, padding), x)
+        written = [n.result.sizes for n in executable.function.nodes() if n.op.name == "windows"]
+        assert all(sizes[-1] == 1 for sizes in written)  # those that count the cells inside the image
+
+
+@pytest.mark.parametrize("pool", [gc.nn.max_pool, gc.nn.avg_pool])
+def test_cells_of_more_windows_than_are_held_and_of_short_rows(pool):
+    agree(overlapping(pool, 5, 1, "SAME"), image(1, 6, 6, 8), exact=False)
+    agree(overlapping(pool, 3, 1, "SAME"), image(2, 5, 6, 3), exact=False)
+
+
+def test_no_window_gives_a_row_more_than_it_meets():
+    """Zeros stand for windows that are not there; a zero in the image equals their maximum."""
+    x = image(1, 5, 5, 16)
+    x[0, 0] = 0
+    x[0, 2, 2, 3], x[0, 4, 4, 5], x[0, 0, 1, 7] = np.nan, np.inf, -np.inf
+    for padding in ("SAME", "VALID"):
+        agree(overlapping(gc.nn.max_pool, 3, 1, padding), x, exact=False)
