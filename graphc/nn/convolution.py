@@ -27,7 +27,7 @@ from graphc.nn.padding import (
     pad_image,
 )
 from graphc.ops import einsum, overlap_add, reshape, slice
-from graphc.ops.window import count_windows
+from graphc.ops.window import count_windows, windows
 from graphc.size_text import format_size
 from graphc.sizes import Size
 from graphc.tensor import Tensor
@@ -74,11 +74,14 @@ def conv2d(
         raise ShapeError(f"conv2d: the channels differ{of}: {x.type} and filters {filters.type}")
     if isinstance(outputs, int) and outputs % groups:
         raise ShapeError(f"conv2d: {groups} groups do not divide the {outputs} channels of {filters.type}")
-    seen = _seen("conv2d", x, layout, tuple(cells), strides, padding, dilations)
+    padded = _padded("conv2d", x, layout, tuple(cells), strides, padding, dilations)
     if groups == 1:
+        seen = image_windows(padded, layout, tuple(cells), strides, dilations)
         return einsum(f"{layout.spelled('c', 'ij')},ijco->{layout.spelled('o')}", seen, filters, name=name)
     parts = outputs // groups
-    seen = _with_axis(seen, layout.channel + (2 if layout.channel == 3 else 0), groups, inputs)
+    axes = tuple(axis + (axis > layout.channel) for axis in layout.spatial)
+    split = _with_axis(padded, layout.channel, groups, inputs)
+    seen = windows(split, axes=axes, size=tuple(cells), strides=strides, dilations=dilations)
     weights = reshape(filters, (*cells, inputs, groups, parts))
     equation = f"{layout.spelled('gc', 'ij')},ijcgo->{layout.spelled('go')}"
     return named(_merged(einsum(equation, seen, weights), layout.channel, outputs), name)
@@ -109,7 +112,8 @@ def depthwise_conv2d(
     strides, dilations = as_pair(function, "strides", strides), as_pair(function, "dilations", dilations)
     if sizes.meet(x.result.sizes[layout.channel], inputs) is None:
         raise ShapeError(f"{function}: the channels differ: {x.type} and filters {filters.type}")
-    seen = _seen(function, x, layout, tuple(cells), strides, padding, dilations)
+    padded = _padded(function, x, layout, tuple(cells), strides, padding, dilations)
+    seen = image_windows(padded, layout, tuple(cells), strides, dilations)
     made = einsum(f"{layout.spelled('c', 'ij')},ijcm->{layout.spelled('cm')}", seen, filters)
     return named(_merged(made, layout.channel, inputs * multiplier), name)
 
@@ -183,7 +187,7 @@ def _operands(function: str, x: Any, filters: Any, axes: str) -> tuple[Tensor, T
     )
 
 
-def _seen(
+def _padded(
     function: str,
     x: Tensor,
     layout: Layout,
@@ -192,14 +196,14 @@ def _seen(
     padding: Any,
     dilations: Pair,
 ) -> Tensor:
-    """The windows of the padded images."""
+    """The padded images, which have windows."""
     lengths = tuple(x.result.sizes[axis] for axis in layout.spatial)
     widths = as_widths(function, padding, lengths, cells, strides, dilations)
     for n, pair, k, d in zip(lengths, widths, cells, dilations, strict=True):
         room = n + pair[0] + pair[1] - ((k - 1) * d + 1)
         if isinstance(room, int) and room < 0:
             raise ShapeError(f"{function}: a filter of {cells[0]} x {cells[1]} cells does not fit {x.type}")
-    return image_windows(pad_image(x, layout, widths), layout, cells, strides, dilations)
+    return pad_image(x, layout, widths)
 
 
 def _with_axis(x: Tensor, axis: int, groups: int, size: Size) -> Tensor:
