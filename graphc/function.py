@@ -9,6 +9,8 @@ from operator import attrgetter
 from threading import local
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from graphc.drawing.display import Displayed
+
 if TYPE_CHECKING:
     from graphc.graph import Graph
     from graphc.tensor import Tensor
@@ -20,7 +22,7 @@ _BEHIND = object()  # stands on an item whose needs lie above
 
 
 @dataclass(frozen=True, eq=False, repr=False, slots=True, weakref_slot=True)
-class Function:
+class Function(Displayed):
     """What to compute (`outputs`, and `effects` to be had) from what (`inputs`).
 
     Invariant: every leaf is one of `inputs` or an op without operands. What outputs and effects do
@@ -58,16 +60,6 @@ class Function:
         inputs, outputs = (", ".join(str(t.type) for t in ts) for ts in (self.inputs, self.outputs))
         effects = f", {len(self.effects)} effects" if self.effects else ""
         return f"<graphc Function ({inputs}) -> ({outputs}){effects}>"
-
-    def _repr_svg_(self) -> str | None:
-        from graphc.drawing.notebook import picture_of  # only notebooks ask
-
-        return picture_of(self)
-
-    def _repr_html_(self) -> str:
-        from graphc.drawing.notebook import page_part_of  # only notebooks ask
-
-        return page_part_of(self)
 
     def __str__(self) -> str:
         from graphc.text import show  # the text form builds on Function

@@ -9,6 +9,7 @@ from dataclasses import replace
 from threading import local
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from graphc.drawing.display import Displayed
 from graphc.errors import ArgumentError, GraphMismatchError, UnknownNameError
 from graphc.freezing import frozen
 from graphc.location import Location
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from graphc.variable import Variable
 
 
-class Graph:
+class Graph(Displayed):
     """What a user opens to define in: names, variables, a seed. The nodes themselves are frozen.
 
     Args:
@@ -115,16 +116,6 @@ class Graph:
 
     def __repr__(self) -> str:
         return f"<graphc Graph: {len(self._named)} named tensors, {len(self.variables)} variables>"
-
-    def _repr_svg_(self) -> str | None:
-        from graphc.drawing.notebook import picture_of  # only notebooks ask
-
-        return picture_of(self)
-
-    def _repr_html_(self) -> str:
-        from graphc.drawing.notebook import page_part_of  # only notebooks ask
-
-        return page_part_of(self)
 
     def __deepcopy__(self, memo: object) -> Graph:
         return self

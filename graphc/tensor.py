@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import FrozenInstanceError, dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from graphc.drawing.display import Displayed
 from graphc.errors import GraphError
 from graphc.location import Location, made_at
 from graphc.operators import Operators
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False, repr=False, slots=True, weakref_slot=True)
-class Tensor(Operators):
+class Tensor(Operators, Displayed):
     """One node, which is also the one value it makes.
 
     Invariants: nothing here ever changes; equality is identity; `type` is what the op's rule says
@@ -68,16 +69,6 @@ class Tensor(Operators):
     def __repr__(self) -> str:
         name = f"{self.name!r} " if self.name else ""
         return f"<graphc {self.op.name} {name}: {self.type}{made_at(self.loc)}>"
-
-    def _repr_svg_(self) -> str | None:
-        from graphc.drawing.notebook import picture_of  # only notebooks ask
-
-        return picture_of(self)
-
-    def _repr_html_(self) -> str:
-        from graphc.drawing.notebook import page_part_of  # only notebooks ask
-
-        return page_part_of(self)
 
     def __len__(self) -> int:
         shape = self.result.shape

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from graphc import sizes
+from graphc.drawing.display import Displayed
 from graphc.errors import FeedError, ShapeError
 from graphc.explanation import explain, tell_operand
 from graphc.freezing import frozen
@@ -58,7 +59,7 @@ class _Steps:
     bound: BoundProgram
 
 
-class Executable:
+class Executable(Displayed):
     """A request, compiled. A session makes it and runs it; users look at it.
 
     Attributes:
@@ -198,15 +199,8 @@ class Executable:
 
         return record_executable(self)
 
-    def _repr_svg_(self) -> str | None:
-        from graphc.drawing.notebook import picture_of  # only notebooks ask
-
-        return picture_of(self.function)
-
-    def _repr_html_(self) -> str:
-        from graphc.drawing.notebook import page_part_of  # only notebooks ask
-
-        return page_part_of(self.function)
+    def _displayed(self) -> Function:
+        return self.function
 
     def peak_bytes(self, sizes: Mapping[str, Any] | None = None) -> int:
         """The most bytes that are alive at once in a run, as predicted from the lifetimes of buffers.

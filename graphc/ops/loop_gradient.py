@@ -8,13 +8,14 @@ from typing import Any
 from graphc import sizes
 from graphc.freezing import frozen
 from graphc.function import Function, rebuild, topological, with_inputs
-from graphc.graph import graph_frame
+from graphc.graph import Graph, graph_frame
+from graphc.ops.checkpointing import segmented_scan, segmented_while
 from graphc.ops.elementwise import add, identity
 from graphc.ops.filling import zeros_like
 from graphc.ops.loop import Parts, loop, slice_type
 from graphc.ops.marker import connected, gradients
 from graphc.ops.movement import sized_as
-from graphc.ops.ragged import bound_sizes, is_ragged, remember, take_last
+from graphc.ops.ragged import Remembered, bound_sizes, is_ragged, remember, take_last
 from graphc.ops.sizing import size
 from graphc.ops.state import pick
 from graphc.tensor import Tensor
@@ -31,73 +32,111 @@ def run_backwards(
     and a share of ``dw``, which adds up.
     Values whose shape changes from step to step are remembered in a vector, and taken from its end.
     """
-    carried, scanned = attrs["carried"], attrs["scanned"]
     if attrs["checkpoint"] and not attrs["shape"]:
         return _run_segments_backwards(g, operands, attrs)
     body: Function = attrs["body"]
+    carried, scanned = attrs["carried"], attrs["scanned"]
     parts, formal = Parts.of(operands, carried, scanned), Parts.of(body.inputs, carried, scanned)
     pairs = list(zip(parts.starts, formal.starts, strict=True))
     changing = [i for i, pair in enumerate(pairs) if is_ragged(*pair)]
     step = _Step.back(g, body, carried, scanned, changing)
-    needed = [i for i, taken in enumerate(formal.starts) if taken in step.used or i in step.carries]
-    ragged = [pairs[i] for i in changing] if any(i in changing for i in needed) else []
-    alike = [t for i, t in enumerate(formal.starts) if t in step.used and i not in changing]
-    used = [i for i, x in enumerate(formal.slices) if x in step.used]
     stacked = [cotangent for cotangent in g[carried:] if cotangent is not None]
-    if attrs["condition"] is not None and not (alike or ragged):  # the number of steps is needed all the same
-        alike = [t for i, t in enumerate(formal.starts) if i not in changing][:1]
-        ragged = [] if alike else pairs[:1]
-    if not (alike or used or stacked or ragged):
-        used = [0]
+    alike, ragged = _to_remember(step, pairs, changing, counts=attrs["condition"] is not None)
+    used = [i for i, x in enumerate(formal.slices) if x in step.used]
+    if not (alike or ragged or used or stacked):
+        used = [0]  # there has to be something to walk
     found = remember(operands, attrs, alike, [t for _, t in ragged])
     cotangents = [
         cotangent if cotangent is not None else zeros_like(pick(out, index=i))
         for i, cotangent in ((i, g[i]) for i in step.carries)
     ]
-    walked = [*found.alike, *found.shapes, *(parts.slices[i] for i in used), *stacked]
-    ends = [parameter(f"end{i}", TensorType(INT64, ()), body.owner) for i in range(len(ragged))]
-    rows = [parameter(f"shape{i}", slice_type(t.result), body.owner) for i, t in enumerate(found.shapes)]
-    vectors = [parameter(f"vector{i}", t.result, body.owner) for i, t in enumerate(found.vectors)]
-    carries = len(step.cotangents) + len(step.sums)
-    outputs = step.outputs
-    if ragged:
-        with graph_frame(body.owner):
-            lasts = [
-                take_last(vector, end, row, *pair)
-                for vector, end, row, pair in zip(vectors, ends, rows, ragged, strict=True)
-            ]
-        stand_ins = {taken: value for (_, taken), (value, _) in zip(ragged, lasts, strict=True)}
-        outputs = rebuild(Function((), outputs), with_inputs, stand_ins)[0].outputs
-        outputs = (*outputs[:carries], *(begin for _, begin in lasts), *outputs[carries:])
+    last = _Lasts.of(step, ragged, found, body.owner)
     begun = [*cotangents, *(zeros_like(parts.captured[i]) for i in step.captured), *map(size, found.vectors)]
-    formals = (*step.cotangents, *step.sums, *ends, *alike, *rows, *(formal.slices[i] for i in used))
+    walked = [*found.alike, *found.shapes, *(parts.slices[i] for i in used), *stacked]
+    formals = (
+        *step.cotangents,
+        *step.sums,
+        *last.ends,
+        *alike,
+        *last.rows,
+        *(formal.slices[i] for i in used),
+    )
     made = loop(
         *begun,
         *walked,
         *parts.captured,
         *found.vectors,
-        body=Function((*formals, *step.incoming, *formal.captured, *vectors), outputs),
+        body=Function((*formals, *step.incoming, *formal.captured, *last.vectors), last.outputs),
         carried=len(begun),
         scanned=len(walked),
         reverse=not attrs["reverse"],
         shape=bound_sizes(begun, formals, False),
     )
-    targets = {target: i for i, target in enumerate(step.carries)}
-    targets |= {carried + scanned + target: len(step.carries) + i for i, target in enumerate(step.captured)}
-    targets |= {carried + target: len(begun) + i for i, target in enumerate(step.slices)}
-    slopes = {target: pick(made, index=i) for target, i in targets.items()}
-    for i in changing:
-        if i in slopes:
-            slopes[i] = sized_as(slopes[i], operands[i])
+    targets = [*step.carries, *(carried + scanned + i for i in step.captured)]
+    results = [*range(len(targets)), *range(len(begun), len(begun) + len(step.slices))]
+    targets += (carried + i for i in step.slices)
+    slopes = {target: pick(made, index=i) for target, i in zip(targets, results, strict=True)}
+    slopes |= {i: sized_as(slopes[i], operands[i]) for i in changing if i in slopes}
     return [slopes.get(i) for i in range(len(operands))]
+
+
+_Pair = tuple[Tensor, Tensor]  # what a loop begins with, and the input of its body that it is in a step
+
+
+def _to_remember(
+    step: _Step, pairs: Sequence[_Pair], changing: Sequence[int], counts: bool
+) -> tuple[Sequence[Tensor], Sequence[_Pair]]:
+    """What is remembered of each forward step: inputs that keep their shape, and those pairs that do not.
+
+    The latter are all `changing` ones, where one is needed. With `counts` there is something in any case: it
+    says how many steps there were.
+    """
+    alike = [t for i, (_, t) in enumerate(pairs) if i not in changing]
+    used = [t for t in alike if t in step.used]
+    ragged = [pairs[i] for i in changing]
+    if any(pairs[i][1] in step.used or i in step.carries for i in changing):
+        return used, ragged
+    if counts and not used:
+        return (alike[:1], ()) if alike else ((), pairs[:1])
+    return used, ()
+
+
+@frozen
+class _Lasts:
+    """The inputs and outputs of a step back that takes values of changing shapes from the ends of vectors.
+
+    `vectors` hold the elements, `ends` say where those of the step end, `rows` which sizes they have.
+    """
+
+    ends: tuple[Tensor, ...]
+    rows: tuple[Tensor, ...]
+    vectors: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+
+    @classmethod
+    def of(cls, step: _Step, ragged: Sequence[_Pair], found: Remembered, owner: Graph | None) -> _Lasts:
+        """`step` with the values of `ragged`, which are `found`, taken so; it carries where they begin."""
+        ends = tuple(parameter(f"end{i}", TensorType(INT64, ()), owner) for i in range(len(ragged)))
+        rows = tuple(parameter(f"shape{i}", slice_type(t.result), owner) for i, t in enumerate(found.shapes))
+        vectors = tuple(parameter(f"vector{i}", t.result, owner) for i, t in enumerate(found.vectors))
+        if not ragged:
+            return cls(ends, rows, vectors, step.outputs)
+        with graph_frame(owner):
+            lasts = [
+                take_last(vector, end, row, *pair)
+                for vector, end, row, pair in zip(vectors, ends, rows, ragged, strict=True)
+            ]
+        stand_ins = {taken: value for (_, taken), (value, _) in zip(ragged, lasts, strict=True)}
+        outputs = rebuild(Function((), step.outputs), with_inputs, stand_ins)[0].outputs
+        carries = len(step.cotangents) + len(step.sums)
+        begins = (begin for _, begin in lasts)
+        return cls(ends, rows, vectors, (*outputs[:carries], *begins, *outputs[carries:]))
 
 
 def _run_segments_backwards(
     g: Sequence[Tensor | None], operands: Sequence[Tensor], attrs: Mapping[str, Any]
 ) -> Sequence[Tensor | None]:
     """The gradient of the same steps as a loop over segments, which computes the same values again."""
-    from graphc.ops.checkpointing import segmented_scan, segmented_while  # they make loops too
-
     points = [identity(x) for x in operands]  # so that no path leads from one operand to another
     parts, pure = Parts.of(points, attrs["carried"], attrs["scanned"]), without_effects(attrs["body"])
     if attrs["condition"] is None:
