@@ -143,7 +143,6 @@ def plan(
     `guards` are what `size_guards` found before the passes; without them they are found here.
     `known` are the symbols bound around a body, `planned` the programs of bodies that are there already.
     """
-    planned = {} if planned is None else planned
     with stage("schedule"):
         nodes = schedule(function)
     number = {node: i for i, node in enumerate(nodes)}
@@ -151,60 +150,61 @@ def plan(
     bindings = tuple(
         (i, binding) for i, node in enumerate(function.inputs) for binding in _bindings(node.type, bound)
     )
-    variable_bindings = tuple(
-        (node.attrs["name"], binding)
-        for node in nodes
-        if node.op.name == _VARIABLE
-        for binding in _bindings(node.type, bound)
-    )
-    checks = _Checks(guards, frozenset(bound))
-    last_use = _last_uses(function, nodes)
-    constants, variables, run_states, steps = [], [], [], []
+    leaves: dict[str, list[Tensor]] = {_CONSTANT: [], _VARIABLE: [], _RUN_STATE: []}
+    computed: list[Tensor] = []
     inputs = set(function.inputs)
     for node in nodes:
-        if node in inputs:
-            continue
-        buffer = number[node]
-        if node.op.name == _CONSTANT:
-            constants.append((buffer, node.attrs["value"]))
-        elif node.op.name == _VARIABLE:
-            variables.append((node.attrs["name"], buffer, node.result))
-        elif node.op.name == _RUN_STATE:
-            run_states.append(buffer)
-        else:
-            checked = checks.before(node)
-            inner = dict(bodies(node)) if node.op.has_bodies else {}
-            binds = node.op.binds or (inner and node.op.name != _FUSED)
-            own = tuple(_bindings(node.type, bound)) if binds else ()
-            checks.bind(own)
-            steps.append(
-                Step(
-                    node,
-                    tuple(number[i] for i in node.inputs),
-                    buffer,
-                    tuple(number[i] for i in last_use.get(node, ())),
-                    tuple(_sized(node, own)),
-                    own,
-                    checked,
-                    Bodies(inner, frozenset(bound), planned) if inner else _NO_BODIES,
-                )
-            )
+        if node not in inputs:
+            leaves.get(node.op.name, computed).append(node)
+    variable_bindings = tuple(
+        (node.attrs["name"], binding) for node in leaves[_VARIABLE] for binding in _bindings(node.type, bound)
+    )
+    checks = _Checks(guards, frozenset(bound))
+    last_uses = _last_uses(function, nodes)
+    steps = tuple(_steps(computed, number, last_uses, checks, bound, {} if planned is None else planned))
     _refuse_unbound(steps, bound)
     return Program(
         function,
         tuple(nodes),
-        tuple(steps),
+        steps,
         len(nodes),
         tuple(number[node] for node in function.inputs),
         tuple(number[node] for node in function.outputs),
-        tuple(constants),
-        tuple(variables),
-        tuple(run_states),
-        tuple((n.attrs["variable"], number[n]) for n in nodes if n.op.name == _ASSIGN),
+        tuple((number[node], node.attrs["value"]) for node in leaves[_CONSTANT]),
+        tuple((node.attrs["name"], number[node], node.result) for node in leaves[_VARIABLE]),
+        tuple(number[node] for node in leaves[_RUN_STATE]),
+        tuple((node.attrs["variable"], number[node]) for node in nodes if node.op.name == _ASSIGN),
         bindings,
         variable_bindings,
         checks.at_first(),
     )
+
+
+def _steps(
+    nodes: Sequence[Tensor],
+    number: Mapping[Tensor, int],
+    last_uses: Mapping[Tensor, Sequence[Tensor]],
+    checks: _Checks,
+    bound: set[Symbol],
+    planned: Planned,
+) -> Iterator[Step]:
+    """A step for each of `nodes`, in order; `bound` grows by the symbols that they give."""
+    for node in nodes:
+        checked = checks.before(node)
+        inner = dict(bodies(node)) if node.op.has_bodies else {}
+        binds = node.op.binds or (inner and node.op.name != _FUSED)
+        own = tuple(_bindings(node.type, bound)) if binds else ()
+        checks.bind(own)
+        yield Step(
+            node,
+            tuple(number[operand] for operand in node.inputs),
+            number[node],
+            tuple(number[dead] for dead in last_uses.get(node, ())),
+            tuple(_sized(node, own)),
+            own,
+            checked,
+            Bodies(inner, frozenset(bound), planned) if inner else _NO_BODIES,
+        )
 
 
 class _Checks:
@@ -358,7 +358,7 @@ def _last_uses(function: Function, nodes: Sequence[Tensor]) -> dict[Tensor, list
     return dead
 
 
-def _refuse_unbound(steps: list[Step], bound: set[Symbol]) -> None:
+def _refuse_unbound(steps: Iterable[Step], bound: set[Symbol]) -> None:
     for step in steps:
         for name in step.sized:
             for size in step.node.attrs[name]:
