@@ -63,6 +63,8 @@ class Collected:
 
     Attributes:
         modules: those of the kernels. kernels: the same, for users to look at, each text once.
+        watched: the words of fed sizes: while none changes, nor does what depends on them.
+        fed: (word, size): a word that a feed writes, and what it must be. equal: sizes that must be alike.
         filled: (word, size): words to hold sizes.
         plans: (address, block): the functions that count the chunks of contractions.
         scratch: (word, offset): words to hold addresses behind the arena.
@@ -77,6 +79,9 @@ class Collected:
 
     modules: dict[tuple[str, tuple[str, ...]], Module] = field(default_factory=dict)
     kernels: dict[str, NativeKernel | RowKernel] = field(default_factory=dict)
+    watched: list[int] = field(default_factory=list)
+    fed: list[tuple[int, Size]] = field(default_factory=list)
+    equal: list[tuple[Size, Size]] = field(default_factory=list)
     filled: list[tuple[int, Size]] = field(default_factory=list)
     plans: list[tuple[int, int, int]] = field(default_factory=list)
     scratch: list[tuple[int, Size, int]] = field(default_factory=list)

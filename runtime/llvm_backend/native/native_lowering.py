@@ -17,7 +17,7 @@ from graphc.sizes import Size, SizeExpr, Symbol, sole_symbol
 from graphc.types import TensorType
 from passes.memory import Cell, phase_of, phases_of
 from passes.program import Program
-from runtime.execution import BoundProgram
+from runtime.execution import BoundProgram, BoundStep
 from runtime.llvm_backend.engine.library import Promises, load
 from runtime.llvm_backend.native.drafts import Collected
 from runtime.llvm_backend.native.late_memory import Gift
@@ -51,7 +51,7 @@ class _Lowering:
         self.collected = Collected()
         self.clocks = Clocks(self.builder) if clocked else None
         symbols = program_symbols(program)
-        self.phases = phases_of(program)
+        self.phases = phases_of(program)  # after which of the steps that give sizes each symbol is known
         self.scope = plan_scope(
             program,
             bound,
@@ -61,21 +61,49 @@ class _Lowering:
         self.cells, self.writer = self.scope.cells, self.scope.writer
         self.sizes = SizeWords(self.builder, (*symbols, *self.phases))
         self.writer.symbols = self.sizes.symbols
-        self.watched = [self.sizes.symbols[symbol] for symbol in symbols]
+        self.collected.watched.extend(self.sizes.symbols[symbol] for symbol in symbols)
         self.given: list[Place] = []  # what is given back with sizes that steps give
         self.late: list[int] = []  # which of the outputs those are
-        self.fed: list[tuple[int, Size]] = []  # a word that a feed writes, and the size it must be
-        self.equal: list[tuple[Size, Size]] = []
         self.outputs: list[tuple[TensorType, Cell | None, list[int]]] = []
         self.taken: set[Cell] = set()  # the memory of outputs
         variables = (buffer for _, buffer, _ in program.variables)
         self.elsewhere = {*program.inputs, *variables, *program.run_states}  # not in the arena
 
     def lower(self) -> Lowered:
-        program, builder, scopes = self.program, self.builder, tuple(self.scope.all())
+        builder, collected = self.builder, self.collected
         self.scope.draft()
         functions = Promises()
         builder.mark("main")
+        fetches, assigned, adopted = self._write_main(functions)
+        builder.end()
+        names, places, state, feeds = self._feeds()
+        outputs = self._outputs()
+        constants = self._constants()
+        for word, value in constants:
+            builder.preset(word, value.ctypes.data)
+        memory = MemoryWriter(builder, self.sizes, self.scope, collected, self.phases)
+        arena, prelude = memory.write()
+        memory.write_late()
+        form = "single" if len(outputs) == 1 and not self.late else "list"
+        hold = reserve(builder, len(outputs), len(names))
+        signature = Signature(feeds, outputs, hold, form, prelude, "main")
+        library = load(collected.modules.values())  # late: other threads compile all the while
+        builder.keep(functions.kept_by(library))
+        table = builder.build((library, self.clocks, *(value for _, value in constants)))
+        symbols = self.sizes.symbols
+        return Lowered(
+            table, signature, arena, names, state is not None, fetches, assigned, adopted,
+            self._kinds(), tuple(collected.python), symbols, places, state,
+            tuple(collected.kernels.values()), collected.runs,
+            self.clocks, tuple(self.late), find_obstacles(self.program, frozenset(symbols)),
+            library, constants,
+        )  # fmt: skip
+
+    def _write_main(
+        self, functions: Promises
+    ) -> tuple[tuple[int | None, ...], tuple[str, ...], dict[str, Array]]:
+        """The steps of all scopes; gives `Lowered.fetches`, `assigned` and `adopted`."""
+        program, builder = self.program, self.builder
         RegionWriter(builder, functions, self.clocks).write(self.scope)
         if self.clocks is not None:
             self.clocks.tick(None)
@@ -85,7 +113,6 @@ class _Lowering:
         )
         found = {name: self._adopted(buffer) for name, buffer in program.assignments}
         adopted = {name: value for name, value in found.items() if value is not None}
-        assigned = tuple(name for name, _ in program.assignments if name not in adopted)
         for name, buffer in program.assignments:
             if name not in adopted:
                 self._keep((buffer, 0))
@@ -93,47 +120,25 @@ class _Lowering:
         if self.given:
             builder.python(len(self.collected.python))
             self.collected.python.append(Gift(tuple(self.given)))
-        builder.end()
-        names, places, state, feeds = self._feeds()
-        outputs = tuple(
-            Output(
-                type.dtype.numpy,
-                tuple(self._size_word(size) for size in type.sizes),
-                (*words, *(self.cells.take(cell) if cell is not None else ())),
-            )
-            for type, cell, words in self.outputs
-        )
-        constants = tuple(
+        assigned = tuple(name for name, _ in program.assignments if name not in adopted)
+        return fetches, assigned, adopted
+
+    def _constants(self) -> tuple[tuple[int, Array], ...]:
+        """The words that hold addresses of constants, with those."""
+        return tuple(
             (word, value)
-            for scope in scopes
+            for scope in self.scope.all()
             for cell, value in scope.writer.constants.items()
             for word in scope.cells.take(cell)
         )
-        for word, value in constants:
-            builder.preset(word, value.ctypes.data)
-        memory = MemoryWriter(
-            builder, self.sizes, self.scope, self.collected, self.watched, self.fed, self.equal, self.phases
-        )
-        arena, prelude = memory.write()
-        memory.write_late()
-        form = "single" if len(outputs) == 1 and not self.late else "list"
-        hold = reserve(builder, len(outputs), len(names))
-        signature = Signature(feeds, outputs, hold, form, prelude, "main")
-        library = load(self.collected.modules.values())  # late: other threads compile all the while
-        builder.keep(functions.kept_by(library))
-        table = builder.build((library, self.clocks, *(value for _, value in constants)))
-        kinds = {
+
+    def _kinds(self) -> dict[BoundStep, str]:
+        """What runs each step, in bodies too."""
+        return {
             bound: draft.kind
-            for scope in scopes
+            for scope in self.scope.all()
             for bound, draft in zip(scope.bound.steps, scope.drafts, strict=True)
         }
-        return Lowered(
-            table, signature, arena, names, state is not None, fetches, assigned, adopted,
-            kinds, tuple(self.collected.python), self.sizes.symbols, places, state,
-            tuple(self.collected.kernels.values()), self.collected.runs,
-            self.clocks, tuple(self.late), find_obstacles(program, frozenset(self.sizes.symbols)),
-            library, constants,
-        )  # fmt: skip
 
     # What goes in and out.
 
@@ -166,7 +171,17 @@ class _Lowering:
         node = self.program.nodes[buffer]
         for given, wanted in zip(node.inputs[0].result.sizes, node.result.sizes, strict=True):
             if given != wanted and self.sizes.symbols.keys() >= set(sizes.symbols(wanted)):
-                self.equal.append((given, wanted))
+                self.collected.equal.append((given, wanted))
+
+    def _outputs(self) -> tuple[Output, ...]:
+        return tuple(
+            Output(
+                type.dtype.numpy,
+                tuple(self._size_word(size) for size in type.sizes),
+                (*words, *(self.cells.take(cell) if cell is not None else ())),
+            )
+            for type, cell, words in self.outputs
+        )
 
     def _feeds(self) -> tuple[tuple[str, ...], dict[str, Place], Place | None, tuple[Feed, ...]]:
         program, builder = self.program, self.builder
@@ -207,8 +222,8 @@ class _Lowering:
                 found.append((self.sizes.symbols[symbol],))
             else:
                 word = self.builder.word()
-                self.watched.append(word)
-                self.fed.append((word, size))
+                self.collected.watched.append(word)
+                self.collected.fed.append((word, size))
                 found.append((word,))
         return Feed(type.dtype.numpy, tuple(found), words)
 

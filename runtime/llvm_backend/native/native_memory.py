@@ -30,8 +30,6 @@ class MemoryWriter:
     Args:
         builder, words: of the table; `words` has those of the symbols.
         scope, collected: the program, and what its steps need, once all are written.
-        watched: the words of fed sizes: while none changes, nor does what depends on them.
-        fed: a word that a feed writes, and the size it must be. equal: sizes that must be alike.
         phases: after which of the steps that give sizes each symbol is known.
     """
 
@@ -41,9 +39,6 @@ class MemoryWriter:
         words: SizeWords,
         scope: Scope,
         collected: Collected,
-        watched: Sequence[int],
-        fed: Sequence[tuple[int, Size]],
-        equal: Sequence[tuple[Size, Size]],
         phases: Mapping[Symbol, int],
     ) -> None:
         self.phases = phases
@@ -52,8 +47,7 @@ class MemoryWriter:
             for late in collected.late
         ]
         self.builder, self.words, self.scope, self.collected = builder, words, scope, collected
-        self.watched, self.fed = watched, fed
-        self.equal = [*equal, *((c.x, c.y) for each in scope.all() for c in each.program.checks)]
+        self.equal = [*collected.equal, *((c.x, c.y) for each in scope.all() for c in each.program.checks)]
         self.equal += [(c.x, c.y) for step in scope.program.steps for c in step.checks]
 
     def write(self) -> tuple[Arena, str | None]:
@@ -66,7 +60,7 @@ class MemoryWriter:
             end = early_offsets(plan, {})[-1]
             fixed = [*_fixed(self.scope), *((word, end + int(offset)) for word, offset in self._scratch(0))]  # type: ignore[arg-type]  # all are ints
             arena = Arena(plan, room, base, capacity, tuple(fixed), None)
-            if not self.watched:
+            if not self.collected.watched:
                 return arena, None
             self._prelude(None, capacity)
             return arena, "prelude"
@@ -117,15 +111,15 @@ class MemoryWriter:
     def _prelude(self, base: int | None, capacity: int) -> int:
         """The steps that compute what depends on sizes, unless they are as before; gives a word of those."""
         builder, words = self.builder, self.words
-        last = [builder.word(-1) for _ in self.watched]
+        last = [builder.word(-1) for _ in self.collected.watched]
         builder.mark("prelude")
         changed = builder.constant(0)
-        for word, before in zip(self.watched, last, strict=True):
+        for word, before in zip(self.collected.watched, last, strict=True):
             apart = words.compute("sub", word, before)
             changed = words.compute("add", changed, words.compute("mul", apart, apart))
         over = builder.leave_at_zero(changed)
         builder.move(last[0], builder.constant(-1))
-        for word, size in self.fed:
+        for word, size in self.collected.fed:
             builder.equal(word, words.word(size), REFUSE)
         self._compute_all(0)
         if base is not None:
@@ -133,7 +127,7 @@ class MemoryWriter:
         for address, block, phase in self.collected.plans:
             if not phase:
                 builder.kernel(address, block)
-        for word, before in zip(self.watched, last, strict=True):
+        for word, before in zip(self.collected.watched, last, strict=True):
             builder.move(before, word)
         builder.land(over)
         builder.end()

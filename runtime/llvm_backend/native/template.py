@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import astuple
 from itertools import pairwise
 from operator import itemgetter
@@ -107,28 +107,14 @@ def unpack(data: bytes, symbols: Sequence[Symbol], arrays: Sequence[Array]) -> L
 
 
 def _unpack(data: bytes, symbols: Sequence[Symbol], arrays: Sequence[Array]) -> Lowered:
-    lengths = np.frombuffer(data, np.int64, 1 + _BLOCKS).tolist()
-    ends = np.cumsum([8 * len(lengths), *lengths]).tolist()
-    if min(lengths) < 0 or ends[-1] != len(data):
-        raise UnreadableError("it is cut off")
-    text, steps, words, pointers, kept, content = (data[begin:end] for begin, end in pairwise(ends))
+    text, steps, words, pointers, kept, content = _blocks(data)
     head = json.loads(text)
-    size, fixed, places, imports = head["code"]
-    code: MappedCode | dict[str, int] = {}  # of a program that only copies
-    if content:
-        code = MappedCode(Code(content, size, fixed, places, imports), (), c_library(*imports))
+    code = _code(content, head["code"])
     table_steps = np.frombuffer(steps, np.int64).reshape(-1, 8).copy()
     for name, numbers in head["calls"].items():
         table_steps[numbers, _CALLED] = code[name]
     template = np.frombuffer(words, np.int64).copy()
-    alive: list[Any] = [code]
-    own = aligned(np.frombuffer(kept, np.uint8).copy())
-    for word, number, offset in head["constants"]:
-        array = own if number < 0 else np.require(arrays[number], requirements=("C", "A"))
-        if not 0 <= offset <= array.nbytes:
-            raise UnreadableError("a constant that is not there")
-        template[word] = array.ctypes.data + offset
-        alive.append(array)
+    held = _put_constants(template, head["constants"], kept, arrays)
     sizes = _Sizes(symbols)
     hold, form, prelude, main = head["call"]
     base, capacity, fixed_words, last = head["arena"]
@@ -137,7 +123,7 @@ def _unpack(data: bytes, symbols: Sequence[Symbol], arrays: Sequence[Array]) -> 
     slots = (Slot(tuple(map(sizes.read, s)), tuple(below), phase) for s, below, phase in head["slots"])
     pairs = np.frombuffer(pointers, np.int64).reshape(-1, 2).tolist()
     return Lowered(
-        table=StepTable(table_steps, template, tuple((x, y) for x, y in pairs), head["marks"], tuple(alive)),
+        table=StepTable(table_steps, template, tuple((x, y) for x, y in pairs), head["marks"], (code, *held)),
         signature=Signature(tuple(feeds), tuple(outputs), hold, form, prelude, main),
         arena=Arena(
             MemoryPlan(tuple(slots), {}, {}, frozenset(), {}),
@@ -162,6 +148,38 @@ def _unpack(data: bytes, symbols: Sequence[Symbol], arrays: Sequence[Array]) -> 
         library=None,
         constants=(),
     )
+
+
+def _blocks(data: bytes) -> Iterator[bytes]:
+    """The head and the blocks behind it. Raises: UnreadableError."""
+    lengths = np.frombuffer(data, np.int64, 1 + _BLOCKS).tolist()
+    ends = np.cumsum([8 * len(lengths), *lengths]).tolist()
+    if min(lengths) < 0 or ends[-1] != len(data):
+        raise UnreadableError("it is cut off")
+    return (data[begin:end] for begin, end in pairwise(ends))
+
+
+def _code(content: bytes, described: Sequence[Any]) -> MappedCode | dict[str, int]:
+    """The functions by name; none of a program that only copies."""
+    if not content:
+        return {}
+    size, fixed, places, imports = described
+    return MappedCode(Code(content, size, fixed, places, imports), (), c_library(*imports))
+
+
+def _put_constants(
+    template: Array, constants: Sequence[Sequence[int]], kept: bytes, arrays: Sequence[Array]
+) -> list[Array]:
+    """Writes the addresses of constants into `template`; gives the arrays that these are in."""
+    own = aligned(np.frombuffer(kept, np.uint8).copy())
+    held = []
+    for word, number, offset in constants:
+        array = own if number < 0 else np.require(arrays[number], requirements=("C", "A"))
+        if not 0 <= offset <= array.nbytes:
+            raise UnreadableError("a constant that is not there")
+        template[word] = array.ctypes.data + offset
+        held.append(array)
+    return held
 
 
 def _pause(pause: Any, sizes: _Sizes) -> list[Any]:
