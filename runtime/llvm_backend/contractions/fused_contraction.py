@@ -26,7 +26,7 @@ from runtime.llvm_backend.contractions.strided import (
     see_within,
 )
 from runtime.llvm_backend.ir.scalars import spelled
-from runtime.llvm_backend.rows.column_steps import is_of_columns
+from runtime.llvm_backend.rows.columns import is_of_columns
 
 _ROOTS = frozenset(("matmul", "einsum", "sum", "max", "min"))
 

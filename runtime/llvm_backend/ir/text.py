@@ -16,6 +16,7 @@ from runtime.llvm_backend.engine.machine import Machine
 
 _SUFFIXES = {"half": "f16", "bfloat": "bf16", "float": "f32", "double": "f64", "ptr": "p0"}
 FLOATS = ("half", "bfloat", "float", "double")
+INDEX, OTHER = 1, 2  # kinds of failure in the flag; the walk of the steps in Python says which one
 
 
 # Of a function that calls others and computes little itself: LLVM selects its instructions one by one, which

@@ -34,7 +34,7 @@ from runtime.llvm_backend.ir.values import end_streams, load, load_single, store
 from runtime.llvm_backend.loops.copies import merge_axes
 from runtime.llvm_backend.loops.loop_kernel import LoopKernel, Word, cut_in_chunks, item_bytes
 from runtime.llvm_backend.loops.movement_steps import zeros_around
-from runtime.llvm_backend.rows.row_loop import RowLoop, lanes_of
+from runtime.llvm_backend.rows.row_loop import RowLoop, Span, Visit, lanes_of
 from runtime.llvm_backend.rows.row_streams import outgrows_caches
 
 _MEETING = {"max": "maximum", "min": "minimum"}
@@ -176,7 +176,7 @@ class _CellWriter:
             return []
 
         row = self.cells.whole[-1]
-        return self.loops.write([], "0", length, 1, elements, length=row if isinstance(row, int) else None)
+        return self.loops.write(Visit(elements), Span("0", length, row if isinstance(row, int) else None))
 
 
 class _Elements:

@@ -16,10 +16,10 @@ from dataclasses import replace
 
 from graphc.sizes import Size, maximum, minimum, product
 from graphc.tensor import Tensor
+from runtime.llvm_backend.ir.text import OTHER
 from runtime.llvm_backend.ir.values import load, memory_dtype, register_scalar
 from runtime.llvm_backend.ir.writer import Value
 from runtime.llvm_backend.loops.loop_kernel import (
-    OTHER,
     LoopKernel,
     LoopWriter,
     bits_type,

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from graphc.sizes import Size, product
 from graphc.tensor import Tensor
 from graphc.types import DType
+from runtime.llvm_backend.ir.text import INDEX
 from runtime.llvm_backend.ir.writer import Value
 from runtime.llvm_backend.loops.copies import in_parts
 from runtime.llvm_backend.loops.loop_kernel import (
-    INDEX,
     LoopKernel,
     LoopWriter,
     bits_type,

@@ -26,7 +26,6 @@ from runtime.llvm_backend.ir.values import memory_dtype, memory_scalar
 from runtime.llvm_backend.ir.writer import Value, Writer
 from runtime.llvm_backend.table.steptable import FAIL_TEXT
 
-INDEX, OTHER = 1, 2  # kinds of failure in the flag; the walk of the steps in Python says which one
 CHUNK_BYTES = 1 << 16  # what a chunk moves, at least
 
 

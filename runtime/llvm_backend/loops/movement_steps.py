@@ -8,11 +8,11 @@ from graphc.ops.window import span
 from graphc.sizes import Size, minimum, product
 from graphc.tensor import Tensor
 from runtime.llvm_backend.contractions.strided import Look, is_inside, is_strided, see, see_dense
+from runtime.llvm_backend.ir.text import OTHER
 from runtime.llvm_backend.ir.writer import Value
 from runtime.llvm_backend.loops.copies import SEGMENT, Lie, copied, goes_by_cells, in_parts
 from runtime.llvm_backend.loops.joins import JOINS
 from runtime.llvm_backend.loops.loop_kernel import (
-    OTHER,
     LoopKernel,
     LoopWriter,
     dense_strides,

@@ -29,6 +29,7 @@ from runtime.llvm_backend.engine.library import Module, Promises, expect
 from runtime.llvm_backend.engine.llvm import THOROUGH
 from runtime.llvm_backend.engine.machine import host
 from runtime.llvm_backend.ir.text import target_of
+from runtime.llvm_backend.loops.column_steps import columns_of
 from runtime.llvm_backend.loops.fill_kernel import fill_of
 from runtime.llvm_backend.loops.loop_kernel import LoopKernel
 from runtime.llvm_backend.loops.loop_steps import loops_of
@@ -46,7 +47,6 @@ from runtime.llvm_backend.native.patterns import (
 from runtime.llvm_backend.native.places import Place
 from runtime.llvm_backend.native.python_steps import PythonStep, Turn
 from runtime.llvm_backend.rows.check_kernel import PART, write_check
-from runtime.llvm_backend.rows.column_steps import columns_of
 from runtime.llvm_backend.rows.numerics import find_checks
 from runtime.llvm_backend.rows.row_code import RowKernel
 from runtime.llvm_backend.rows.row_streams import find_read

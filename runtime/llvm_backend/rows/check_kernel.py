@@ -8,7 +8,7 @@ from graphc.types import DType
 from runtime.llvm_backend.ir.text import Emitter, Module, Target
 from runtime.llvm_backend.ir.values import load, memory_dtype
 from runtime.llvm_backend.rows.row_looks import see
-from runtime.llvm_backend.rows.row_loop import RowLoop, lanes_of
+from runtime.llvm_backend.rows.row_loop import RowLoop, Span, Visit, lanes_of
 from runtime.llvm_backend.rows.totals import look_of
 
 PART = 1 << 16  # elements of a chunk
@@ -30,7 +30,7 @@ def write_check(dtype: DType, target: Target) -> str:
     def elements(em: Emitter, j: str, mask: str | None) -> list[str]:
         return [load(em, memory_dtype(dtype), array, j, mask)]
 
-    (total,) = loops.write([look_of(one, dtype)], begin, end, 4, elements)
+    (total,) = loops.write(Visit(elements, [look_of(one, dtype)]), Span(begin, end), 4)
     see(one, dtype, total, flag)
     loops.define()
     return module.text

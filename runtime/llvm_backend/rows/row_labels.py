@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from graphc.tensor import Tensor
 from graphc.types import DType
 from passes.fusion import PICK, PUT
-from runtime.llvm_backend.ir.text import Emitter
+from runtime.llvm_backend.ir.text import INDEX, Emitter
 from runtime.llvm_backend.ir.values import register_scalar
-from runtime.llvm_backend.loops.loop_kernel import INDEX
 from runtime.llvm_backend.rows.row_plan import RowPlan
 
 BY_LABELS = frozenset((PICK.name, PUT.name))

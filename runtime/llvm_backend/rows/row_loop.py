@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from typing import NamedTuple
 
 from graphc.types import DType
 from runtime.llvm_backend.ir.text import Emitter, Module, Target
@@ -23,6 +24,37 @@ CHUNK = "ptr %block, i64 %chunk"  # the parameters of a kernel
 Elements = Callable[[Emitter, str, str | None], Sequence[str]]
 Body = Callable[[str, list[str]], Sequence[str]]
 Walk = Callable[[str, str, int, Carried, Body], list[str]]
+
+
+class Span(NamedTuple):
+    """The elements of a row from `begin` to below `end`.
+
+    Attributes:
+        length: how many they are, where that is known.
+        rest_of: a length that leaves as much behind whole steps as they do, or more.
+    """
+
+    begin: str
+    end: str
+    length: int | None = None
+    rest_of: int | None = None
+
+    def left(self, step: int) -> int | None:
+        """How many whole steps leave; None where only the run knows."""
+        if self.rest_of is not None and self.rest_of % step == 0:
+            return 0
+        return self.length % step if self.length else None
+
+
+class Visit(NamedTuple):
+    """What is done at every element: `elements` are written, and the `totals` gather of them.
+
+    With `either`, whole vectors are of those elements instead where that condition holds.
+    """
+
+    elements: Elements
+    totals: Sequence[Total] = ()
+    either: tuple[str, Elements] | None = None
 
 
 def lanes_of(target: Target, dtypes: Iterable[DType]) -> int:
@@ -124,57 +156,38 @@ class RowLoop:
         counts = f"icmp ult <{self.width} x i32> <{lanes}>, {self.wide.broadcast('i32', left)}"
         return self.wide.let(counts)
 
-    def write(
-        self,
-        totals: Sequence[Total],
-        begin: str,
-        end: str,
-        copies: int,
-        elements: Elements,
-        either: tuple[str, Elements] | None = None,
-        length: int | None = None,
-        rest_of: int | None = None,
-    ) -> list[str]:
-        """The loops from `begin` to `end`, `copies` vectors at a time; gives each total as a number.
+    def write(self, visit: Visit, span: Span, copies: int = 1) -> list[str]:
+        """The loops over `span`, `copies` vectors at a time; gives each total as a number.
 
-        With `either`, whole vectors are of those elements instead where that condition holds. Where the
-        `length` is known, what never runs is not written, nor a loop around what runs once: lengths that
-        need the same loops have the same text. A total is the same, whether its length is known or not.
-        `rest_of`: a length that leaves as much behind whole steps, or more, than that from `begin` to `end`.
+        Where the length is known, what never runs is not written, nor a loop around what runs once: lengths
+        that need the same loops have the same text. A total is the same, whether its length is known or not.
         """
-        one, wide = self.one, self.wide
-        step = copies * self.width
-        known = length or None  # of an empty row all loops are written, and none runs
+        one, wide, totals = self.one, self.wide, visit.totals
+        begin, end, step = span.begin, span.end, copies * self.width
+        length = span.length or None  # of an empty row all loops are written, and none runs
+        left = span.left(step)
         main, states = begin, None
-        left = None if known is None else known % step
-        if rest_of is not None and rest_of % step == 0:
-            left = 0
         all = "" if left == 0 else one.let(f"sub i64 {end}, {begin}")
-        if known is None or known >= step:
+        if length is None or length >= step:
             main = end if left == 0 else one.let(f"sub i64 {end}, {one.let(f'urem i64 {all}, {step}')}")
-            rounds = None if known is None else known // step
-            ways = [
-                partial(self._whole, totals, begin, main, copies, way, rounds)
-                for way in (*((either[1],) if either else ()), elements)
-            ]
-            states = self._chosen(either[0], totals, *ways) if either else ways[0]()
+            rounds = None if length is None else length // step
+            states = self._either(visit, begin, main, copies, rounds)
         if left == 0:
             return self._numbers(totals, states or [])
         if self.width > 1 and self.has_masks:
             walk: Walk = self.once if copies == 1 else self.walk
             if left is not None and left <= self.width:
                 walk = _directly
-            rest = self._rest(wide, totals, main, end, elements, walk, limit=end)
+            rest = self._rest(wide, visit, main, end, walk, masked=True)
             return self._numbers(totals, self._met(wide, totals, states, rest))
         if self.width > 1 and copies > 1 and (left is None or left >= self.width):
             whole = one.let(f"sub i64 {end}, {one.let(f'urem i64 {all}, {self.width}')}")
-            rest = self._rest(wide, totals, main, whole, elements)
+            rest = self._rest(wide, visit, main, whole, self.walk)
             states, main = self._met(wide, totals, states, rest), whole
         if states is not None and (step == 1 or (left is not None and left % self.width == 0)):
             return self._numbers(totals, states)
         numbers = None if states is None else self._numbers(totals, states)
-        rest = self._rest(one, totals, main, end, elements)
-        last = self._numbers(totals, rest, one)
+        last = self._numbers(totals, self._rest(one, visit, main, end, self.walk), one)
         if numbers is None:
             return last
         return [t.join(one, x, y, t.dtype) for t, x, y in zip(totals, numbers, last, strict=True)]
@@ -207,6 +220,18 @@ class RowLoop:
             for t, a, b in zip(totals, x, y, strict=True)
         ]
 
+    def _either(self, visit: Visit, begin: str, end: str, copies: int, rounds: int | None) -> list[State]:
+        """Whole vectors of the one kind of elements or the other."""
+        if visit.either is None:
+            return self._whole(visit, begin, end, copies, rounds)
+        condition, elements = visit.either
+        visits = visit._replace(elements=elements), visit
+        return self._chosen(
+            condition,
+            visit.totals,
+            *(partial(self._whole, each, begin, end, copies, rounds) for each in visits),
+        )
+
     def _chosen(
         self, condition: str, totals: Sequence[Total], *ways: Callable[[], list[State]]
     ) -> list[State]:
@@ -229,36 +254,39 @@ class RowLoop:
             for total, *states in zip(totals, *found, strict=True)
         ]
 
-    def _whole(
-        self,
-        totals: Sequence[Total],
-        begin: str,
-        end: str,
-        copies: int,
-        elements: Elements,
-        rounds: int | None,
-    ) -> list[State]:
+    def _whole(self, visit: Visit, begin: str, end: str, copies: int, rounds: int | None) -> list[State]:
         """Whole vectors, in so many rounds; gives states in the totals' own dtypes."""
-        wide, one = self.wide, self.one
+        wide, totals = self.wide, visit.totals
+        if any(t.is_blocked for t in totals):
+            return self._in_blocks(visit, begin, end, copies, rounds)
+        walk: Walk = _directly if rounds == 1 else self.walk
+        carried = self._fresh(wide, totals, copies)
+        found = walk(begin, end, copies * self.width, carried, self._vectors(visit, copies))
+        return [t.merge(wide, s) for t, s in zip(totals, _cut(totals, found, copies), strict=True)]
+
+    def _vectors(self, visit: Visit, copies: int) -> Body:
+        """One step of a loop over whole vectors."""
+
+        def vectors(j: str, inside: Sequence[str]) -> list[str]:
+            states = _cut(visit.totals, inside, copies)
+            for copy in range(copies):
+                at = self.one.let(f"add i64 {j}, {copy * self.width}") if copy else j
+                values = visit.elements(self.wide, at, None)
+                for i, (total, value) in enumerate(zip(visit.totals, values, strict=True)):
+                    states[i][copy] = total.gather(self.wide, states[i][copy], value)
+            return _joined(states)
+
+        return vectors
+
+    def _in_blocks(self, visit: Visit, begin: str, end: str, copies: int, rounds: int | None) -> list[State]:
+        """`_whole` where totals are added up in blocks: a loop over each in a loop over all."""
+        wide, one, totals = self.wide, self.one, visit.totals
         step = copies * self.width
         blocked = [t for t in totals if t.is_blocked]
         plain = [t for t in totals if not t.is_blocked]
-
-        def vectors(j: str, inside: Sequence[str]) -> list[str]:
-            states = _cut(totals, inside, copies)
-            for copy in range(copies):
-                at = one.let(f"add i64 {j}, {copy * self.width}") if copy else j
-                values = elements(wide, at, None)
-                for i, (total, value) in enumerate(zip(totals, values, strict=True)):
-                    states[i][copy] = total.gather(wide, states[i][copy], value)
-            return _joined(states)
-
-        walk: Walk = _directly if rounds == 1 else self.walk
-        if not blocked:
-            found = walk(begin, end, step, self._fresh(wide, plain, copies), vectors)
-            return [t.merge(wide, s) for t, s in zip(plain, _cut(plain, found, copies), strict=True)]
-
         zeros = self._fresh(wide, blocked, copies)
+        vectors = self._vectors(visit, copies)
+        walk: Walk = _directly if rounds == 1 else self.walk
         is_block = rounds is not None and rounds <= BLOCK
 
         def blocks(j: str, inside: Sequence[str]) -> list[str]:
@@ -279,8 +307,8 @@ class RowLoop:
             added = [t.join(wide, x, y, t.dtype) for t, x, y in zip(blocked, sums, ended, strict=True)]
             return [*added, *_joined([s for t, s in zip(totals, states, strict=True) if not t.is_blocked])]
 
-        wide_zeros = [register_scalar(t.dtype) for t in blocked]
-        carried = [(wide.type(scalar), wide.number(scalar, 0.0)) for scalar in wide_zeros]
+        scalars = [register_scalar(t.dtype) for t in blocked]
+        carried = [(wide.type(scalar), wide.number(scalar, 0.0)) for scalar in scalars]
         carried += self._fresh(wide, plain, copies)
         outer: Walk = _directly if is_block else self.walk
         found = outer(begin, end, BLOCK * step, carried, blocks)
@@ -289,20 +317,14 @@ class RowLoop:
         return [[next(sums)] if t.is_blocked else t.merge(wide, next(kept)) for t in totals]
 
     def _rest(
-        self,
-        em: Emitter,
-        totals: Sequence[Total],
-        begin: str,
-        end: str,
-        elements: Elements,
-        walk: Walk | None = None,
-        limit: str | None = None,
+        self, em: Emitter, visit: Visit, begin: str, end: str, walk: Walk, masked: bool = False
     ) -> list[State]:
-        """What whole vectors left, fewer than they were: with `limit`, lanes beyond it do not count."""
+        """What whole vectors left, fewer than they were: where `masked`, lanes beyond `end` do not count."""
+        totals = visit.totals
 
         def some(j: str, inside: Sequence[str]) -> list[str]:
-            em.active = mask = None if limit is None else self._mask(j, limit)
-            values = elements(em, j, mask)
+            em.active = mask = self._mask(j, end) if masked else None
+            values = visit.elements(em, j, mask)
             em.active = None
             found = []
             for total, value, (state,) in zip(totals, values, _cut(totals, inside, 1), strict=True):
@@ -310,8 +332,7 @@ class RowLoop:
                 found += grown if mask is None else total.kept(em, mask, grown, state)
             return found
 
-        fresh = self._fresh(em, totals, 1)
-        last = (walk or self.walk)(begin, end, em.width, fresh, some)
+        last = walk(begin, end, em.width, self._fresh(em, totals, 1), some)
         states = [state for (state,) in _cut(totals, last, 1)]
         return [
             [t.widened(em, state[0])] if t.is_blocked else state

@@ -19,7 +19,7 @@ from runtime.llvm_backend.rows.row_elements import RowElements, code_of
 from runtime.llvm_backend.rows.row_frame import RowFrame
 from runtime.llvm_backend.rows.row_labels import checked_index, needed_for
 from runtime.llvm_backend.rows.row_looks import RowLooks, left_out
-from runtime.llvm_backend.rows.row_loop import CHUNK
+from runtime.llvm_backend.rows.row_loop import CHUNK, Span, Visit
 from runtime.llvm_backend.rows.row_notes import define_noted
 from runtime.llvm_backend.rows.row_offsets import row_offsets
 from runtime.llvm_backend.rows.row_order import (
@@ -167,7 +167,7 @@ class RowWriter(RowFrame):
             return [load(em, dtype, array, j, mask) for dtype, array in places]
 
         looks = [look_of(self.one, dtype) for dtype, _ in places]
-        self.loops.write(looks, begin, end, 2, elements, length=self.length(end))
+        self.loops.write(Visit(elements, looks), self.span(begin, end), 2)
 
     # One phase.
 
@@ -250,12 +250,14 @@ class RowWriter(RowFrame):
         either = (self.streamed, partial(elements, past=True)) if self.may_stream(phase) else None
         looks = len(totals) - len(phase.reductions)
         copies = copies_of(phase, looks if looks_wait(self.plan) else 0)
-        found = self.loops.write(totals, begin, end, copies, elements, either, self.length(end), self.rest())
+        span = self.span(begin, end)._replace(rest_of=self.rest())
+        found = self.loops.write(Visit(elements, totals, either), span, copies)
         return found[: len(phase.reductions)]
 
-    def length(self, end: str) -> int | None:
-        """How long the row is whose loops go to `end`, where that is known before the run."""
-        return self.plan.inner if isinstance(self.plan.inner, int) and end == self.inner else None
+    def span(self, begin: str, end: str) -> Span:
+        """The elements from `begin` to below `end`, which may be those of a row."""
+        inner = self.plan.inner
+        return Span(begin, end, inner if isinstance(inner, int) and end == self.inner else None)
 
     def rest(self) -> int | None:
         """A length that leaves behind whole vectors what any chunk's loop over a row does."""

@@ -10,6 +10,7 @@ from math import nan
 from graphc.tensor import Tensor
 from runtime.llvm_backend.ir.text import Emitter
 from runtime.llvm_backend.ir.values import memory_dtype, register_scalar
+from runtime.llvm_backend.rows.row_loop import Visit
 from runtime.llvm_backend.rows.row_offsets import row_offsets
 from runtime.llvm_backend.rows.row_plan import Access
 from runtime.llvm_backend.rows.row_wave import Group, wave_groups
@@ -139,9 +140,7 @@ class WaveWriter(RowWriter):
 
         either = (self.streamed, partial(elements, past=True)) if any(map(self.may_stream, walked)) else None
         gathered: list[Total] = [total for each in totals for total in each]
-        values = iter(
-            self.loops.write(gathered, "0", self.inner, 1, elements, either, self.length(self.inner))
-        )
+        values = iter(self.loops.write(Visit(elements, gathered, either), self.span("0", self.inner)))
         for group, place, phase, each in zip(groups, places, walked, totals, strict=True):
             self._be_at(place)
             self.end_loop(phase, [next(values) for _ in each][: len(phase.reductions)])

@@ -9,52 +9,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from graphc.sizes import Size, maximum, minimum, product
+from graphc.sizes import Size, maximum, minimum
 from graphc.tensor import Tensor
-from graphc.types import BFLOAT16, BOOL, TensorType
 from runtime.llvm_backend.engine.machine import host
 from runtime.llvm_backend.ir.scalars import emit_op
 from runtime.llvm_backend.ir.text import Emitter, Module, target_of
 from runtime.llvm_backend.ir.values import load, register_scalar, store
 from runtime.llvm_backend.loops.loop_kernel import LoopKernel, Word
-from runtime.llvm_backend.rows.row_loop import RowLoop, lanes_of
+from runtime.llvm_backend.rows.columns import is_of_columns, matrix_of
+from runtime.llvm_backend.rows.row_loop import RowLoop, Span, Visit, lanes_of
 from runtime.llvm_backend.rows.totals import Total, total_of
 
 BUNDLE = 8  # rows that are walked side by side
 _PANEL = 2048  # columns whose totals are in the cache
 _GRAIN = 1 << 16  # elements that are worth a chunk of their own
 _MOST_CUTS = 64
-_SMALL = 1 << 14  # elements in all of which a contraction takes as long, and takes along what follows
-_REDUCTIONS, _TRUTHS = ("sum", "mean", "max", "min", "prod"), ("any", "all", "max", "min")
-
-
-def is_of_columns(node: Tensor) -> bool:
-    """Whether `node` is a reduction over the first axes that is worth kernels of its own."""
-    if not isinstance(node.type, TensorType) or not node.inputs:
-        return False
-    x = node.inputs[0]
-    if node.op.name not in (_TRUTHS if BOOL in (x.dtype, node.dtype) else _REDUCTIONS):
-        return False
-    axes = node.attrs["axis"]
-    if x.result.shape is None or BFLOAT16 in (x.dtype, node.dtype) or not axes:
-        return False
-    if axes != tuple(range(len(axes))) or len(axes) == len(x.result.sizes):
-        return False
-    rows, columns = _split(node)
-    elements = product((rows, columns))
-    return columns != 1 and not (isinstance(elements, int) and elements <= _SMALL)
-
-
-def _split(node: Tensor) -> tuple[Size, Size]:
-    sizes, count = node.inputs[0].result.sizes, len(node.attrs["axis"])
-    return product(sizes[:count]), product(sizes[count:])
 
 
 def columns_of(node: Tensor) -> Sequence[LoopKernel]:
     """The two kernels of a reduction over the first axes; none where `node` is something else."""
     if not is_of_columns(node):
         return ()
-    rows, columns = _split(node)
+    rows, columns = matrix_of(node)
     x = node.inputs[0]
     panels = (columns + (_PANEL - 1)) // _PANEL
     per = maximum(_GRAIN // maximum(minimum(columns, _PANEL), 1), (rows + (_MOST_CUTS - 1)) // _MOST_CUTS)
@@ -120,9 +96,9 @@ class _ColumnWriter:
                 self.keep(em, self.total.join(em, before, value, self.total.dtype), at, mask)
                 return []
 
-            return self.loops.write([], begin, end, 1, elements)
+            return self.loops.write(Visit(elements), Span(begin, end))
 
-        self.loops.write([], begin, end, 1, clear)
+        self.loops.write(Visit(clear), Span(begin, end))
         self.loops.walk(first, whole, BUNDLE, [], lambda row, _: add(row, BUNDLE))
         self.loops.walk(whole, last, 1, [], lambda row, _: add(row, 1))
 
@@ -175,4 +151,4 @@ class _ColumnWriter:
             store(em, node.dtype, value, self.y, j, mask)
             return []
 
-        self.loops.write([], begin, end, 1, elements)
+        self.loops.write(Visit(elements), Span(begin, end))
