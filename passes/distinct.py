@@ -55,12 +55,12 @@ def _parts_of(function: Function) -> dict[Tensor, set[int]]:
             done = Decision("layout", "unique", True, "sorted", node.loc)
             if decide(done, node):
                 found[node] = set()
-        for i, operand in enumerate(node.inputs):
+        for operand in node.inputs:
             if operand not in found:
                 continue
             if node.op is pick:
                 found[operand].add(node.attrs["index"])
-            elif node.op is not after or i == 0:
+            elif node.op is not after:
                 del found[operand]  # all of it is needed at once
     return found
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from graphc.function import Function
-from graphc.graph import has_effects
 from graphc.laziness import Lazy
 from graphc.ops.state import after, pick
 from graphc.tensor import Tensor
@@ -126,7 +125,7 @@ class _Schedule:
             held = 0
             for j in given:
                 held += size[operands[j][0]] if nodes[j].op is after else size[j]
-            if held < size[i] and not has_effects(nodes[i]):
+            if held < size[i]:
                 found.add(i)
         return found
 

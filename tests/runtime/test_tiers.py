@@ -175,3 +175,23 @@ def test_integers_are_the_same_or_not():
     assert not _agree(np.array([1, 2]), np.array([1, 3]))
     assert not _agree(np.array([1, 2]), np.array([1.0, 2.0]))
     assert not _agree(np.array([1, 2]), np.array([[1, 2]]))
+
+
+def test_locks_that_a_parent_held_are_renewed(held):
+    """As after a fork: whoever held them is not there any more, nor is who was compiling."""
+    x = gc.placeholder("float32", (3,))
+    y = gc.tanh(x)
+    with gc.Session(tiered=True, backend="llvm") as session:
+        session.run(y, {x: np.zeros(3)})
+        compilation = session._compilation
+        (tier,) = compilation._tiers.values()
+        waiting = tier.thread
+        locks = [compilation._lock, compilation._meant._lock]
+        compilation.renew_lock()
+        assert tier.thread is None
+        assert not {id(lock) for lock in locks} & {id(compilation._lock), id(compilation._meant._lock)}
+        held.set()
+        waiting.join()
+        session.run(y, {x: np.zeros(3)})
+        assert tier.thread is not None  # it compiles for itself, and nobody waits for it
+        wait(session)

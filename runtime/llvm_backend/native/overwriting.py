@@ -23,7 +23,7 @@ def find_overwrites(plan: RowPlan) -> dict[int, tuple[int, ...]]:
     written = {node: i for i, phase in enumerate(plan.phases) for node in phase.vectors}
     found: dict[int, tuple[int, ...]] = {}
     for part, (output, write) in enumerate(zip(body.outputs, plan.writes, strict=True)):
-        if output not in written or not write.is_full:
+        if output not in written:
             continue
         fitting = tuple(
             i

@@ -146,7 +146,7 @@ def plan_rows(node: Tensor, whole: bool = False) -> RowPlan | None:
     results = set(body.outputs)
     reads: dict[tuple[Tensor, int], Access] = {}
     for each in inside:
-        if isinstance(each.type, TupleType):
+        if isinstance(each.type, TupleType) or (each.op.family == "elementwise" and not frame.walks(each)):
             return None
         if each.op.name in VIEWS:
             below = each.inputs[0]
@@ -183,6 +183,12 @@ class _Frame:
         return node.result.sizes == (*self.outer, self.inner) and (
             node.op not in REDUCTIONS or node.result.sizes != (*self.outer, 1)
         )
+
+    def walks(self, node: Tensor) -> bool:
+        """Whether `node` is a row of those that are walked, a number for each of them, or one for all."""
+        sizes = node.result.sizes
+        per_row = sizes == self.outer or sizes[len(self.outer) :] == (1,)
+        return self.is_row(node) or per_row or all(size == 1 for size in sizes)
 
     def access_by(self, user: Tensor, i: int) -> Access | None:
         """How operand number i of `user`, an input of the body, lies."""

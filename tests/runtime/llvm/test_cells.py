@@ -54,6 +54,19 @@ def test_max_pool_and_its_gradient_are_kernels_of_cells(channels, dtype):
     assert len(agree(pooled, image(3, 4, 6, channels, dtype=dtype))) >= 1
 
 
+def test_which_cells_are_the_largest_is_decided_where_they_are_read():
+    """The gradient reads bools then, and not the image once more."""
+
+    def build(x, w):
+        z = gc.reshape(gc.nn.max_pool(x, 2), (3, -1)) @ w
+        return [z, *gc.gradients(gc.sum(z * z), [x])]
+
+    kernels = agree(build, image(3, 4, 6, 16), image(96, 5), exact=False)
+    early, late = ({n.op.name for n in kernel.attrs["body"].nodes()} for kernel in kernels)
+    assert {"max", "equal"} <= early
+    assert "equal" not in late
+
+
 def test_not_a_number_is_the_largest_and_nothing_equals_it():
     x = image(2, 4, 4, 16)
     x[0, 1, 1, 3] = x[1, 0, 0, :] = np.nan

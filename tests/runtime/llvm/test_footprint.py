@@ -106,3 +106,15 @@ def test_sizes_without_a_name_that_meet_known_ones_need_not_be_given(each_backen
         with pytest.raises(gc.ArgumentError, match=r"axis 0 of .*batch.* say {'batch': 32}"):
             two.peak_bytes({"u": (3,)})
         assert two.peak_bytes({"batch": 4, "u": (3,)}) > one.peak_bytes({"batch": 4})
+
+
+def test_a_run_without_memory_leaves_nothing_of_its_sizes_behind():
+    """What the sizes decide is computed again: some of it was for a run that found no arena."""
+    x = gc.placeholder("float32", ("n",))
+    cube = x[:, None, None] * x[None, :, None] + x
+    y = gc.sum(gc.cumsum(gc.sort(cube), axis=0)[-1], axis=-1)
+    with gc.Session(backend="llvm") as session:
+        before = session.run(y, {x: np.linspace(0, 1, 3)})
+        with pytest.raises(MemoryError):
+            session.run(y, {x: np.linspace(0, 1, 10**5)})
+        np.testing.assert_array_equal(session.run(y, {x: np.linspace(0, 1, 3)}), before)

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -210,3 +211,30 @@ def test_steps_of_other_processes_are_joint_too(tmp_path):
     ]
     assert told[0] == told[1]
     assert told[0].split()[1] == "1"
+
+
+@pytest.mark.parametrize(
+    ("parts", "entries", "starts"),
+    [
+        ([(1, 3), (2, 3)], [(0, 0), (1, 0), (1, 1)], [0, 3]),  # all in one go
+        ([(2, 6), (1, 3)], [(0, 0), (0, 1), (1, 0)], [0, 1, 3]),  # 6 and 6 are more than 10; 6 and 3 are not
+        (
+            [(1, 11), (3, 4)],
+            [(0, 0), (1, 0), (1, 1), (1, 2)],
+            [0, 1, 3, 4],
+        ),  # too much alone
+        ([(1, 5), (2, 5)], [(0, 0), (1, 0), (1, 1)], [0, 2, 3]),  # exactly as much as one takes
+    ],
+)
+def test_chunks_go_together_as_long_as_they_are_little_work(monkeypatch, parts, entries, starts):
+    """`parts` are chunks and the work of each; `entries` are the part and the chunk."""
+    monkeypatch.setattr(joint_steps, "CHUNK", 10)
+    written = []
+    builder = SimpleNamespace(joint=lambda entries, starts: written.append((entries, starts)))
+    writer = SimpleNamespace(stamped=lambda pattern, step: step)
+    members = [
+        SimpleNamespace(pattern=SimpleNamespace(runs=[(7, 0)]), step=i, chunks=chunks, work=work)
+        for i, (chunks, work) in enumerate(parts)
+    ]
+    joint_steps.JointSteps(builder, writer, None, None)._write(members)
+    assert written == [([(7, part, chunk, chunk + 1) for part, chunk in entries], starts)]

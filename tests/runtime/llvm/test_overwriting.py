@@ -43,6 +43,11 @@ def later(x):
     return [first, y * gc.sum(first, axis=-1, keepdims=True)]
 
 
+def test_a_single_row_is_written_over():
+    x = gc.placeholder("float32", (1, 4), name="x")
+    assert overwrites(gc.tanh(gc.sort(x)), [x]) == {0: (0,)}
+
+
 def test_what_a_later_loop_reads_is_kept():
     x = gc.placeholder("float32", (3, 4), name="x")
     assert overwrites(later(x), [x]) == {1: (0,)}

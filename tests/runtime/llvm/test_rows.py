@@ -212,3 +212,22 @@ def test_no_rows_of_no_elements_have_no_maximum(backend: str) -> None:
             with pytest.raises(gc.ShapeError):
                 session.run(refused, {x: zeros})
         assert session.run(gc.sum(x * 2, -1), {x: zeros}).tolist() == []
+
+
+def test_rows_that_one_row_is_computed_for_are_no_kernel():
+    """Of no pass, but a text may hold them: what has the length of a row and is none."""
+    graph = gc.parse("""graph(%x: f32[4,8], %r: f32[1,8]) {
+      %0 = fused(%x, %r, body=graph(%x0: f32[4,8], %x1: f32[1,8]) {
+        %0 = tanh(%x1) : f32[1,8]
+        %1 = mul(%x0, %0) : f32[4,8]
+        return %0, %1
+      }, rows=[4,8]) : (f32[1,8], f32[4,8])
+      %1 = pick(%0, index=0) : f32[1,8]
+      %2 = pick(%0, index=1) : f32[4,8]
+      return %1, %2
+    }""")
+    x, r = np.full((4, 8), 2, np.float32), np.linspace(-1, 1, 8, dtype=np.float32).reshape(1, 8)
+    with gc.Session(graph=graph, backend="llvm") as session:
+        row, rows = session.run(list(graph.function.outputs), {"x": x, "r": r})
+    np.testing.assert_allclose(row, np.tanh(r), rtol=1e-6)
+    np.testing.assert_allclose(rows, 2 * np.tanh(r) * np.ones((4, 1)), rtol=1e-6)
