@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 
 from graphc.tensor import Tensor
 from passes.fusion import PUT
+from runtime.llvm_backend.ir.divisors import divide_by
 from runtime.llvm_backend.ir.scalars import emit_op, spelled
 from runtime.llvm_backend.ir.text import Emitter
 from runtime.llvm_backend.rows.row_arrays import RowArrays
@@ -41,6 +42,12 @@ class RowElements:
         if node.op is PUT:
             value, frame = self.operand(node, 0), self.frame
             self.values[node] = put_at(self.em, frame.one, node.dtype, value, frame.index(node), self.j)
+            return
+        d = self.frame.divisor(node)
+        if d is not None and d in self.frame.divisors:
+            one, wide = self.frame.divisors[d]
+            by, x = wide if self.em.width > 1 else one, self.operand(node, 0)
+            self.values[node] = divide_by(self.em, node.op.name, node.dtype, x, by)
             return
         operands = [self.operand(node, i) for i in range(len(node.inputs))]
         dtypes = [operand.dtype for operand in node.inputs]

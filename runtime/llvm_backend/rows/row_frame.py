@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from graphc.tensor import Tensor
+from runtime.llvm_backend.ir.divisors import DIVISIONS, Divisor, make_divisor
 from runtime.llvm_backend.ir.text import Module
 from runtime.llvm_backend.ir.values import load, load_single, memory_dtype
 from runtime.llvm_backend.rows.numerics import Looks
@@ -41,6 +42,7 @@ class RowFrame:
         self.slots = {node: i for i, node in enumerate(own)}
         self.numbers: dict[Tensor, str] = {}  # one a row, in a register
         self.labels: dict[Tensor, str] = {}  # of what is by labels, one a row
+        self.divisors: dict[Tensor, tuple[Divisor, Divisor]] = {}  # of one element, and of whole vectors
         self.offsets: dict[Access, str] = {}  # where the row begins, in elements
 
     def open(self) -> None:
@@ -80,6 +82,18 @@ class RowFrame:
             if access.is_number and operand not in self.numbers:
                 array = self.arrays[self.inputs[operand]]
                 self.numbers[operand] = load_single(self.one, memory_dtype(operand.dtype), array)
+        for node in (node for phase in self.plan.phases for node in phase.vectors):
+            d = self.divisor(node)
+            if d is not None and d not in self.divisors:
+                made = make_divisor(self.one, self.loops.walk, d.dtype, self.numbers[d])
+                self.divisors[d] = made, made.broadcast(self.wide, d.dtype)
+
+    def divisor(self, node: Tensor) -> Tensor | None:
+        """What integers are divided by in `node`, where it is one number that the kernel is given."""
+        if node.op.name not in DIVISIONS or not node.dtype.is_integer:
+            return None
+        d = self.plan.source.get(node.inputs[1], node.inputs[1])
+        return d if d in self.inputs and self.access(node, 1).is_number else None
 
     def index(self, node: Tensor) -> str:
         """The label of `node`, which is one number a row."""
