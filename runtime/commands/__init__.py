@@ -13,6 +13,7 @@ from runtime.commands.bisection import declare_bisect
 from runtime.commands.explanation import declare_explain
 from runtime.commands.information import declare_info
 from runtime.commands.output import declare_dump, declare_view
+from runtime.records.reading import spell_plainly
 
 Commands = Any  # what argparse calls its subparsers, whose class has no public name
 
@@ -37,9 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(given.run(given) or 0)
     except GraphError as error:
-        sys.stderr.write(f"{type(error).__name__}: {error}\n")
+        sys.stderr.write(spell_plainly(f"{type(error).__name__}: {error}\n"))
         return 1
     except OSError as error:
         told = f"{error.strerror}: {error.filename}" if error.strerror and error.filename else error
-        sys.stderr.write(f"{told}\n")
+        sys.stderr.write(spell_plainly(f"{told}\n"))
         return 1

@@ -11,6 +11,7 @@ from typing import Any
 from graphc.errors import ArgumentError
 from runtime.commands.output import load_record
 from runtime.records.answers import ANSWERS, Table, show_gradient, summarize
+from runtime.records.reading import spell_plainly
 
 _OPTIONS: Mapping[str, str] = {
     "why_not_fused": "why neighbours are not in one kernel",
@@ -59,8 +60,9 @@ def _print(console: Any, tables: Sequence[Table]) -> None:
     from rich.text import Text
 
     for table in tables:
+        title = Text(spell_plainly(table.title))
         shown = RichTable(
-            title=Text(table.title), title_justify="left", box=box.SIMPLE_HEAD, show_header=any(table.columns)
+            title=title, title_justify="left", box=box.SIMPLE_HEAD, show_header=any(table.columns)
         )
         for i, column in enumerate(table.columns):
             right = column in ("time", "share", "bytes", "times", "nodes", "step")
@@ -71,9 +73,10 @@ def _print(console: Any, tables: Sequence[Table]) -> None:
                 overflow="fold" if i else "ellipsis",
             )
         for row in table.rows:
-            shown.add_row(*map(Text, row))  # Text: names that look like markup are none
+            # Text: names that look like markup are none
+            shown.add_row(*(Text(spell_plainly(cell)) for cell in row))
         console.print(shown)
         for note in table.notes:
-            console.print(Text(f"  {note}"))
+            console.print(Text(spell_plainly(f"  {note}")))
         if not table.rows:
             console.print(Text("  none"))

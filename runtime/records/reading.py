@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from ast import literal_eval
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -10,6 +11,10 @@ from graphc.laziness import Lazy
 from passes.delta import state_at
 
 Node = Mapping[str, Any]
+
+# Control characters but for tab and line feed; embeddings, overrides and isolates of bidirectional text
+# (Unicode Standard Annex 9).
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 class Reading:
@@ -77,7 +82,7 @@ class Reading:
         node = self.nodes.get(id or "")
         if node is None:
             return "?"
-        name = node["name"] or _variable(node)
+        name = name_of(node)
         if name is None and node["op"] == "fused":
             inside = [inner["op"] for inner in node["attrs"]["body"]["nodes"].values()]
             ops = [op for op in inside if op not in ("placeholder", "constant")]
@@ -102,10 +107,20 @@ def place_of(thing: Mapping[str, Any]) -> str:
     return "" if thing["line"] is None else f"{thing['file']}:{thing['line']}"
 
 
-def _variable(node: Node) -> str | None:
-    """The name of the variable that a node reads or assigns."""
+def name_of(node: Node) -> str | None:
+    """The name that the user gave a node, or the variable that it reads or assigns."""
+    if node["name"]:
+        return str(node["name"])
     text = node["attrs"].get("name") if node["op"] == "variable" else node["attrs"].get("variable")
-    return str(literal_eval(text)) if isinstance(text, str) else None
+    try:
+        return str(literal_eval(text)) if isinstance(text, str) else None
+    except (ValueError, SyntaxError):  # of a record that another program wrote
+        return str(text)
+
+
+def spell_plainly(text: str) -> str:
+    r"""`text` as it may be shown: what controls a terminal or turns the writing is spelled ``\u001b``."""
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def spell_bytes(count: int) -> str:

@@ -13,10 +13,17 @@ from typing import Any
 
 from graphc.errors import ArgumentError
 from passes.delta import state_at
+from runtime.records.reading import name_of, spell_plainly
 from runtime.records.spelling import spell_json
 
 _RECORDS, _FALLBACK = "<!--RECORDS-->", "<!--FALLBACK-->"
 _MOST_ROWS = 5000  # of the table for browsers that run no scripts
+_WITHOUT_SCRIPTS = (
+    "body{display:block;overflow:auto;padding:16px}.bar,main,.time{display:none}"
+    "noscript td{overflow-wrap:anywhere;min-width:5em}"
+    "@media(prefers-color-scheme:dark){:root{--ground:#15181c;--card:#1b1f24;--text:#e8eaec;--muted:#9aa3ad;"
+    "--line:#30363d;--soft:#252a30;color-scheme:dark}}"
+)
 
 
 def page_of(*records: dict[str, Any]) -> str:
@@ -69,14 +76,14 @@ def _split(text: str, mark: str) -> tuple[str, str, str]:
 def _table(record: Mapping[str, Any]) -> Iterator[str]:
     """The last state as a table, for browsers that run no scripts."""
     nodes = state_at(record["stages"], -1)["nodes"]
-    yield "<noscript><style>body{display:block;overflow:auto}.bar,main,.time{display:none}</style>"
+    yield f"<noscript><style>{_WITHOUT_SCRIPTS}</style>"
     yield f"<h1>{_text(record.get('title') or 'graphc')}</h1>"
     yield f"<p>The {len(nodes)} nodes after the last pass. With scripts, this page shows all passes.</p>"
     heads = "".join(f"<th>{head}</th>" for head in ("id", "op", "name", "type", "operands", "line"))
     yield f"<table><thead><tr>{heads}</tr></thead>"
     for id, node in list(nodes.items())[:_MOST_ROWS]:
         place = f"{node['file']}:{node['line']} {node['source'] or ''}" if node["line"] is not None else ""
-        cells = (id, node["op"], node["name"] or "", node["type"], " ".join(node["operands"]), place)
+        cells = (id, node["op"], name_of(node) or "", node["type"], " ".join(node["operands"]), place)
         yield f"<tr>{''.join(f'<td>{_text(cell)}</td>' for cell in cells)}</tr>"
     if len(nodes) > _MOST_ROWS:
         yield f"<tr><td colspan=6>and {len(nodes) - _MOST_ROWS} more</td></tr>"
@@ -84,4 +91,4 @@ def _table(record: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _text(value: object) -> str:
-    return html.escape(str(value))
+    return html.escape(spell_plainly(str(value)))

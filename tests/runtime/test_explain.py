@@ -9,6 +9,7 @@ import graphc as gc
 from runtime.commands import main
 from runtime.dumping import record_for
 from runtime.records import answers
+from runtime.records.reading import name_of
 from runtime.records.timeline import timeline_of
 
 pytest.importorskip("rich")
@@ -183,3 +184,34 @@ def test_a_file_that_is_not_there(tmp_path, capsys):
     for command in (["dump", "-o", str(tmp_path / "x.html")], ["view"], ["explain"], ["bisect"]):
         assert main([command[0], str(tmp_path / "nothing.json"), *command[1:]]) == 1
         assert capsys.readouterr().err == f"No such file or directory: {tmp_path / 'nothing.json'}\n"
+
+
+def test_what_was_compiled_before_is_not_called_quick(record):
+    found = {"seconds": 2e-4, "parts": [{"name": "recognise", "begin": 0.0, "seconds": 2e-4}]}
+    made = {"seconds": 0.5, "parts": [{"name": "simplify", "begin": 0.0, "seconds": 0.1}]}
+    for compiled, text in ((found, "200 us, found compiled in a cache"), (made, "500 ms")):
+        rows = dict(answers.summarize({**record, "compile": compiled})[0].rows)
+        assert rows["compiling"] == text
+
+
+HOSTILE = "\x1b[31mred\x1b]0;title\x07\x9b2J\u202egnp.exe"
+
+
+@pytest.mark.parametrize(
+    "option", [[], ["--peak"], ["--folded"], ["--why-not-fused"], ["--gradient", "none"]]
+)
+def test_no_name_controls_the_terminal(option, tmp_path, capsys):
+    with gc.Graph(seed=0).as_default():
+        w = gc.Variable(np.ones((4, 4), np.float32), name=HOSTILE)
+        x = gc.placeholder("float32", ("n", 4), name=f"x{HOSTILE}")
+        gc.dump(gc.gradients(gc.sum(gc.sort(x @ w) * 1.0), [w]), tmp_path / "x.json", title=HOSTILE)
+    main(["explain", str(tmp_path / "x.json"), *option])
+    shown = "".join(capsys.readouterr())
+    assert not set(shown) & set("\x1b\x07\x9b\u202e")
+    if option not in (["--folded"], ["--why-not-fused"]):
+        assert "\\u001b[31mred" in shown
+
+
+def test_a_name_that_is_no_literal_is_shown_as_it_is():
+    node = {"name": None, "op": "variable", "attrs": {"name": "not a literal"}}
+    assert name_of(node) == "not a literal"

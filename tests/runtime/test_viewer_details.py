@@ -2,6 +2,7 @@
 
 import pytest
 
+import graphc as gc
 from passes.delta import state_at
 from tests.runtime.viewing import click_node, find, picture, settings, settled, until
 
@@ -232,3 +233,62 @@ def test_what_is_shown_is_not_behind_the_legend(view, record):
     for id in state_at(record["stages"], 0)["nodes"]:
         page.evaluate("uid => viewer.app.select(uid)", id)
         assert page.evaluate(seen, id) == "canvas"
+
+
+@pytest.mark.parametrize("width", [390, 700, 1100, 1440])
+def test_the_colour_is_chosen_at_every_width(view, record, width):
+    page = view(record)
+    page.set_viewport_size({"width": width, "height": 800})
+    page.select_option("#colour", "bytes")
+    until(page, "viewer.app.settings.colour === 'bytes'")
+    box = page.locator("#colour").bounding_box()
+    assert box is not None
+    assert box["x"] + box["width"] <= width
+
+
+def test_help_begins_at_its_beginning(view, record):
+    page = view(record)
+    page.set_viewport_size({"width": 390, "height": 600})
+    page.keyboard.press("?")
+    assert page.evaluate("document.getElementById('help').scrollTop") == 0
+    assert page.evaluate("document.getElementById('help').scrollHeight") > 600
+    page.keyboard.press("Escape")
+    assert not page.locator("#help").is_visible()
+
+
+def test_what_reads_variables_of_several_scopes_is_of_none(view, record):
+    page = view(record, link="#pass=0")
+    (request,) = find(record, 0, op="gradient_request")
+    page.evaluate("viewer.app.openAll(true)")
+    settled(page)
+    tree = "viewer.app.tree"
+    outside = f"id => {tree}.items.get({tree}.place(viewer.app.trace.union().get(id))).parent === {tree}.root"
+    assert page.evaluate(outside, request)
+    assert not any(page.evaluate(outside, id) for id in find(record, 0, op="variable"))
+
+
+def test_names_do_not_turn_the_direction_of_writing(view):
+    name = "x\u202egnp.exe\x1b[31m"
+    with gc.Graph(seed=0).as_default():
+        record = gc.record([gc.exp(gc.placeholder("float32", (2,), name=name)) * 1.0])
+    page = view(record | {"title": name}, link="#pass=0")
+    click_node(page, find(record, 0, op="placeholder")[0])
+    page.keyboard.press("v")
+    shown = page.evaluate("document.body.innerText")
+    assert "x\\u202egnp.exe\\u001b[31m" in shown
+    assert not set(shown) & set("\u202e\x1b")
+    with page.expect_download() as download:
+        page.keyboard.press("g")
+    picture = download.value.path().read_text(encoding="utf-8")
+    assert "x\\u202egnp" in picture
+    assert not set(picture) & set("\u202e\x1b")
+
+
+@pytest.mark.parametrize(
+    ("part", "text"), [("recognise", "500 ms, found compiled in a cache"), ("simplify", "500 ms")]
+)
+def test_the_record_says_how_long_compiling_took(view, record, part, text):
+    compiled = {"seconds": 0.5, "parts": [{"name": part, "begin": 0.0, "seconds": 0.5}]}
+    page = view(record | {"compile": compiled}, link="#pass=0")
+    facts = page.locator("#panel .facts").all_inner_texts()
+    assert any(f"compiled in\n{text}\n" in fact for fact in facts)

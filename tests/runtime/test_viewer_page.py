@@ -1,6 +1,7 @@
 """The page, without a browser: what a record says cannot become markup; the built file is of its sources."""
 
 import hashlib
+import html
 import json
 import re
 from importlib.resources import files
@@ -61,6 +62,9 @@ def test_browsers_without_scripts_get_a_table(record):
     page = page_of(record)
     table = page[page.index("<noscript>") : page.index("</noscript>")]
     assert table.count("<tr>") == 1 + record["stages"][-1]["nodes"]
+    for variable in record["variables"]:
+        assert f"<td>{html.escape(variable['name'])}</td>" in table
+    assert "prefers-color-scheme:dark" in table
 
 
 @pytest.mark.parametrize("records", [(), ({},), ({"stages": []},)])

@@ -3,7 +3,7 @@
 import type { App } from "./app";
 import type { Board } from "./board";
 import { COLOURS } from "./colour";
-import { byId, fill, h } from "./dom";
+import { byId, fill, h, visible } from "./dom";
 import { savePng, saveSvg } from "./exporting";
 import { compare, type Keys } from "./keys";
 import { LENSES } from "./lens";
@@ -36,7 +36,7 @@ export function makeBar(app: App, board: Board, keys: Keys): void {
   fill(record, app.traces.map((trace, i) => h("option", { value: i }, titleOf(trace.data, i))));
   record.hidden = app.traces.length < 2;
   record.addEventListener("change", () => void app.set({ record: record.selectedIndex, rewrite: null }));
-  byId("title").textContent = app.traces.length < 2 ? titleOf(app.traces[0].data) : "";
+  byId("title").textContent = app.traces.length < 2 ? visible(titleOf(app.traces[0].data)) : "";
   const base = byId<HTMLSelectElement>("base");
   const option = (value: string, label: string) => h("option", { value }, label);
   fill(

@@ -1,6 +1,7 @@
 // Board: the canvas that shows the scene, and what the pointer does on it.
 
 import type { App } from "./app";
+import { visible } from "./dom";
 import { CanvasPaper } from "./paper";
 import { drawScene, type Look } from "./pencil";
 import type { Scene, Sprite } from "./scene";
@@ -121,7 +122,7 @@ export class Board {
     this.hint.hidden = !sprite || sprite.open;
     if (sprite) {
       const place = node?.line ? `${node.file}:${node.line}  ${node.source ?? ""}` : sprite.item.note;
-      this.hint.textContent = [sprite.item.label, node ? `${node.op} : ${node.type}` : `${sprite.item.count} nodes`, place].filter(Boolean).join("\n");
+      this.hint.textContent = visible([sprite.item.label, node ? `${node.op} : ${node.type}` : `${sprite.item.count} nodes`, place].filter(Boolean).join("\n"));
       const { offsetLeft, offsetTop, clientWidth } = this.canvas;
       this.hint.style.left = `${offsetLeft + Math.max(8, Math.min(px + 14, clientWidth - 380))}px`;
       this.hint.style.top = `${offsetTop + py + 18}px`;

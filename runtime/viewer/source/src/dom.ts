@@ -21,8 +21,16 @@ export function h<K extends keyof HTMLElementTagNameMap>(
 }
 
 function String_(child: Child): Node | string {
-  return child instanceof Node ? child : String(child);
+  return child instanceof Node ? child : visible(String(child));
 }
+
+/** Text in which what controls a terminal or turns the direction of writing is spelled, so that a name shows what it is. */
+export function visible(text: string): string {
+  return text.replace(UNSEEN, (sign) => `\\u${sign.charCodeAt(0).toString(16).padStart(4, "0")}`);
+}
+
+// Control characters but for tab and line feed; embeddings, overrides and isolates of the Unicode Bidirectional Algorithm.
+const UNSEEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g;
 
 export function fill(parent: Element, ...children: (Child | Child[])[]): void {
   parent.replaceChildren(...children.flat().filter((child) => child !== null && child !== undefined && child !== false).map(String_));

@@ -117,6 +117,7 @@ export class Keys {
       h("form", { method: "dialog" }, h("button", { class: "action" }, "Close")),
     );
     dialog.showModal();
+    dialog.scrollTop = 0; // the button that has the focus is the last of it
   }
 }
 

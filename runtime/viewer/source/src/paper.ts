@@ -1,5 +1,6 @@
 // Paper: the two things that a pencil draws on.
 
+import { visible } from "./dom";
 import type { Paper } from "./pencil";
 
 const FONT = 'system-ui, -apple-system, "Segoe UI", "Noto Sans", "DejaVu Sans", sans-serif';
@@ -80,14 +81,14 @@ export class CanvasPaper implements Paper {
     const c = this.context;
     c.font = `${weight} ${size}px ${FONT}`;
     c.fillStyle = fill;
-    c.fillText(this.fitted(text, c.font, room), x, y);
+    c.fillText(this.fitted(onOneLine(text), c.font, room), x, y);
   }
 
   private fitted(text: string, font: string, room: number): string {
     const key = `${font}|${Math.round(room)}|${text}`;
     let result = this.widths.get(key);
     if (result === undefined) {
-      result = shorten(text.slice(0, 400), room, (part) => this.context.measureText(part).width);
+      result = shorten(text, room, (part) => this.context.measureText(part).width);
       if (this.widths.size > 40000) this.widths.clear();
       this.widths.set(key, result);
     }
@@ -122,7 +123,7 @@ export class SvgPaper implements Paper {
   }
 
   text(text: string, x: number, y: number, size: number, fill: string, weight: number, room: number): void {
-    const short = shorten(text.slice(0, 400), room, (part) => part.length * size * 0.56);
+    const short = shorten(onOneLine(text), room, (part) => part.length * size * 0.56);
     this.parts.push(
       `<text x="${n(x)}" y="${n(y)}" font-size="${size}" font-weight="${weight}" fill="${fill}"${this.faint}>${escaped(short)}</text>`,
     );
@@ -144,6 +145,10 @@ function n(value: number): string {
 export function escaped(text: string): string {
   const signs: Record<string, string> = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;" };
   return text.replace(/[\u0000-\u0008\u000b\u000c\u000e-\u001f]/g, "\ufffd").replace(/[&<>"']/g, (sign) => signs[sign]);
+}
+
+function onOneLine(text: string): string {
+  return visible(text.slice(0, 400).replace(/[\t\r\n]/g, " "));
 }
 
 function shorten(text: string, room: number, width: (text: string) => number): string {

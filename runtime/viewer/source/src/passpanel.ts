@@ -6,7 +6,7 @@ import { amount, seconds } from "./facts";
 import { leaves } from "./cells";
 import type { Item } from "./lens";
 import { nodeLink, plain } from "./nodepanel";
-import type { Decision } from "./record";
+import type { Decision, RecordData } from "./record";
 import { called } from "./schedule";
 import { memoryOf, profileOf, stepsOf, titleOf, type Step } from "./schema";
 
@@ -141,12 +141,20 @@ function about(app: App, open: boolean): HTMLElement {
       ["backend", data.backend ?? null],
       ["sizes", sizes.length ? `${sizes.join(", ")}${data.sizes_are === "assumed" ? " (assumed)" : ""}` : null],
       ["peak", memory?.peak ? amount(memory.peak.bytes, "B") : null],
+      ["compiled in", compiling(data)],
       ["a run", profile && `${seconds(profile.seconds)} (median of ${profile.runs})`],
       ...machine.map(([key, value]): [string, string] => [key, String(value)]),
     ]),
     slowest.length > 0 && h("h2", {}, "Slowest steps"),
     h("ul", { class: "links" }, slowest.map((step) => h("li", {}, slow(app, step, time(step))))),
   );
+}
+
+/** How long compiling took; what was compiled before is recognised, and its passes run again for the record. */
+function compiling(data: RecordData): string | null {
+  const { seconds: time, parts } = (data.compile ?? {}) as { seconds?: number; parts?: { name: string }[] };
+  if (typeof time !== "number") return null;
+  return `${seconds(time)}${parts?.some((part) => part.name === "recognise") ? ", found compiled in a cache" : ""}`;
 }
 
 function slow(app: App, step: Step, time: number): HTMLElement {

@@ -59,12 +59,9 @@ function own(node: Node): string {
 }
 
 function inherited(node: Node, nodes: Map<string, Node>, scopes: Map<string, string>): string {
-  let found = "";
-  for (const uid of node.operands) {
-    const operand = nodes.get(uid);
-    const scope = scopes.get(uid) ?? "";
-    if (operand?.op === "variable" && scope.length > found.length) found = scope;
-  }
+  const read = node.operands.filter((uid) => nodes.get(uid)?.op === "variable").map((uid) => scopes.get(uid) ?? "");
+  let found = read.reduce((inner, scope) => (scope.length > inner.length ? scope : inner), "");
+  if (!read.every((scope) => !scope || found === scope || found.startsWith(`${scope}/`))) found = ""; // it is of none
   const of = (node.raw.gradient as Gradient | null | undefined)?.of;
   if (!found && of !== undefined) found = scopes.get(of) ?? "";
   for (const uid of found ? [] : node.operands) {

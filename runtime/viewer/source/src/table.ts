@@ -21,7 +21,7 @@ export function showTable(app: App, holder: HTMLElement): void {
       h("td", { class: "sign" }, SIGNS[status], status !== "same" && h("span", { class: "unseen" }, status)),
       h("td", {}, node.id),
       h("td", {}, h("button", { class: "link", type: "button" }, node.op)),
-      h("td", {}, nameOf(node) ?? ""),
+      h("td", { class: "name" }, nameOf(node) ?? ""),
       h("td", {}, node.type),
       h("td", {}, node.operands.join(" ")),
       h("td", { class: "bytes" }, amount(number(node.raw.flops))),
