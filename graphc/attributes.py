@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from graphc.errors import ArgumentError, ShapeError
@@ -21,10 +22,11 @@ Converter = Callable[[Any, TensorType | None], Any]
 
 def normalize_axis(axis: Any, rank: int, what: object = None) -> int:
     """`axis` counted from the front. Raises: ShapeError where a value of `rank` has no such axis."""
-    try:
+    index: int | None = None
+    with suppress(AttributeError, TypeError):
         index = int(axis.__index__())
-    except (AttributeError, TypeError):
-        raise ArgumentError(f"an axis is an int, not {axis!r}") from None
+    if index is None or isinstance(axis, bool):
+        raise ArgumentError(f"an axis is an int, not {axis!r}")
     if not -rank <= index < rank:
         of = f" for {what}" if what is not None else ""
         raise ShapeError(f"axis {index} is out of range{of} with {rank} axes")

@@ -96,7 +96,11 @@ def power(x: Tensor, y: Tensor) -> TensorType:
 def _power(x: Any, y: Any) -> Any:
     if y.dtype.kind == "i" and y.size and x.size and y.min() < 0:
         raise ArgumentError(f"an integer to the power {y.min()} is no integer: cast it to a float")
-    return np.power(x, y)
+    raised = np.power(x, y)
+    if y.dtype.kind != "f":
+        return raised
+    half = y == 0.5  # NumPy takes a square root where all of a line has this exponent: NaN at -inf, -0 at -0
+    return np.where(half, np.where(np.isneginf(x), np.inf, raised + 0.0), raised) if half.any() else raised
 
 
 def _power_gradient(g: Tensor, out: Tensor, x: Tensor, y: Tensor) -> Sequence[Tensor]:
@@ -113,6 +117,7 @@ power.evaluate(_power)
 power.gradient(_power_gradient)
 power.example("f64[2,3]", "f64[3]", domain=(0.5, 2.0))
 power.example(np.array([0, 0, -2, -2, 2], np.float32), np.array([0, -1, 3, 0.5, np.inf], np.float32))
+power.example(np.array([-np.inf, -0.0, 4], np.float32), np.array(0.5, np.float32))
 power.example(np.array([2, -3, 0], np.int32), np.array([31, 3, 0], np.int32))
 power.example("f32[0]", "f32[1]")
 

@@ -105,11 +105,13 @@ def _seeds(ys: Sequence[Tensor], grad_ys: Any) -> list[Tensor]:
     from graphc.ops.filling import ones_like  # ops build on this module
     from graphc.ops.movement import ensure_shape  # likewise
 
-    given = _listed(grad_ys)
-    if not given or all(seed is None for seed in given):
+    if grad_ys is None:
         return []
+    given = _listed(grad_ys)
     if len(given) != len(ys):
         raise ArgumentError(f"gradients: {len(ys)} ys and {len(given)} grad_ys")
+    if all(seed is None for seed in given):
+        return []
     seeds = []
     for y, seed in zip(ys, given, strict=True):
         made = ones_like(y) if seed is None else as_tensor(seed)

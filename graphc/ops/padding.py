@@ -43,9 +43,8 @@ def pad(
     if mode not in _MODES:
         raise ArgumentError(f"pad: a mode is one of {', '.join(_MODES)}, not {mode!r}")
     tensor = as_tensor(x)
-    listed = widths if isinstance(widths, list | tuple) else ()
-    if tensor.result.shape is None and len(listed) > 1 and all(isinstance(p, list | tuple) for p in listed):
-        tensor = ensure_shape(tensor, (None,) * len(listed))  # a pair for each axis
+    if tensor.result.shape is None and (rank := _number_of_pairs(widths)) > 1:
+        tensor = ensure_shape(tensor, (None,) * rank)
     pairs, witnesses = _pairs(widths, len(tensor.result.sizes))
     if any(isinstance(width, int) and width < 0 for pair in pairs for width in pair):
         raise ShapeError(f"pad: a width is not negative: {pairs}")
@@ -63,6 +62,14 @@ def pad(
         else:
             tensor = _mirrored(tensor, axis, pairs[axis], mode == "symmetric", last)
     return tensor
+
+
+def _number_of_pairs(widths: Any) -> int:
+    """How many axes `widths` has a pair for; 0 where they may be for all axes."""
+    if isinstance(widths, list | tuple):
+        return len(widths) if all(isinstance(pair, list | tuple) for pair in widths) else 0
+    shape = getattr(widths, "shape", None) or ()
+    return shape[0] if len(shape) == 2 and isinstance(shape[0], int) else 0
 
 
 def _is_zero(value: Any, dtype: DType) -> bool:

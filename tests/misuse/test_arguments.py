@@ -15,6 +15,9 @@ HERE = [
     ("gather without an axis from any rank", gc.ArgumentError, (
          "gather: an axis is an int, not None",),
      lambda g: gc.gather(g.any, [0], axis=None)),
+    ("an axis that is true", gc.ArgumentError, (
+         "sum: an axis is an int, not True", "x is placeholder 'x'"),
+     lambda g: gc.sum(g.x, axis=True)),
     ("constant with a masked element", gc.ArgumentError, (
          "constant: masked elements of", "have no value: use .filled(...)"),
      lambda g: gc.constant(np.ma.array([1.0, 2.0], mask=[0, 1]))),

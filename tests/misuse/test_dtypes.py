@@ -202,6 +202,9 @@ HERE = [
          "gradients: 1 ys and 2 grad_ys", "ys is placeholder 'x': f32[batch,3]",
          "xs[0] is placeholder 'x': f32[batch,3]"),
      lambda g: gc.gradients(g.x, [g.x], grad_ys=[1.0, 2.0])),
+    ("gradients grad_ys of nothing", gc.ArgumentError, (
+         "gradients: 1 ys and 2 grad_ys", "ys is placeholder 'x': f32[batch,3]"),
+     lambda g: gc.gradients(g.x, [g.x], grad_ys=[None, None])),
     ("gradients unconnected", gc.ArgumentError, (
          "gradients: unconnected is \"none\" or \"zero\", not 'zeros'",
          "ys is placeholder 'x': f32[batch,3]", "xs[0] is placeholder 'x': f32[batch,3]"),
