@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from operator import index
 from threading import local
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -34,8 +35,7 @@ class Graph(Displayed):
     """
 
     def __init__(self, seed: int | None = None, *, parent: Graph | None = None) -> None:
-        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
-            raise ArgumentError(f"a seed is an int, not {seed!r}")
+        seed = as_seed(seed)
         self.parent = parent
         self.root: Graph = self if parent is None else parent.root
         self.depth: int = 0 if parent is None else parent.depth + 1  # of bodies within bodies
@@ -124,6 +124,15 @@ class Graph(Displayed):
         from graphc.text import show  # the text form builds on Graph
 
         return show(self)
+
+
+def as_seed(given: Any) -> int | None:
+    """A seed as an int, None as it is. Raises: ArgumentError."""
+    if given is None or type(given) is int:
+        return given
+    if isinstance(given, bool) or not hasattr(given, "__index__"):
+        raise ArgumentError(f"a seed is an int, not {given!r}")
+    return index(given)
 
 
 def check_name(name: object) -> None:

@@ -13,10 +13,10 @@ from graphc.conversion import as_tensor
 from graphc.dynamic_sizes import after_all, as_sizes
 from graphc.errors import ArgumentError, DTypeError, ShapeError
 from graphc.explanation import explains
-from graphc.graph import check_name, current
+from graphc.graph import as_seed, check_name, current
 from graphc.op import Op
-from graphc.ops import argmax, argsort, expand_dims, gather, log
-from graphc.ops.comparison import less
+from graphc.ops import add, argmax, argsort, expand_dims, gather, log, multiply
+from graphc.ops.comparison import equal, less, where
 from graphc.ops.elementwise import cast
 from graphc.ops.sampling import random_bits, random_normal, random_truncated_normal, random_uniform
 from graphc.ops.source import outer_run_state
@@ -46,9 +46,11 @@ def uniform(
     if wanted.is_integer:
         return _whole_numbers(shape, wanted, seed, minval, maxval, name)
     upper = 1 if maxval is None else maxval
-    plain = _is_number(minval, 0) and _is_number(upper, 1)
-    draw = _draw(random_uniform, shape, wanted, seed, name)
-    return draw if plain else draw * (as_tensor(upper, wanted) - minval) + minval
+    if _is_number(minval, 0) and _is_number(upper, 1):
+        return _draw(random_uniform, shape, wanted, seed, name, is_result=True)
+    top = as_tensor(upper, wanted)
+    drawn = _draw(random_uniform, shape, wanted, seed, name) * (top - minval) + minval
+    return where(equal(drawn, top), minval, drawn, name=name)  # it was rounded up
 
 
 def _is_number(given: Any, number: int) -> bool:
@@ -65,7 +67,7 @@ def _whole_numbers(
         )
     as_tensor(low, dtype), as_tensor(high - 1, dtype)  # both must fit
     bits = _draw(random_bits, shape, UINT64, seed, name)
-    return cast(cast(bits % as_tensor(high - low, UINT64), "int64") + low, dtype)
+    return cast(cast(bits % as_tensor(high - low, UINT64), "int64") + low, dtype, name=name)
 
 
 @explains
@@ -107,10 +109,11 @@ def truncated_normal(
 def _scaled(
     op: Op, shape: Any, dtype: Any, seed: int | None, mean: Any, stddev: Any, name: str | None
 ) -> Tensor:
-    draw = _draw(op, shape, as_dtype(dtype), seed, name)
-    if not _is_number(stddev, 1):
-        draw = draw * stddev
-    return draw if _is_number(mean, 0) else draw + mean
+    is_scaled, is_shifted = not _is_number(stddev, 1), not _is_number(mean, 0)
+    draw = _draw(op, shape, as_dtype(dtype), seed, name, is_result=not (is_scaled or is_shifted))
+    if is_scaled:
+        draw = multiply(draw, stddev, name=None if is_shifted else name)
+    return add(draw, mean, name=name) if is_shifted else draw
 
 
 @explains
@@ -128,7 +131,7 @@ def bernoulli(
     chance = as_tensor(p)
     if not chance.dtype.is_floating:
         chance = cast(chance, "float32")
-    return cast(less(_draw(random_uniform, shape, chance.dtype, seed, name), chance), dtype)
+    return cast(less(_draw(random_uniform, shape, chance.dtype, seed, name), chance), dtype, name=name)
 
 
 @explains
@@ -151,7 +154,8 @@ def categorical(
     *outer, classes = scores.result.sizes
     count = () if samples is None else (samples,)
     draw = 1 - _draw(random_uniform, (*outer, *count, classes), scores.dtype, seed, name)
-    return argmax((scores if samples is None else expand_dims(scores, -2)) - log(-log(draw)), axis=-1)
+    asked = scores if samples is None else expand_dims(scores, -2)
+    return argmax(asked - log(-log(draw)), axis=-1, name=name)
 
 
 @explains
@@ -164,18 +168,21 @@ def permutation(n: Any, seed: int | None = None, name: str | None = None) -> Ten
     """
     rows = as_tensor(n) if not isinstance(n, int) else None
     if rows is None or not rows.result.sizes:
-        return argsort(_draw(random_bits, [n], UINT64, seed, name))
-    return gather(rows, argsort(_draw(random_bits, [rows.result.sizes[0]], UINT64, seed, name)))
+        return argsort(_draw(random_bits, [n], UINT64, seed, name), name=name)
+    order = argsort(_draw(random_bits, [rows.result.sizes[0]], UINT64, seed, name))
+    return gather(rows, order, name=name)
 
 
-def _draw(op: Op, shape: Any, dtype: DType, seed: int | None, name: str | None) -> Tensor:
-    """A draw with its own key; the sizes of `shape` may be tensors."""
+def _draw(
+    op: Op, shape: Any, dtype: DType, seed: int | None, name: str | None, is_result: bool = False
+) -> Tensor:
+    """A draw with its own key; the sizes of `shape` may be tensors. `name` is that of what is made of it."""
     if isinstance(shape, float | bool) or shape is None:
         raise ArgumentError(f"a shape is a sequence of sizes, not {shape!r}")
     listed, witnesses = as_sizes(shape)
     _refuse_negative(listed)
     state = after_all(outer_run_state(), witnesses)
-    return op(state, key=_key(seed, name), shape=listed, dtype=dtype, name=name)
+    return op(state, key=_key(seed, name), shape=listed, dtype=dtype, name=name if is_result else None)
 
 
 def _refuse_negative(listed: Sequence[Any]) -> None:
@@ -188,9 +195,8 @@ def _key(seed: int | None, name: str | None) -> int:
     """The key of a random op: by its seed, or by its name path and its number under it."""
     frame = current()
     root = frame.graph.root
+    seed = as_seed(seed)
     if seed is not None:
-        if isinstance(seed, bool) or not isinstance(seed, int):
-            raise ArgumentError(f"a seed is an int, not {seed!r}")
         return derive_key("seed", root.seed if root.is_seeded else 0, seed)
     if name is not None:
         check_name(name)

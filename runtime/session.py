@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from graphc.errors import ArgumentError, FeedError, SessionClosedError, ShapeError, UninitializedError
-from graphc.graph import Graph, get_default_graph
+from graphc.graph import Graph, as_seed, get_default_graph
 from graphc.tensor import Tensor
 from graphc.variable import Variable
 from passes.running import Pass, choose_pipeline, choose_verify
@@ -71,8 +71,7 @@ class Session:
     ) -> None:
         if graph is not None and not isinstance(graph, Graph):
             raise ArgumentError(f"a session runs a gc.Graph, not {graph!r}: name the others, as backend=...")
-        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
-            raise ArgumentError(f"a seed is an int, not {seed!r}")
+        seed = as_seed(seed)
         check_options(memory_budget, fast_math=fast_math, check_numerics=check_numerics, tiered=tiered)
         self.graph: Graph = (graph if graph is not None else get_default_graph()).root
         self.backend: str = choose_backend(backend)

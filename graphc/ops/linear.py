@@ -97,13 +97,14 @@ matmul.example("f16[2,3]", "f16[3,2]")
 
 
 @explains
-def tensordot(x: Any, y: Any, axes: Any = 2) -> Tensor:
+def tensordot(x: Any, y: Any, axes: Any = 2, name: str | None = None) -> Tensor:
     """The sum of products over several axes of both operands, as ``numpy.tensordot``.
 
     Args:
         x: the left operand, whose other axes come first in the result.
         y: the right operand.
         axes: how many last axes of `x` meet the first ones of `y`, or two lists of axes that meet.
+        name: the name of the result.
 
     Shapes: ``[a..., k...], [k..., b...] -> [a..., b...]``.
 
@@ -111,7 +112,7 @@ def tensordot(x: Any, y: Any, axes: Any = 2) -> Tensor:
     """
     left, right = promoted((x, y))
     if waits(left, right):
-        return wait("tensordot", (left, right), axes)
+        return wait("tensordot", (left, right), axes, name=name)
     m, n = len(left.result.sizes), len(right.result.sizes)
     ours, theirs = _paired_axes(axes, m, n)
     letters = iter("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
@@ -124,7 +125,7 @@ def tensordot(x: Any, y: Any, axes: Any = 2) -> Tensor:
             )
         b[j] = a[i]
     kept = [a[i] for i in range(m) if i not in ours] + [b[j] for j in range(n) if j not in theirs]
-    return einsum(f"{''.join(a)},{''.join(b)}->{''.join(kept)}", left, right)
+    return einsum(f"{''.join(a)},{''.join(b)}->{''.join(kept)}", left, right, name=name)
 
 
 may_wait(tensordot, lambda x, y, axes: np.tensordot(x, y, axes))

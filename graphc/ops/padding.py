@@ -68,7 +68,7 @@ def _number_of_pairs(widths: Any) -> int:
     """How many axes `widths` has a pair for; 0 where they may be for all axes."""
     if isinstance(widths, list | tuple):
         return len(widths) if all(isinstance(pair, list | tuple) for pair in widths) else 0
-    shape = getattr(widths, "shape", None) or ()
+    shape: Any = getattr(widths, "shape", None) or ()
     return shape[0] if len(shape) == 2 and isinstance(shape[0], int) else 0
 
 

@@ -71,11 +71,10 @@ def _in_float(x: Any) -> Tensor:
     return x if x.dtype.is_floating else cast(x, FLOAT64)
 
 
-def _as_given(result: Tensor, x: Any, name: str | None) -> Tensor:
-    dtype = as_tensor(x).dtype
-    if dtype.is_floating and dtype is not result.dtype:
-        return cast(result, dtype, name=name)
-    return result
+def _as_given(result: Tensor, x: Tensor, name: str | None) -> Tensor:
+    """`result`, which `_in_float` of `x` led to, in the dtype of `x` where that is a float."""
+    dtype = x.dtype if x.dtype.is_floating else result.dtype
+    return result if name is None and dtype is result.dtype else cast(result, dtype, name=name)
 
 
 @explains
@@ -88,9 +87,7 @@ def var(x: Any, axis: Any = None, keepdims: bool = False, name: str | None = Non
     x = as_tensor(x)
     wide = _in_float(x)
     away = wide - mean(wide, axis=axis, keepdims=True)
-    narrow = wide.dtype is x.dtype or not x.dtype.is_floating
-    result = mean(square(away), axis=axis, keepdims=keepdims, name=name if narrow else None)
-    return _as_given(result, x, name)
+    return _as_given(mean(square(away), axis=axis, keepdims=keepdims), x, name)
 
 
 @explains
@@ -122,6 +119,7 @@ def norm(x: Any, ord: Any = 2, axis: Any = None, keepdims: bool = False, name: s
     """
     if ord not in (1, 2, float("inf")):
         raise ArgumentError(f"norm: ord is 1, 2 or inf, not {ord!r}")
+    x = as_tensor(x)
     wide = _in_float(x)
     if ord == 2:
         return _as_given(_root(sum(square(wide), axis=axis, keepdims=keepdims)), x, name)

@@ -11,7 +11,7 @@ from graphc import ops, sizes
 from graphc.conversion import as_tensor
 from graphc.errors import ArgumentError, DTypeError, ShapeError
 from graphc.explanation import explains
-from graphc.graph import Graph, current
+from graphc.graph import Graph, check_name, current
 from graphc.tensor import Tensor, describe
 from graphc.types import FLOAT32, INT64, DType, promote
 from graphc.variable import Variable
@@ -41,6 +41,8 @@ class Optimizer(ABC):
 
     def __init__(self, lr: Any, name: str | None = None) -> None:
         self.lr = check_rate("lr", lr)
+        if name is not None:
+            check_name(name)
         self.name = name or type(self).__name__
         self._slots: dict[tuple[Variable, str], Variable] = {}
 

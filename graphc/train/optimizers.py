@@ -156,7 +156,7 @@ class RMSProp(Optimizer):
         name: str | None = None,
     ) -> None:
         super().__init__(lr, name)
-        self.alpha = check_rate("alpha", alpha)
+        self.alpha = check_rate("alpha", alpha, below=1)
         self.eps = check_rate("eps", eps)
         self.momentum = check_rate("momentum", momentum)
         self.centered = bool(centered)

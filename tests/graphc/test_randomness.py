@@ -254,3 +254,51 @@ def test_categorical_draws_once_where_no_number_is_asked_for(each_backend):
         found, several = session.run([one, many])
     np.testing.assert_array_equal(found, [1, 2])
     np.testing.assert_array_equal(several, [[1] * 5, [2] * 5])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "low", "high"), [("float16", 1, 2), ("bfloat16", 0.1, 0.3), ("float16", 3, -1)]
+)
+def test_uniform_stays_below_its_upper_bound_where_it_rounds_up(each_backend, dtype, low, high):
+    with gc.Graph(seed=0).as_default(), gc.Session(seed=1) as session:
+        bound = gc.constant(high, dtype)
+        number, tensor = session.run(
+            [gc.random.uniform((N,), dtype, minval=low, maxval=given) for given in (high, bound)]
+        )
+        top, bottom = session.run([bound, gc.constant(low, dtype)])
+    for drawn in (number, tensor):
+        assert not (drawn == top).any()
+        assert min(top, bottom) <= drawn.min() < drawn.max() <= max(top, bottom)
+
+
+@pytest.mark.parametrize(
+    "define",
+    [
+        lambda name: gc.random.uniform((3,), name=name),
+        lambda name: gc.random.uniform((3,), minval=5, maxval=6, name=name),
+        lambda name: gc.random.uniform((3,), "int32", minval=5, maxval=60, name=name),
+        lambda name: gc.random.normal((3,), mean=100, stddev=2, name=name),
+        lambda name: gc.random.truncated_normal((3,), stddev=100, name=name),
+        lambda name: gc.random.bernoulli((3,), name=name),
+        lambda name: gc.random.categorical([[1.0, 2.0]], 3, name=name),
+        lambda name: gc.random.permutation(5, name=name),
+        lambda name: gc.random.permutation(gc.arange(5), name=name),
+    ],
+)
+def test_a_name_is_that_of_what_is_drawn(define):
+    with gc.Graph(seed=0).as_default() as graph, gc.Session(seed=1, backend="numpy") as session:
+        drawn = define("drawn")
+        assert drawn.name == "drawn"
+        assert graph.get_tensor("drawn") is drawn
+        np.testing.assert_array_equal(*session.run([drawn, "drawn"]))
+
+
+def test_a_seed_may_be_an_int_of_numpy():
+    found = []
+    for kind in (int, np.int64, np.uint8):
+        with gc.Graph(seed=kind(7)).as_default() as graph:
+            drawn = [gc.random.normal((3,)), gc.random.normal((3,), seed=kind(5))]
+        with gc.Session(graph, seed=kind(3), backend="numpy") as session:
+            found.append(session.run(drawn))
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[0], found[2])

@@ -167,3 +167,20 @@ def test_a_product_overflows_where_it_is_too_large_itself(each_backend, dtype):
         assert session.run(gc.prod(whole), {whole: [large] * 8}) == np.inf
         folded = gc.prod(gc.constant(rows[1], dtype))
         assert session.run(folded) == 0.0
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "int32"])
+@pytest.mark.parametrize(
+    "define",
+    [
+        gc.var,
+        gc.std,
+        gc.norm,
+        lambda x, name: gc.norm(x, ord=1, name=name),
+        lambda x, name: gc.tensordot(x, x, ((0,), (0,)), name=name),
+    ],
+)
+def test_what_is_made_of_several_ops_bears_the_name(define, dtype):
+    made = define(gc.ones((2, 3), dtype), name="made")
+    assert made.name == "made"
+    assert gc.get_default_graph().get_tensor("made") is made

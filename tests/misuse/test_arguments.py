@@ -66,6 +66,12 @@ HERE = [
     ("boundaries that are a number", gc.ArgumentError, (
          "piecewise_constant: boundaries and values are lists, not 1 and [1.0, 2.0]",),
      lambda g: gc.train.piecewise_constant(0, 1, [1.0, 2.0])),
+    ("an optimizer named by a number", gc.ArgumentError, (
+         "Adam: a name is a text that is not empty, not 3",),
+     lambda g: gc.train.Adam(name=3)),
+    ("a mean square that grows", gc.ArgumentError, (
+         "RMSProp: alpha is at least 0 and less than 1, not 2",),
+     lambda g: gc.train.RMSProp(0.1, alpha=2)),
     ("shape invariants that are a number", gc.ArgumentError, (
          "while_loop: shape_invariants are nested as the loop variables, not 3",),
      lambda g: gc.while_loop(lambda i: i < 3, lambda i: i + 1, [0], shape_invariants=3)),
