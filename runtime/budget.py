@@ -17,7 +17,8 @@ from passes.cost import cost_of
 from passes.pipeline import Request
 from passes.rematerialisation import evaluated
 from passes.target import Target
-from runtime.executable import Executable, Sizes
+from runtime.agreement import Sizes
+from runtime.executable import Executable
 
 _MOST_SIZES = 1024  # that are remembered
 

@@ -18,9 +18,10 @@ from graphc.tensor import Tensor
 from graphc.types import TensorType
 from passes.pipeline import Request
 from passes.target import Target
+from runtime.agreement import Mismatch, Sizes
 from runtime.backend import Array, Backend
 from runtime.budget import Choice
-from runtime.executable import Executable, Mismatch, Sizes
+from runtime.executable import Executable
 from runtime.feeds import Feeds, convert_all, label, ranks
 from runtime.recognition import compile_request
 
@@ -77,7 +78,7 @@ class Compilation:
         executable = self._executable(family, pattern)
         while True:
             try:
-                known = executable.sizes_of(arrays, variables)
+                known = executable.agreement.sizes_of(arrays, variables)
             except Mismatch as mismatch:
                 wider = pattern | broadcasting(mismatch)
                 if wider == pattern:

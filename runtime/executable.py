@@ -12,39 +12,26 @@ import numpy as np
 
 from graphc import sizes
 from graphc.drawing.display import Displayed
-from graphc.errors import FeedError, ShapeError
-from graphc.explanation import explain, tell_operand
+from graphc.errors import ShapeError
 from graphc.freezing import frozen
 from graphc.function import Function
 from graphc.laziness import Lazy
-from graphc.location import at_line, made_at
-from graphc.sizes import Size, SizeExpr, Symbol
+from graphc.location import at_line
+from graphc.sizes import Symbol
 from graphc.tensor import Tensor
-from graphc.types import TensorType
 from passes.lifetimes import find_peak
 from passes.pipeline import Prepared, Request, prepare
-from passes.program import Check, Program, plan
+from passes.program import Program, plan
 from passes.stages import is_heard, listening, stage
 from passes.target import Target
+from runtime.agreement import Agreement, Sizes
 from runtime.backend import Array, Backend, Whole
-from runtime.execution import BoundProgram, BoundStep, bind, programs_of, spell, verify
-from runtime.feeds import label, misfit
+from runtime.execution import BoundProgram, BoundStep, bind, programs_of
 from runtime.footprint import held_bytes, known_sizes
 from runtime.pass_files import dumper
 from runtime.regions import Run
 
-Sizes = dict[Symbol, int]
-
 _FREE = frozenset(("pick", "after", "group"))  # they say what is meant, and compute nothing
-
-
-class Mismatch(Exception):  # noqa: N818  not a failure: a session answers it by compiling for the sizes
-    """The sizes of one run break `check`."""
-
-    def __init__(self, check: Check, known: Sizes, error: ShapeError) -> None:
-        super().__init__(str(error))
-        self.check, self.known, self.error = check, known, error
-
 
 Within = Callable[["Executable", Sizes], "Executable"]
 Again = Callable[["weakref.ref[Executable]"], Whole]
@@ -140,10 +127,6 @@ class Executable(Displayed):
             return "numbers are checked" if self._checks else self.maker.whole(steps.program, steps.bound)
 
     @Lazy
-    def _layouts(self) -> list[_Layout]:
-        return [_Layout.of(node) for node in self.function.inputs]
-
-    @Lazy
     def _assigns(self) -> dict[str, Tensor]:
         return {n.attrs["variable"]: n for n in self.function.nodes() if n.op.name == "assign"}
 
@@ -236,71 +219,10 @@ class Executable(Displayed):
         given = (*self.program.bindings, *self.program.variable_bindings)
         return tuple(dict.fromkeys(binding.symbol for _, binding in given))
 
-    # Sizes.
-
-    def sizes_of(self, arrays: Sequence[Array], variables: Mapping[str, Array]) -> Sizes:
-        """What the symbols are when `arrays` are fed.
-
-        Raises: FeedError where an array's sizes are not those of what it is fed for, or contradict
-        another's; Mismatch where two sizes that meet in an op differ.
-        """
-        known: Sizes = {}
-        for i, binding in self.program.bindings:
-            if arrays[i].ndim > binding.axis:
-                known[binding.symbol] = arrays[i].shape[binding.axis]
-        self.bound.bind_variables(variables, known)
-        for i, layout in enumerate(self._layouts):
-            shape = arrays[i].shape
-            if shape != layout.shape and (layout.is_static or len(shape) != layout.rank):
-                raise self._misfit(i, arrays, known)
-            for axis, size in layout.checks:
-                value = size if size.__class__ is int else _evaluate(size, shape[axis], known)
-                if shape[axis] != value:
-                    raise self._misfit(i, arrays, known)
-        for check in self.program.checks:
-            try:
-                verify(check, known)
-            except ShapeError as error:
-                self._explain_mismatch(error, check, known)
-                raise Mismatch(check, known, error) from None
-        return known
-
-    def _misfit(self, i: int, arrays: Sequence[Array], known: Sizes) -> FeedError:
-        """The error for the array fed at `i`."""
-        target, type, shape = self.feeds[i], self.function.inputs[i].result, arrays[i].shape
-        wanted = type.sizes
-        if len(shape) != len(wanted):
-            return misfit(target, shape, f"it has {len(shape)} axes, not {len(wanted)}")
-        for axis, (size, given) in enumerate(zip(wanted, shape, strict=True)):
-            try:
-                value = sizes.evaluate(size, known)
-            except KeyError:
-                return misfit(target, shape, f"axis {axis} is {given}, which is not {size}")
-            if value == given:
-                continue
-            if not isinstance(size, SizeExpr):
-                return misfit(target, shape, f"axis {axis} is {given}, not {size}")
-            error = misfit(target, shape, f"axis {axis} is {given}, and {spell(size, value)} here")
-            error.extend(*self._origins(size))
-            return error
-        raise AssertionError("the array fits")
-
-    def _origins(self, *given: Size) -> Iterator[str]:
-        """Where the symbols in some sizes come from, in words."""
-        wanted = {symbol for size in given for symbol in sizes.symbols(size)}
-        for i, binding in self.program.bindings:
-            if binding.symbol in wanted:
-                name = binding.symbol.name or "a size"
-                target = self.feeds[i]
-                yield f"{name} is axis {binding.axis} of {label(target)}{made_at(target.loc)}"
-        for variable, binding in self.program.variable_bindings:
-            if binding.symbol in wanted:
-                yield f"{binding.symbol.name or 'a size'} is axis {binding.axis} of variable {variable!r}"
-
-    def _explain_mismatch(self, error: ShapeError, check: Check, known: Sizes) -> None:
-        node = check.node
-        told = (tell_operand(name, x, _shown(x, known)) for name, x in node.op.labelled(node.inputs))
-        explain(error, node.op.name, node.loc, (*told, *self._origins(check.x, check.y)))
+    @Lazy
+    def agreement(self) -> Agreement:
+        """The sizes of its runs."""
+        return Agreement(self.bound, self.feeds)
 
     # Running.
 
@@ -326,42 +248,6 @@ class Executable(Displayed):
             _refuse_other_shape(self._assigns[name], values[buffer], run.sizes)
             assigned[name] = values[buffer]
         return [values[i] for i in self.program.outputs], assigned
-
-
-@frozen
-class _Layout:
-    """What to check of one input. `checks` are the axes that its own binding does not settle."""
-
-    shape: tuple[Any, ...]
-    rank: int
-    is_static: bool
-    checks: tuple[tuple[int, Size], ...]
-
-    @staticmethod
-    def of(node: Tensor) -> _Layout:
-        shape = node.result.sizes
-        static = all(isinstance(size, int) for size in shape)
-        return _Layout(shape, len(shape), static, () if static else tuple(enumerate(shape)))
-
-
-def _evaluate(size: Size, given: int, known: Sizes) -> int | None:
-    """`size`; where it holds one symbol that nothing else gives, that is bound so that it is `given`."""
-    try:
-        return sizes.evaluate(size, known)
-    except KeyError:
-        solution = sizes.solve(size, given, known)
-        if solution is None or solution[1] < 0:
-            return None
-        known[solution[0]] = solution[1]
-        return given
-
-
-def _shown(tensor: Tensor, known: Sizes) -> str:
-    """The type of `tensor` with the sizes of this run."""
-    if not isinstance(tensor.type, TensorType) or tensor.type.shape is None:
-        return str(tensor.type)
-    shape = tuple(sizes.substitute(size, dict(known)) for size in tensor.type.shape)
-    return str(TensorType(tensor.type.dtype, shape))
 
 
 def _refuse_other_shape(node: Tensor, value: Array, known: Sizes) -> None:

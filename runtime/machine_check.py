@@ -105,7 +105,7 @@ def run_compiled(executable: Executable, arrays: Any, variables: Any) -> Outcome
         if executable.native is not None:
             results = run_whole(executable, Feeds(executable.feeds, arrays, ()), variables, (0, 0))
         if results is None:
-            known = executable.sizes_of(arrays, variables)
+            known = executable.agreement.sizes_of(arrays, variables)
             results = executable.run(arrays, known, variables, np.zeros(2, np.uint64))
     except Exception as error:  # a faulty kernel may fail in any way
         return Outcome(error=error)

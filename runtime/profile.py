@@ -15,8 +15,9 @@ from graphc.errors import ArgumentError, GraphError
 from graphc.freezing import frozen
 from graphc.laziness import Lazy
 from graphc.sizes import Symbol
+from runtime.agreement import Sizes
 from runtime.backend import Array, Whole
-from runtime.executable import Executable, Sizes
+from runtime.executable import Executable
 from runtime.execution import BoundProgram, BoundStep, Values
 from runtime.records.reading import spell_seconds
 from runtime.regions import Run

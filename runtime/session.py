@@ -17,11 +17,12 @@ from graphc.graph import Graph, as_seed, get_default_graph
 from graphc.tensor import Tensor
 from graphc.variable import Variable
 from passes.running import Pass, choose_pipeline, choose_verify
+from runtime.agreement import Sizes
 from runtime.backend import BACKENDS, Array, check_options, choose_backend, choose_threads, target_of
 from runtime.committed import EMPTY, State
 from runtime.counting import Counter, Values
 from runtime.direct import ShortWay, give_away, make_step, run_whole, short_way, take, way_key
-from runtime.executable import Executable, Sizes
+from runtime.executable import Executable
 from runtime.feeds import Feeds, convert_all, feedables, override, resolve_feeds
 from runtime.fetches import Fetches, Reads, resolve_fetches
 from runtime.ownership import Ownership

@@ -20,10 +20,11 @@ from graphc.tensor import Tensor
 from graphc.types import BFLOAT16, TensorType
 from passes.target import Target
 from passes.weight import parts_of
+from runtime.agreement import Sizes
 from runtime.backend import BACKENDS, Array, Backend
 from runtime.compilation import GENERAL, Compilation
 from runtime.direct import run_whole
-from runtime.executable import Executable, Sizes
+from runtime.executable import Executable
 from runtime.feeds import Feeds, ranks
 
 _NOTICED = frozenset(("print", "call_python"))  # whoever runs them twice is noticed
@@ -149,7 +150,7 @@ def _disagreement(
         if compiled.native is not None:
             other = run_whole(compiled, Feeds(compiled.feeds, arrays, ()), variables, (seed, count))
         if other is None:
-            other = compiled.run(arrays, compiled.sizes_of(arrays, variables), variables, state)
+            other = compiled.run(arrays, compiled.agreement.sizes_of(arrays, variables), variables, state)
     except GraphError as error:
         return f"it fails: {error}"
     values, assigned = found

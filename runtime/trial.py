@@ -20,9 +20,10 @@ from passes.lifting import lift_assignments
 from passes.pipeline import DEFINED, Prepared, Request, define
 from passes.program import Check, Program, Step, size_guards
 from passes.target import Target
+from runtime.agreement import Mismatch
 from runtime.backend import Array, Kernel
 from runtime.compilation import broadcasting
-from runtime.executable import Executable, Mismatch
+from runtime.executable import Executable
 from runtime.numpy_backend import NumpyBackend
 
 TRUSTED = tuple(step for step in DEFINED if step in (lift_assignments, differentiate))
@@ -96,7 +97,7 @@ class Trial:
             defined = define(request, Target(), _NO_TELL, TRUSTED)
             trial = Trial(request, arrays, variables, size_guards(defined), thread_plainly(defined))
             try:
-                trial._executable(trial.reference, _Witness()).sizes_of(arrays, variables)
+                trial._executable(trial.reference, _Witness()).agreement.sizes_of(arrays, variables)
             except Mismatch as mismatch:
                 wider = dict(broadcasting(mismatch))
                 if not wider or wider.items() <= request.sizes.items():
@@ -111,7 +112,7 @@ class Trial:
         state = np.zeros(2, np.uint64)
         try:
             executable = self._executable(function, witness)
-            known: dict[Symbol, int] = executable.sizes_of(self.arrays, self.variables)
+            known: dict[Symbol, int] = executable.agreement.sizes_of(self.arrays, self.variables)
             outputs, assigned = executable.run(self.arrays, known, self.variables, state)
         except Mismatch as mismatch:
             return Outcome(error=mismatch.error)
