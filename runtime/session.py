@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import ExitStack
 from types import MappingProxyType, TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
@@ -32,6 +32,17 @@ if TYPE_CHECKING:
     from runtime.profile import Profile
 
 _SEED_MASK = 2**64 - 1
+
+
+class _Ready(NamedTuple):
+    """A run that is about to be walked: what runs, on what; `overrides` are the variables that are fed."""
+
+    executable: Executable
+    arrays: list[Array]
+    known: Sizes
+    state: State
+    variables: Mapping[str, Array]
+    overrides: list[Array]
 
 
 class Session:
@@ -180,9 +191,7 @@ class Session:
         self._refuse_closed()
         wanted = resolve_fetches(self.graph, fetches, self._reads)
         if isinstance(feeds, Mapping):
-            fed = resolve_feeds(self.graph, feeds)
-            variables, _ = override(self._state.variables, fed)
-            return self._compilation.find(wanted.tensors, fed.tensors, convert_all(fed), variables)[0]
+            return self._ready(wanted, resolve_feeds(self.graph, feeds)).executable
         tensors = tuple(t for t in feedables(self.graph, feeds) if isinstance(t, Tensor))
         return self._compilation.general(wanted.tensors, tensors)
 
@@ -197,12 +206,9 @@ class Session:
 
         self._refuse_closed()
         wanted = resolve_fetches(self.graph, fetches, self._reads)
-        feeds = resolve_feeds(self.graph, feed_dict)
-        arrays, state = convert_all(feeds), self._state
-        variables, _ = override(state.variables, feeds)
-        executable, known = self._compilation.find(wanted.tensors, feeds.tensors, arrays, variables)
-        count = np.array([self._seed, self._run_count(state)], np.uint64)
-        return profile_runs(executable, arrays, known, variables, count, runs)
+        ready = self._ready(wanted, resolve_feeds(self.graph, feed_dict))
+        count = np.array([self._seed, self._run_count(ready.state)], np.uint64)
+        return profile_runs(ready.executable, ready.arrays, ready.known, ready.variables, count, runs)
 
     @property
     def compile_count(self) -> int:
@@ -233,10 +239,15 @@ class Session:
 
     def _budgeted(self, fetches: Fetches, feeds: Feeds) -> Executable | None:
         """What keeps the memory budget with the sizes of `feeds`, where it can run natively."""
-        variables, _ = override(self._state.variables, feeds)
-        arrays, find = convert_all(feeds), self._compilation.find
-        executable, _ = find(fetches.tensors, feeds.tensors, arrays, variables)
+        executable = self._ready(fetches, feeds).executable
         return executable if executable.native is not None else None
+
+    def _ready(self, fetches: Fetches, feeds: Feeds) -> _Ready:
+        """A run on the state as it is now, with whatever executable fits what is fed."""
+        arrays, state = convert_all(feeds), self._state
+        variables, overrides = override(state.variables, feeds)
+        executable, known = self._compilation.find(fetches.tensors, feeds.tensors, arrays, variables)
+        return _Ready(executable, arrays, known, state, variables, overrides)
 
     def _verify(self, feeds: Feeds) -> None:
         """Raises FeedError for what cannot be fed."""
@@ -255,31 +266,18 @@ class Session:
         return (result,)
 
     def _walk(self, fetches: Fetches, feeds: Feeds) -> Any:
-        """Runs step after step, with whatever executable fits what is fed."""
-        arrays, find = convert_all(feeds), self._compilation.find
-        state = self._state
-        variables, overrides = override(state.variables, feeds)
-        executable, known = find(fetches.tensors, feeds.tensors, arrays, variables)
-        if not (executable.assigns or executable.draws):
-            return self._finish(executable, fetches, arrays, known, variables, overrides, state)
+        """Runs step after step."""
+        ready = self._ready(fetches, feeds)
+        if not (ready.executable.assigns or ready.executable.draws):
+            return self._finish(fetches, ready)
         with self._writing:
-            if self._state is not state:  # another run has committed in between
-                state = self._state
-                variables, overrides = override(state.variables, feeds)
-                executable, known = find(fetches.tensors, feeds.tensors, arrays, variables)
-            return self._finish(executable, fetches, arrays, known, variables, overrides, state)
+            if self._state is not ready.state:  # another run has committed in between
+                ready = self._ready(fetches, feeds)
+            return self._finish(fetches, ready)
 
-    def _finish(
-        self,
-        executable: Executable,
-        fetches: Fetches,
-        arrays: list[Array],
-        known: Sizes,
-        variables: Mapping[str, Array],
-        overrides: list[Array],
-        state: State,
-    ) -> Any:
+    def _finish(self, fetches: Fetches, ready: _Ready) -> Any:
         """Runs, then commits: all that can fail comes before the one exchange of states."""
+        executable, arrays, known, state, variables, overrides = ready
         count = np.array([self._seed, self._run_count(state)], np.uint64)
         values, assigned = executable.run(arrays, known, variables, count)
         ownership = Ownership([*arrays, *overrides, count])
