@@ -36,6 +36,7 @@ from runtime.llvm_backend.loops.scatter_sums import Place, Updates, added, left_
 
 _NONE = -1
 _TILE = 8  # vectors of sums in registers while a list is walked
+_FEW = 16  # slices for each update from which on lists of updates pay
 _WIDE = 64  # elements of a slice from which on a walk is worth its while, however many updates there are
 
 
@@ -55,7 +56,8 @@ def _kernels(
     if not lists.adds:
         return _link(node, lists, place, strict), _combine(node, lists, updates, base)
     wide = minimum(lists.inner // _WIDE, 1)  # 1 where the lists are read in tiles, else 0
-    many = minimum(lists.updates // maximum(lists.slices, 1), 1) * (1 - wide)  # 1 where updates are not fewer
+    # 1 where lists would be longer to walk than all slices: updates are not far fewer than those.
+    many = minimum(lists.updates * _FEW // maximum(lists.slices, 1), 1) * (1 - wide)
     found = []
     if many != 1:
         pair = _link(node, lists, place, strict), _combine(node, lists, updates, base)
@@ -239,9 +241,12 @@ def _along_axis(node: Tensor) -> Sequence[LoopKernel]:
 
     def place(w: LoopWriter, part: Value, k: Value) -> tuple[Value, str, Value]:
         number = w.add(w.mul(part, w.size("updates", lists.updates)), k)
-        (at,) = decoded(w, number, given_shape, {"i": strides})
+        alike = indices.result.sizes == given_shape
+        at = number if alike else decoded(w, number, given_shape, {"i": strides})[0]
         given = load_index(w, indices.dtype, w.operand(1), at)
         index, inside = wrapped(w, indices.dtype, given, w.size("n", shape[axis]))
+        if inner == 1:
+            return index, inside, given
         behind = w.size("behind", inner)
         return w.add(w.mul(index, behind), w.rem(k, behind)), inside, given
 

@@ -75,25 +75,24 @@ def sum_updates(
                 place = str(w.add(goal, i))
                 store(em, total, added(em, total, load(em, total, own, place), x), own, place)
 
-            _in_vectors(w, inner, column)
+            if inner == 1:
+                w.emit(1, lambda em: column(em, 0))
+            else:
+                _in_vectors(w, inner, column)
 
         w.choose(inside, note, lambda: left_out(w, index, strict))
 
     w.each(many, add)
 
-    def finish(slice: Value) -> None:
-        at = w.mul(w.add(first_slice, slice), inner)
-        start = w.mul(slice, inner)
+    first = w.mul(first_slice, inner)
 
-        def column(em: Emitter, i: Value) -> None:
-            result, goal = load(em, total, own, str(w.add(start, i))), str(w.add(at, i))
-            if before is not None:
-                result = added(em, total, cast(em, load(em, dtype, before, goal), dtype, total), result)
-            store(em, dtype, cast(em, result, total, node.dtype), to, goal)
+    def finish(em: Emitter, i: Value) -> None:
+        result, goal = load(em, total, own, str(i)), str(w.add(first, i))
+        if before is not None:
+            result = added(em, total, cast(em, load(em, dtype, before, goal), dtype, total), result)
+        store(em, dtype, cast(em, result, total, node.dtype), to, goal)
 
-        _in_vectors(w, inner, column)
-
-    w.each(slices, finish)
+    _in_vectors(w, w.mul(slices, inner), finish)
     return w.kernel(f"{node.op.name} of many {node.dtype}", updates.parts)
 
 

@@ -23,7 +23,7 @@ def added(dtype, slices, updates, inner, known=True, threads=2):
 
 
 @pytest.mark.parametrize("inner", [0, 1, 7, 8, 63, 64, 65, 72, 129])
-@pytest.mark.parametrize(("slices", "updates"), [(5, 40), (40, 5), (1, 3), (3, 0)])
+@pytest.mark.parametrize(("slices", "updates"), [(5, 40), (40, 5), (80, 5), (81, 5), (1, 3), (3, 0)])
 def test_widths_around_the_tiles(slices, updates, inner):
     for known in (True, False):
         found, wanted = added("float32", slices, updates, inner, known)
@@ -45,7 +45,7 @@ def test_sums_are_of_float64_in_the_order_of_the_updates():
 
 
 @pytest.mark.parametrize("inner", [1, 7, 40, 80])
-@pytest.mark.parametrize("slices", [2, 5])
+@pytest.mark.parametrize("slices", [2, 5, 48, 49])
 def test_sums_lose_nothing_that_float64_holds(slices, inner):
     """Whether updates are fewer than slices or not."""
     given = np.repeat(np.array([[1e8], [1.0], [-1e8]], np.float32), inner, 1)
@@ -83,3 +83,25 @@ def test_a_large_unsigned_segment_is_no_negative_one():
 def test_any_number_of_threads_gives_the_same_bits():
     first, second, third = (added("float32", 30, 500, 130, threads=n)[0] for n in (1, 2, 4))
     assert first.tobytes() == second.tobytes() == third.tobytes()
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (3, 1, 9), (4, 70, 3)])
+@pytest.mark.parametrize("spread", [False, True])
+def test_elements_of_lines_are_added_where_they_were_taken(shape, spread):
+    """With an index for each update, or one for several that lie along an axis of size 1."""
+    rng = np.random.default_rng(0)
+    for axis in range(len(shape)):
+        sizes = [1 if spread and i != axis else n for i, n in enumerate(shape)]
+        x, places = rng.integers(-4, 5, shape).astype(np.float32), rng.integers(0, shape[axis], sizes)
+        with gc.Graph().as_default():
+            given, at = gc.placeholder("float32", shape), gc.placeholder("int64", sizes)
+            taken = gc.take_along_axis(given, at, axis=axis)
+            (slope,) = gc.gradients(gc.sum(taken * taken), [given])
+            with gc.Session(backend="llvm") as session:
+                found = session.run(slope, {given: x, at: places})
+        wide = np.broadcast_to(places, shape)
+        counts = np.zeros(shape)
+        whole = list(np.indices(shape))
+        whole[axis] = wide
+        np.add.at(counts, tuple(whole), 1)
+        np.testing.assert_array_equal(found, 2 * x * counts)
