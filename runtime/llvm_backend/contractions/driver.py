@@ -111,10 +111,13 @@ def _is_light(frame: Frame) -> bool:
     """Whether the driver's time is nothing beside that of a tile: then it is made quickly, not thoroughly.
 
     So it is where one matrix is multiplied by another, and the tile is no small one; or where it takes long.
+    What finishes sums is little work beside those.
     """
     schedule = frame.schedule
     outputs = schedule.pair * schedule.height * schedule.vectors
-    if len(frame.contract.ins) == 1 or outputs < _LARGE_TILE:
+    if len(frame.contract.ins) == 1:
+        return frame.contract.ins[0].buffer == PARTIALS
+    if outputs < _LARGE_TILE:
         return False
     return frame.facts.long_tile or not (schedule.batch or len(schedule.rows) > 1)
 

@@ -16,6 +16,7 @@ from runtime.llvm_backend.contractions.framing import PARTIALS, make_frame
 from runtime.llvm_backend.contractions.schedule import plan
 from runtime.llvm_backend.contractions.tile import Frame
 from runtime.llvm_backend.ir import lanes
+from runtime.llvm_backend.ir.text import QUICKLY
 from runtime.llvm_backend.ir.values import memory_scalar
 from runtime.llvm_backend.ir.writer import Value, Writer
 
@@ -32,7 +33,7 @@ def write_tree(
     """Adds partial sums in pairs, in the order of their index: part[i] += part[i + 1, 2, 4, ...]."""
     dtype, width = frame.accumulator, frame.schedule.width
     type = memory_scalar(dtype)
-    w.begin(f"void @{frame.name}.tree(ptr %block, i64 %chunk) nounwind")
+    w.begin(f"void @{frame.name}.tree(ptr %block, i64 %chunk) {QUICKLY} nounwind")
     many, size = cuts(w), w.word(span)
     chunks = count_tree(w, many, span)
     parts = pointer_of(w, slots, PARTIALS, 0, dtype)
