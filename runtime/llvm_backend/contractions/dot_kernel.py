@@ -21,6 +21,7 @@ class DotTile(TileWriter):
         w, frame, tile = self.w, self.frame, self.tile
         self.width = frame.schedule.width
         self.type = lanes.vector_type(self.dtype, self.width)
+        self.find_rows(frame.used)
         self.columns = self._columns()
         pairs = len(self.rows) * tile.across
         self.copies = dot_copies(pairs)

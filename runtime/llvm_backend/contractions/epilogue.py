@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from graphc.types import DType
-from runtime.llvm_backend.contractions.contraction import Contract
+from runtime.llvm_backend.contractions.contraction import Contract, Expression
 from runtime.llvm_backend.contractions.register_tile import Offsets, TileWriter
 from runtime.llvm_backend.contractions.schedule import OUT
 from runtime.llvm_backend.contractions.tile import evaluate
@@ -39,6 +39,26 @@ def is_long(contract: Contract, vectors: int) -> bool:
     """Whether the epilogue of a tile of `vectors` is better run in a loop."""
     work = sum(1 if step.op in _CHEAP else 20 for step in contract.epilogue.steps)
     return vectors > 1 and work * vectors > max(_MOST_IN_REGISTERS, 2 * vectors)
+
+
+def steps_in_place(expression: Expression, dtype: DType) -> list[tuple[str, int | None]] | None:
+    """The steps as those of an `Ending`; None where not each goes on with the value of the one before."""
+    found: list[tuple[str, int | None]] = []
+    value, count = 0, len(expression.reads)
+    for step in expression.steps:
+        first, *others = step.operands
+        if step.op in ("add", "mul") and others == [value]:
+            first, others = value, [first]
+        if first != value or step.dtype is not dtype:
+            return None
+        if step.op == "relu":
+            found.append((step.op, None))
+        elif step.op in ("add", "sub", "mul", "div") and 1 <= others[0] <= count:
+            found.append((step.op, others[0] - 1))
+        else:
+            return None
+        value = count + len(found)
+    return found
 
 
 class Epilogue:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from graphc.types import DType
-from runtime.llvm_backend.contractions.epilogue import Epilogue, is_long, put_by_stack, put_in_loops
+from runtime.llvm_backend.contractions.epilogue import (
+    Epilogue,
+    is_long,
+    put_by_stack,
+    put_in_loops,
+    steps_in_place,
+)
 from runtime.llvm_backend.contractions.register_tile import Offsets, TileWriter, step_of, walk
 from runtime.llvm_backend.contractions.schedule import CHAINS, OUT, SHORT, A, B
 from runtime.llvm_backend.contractions.tile import SOON, apply
 from runtime.llvm_backend.ir import lanes
-from runtime.llvm_backend.ir.assembly import Lines, Products, Row
+from runtime.llvm_backend.ir.assembly import Ending, Lines, Place, Products, Row
 from runtime.llvm_backend.ir.values import memory_scalar
 from runtime.llvm_backend.ir.writer import Value
 
@@ -34,7 +41,13 @@ class OuterTile(TileWriter):
             self.across[B] = 1
         if frame.schedule.copy:
             self.across[A] = 0
-        count = len(self.rows) * tile.across
+        count = tile.pair * tile.height * tile.across
+        products = self._products(2) or self._products(1)
+        if products and (ending := self._ended(products)):
+            self.is_light = True
+            ending.add(w, "%p0", "%p1", [lanes.constant(0, self.dtype, self.width)] * count)
+            return
+        self.find_rows(frame.used)
         long = is_long(frame.contract, count)
         if long and self.unary and not frame.flagged and all(loop.size == 1 for loop in frame.inner):
             put_in_loops(self, Epilogue(self, self.width, self.across), self._element, self.width)
@@ -44,7 +57,6 @@ class OuterTile(TileWriter):
         if frame.flagged:
             started = list(state)
             state = w.choose("%first", lambda: started, self._partials, [self.type] * count)
-        products = self._products(2) or self._products(1)
         if products is None:
             state = walk(w, frame, self.steps, state, self.type, self._innermost)
         else:
@@ -129,6 +141,29 @@ class OuterTile(TileWriter):
 
         return walk(self.w, self.frame, (A, B), state, self.type, body, inside)
 
+    def _ended(self, products: Products) -> Products | None:
+        """The whole tile in the CPU's own instructions, where that is possible."""
+        frame, contract, tile = self.frame, self.frame.contract, self.tile
+        inside = 1 if products.around is None else 2
+        whole = len(frame.inner) == inside and not frame.flagged and not contract.also
+        if not whole or tile.pair > 1 or tile.height == 1 or frame.access(OUT).dtype is not self.dtype:
+            return None
+        steps, reads = steps_in_place(contract.epilogue, self.dtype), frame.reads(OUT)
+        alike = all(frame.dtypes[x] is self.dtype and self.across[x] in (0, 1) for x in reads)
+        if steps is None or not alike or self.across[OUT] != 1:
+            return None
+        places = [
+            Place(
+                f"%p{x}",
+                self.w.mul(self.w.word(frame.rows[-1].strides[x]), self.dtype.itemsize),
+                self.across[x] == 0,
+            )
+            for x in (OUT, *reads)
+        ]
+        ending = Ending(steps, places[1:], places[0], self.masks, "%rows" if tile.clamped else None)
+        made = replace(products, ending=ending)
+        return made if made.fits(self.w.module.target) else None
+
     def _products(self, inside: int) -> Products | None:
         """The last loops in the CPU's own instructions; None where it has none, or there are not so many."""
         w, frame = self.w, self.frame
@@ -177,9 +212,12 @@ class OuterTile(TileWriter):
     def _places_of_rows(self) -> list[Row]:
         """Where rows of A lie: where all are as far apart, multiples of that by 2, 4 and 8 are one number."""
         w, size = self.w, self.dtype.itemsize
-        stride = w.mul(w.word(self.frame.rows[-1].strides[A]), size)
-        if self.tile.pair > 1 or self.tile.clamped or isinstance(stride, int):
+        if self.tile.pair > 1:
+            self.find_rows([A])
             return [Row(w.mul(row[A], size)) for row in self.rows]
+        stride = w.mul(w.word(self.frame.rows[-1].strides[A]), size)
+        if self.tile.clamped or isinstance(stride, int):
+            return [Row(w.mul(index, stride)) for _, index in self.indices]
         scales = [min(i & -i, 8) or 1 for i in range(self.tile.height)]
         factors = [i // scale for i, scale in enumerate(scales)]
         multiples = {factor: w.mul(factor, stride) for factor in dict.fromkeys(factors)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from graphc.laziness import Lazy
 from graphc.types import DType
 from runtime.llvm_backend.contractions.schedule import A, B
 from runtime.llvm_backend.contractions.tile import Frame, Tile
@@ -68,25 +69,36 @@ class TileWriter:
         self.steps += [
             x for owner in list(self.steps) if frame.expression(owner).steps for x in frame.reads(owner)
         ]
-        self.rows = self._rows()
+        self.rows: list[Offsets] = [{} for _ in range(tile.pair * tile.height)]
 
-    def _rows(self) -> list[Offsets]:
-        """The offset of every row of the tile in every operand."""
-        tile = self.tile
-        return [self.row(above, index) for above in range(tile.pair) for index in range(tile.height)]
+    @Lazy
+    def indices(self) -> list[tuple[Value, Value]]:
+        """Each row of the tile by its numbers: the one above, and the one that it is or stands for."""
+        return [(i, self._valid(j)) for i in range(self.tile.pair) for j in range(self.tile.height)]
+
+    def find_rows(self, operands: Sequence[int]) -> None:
+        """Puts the offset of every row in each of `operands` into `rows`, where it is not there yet."""
+        for x in operands:
+            if x not in self.rows[0]:
+                for row, place in zip(self.rows, self.indices, strict=True):
+                    row[x] = self._offset(x, *place)
 
     def row(self, above: Value, index: Value) -> Offsets:
         """The offsets of one row: number `index` under number `above` of the pair."""
-        w, frame = self.w, self.frame
-        if self.tile.clamped and index != 0:
-            index = w.min(index, w.sub("%rows", 1))
-        offsets = {}
-        for x in frame.used:
-            offset = w.mul(index, w.word(frame.rows[-1].strides[x]))
-            if self.tile.pair > 1:
-                offset = w.add(offset, w.mul(above, w.word(frame.rows[-2].strides[x])))
-            offsets[x] = offset
-        return offsets
+        index = self._valid(index)
+        return {x: self._offset(x, above, index) for x in self.frame.used}
+
+    def _valid(self, index: Value) -> Value:
+        """The row that `index` stands for: surplus ones are the last one again."""
+        w = self.w
+        return w.min(index, w.sub("%rows", 1)) if self.tile.clamped and index != 0 else index
+
+    def _offset(self, x: int, above: Value, index: Value) -> Value:
+        w, rows = self.w, self.frame.rows
+        offset = w.mul(index, w.word(rows[-1].strides[x]))
+        if self.tile.pair > 1:
+            offset = w.add(offset, w.mul(above, w.word(rows[-2].strides[x])))
+        return offset
 
     def place(self, operand: int, offset: Value, dtype: DType | None = None) -> str:
         """The address of an operand `offset` elements on."""

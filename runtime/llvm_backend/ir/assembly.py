@@ -1,4 +1,4 @@
-"""Assembly: the loop of a tile of multiply-adds in the instructions of x86-64.
+"""Assembly: the loop of a tile of multiply-adds in the instructions of x86-64, and what ends the tile.
 
 LLVM takes 15 us for each line of such a loop: it looks for instructions, their order and registers, where
 all three are known. A line of these takes it 2 us, and runs alike whatever effort the rest is made with.
@@ -14,13 +14,14 @@ from runtime.llvm_backend.ir import lanes
 from runtime.llvm_backend.ir.text import Target
 from runtime.llvm_backend.ir.writer import Value, Writer
 
-_REGISTERS = {256: "ymm", 512: "zmm"}  # by their bits
+_BITS = (256, 512)  # of vectors
 _SUFFIXES = {FLOAT32: "s", FLOAT64: "d"}
 _FAR = 1 << 31  # how far an instruction reaches
 _AHEAD = "r10"  # where the line lies that is asked for
 _LEFT = "r11"  # counts the steps that are left, where a loop is around them
 _LINE = 64  # bytes of a line of the cache
 _MASKS = 7  # the first mask register says that there is none
+_MOVING = 3  # pointers that an ending moves: in the registers that the loop has changed, and needs no more
 _POINTERS = 13  # general registers that may be asked for: one holds the stack, one may hold the frame
 
 
@@ -42,6 +43,52 @@ class Lines:
 
 
 @frozen
+class Place:
+    """Where rows of vectors lie in memory: the pointer `first`, and how many bytes from row to row.
+
+    Attributes:
+        alike: whether all lanes of a row are the one element that is there.
+    """
+
+    first: str
+    row: Value
+    alike: bool = False
+
+
+@frozen
+class Ending:
+    """What is done to sums where they are, row by row, and where they are stored.
+
+    Attributes:
+        steps: instructions, such as ``add``, and what is read for them, by its number among `reads`; ``relu``
+            reads nothing.
+        masks: which lanes of each vector of a row count; None: all.
+        rows: how many there are, where a tile has more of them; None: all.
+    """
+
+    steps: Sequence[tuple[str, int | None]]
+    reads: Sequence[Place]
+    out: Place
+    masks: Sequence[str | None]
+    rows: str | None = None
+
+    @property
+    def moving(self) -> list[Place]:
+        """What lies elsewhere in each row."""
+        return [self.out, *(read for read in self.reads if read.row != 0)]
+
+    @property
+    def pointers(self) -> list[str]:
+        """The pointers that are given."""
+        return [place.first for place in (self.out, *self.reads)]
+
+    @property
+    def numbers(self) -> list[Value]:
+        """The numbers that are given."""
+        return [*(place.row for place in self.moving), *([self.rows] if self.rows else [])]
+
+
+@frozen
 class Products:
     """``acc[i, j] += A[i, k] * B[k, j]`` for all k, where ``B[k, j]`` are vectors side by side.
 
@@ -57,6 +104,7 @@ class Products:
         ahead: how many bytes on the next rows of A lie, side by side: every other step asks for a line of
             them. None: none does.
         soon: what every round of the outermost loop asks for; not with `ahead`.
+        ending: what becomes of the sums, of which there are several rows; None: they are given back.
     """
 
     dtype: DType
@@ -70,6 +118,7 @@ class Products:
     by_pairs: bool = False
     ahead: Value | None = None
     soon: Lines | None = None
+    ending: Ending | None = None
 
     def fits(self, target: Target) -> bool:
         """Whether the CPU has such instructions, and as many registers."""
@@ -78,47 +127,54 @@ class Products:
         return (
             target.assembly
             and self.dtype in _SUFFIXES
-            and bits in _REGISTERS
+            and bits in _BITS
             and bits <= target.vector_bits
-            and (not any(self.masks) or (target.masks and self.width in (8, 16)))
-            and sums + len(self._scratch(target)) <= _count_vectors(target)
-            and len(set(filter(None, self.masks))) <= _MASKS
+            and (not self._held_masks() or (target.masks and self.width in (8, 16)))
+            and sums + self._count_scratch() <= _count_vectors(target)
+            and (self.ending is None or len(self.ending.moving) <= _MOVING)
+            and len(self._held_masks()) <= _MASKS
             and self._count_pointers() <= _POINTERS
             and all(-_FAR <= x < _FAR for x in self._numbers() if isinstance(x, int))
         )
 
     def add(self, w: Writer, a: str, b: str, sums: Sequence[str]) -> list[str]:
-        """Writes the loop from `a` and `b` on; gives `sums` with the products added."""
+        """Writes the loop from `a` and `b` on; gives `sums` with the products added, unless that is the end.
+
+        What is written to is given as results, for LLVM looks long for registers by their names.
+        """
         target, many = w.module.target, len(sums)
+        vectors = many + self._count_scratch()
         inputs = dict.fromkeys(self._names(), ("i64", "r"))
-        inputs |= dict.fromkeys(filter(None, self.masks), (f"<{self.width} x i1>", "^Yk"))
-        inputs |= {self.soon.first: ("ptr", "r")} if self.soon else {}
-        names = {x: f"${many + 3 + i}" for i, x in enumerate(inputs)}
+        inputs |= dict.fromkeys(self._held_masks(), (f"<{self.width} x i1>", "^Yk"))
+        inputs |= dict.fromkeys(self._given(), ("ptr", "r"))
+        names = {x: f"${vectors + 3 + i}" for i, x in enumerate(inputs)}
         lines, changed = [], [("ptr", a), ("ptr", b), ("i64", self.around[0] if self.around else self.count)]
         vector = lanes.vector_type(self.dtype, self.width)
+        places: Sequence[int] = range(vectors, vectors + 3)
         if set(sums) == {lanes.constant(0, self.dtype, self.width)}:
-            clear = "vpxord" if target.masks else "vpxor"
-            lines = [f"{clear} ${i}, ${i}, ${i}" for i in range(many)]
+            lines = [self._clear(target, f"${i}") for i in range(many)]
         else:
-            changed = [*((vector, x) for x in sums), *changed]
+            changed, places = [*((vector, x) for x in sums), *changed], [*range(many), *places]
         lines += self._lines(target, names, many)
+        if self.ending is not None:
+            lines += self._end(target, self.ending, names, many)
         constraints = [
-            *["=&v"] * many,
+            *["=&v"] * vectors,
             *["=&r"] * 3,
             *(kind for _, kind in inputs.values()),
-            *(str(i) for i in range(many + 3 - len(changed), many + 3)),
-            *(f"~{{xmm{i}}}" for i in self._scratch(target)),
+            *map(str, places),
             *([f"~{{{_LEFT}}}"] if self.around else []),
             *([f"~{{{_AHEAD}}}"] if self._looks_ahead else []),
             "~{memory}",
             "~{flags}",
         ]
-        type = f"%sums.{many}.{lanes.suffix(self.dtype, self.width)}"
-        w.module.declare(type, f"{type} = type {{{', '.join([vector] * many)}, ptr, ptr, i64}}")
+        type = f"%sums.{vectors}.{lanes.suffix(self.dtype, self.width)}"
+        w.module.declare(type, f"{type} = type {{{', '.join([vector] * vectors)}, ptr, ptr, i64}}")
         given = [*(f"{kind} {x}" for x, (kind, _) in inputs.items()), *(f"{of} {x}" for of, x in changed)]
         text = "\\0A".join(lines)
         found = w.value(f'call {type} asm sideeffect "{text}", "{",".join(constraints)}"({", ".join(given)})')
-        return [w.value(f"extractvalue {type} {found}, {i}") for i in range(many)]
+        wanted = many if self.ending is None else 0
+        return [w.value(f"extractvalue {type} {found}, {i}") for i in range(wanted)]
 
     @property
     def _looks_ahead(self) -> bool:
@@ -127,33 +183,46 @@ class Products:
     def _count_pointers(self) -> int:
         """How many general registers there have to be."""
         own = 3 + (self.around is not None) + self._looks_ahead
-        return len(self._names()) + own + (self.soon is not None)
+        return len(self._names()) + len(self._given()) + own
 
     def _numbers(self) -> list[Value]:
         moves = (self.count, *self.around[1:]) if self.around else ()
         ahead = [] if self.ahead is None else [self.ahead]
-        return [self.a, self.b, *(row.offset for row in self.rows), *moves, *ahead]
+        ending = [] if self.ending is None else self.ending.numbers
+        return [self.a, self.b, *(row.offset for row in self.rows), *moves, *ahead, *ending]
 
     def _names(self) -> list[str]:
         """What has to be in general registers, besides two pointers and a count."""
         return list(dict.fromkeys(x for x in self._numbers() if isinstance(x, str)))
 
-    def _scratch(self, target: Target) -> list[int]:
+    def _held_masks(self) -> list[str]:
+        """What has to be in registers of masks."""
+        masks = [*self.masks, *(self.ending.masks if self.ending else [])]
+        return list(dict.fromkeys(filter(None, masks)))
+
+    def _given(self) -> list[str]:
+        """The pointers that have to be in general registers, besides two."""
+        pointers = [] if self.soon is None else [self.soon.first]
+        return list(dict.fromkeys([*pointers, *(self.ending.pointers if self.ending else [])]))
+
+    def _count_scratch(self) -> int:
         """The registers of A's element, and of B's vectors: a row alone multiplies them where they lie."""
-        last = _count_vectors(target) - 1
-        return [last - i for i in range(1 + (len(self.masks) if len(self.rows) > 1 else 0))]
+        return 1 + (len(self.masks) if len(self.rows) > 1 else 0)
+
+    def _clear(self, target: Target, register: str) -> str:
+        return f"{'vpxord' if target.masks else 'vpxor'} {register}, {register}, {register}"
 
     def _lines(self, target: Target, names: Mapping[str, str], many: int) -> list[str]:
-        a, b, count = (f"${many + i}" for i in range(3))
+        a, b, count = self._changed(many)
         left = f"%{_LEFT}" if self.around else count
-        loop, start = [*self._step(target, names, a, f"({b})"), _move(self.a, a, names)], []
+        loop, start = [*self._step(target, names, many, a, f"({b})"), _move(self.a, a, names)], []
         if self.ahead is not None:
             taken = 2 * len(self.rows) * self.dtype.itemsize
             start = [f"movq {a}, %{_AHEAD}", _move(self.ahead, f"%{_AHEAD}", names)]
             loop += [f"prefetcht0 (%{_AHEAD})", f"addq $${taken}, %{_AHEAD}"]
         if self.by_pairs:
-            loop += [*self._step(target, names, a, f"({b}, {names[str(self.b)]})"), _move(self.a, a, names)]
-            loop.append(_move(self.b, b, names))
+            loop += self._step(target, names, many, a, f"({b}, {names[str(self.b)]})")
+            loop += [_move(self.a, a, names), _move(self.b, b, names)]
         asked = [] if self.soon is None else _ask(self.soon)
         first = [] if self.soon is None else [f"movq {names[self.soon.first]}, %{_AHEAD}"]
         if self.around is None:
@@ -167,13 +236,20 @@ class Products:
         loop += [_move(beyond_a, a, names), _move(beyond_b, b, names), f"subq $$1, {count}", "jg 3b"]
         return [*first, f"testq {count}, {count}", "jle 4f", "3:", *loop, "4:"]
 
-    def _step(self, target: Target, names: Mapping[str, str], a: str, b: str) -> Iterator[str]:
+    def _changed(self, many: int) -> list[str]:
+        """The general registers that the loop changes: where A and B lie, and the count."""
+        first = many + self._count_scratch()
+        return [f"${first + i}" for i in range(3)]
+
+    def _columns(self, place: str) -> list[str]:
+        """Where the vectors of a row lie."""
+        return [f"{j * self.width * self.dtype.itemsize}{place}" for j in range(len(self.masks))]
+
+    def _step(self, target: Target, names: Mapping[str, str], many: int, a: str, b: str) -> Iterator[str]:
         """A step from `a` and `b` on; an instruction's last operand is written."""
-        size, kind = self.dtype.itemsize, _SUFFIXES[self.dtype]
-        register = _REGISTERS[8 * self.width * size]
-        element, *columns = (f"%{register}{i}" for i in self._scratch(target))
-        places = [f"{j * self.width * size}{b}" for j in range(len(self.masks))]
-        masks = [f" {{{names[x]}}}" if x else "" for x in self.masks]
+        kind = _SUFFIXES[self.dtype]
+        element, *columns = (f"${many + i}" for i in range(self._count_scratch()))
+        places, masks = self._columns(b), _masked(self.masks, names)
         for place, column, mask in zip(places, columns, masks, strict=False):
             yield f"vmovup{kind} {place}, {column}{mask and f'{mask}{{z}}'}"
         for i, row in enumerate(self.rows):
@@ -186,6 +262,44 @@ class Products:
             for j, (there, mask) in enumerate(zip(places, masks, strict=True)):
                 factor, mask = (columns[j], "") if columns else (there, mask)
                 yield f"vfmadd231p{kind} {factor}, {element}, ${i * len(places) + j}{mask}"
+
+    def _end(self, target: Target, ending: Ending, names: Mapping[str, str], many: int) -> Iterator[str]:
+        """What follows the loop."""
+        kind, (zero, alike) = _SUFFIXES[self.dtype], (f"${many}", f"${many + 1}")
+        at = {id(x): names[x.first] for x in (ending.out, *ending.reads)}
+        for moved, register in zip(ending.moving, self._changed(many), strict=False):
+            yield f"movq {names[moved.first]}, {register}"
+            at[id(moved)] = register
+        if any(op == "relu" for op, _ in ending.steps):
+            yield self._clear(target, zero)
+        across, masks = len(self.masks), _masked(ending.masks, names)
+        for i in range(len(self.rows)):
+            if i:
+                yield from (_move(moved.row, at[id(moved)], names) for moved in ending.moving)
+            sums = [f"${i * across + j}" for j in range(across)]
+            for op, number in ending.steps:
+                if number is None:
+                    yield from (f"vmaxp{kind} {x}, {zero}, {x}" for x in sums)
+                    continue
+                read = ending.reads[number]
+                places = self._columns(f"({at[id(read)]})")
+                if read.alike:
+                    yield f"vbroadcasts{kind} ({at[id(read)]}), {alike}"
+                    places = [alike] * across
+                for x, place, mask in zip(sums, places, masks, strict=True):
+                    yield f"v{op}p{kind} {place}, {x}, {x}{mask}"
+            for x, place, mask in zip(sums, self._columns(f"({at[id(ending.out)]})"), masks, strict=True):
+                yield f"vmovup{kind} {x}, {place}{mask}"
+            if ending.rows is not None and i + 1 < len(self.rows):
+                yield f"cmpq $${i + 1}, {names[ending.rows]}"
+                yield "jle 5f"
+        if ending.rows is not None:
+            yield "5:"
+
+
+def _masked(masks: Sequence[str | None], names: Mapping[str, str]) -> list[str]:
+    """How instructions say which lanes count."""
+    return [f" {{{names[mask]}}}" if mask else "" for mask in masks]
 
 
 def _count_vectors(target: Target) -> int:
