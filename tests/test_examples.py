@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +14,8 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
 def load(name):
-    """The example as a module of its own; loaded once, since an op can be registered only once."""
-    known = f"example_{name}"
-    if known not in sys.modules:
-        spec = importlib.util.spec_from_file_location(known, EXAMPLES / f"{name}.py")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        sys.modules[known] = module
-    return sys.modules[known]
+    """The example as a module."""
+    return import_module(f"examples.{name}")
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in EXAMPLES.glob("*.py")))

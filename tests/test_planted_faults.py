@@ -1,6 +1,5 @@
 """Checks that can fail: each fault, planted alone, is found by a check of this suite."""
 
-import importlib.util
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,33 +11,23 @@ from graphc.op import OPS
 from graphc.text import as_function
 from graphc.types import FLOAT32, TensorType
 from runtime import recognition
+from tests import test_ops
+from tests.passes import test_cases
 
 TESTS = Path(__file__).parent
-
-
-def module(path):
-    """A test module, whose checks are called here."""
-    spec = importlib.util.spec_from_file_location(f"planted_{Path(path).stem}", TESTS / path)
-    loaded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
-    return loaded
-
-
-OP_CHECKS = module("test_ops.py")
-PASS_CHECKS = module("passes/test_cases.py")
 
 
 def of_op(check, name):
     """Runs `check` of tests/test_ops.py on the examples of one op; the fault must fail one of them."""
     op = OPS[name]
     for example in op.examples:
-        if check is not OP_CHECKS.test_gradient_is_the_slope or OP_CHECKS.is_smooth(example):
+        if check is not test_ops.test_gradient_is_the_slope or test_ops.is_smooth(example):
             check(op, example)
 
 
 def of_pass(stem):
-    for case in PASS_CHECKS.read(PASS_CHECKS.FOLDER / f"{stem}.gir")[1]:
-        PASS_CHECKS.test_case(case)
+    for case in test_cases.read(test_cases.FOLDER / f"{stem}.gir")[1]:
+        test_cases.test_case(case)
 
 
 def run(fetches, feeds=None, **options):
@@ -55,12 +44,12 @@ ARTICLES = ("a", "an", "assignments", "errors", "reads", "results")
 
 def a_gradient_with_a_wrong_sign(plant):
     plant.setattr(OPS["cos"], "gradient_rule", lambda g, out, x: (g * gc.sin(x),))
-    return lambda: of_op(OP_CHECKS.test_gradient_is_the_slope, "cos")
+    return lambda: of_op(test_ops.test_gradient_is_the_slope, "cos")
 
 
 def a_gradient_that_forgets_an_operand(plant):
     plant.setattr(OPS["mul"], "gradient_rule", lambda g, out, x, y: (g * y, None))
-    return lambda: of_op(OP_CHECKS.test_gradient_is_the_slope, "mul")
+    return lambda: of_op(test_ops.test_gradient_is_the_slope, "mul")
 
 
 def a_gradient_right_only_in_first_order(plant):
@@ -70,45 +59,45 @@ def a_gradient_right_only_in_first_order(plant):
         "gradient_rule",
         lambda g, out, x: (g * gc.stop_gradient(rule(gc.ones_like(g), out, x)[0]),),
     )
-    return lambda: of_op(OP_CHECKS.test_gradient_is_the_slope, "sin")
+    return lambda: of_op(test_ops.test_gradient_is_the_slope, "sin")
 
 
 def a_type_rule_that_lies_about_the_dtype(plant):
     rule = OPS["argmax"].rule
     plant.setattr(OPS["argmax"], "rule", lambda *a, **k: TensorType(FLOAT32, rule(*a, **k).sizes))
-    return lambda: of_op(OP_CHECKS.test_meaning_has_the_declared_dtype, "argmax")
+    return lambda: of_op(test_ops.test_meaning_has_the_declared_dtype, "argmax")
 
 
 def a_type_rule_that_lies_about_the_shape(plant):
     rule = OPS["tanh"].rule
     plant.setattr(OPS["tanh"], "rule", lambda x: TensorType(rule(x).dtype, (*rule(x).sizes[:-1], 99)))
-    return lambda: of_op(OP_CHECKS.test_type_rule_tells_the_truth, "tanh")
+    return lambda: of_op(test_ops.test_type_rule_tells_the_truth, "tanh")
 
 
 def a_meaning_with_swapped_operands(plant):
     plant.setenv("GRAPHC_BACKEND", "numpy")
     plant.setattr(OPS["sub"], "meaning", lambda x, y: np.subtract(y, x))
-    return lambda: of_op(OP_CHECKS.test_gradient_is_the_slope, "sub")
+    return lambda: of_op(test_ops.test_gradient_is_the_slope, "sub")
 
 
 def a_meaning_of_another_dtype(plant):
     plant.setattr(OPS["exp"], "meaning", lambda x: np.exp(x.astype("float64")))
-    return lambda: of_op(OP_CHECKS.test_meaning_has_the_declared_dtype, "exp")
+    return lambda: of_op(test_ops.test_meaning_has_the_declared_dtype, "exp")
 
 
 def an_op_without_an_example(plant):
     plant.setattr(OPS["tanh"], "examples", [])
-    return OP_CHECKS.test_every_op_has_an_example
+    return test_ops.test_every_op_has_an_example
 
 
 def an_op_without_a_stated_gradient(plant):
     plant.setattr(OPS["tanh"], "gradient_stated", False)
-    return OP_CHECKS.test_every_op_states_its_gradient
+    return test_ops.test_every_op_states_its_gradient
 
 
 def a_docstring_without_shapes(plant):
     plant.setattr(OPS["tanh"], "__doc__", "The hyperbolic tangent.")
-    return lambda: OP_CHECKS.test_docstring_gives_shapes(OPS["tanh"])
+    return lambda: test_ops.test_docstring_gives_shapes(OPS["tanh"])
 
 
 def a_text_that_loses_the_sign_of_zero(plant):
@@ -137,14 +126,14 @@ def a_text_that_loses_an_attribute(plant):
     plant.setattr(
         graphc.text, "_attributes", lambda node: [(k, v) for k, v in attributes(node) if k != "keepdims"]
     )
-    return lambda: of_op(OP_CHECKS.test_text_round_trips, "sum")
+    return lambda: of_op(test_ops.test_text_round_trips, "sum")
 
 
 def a_text_that_names_two_nodes_alike(plant):
     import graphc.text
 
     plant.setattr(graphc.text, "_refs", lambda nodes, inputs: dict.fromkeys(nodes, "%0"))
-    return lambda: of_op(OP_CHECKS.test_text_round_trips, "add")
+    return lambda: of_op(test_ops.test_text_round_trips, "add")
 
 
 def a_pass_that_drops_an_effect(plant):
@@ -156,7 +145,7 @@ def a_pass_that_drops_an_effect(plant):
         result = lift(function)
         return type(result)(result.inputs, result.outputs, ()) if result is not function else result
 
-    plant.setitem(PASS_CHECKS.PASSES, "lifting", dropping)
+    plant.setitem(test_cases.PASSES, "lifting", dropping)
     return lambda: of_pass("lifting")
 
 
@@ -167,7 +156,7 @@ def a_pass_that_always_builds_anew(plant):
         result = thread_state(function, target)
         return type(result)(result.inputs, result.outputs, result.effects)
 
-    plant.setitem(PASS_CHECKS.PASSES, "state", anew)
+    plant.setitem(test_cases.PASSES, "state", anew)
     return lambda: of_pass("state")
 
 

@@ -11,8 +11,6 @@ A file ``cases/<name>.gir`` belongs to the pass that `PASSES` names, and holds c
 raises, with that in its text. ``pytest --update-cases`` writes what the passes do now into the files.
 """
 
-import re
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
@@ -23,6 +21,7 @@ import graphc as gc
 from graphc.function import Function
 from graphc.sizes import symbols
 from passes.target import Target
+from tests.passes.gir import plain, read, write
 
 FOLDER = Path(__file__).parent / "cases"
 
@@ -202,33 +201,8 @@ def pass_of(stem):
     return getattr(import_module(module), name)
 
 
-@dataclass
-class Case:
-    stem: str
-    title: str
-    before: str
-    after: str
-
-
-def read(path):
-    """The words at the head of a file, and its cases."""
-    head, *parts = re.split(r"^# case: ", path.read_text(), flags=re.M)
-    cases = []
-    for part in parts:
-        title, _, texts = part.partition("\n")
-        before, arrow, after = texts.partition("\n--->\n")
-        assert arrow, f"{path.name}: case {title!r} has no --->"
-        cases.append(Case(path.stem, title.strip(), before.strip(), after.strip()))
-    return head, cases
-
-
 FILES = sorted(FOLDER.glob("*.gir"))
 CASES = [pytest.param(case, id=f"{case.stem}: {case.title}") for path in FILES for case in read(path)[1]]
-
-
-def plain(text):
-    """The text without places: those of new nodes are the lines that ran the pass."""
-    return re.sub(r"\s+# \S+:\d+(?: \(backward\))?$", "", text, flags=re.M)
 
 
 def outcome(case):
@@ -307,5 +281,4 @@ def test_update(path, request):
         for case in cases:
             case.before = plain(gc.show(gc.parse(case.before)))
             case.after = outcome(case)[1]
-        parts = (f"# case: {c.title}\n{c.before}\n--->\n{c.after}\n" for c in cases)
-        path.write_text(head + "\n".join(parts))
+        write(path, head, cases)

@@ -1,8 +1,7 @@
 """Running passes: any tuple of them, each failure named, each result verified, every node with its line."""
 
-import importlib.util
-import sys
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -200,16 +199,6 @@ def test_nothing_is_verified_unless_asked(monkeypatch):
 # Provenance.
 
 
-def loaded(path):
-    known = f"example_{path.stem}"
-    if known not in sys.modules:
-        spec = importlib.util.spec_from_file_location(known, path)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        sys.modules[known] = module
-    return sys.modules[known]
-
-
 def placeless(function):
     """The nodes of `function` and of its bodies that say no line, or one of graphc's own."""
     pending, found = [function], []
@@ -230,7 +219,7 @@ def test_every_node_of_every_example_carries_a_users_line(path, fusible):
         if fusible
         else frozenset()
     )
-    fetches = loaded(path).build()
+    fetches = import_module(f"examples.{path.stem}").build()
     states = []
     prepare(
         as_request(fetches), Target(fusible=names), lambda name, function: states.append((name, function))

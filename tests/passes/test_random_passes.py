@@ -1,6 +1,5 @@
 """Random graphs: no passes, each pass alone, all passes: the same bits; and a pass finds nothing twice."""
 
-import importlib.util
 import runpy
 from pathlib import Path
 
@@ -17,19 +16,12 @@ from passes.running import Repeated, name_of, run_pass
 from passes.target import Target
 from runtime.backend import BACKENDS
 from runtime.numpy_backend import NumpyBackend
+from tests import test_random_graphs as random_graphs
+from tests import test_random_regions as random_regions
 
 TESTS = Path(__file__).parent.parent
 EXAMPLES = TESTS.parent / "examples"
 
-
-def loaded(name):
-    spec = importlib.util.spec_from_file_location(name, TESTS / f"test_{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-random_graphs, random_regions = loaded("random_graphs"), loaded("random_regions")
 
 EFFORT = settings(
     max_examples=40, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck)

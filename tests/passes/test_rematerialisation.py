@@ -1,8 +1,6 @@
 """Rematerialisation: the budget holds as predicted, no bit changes, and little is computed again."""
 
-import importlib.util
 import re
-from pathlib import Path
 
 import networkx
 import numpy as np
@@ -20,11 +18,7 @@ from passes.record import recording
 from passes.rematerialisation import rematerialise
 from passes.running import without
 from passes.target import Target
-
-PATH = Path(__file__).parent / "test_random_passes.py"
-spec = importlib.util.spec_from_file_location("random_passes", PATH)
-random_passes = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(random_passes)
+from tests.passes import test_random_passes as random_passes
 
 DEPTH, WIDTH, BATCH = 32, 16, 1024
 EXACT = settings(

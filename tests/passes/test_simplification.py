@@ -7,10 +7,9 @@ rules do now into the files.
 """
 
 import math
-import re
 import zlib
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,44 +26,21 @@ from passes.record import recording
 from passes.rewrite import Match, index, rewrite, rule
 from passes.simplification import FAST_RULES, RULES, simplify
 from passes.target import Target
+from tests.passes.gir import Case, plain, read, write
 
 FOLDER = Path(__file__).parent / "cases" / "simplification"
 FILES = sorted(FOLDER.glob("*.gir"))
 KINDS = ("", ", where it does not hold", ", shared")
-
-
-@dataclass
-class Case:
-    stem: str
-    title: str
-    before: str
-    after: str
-
-    @property
-    def rule(self):
-        return self.title.partition(",")[0]
-
-    @property
-    def fast(self):
-        return self.stem.endswith("_fast")
-
-
-def read(path):
-    head, *parts = re.split(r"^# case: ", path.read_text(), flags=re.M)
-    cases = []
-    for part in parts:
-        title, _, texts = part.partition("\n")
-        before, _, after = texts.partition("\n--->\n")
-        cases.append(Case(path.stem, title.strip(), before.strip(), after.strip()))
-    return head, cases
-
-
 INDEX = index(RULES)
 CASES = [case for path in FILES for case in read(path)[1]]
 
 
-def plain(text):
-    return re.sub(r"\s+# \S+:\d+(?: \(backward\))?$", "", text, flags=re.M)
+def rule_of(case):
+    return case.title.partition(",")[0]
+
+
+def is_fast(case):
+    return case.stem.endswith("_fast")
 
 
 def simplified(function, fast):
@@ -77,12 +53,12 @@ def simplified(function, fast):
 def test_case(case):
     before = gc.verify(gc.parse(case.before).function)
     assert plain(gc.show(before)) == case.before
-    result, fired = simplified(before, case.fast)
+    result, fired = simplified(before, is_fast(case))
     if not case.title.endswith(", shared"):
-        assert (case.rule in fired) == (case.title == case.rule)
+        assert (rule_of(case) in fired) == (case.title == rule_of(case))
     gc.verify(result)
     assert ("unchanged" if result is before else plain(gc.show(result))) == case.after
-    assert simplified(result, case.fast)[0] is result
+    assert simplified(result, is_fast(case))[0] is result
     if result is not before:
         after = gc.parse(case.after).function
         assert plain(gc.show(after)) == case.after
@@ -168,10 +144,9 @@ def test_update(path, request):
     if request.config.getoption("--update-cases", default=False):
         for case in cases:
             before = gc.parse(case.before).function
-            result, _ = simplified(before, case.fast)
+            result, _ = simplified(before, is_fast(case))
             case.after = "unchanged" if result is before else plain(gc.show(result))
-        parts = (f"# case: {c.title}\n{c.before}\n--->\n{c.after}\n" for c in cases)
-        path.write_text(head + "\n".join(parts))
+        write(path, head, cases)
 
 
 # Running both sides by what the ops mean.
@@ -241,7 +216,7 @@ def feeds_for(before, case, attempt):
     extents = {s: 2 + attempt % 2 for node in before.nodes() for s in named_sizes(node)}
     seed = zlib.crc32(case.title.encode()) % 1000 * 100 + attempt
     sums = case.stem == "contraction"  # whose sums have terms and no order: exact numbers show the terms
-    mild = "positive" if case.fast else sums
+    mild = "positive" if is_fast(case) else sums
     feeds = [drawn(node.result, extents, seed + 7 * i, mild) for i, node in enumerate(before.inputs)]
     return feeds, extents
 
@@ -262,7 +237,7 @@ def compare(before, after, case):
             continue
         ran += 1
         for a, b in zip(wanted, found, strict=True):
-            assert_same(a, b, case.fast)
+            assert_same(a, b, is_fast(case))
     assert ran
 
 
@@ -295,15 +270,15 @@ def test_names_are_unique_and_equations_are_said():
 
 @pytest.mark.parametrize("each", [*RULES, *FAST_RULES], ids=lambda each: each.name)
 def test_every_rule_has_its_cases(each):
-    own = {case.title: case for case in CASES if case.rule == each.name}
+    own = {case.title: case for case in CASES if rule_of(case) == each.name}
     assert list(own) == [each.name + kind for kind in KINDS]
     assert own[each.name].after != "unchanged"
-    assert own[each.name].fast == (each in FAST_RULES)
+    assert is_fast(own[each.name]) == (each in FAST_RULES)
 
 
 def test_fast_rules_are_off():
     for case in CASES:
-        if case.fast and case.title == case.rule:
+        if is_fast(case) and case.title == rule_of(case):
             _, fired = simplified(gc.parse(case.before).function, False)
             assert not fired & {each.name for each in FAST_RULES}
 

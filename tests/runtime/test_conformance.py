@@ -1,43 +1,32 @@
 """Every backend means the same: one suite for all of them, against NumPy in float64."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 import graphc as gc
+from tests.passes import test_cases
+from tests.passes.test_cases import numbers
 
 pytestmark = pytest.mark.parametrize("backend", gc.backends())
 
 
-def _cases():
-    """The module of the passes' cases, which is no package to import from."""
-    path = Path(__file__).parents[1] / "passes" / "test_cases.py"
-    spec = importlib.util.spec_from_file_location("cases_of_passes", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-TEXTS = _cases()
-CASES = [case.values[0] for case in TEXTS.CASES]
+CASES = [case.values[0] for case in test_cases.CASES]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.stem}: {case.title}")
 def test_the_cases_of_passes(backend, case):
     if case.after.startswith("error"):
         with pytest.raises(gc.GraphError):
-            TEXTS.numbers(case.before, case, backend)
+            numbers(case.before, case, backend)
         return
     for text in (case.before, case.after)[: 1 if case.after == "unchanged" else 2]:
         try:
-            expected = TEXTS.numbers(text, case, "numpy")
+            expected = numbers(text, case, "numpy")
         except (gc.DivisionError, gc.ShapeError) as refused:  # drawn numbers that the case cannot take
             with pytest.raises(type(refused)):
-                TEXTS.numbers(text, case, backend)
+                numbers(text, case, backend)
             continue
-        for (name, a), (_, b) in zip(TEXTS.numbers(text, case, backend), expected, strict=True):
+        for (name, a), (_, b) in zip(numbers(text, case, backend), expected, strict=True):
             assert np.asarray(a).dtype == np.asarray(b).dtype
             last_bits = {np.float32: 1e-6, np.float16: 2e-3}.get(np.asarray(b).dtype.type, 1e-12)
             np.testing.assert_allclose(a, b, rtol=last_bits, atol=last_bits / 4, err_msg=name)

@@ -1,6 +1,7 @@
 """The record of every example holds what docs/record.md says, and fits together."""
 
 import json
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 
@@ -181,24 +182,11 @@ def check_memory(memory, steps):
 @pytest.mark.parametrize("path", EXAMPLES, ids=[path.stem for path in EXAMPLES])
 def test_the_record_of_an_example(path, backend):
     with gc.Graph(seed=0).as_default() as graph:
-        fetches = load(path).build()
+        fetches = import_module(f"examples.{path.stem}").build()
         feeds = [t for t in graph.tensors.values() if t.op.name == "placeholder"]
         with gc.Session(backend=backend) as session:
             executable = session.compile(fetches, feeds)
         check_record(executable.record)
-
-
-def load(path):
-    """The example as a module; one that registers an op is loaded once."""
-    import importlib.util
-    import sys
-
-    known = f"example_{path.stem}"
-    if known not in sys.modules:
-        spec = importlib.util.spec_from_file_location(known, path)
-        sys.modules[known] = module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    return sys.modules[known]
 
 
 def test_kernels_are_assembled_on_demand():

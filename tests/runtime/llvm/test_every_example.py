@@ -1,7 +1,6 @@
 """What is promised of every example as the LLVM backend compiles it: lines, reasons, a tight arena."""
 
-import importlib.util
-import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -29,16 +28,6 @@ ROOT = Path(__file__).parents[3]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 
-def built(path):
-    """What the example at `path` fetches; it is loaded once, since an op can be registered only once."""
-    known = f"example_{path.stem}"
-    if known not in sys.modules:
-        spec = importlib.util.spec_from_file_location(known, path)
-        sys.modules[known] = module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    return sys.modules[known].build()
-
-
 def native():
     return target_of(BACKENDS["llvm"](2, False))
 
@@ -46,7 +35,7 @@ def native():
 @pytest.fixture(params=EXAMPLES, ids=lambda path: path.stem)
 def fetches(request):
     with gc.Graph(seed=0).as_default():
-        yield built(request.param)
+        yield import_module(f"examples.{request.param.stem}").build()
 
 
 def nodes_of(function, kernels=True):

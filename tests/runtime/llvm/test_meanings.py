@@ -1,7 +1,6 @@
 """What runs by its meaning, in Python, in programs that are otherwise native. The list only shrinks."""
 
-import importlib.util
-import sys
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import pytest
 import graphc as gc
 from graphc.op import OPS
 from runtime.executable import Executable
+from tests.test_ops import Call
 
 # Each op with the reason why it has no machine code.
 MEANINGS = {
@@ -27,24 +27,13 @@ MEANINGS = {
 }
 
 
-def _examples():
-    path = Path(__file__).parents[2] / "test_ops.py"
-    spec = importlib.util.spec_from_file_location("examples_of_ops", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-EXAMPLES = _examples()
-
-
 @pytest.mark.parametrize("op", [op for op in OPS.values() if op.examples], ids=lambda op: op.name)
 def test_every_example_of_an_op_is_native(op):
     """And gives what NumPy gives, with sizes known before the run, and not. An op of the list is not."""
     fallen = set()
     for example in op.examples:
         for sizes in ("known", "unknown") if example.operands else ("known",):
-            call = EXAMPLES.Call(op, example, sizes)
+            call = Call(op, example, sizes)
             expected = call.run(call.outputs)
             with gc.Session(graph=call.graph, backend="llvm") as session:
                 found = session.run(call.outputs, call.feeds())
@@ -65,25 +54,13 @@ def test_printing_is_done_by_its_meaning():
         assert session.compile(gc.print(x), [x]).record["fallbacks"] == {"print": 1}
 
 
-def _example(name):
-    """That module, loaded once in a process, since an op can be registered only once."""
-    known = f"example_{name}"
-    if known not in sys.modules:
-        path = Path(__file__).parents[3] / "examples" / f"{name}.py"
-        spec = importlib.util.spec_from_file_location(known, path)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        sys.modules[known] = module
-    return sys.modules[known]
-
-
 @pytest.mark.parametrize(
     "name", sorted(path.stem for path in (Path(__file__).parents[3] / "examples").glob("*.py"))
 )
 def test_no_run_of_an_example_returns_into_python(name):
     """What each of them builds, fed as it says; a custom op whose meaning is Python's is all there is."""
     with gc.Graph(seed=0).as_default() as graph, gc.Session(graph, backend="llvm") as session:
-        module = _example(name)
+        module = import_module(f"examples.{name}")
         fetches, feeds = module.build(), module.feeds()
         session.run(gc.global_variables_initializer())
         session.run(fetches, feeds)
@@ -116,7 +93,7 @@ def test_the_examples_train_without_a_return_into_python(name, arguments, monkey
     if name == "digits":
         arguments = [*arguments, "--checkpoint", str(tmp_path / "digits.npz")]
     with gc.Graph().as_default():
-        _example(name).main(arguments)
+        import_module(f"examples.{name}").main(arguments)
     assert len(made) > 1
     for executable in made:
         assert executable.record["native"]["reason"] is None
