@@ -75,9 +75,9 @@ def reduce_transposed(match: Match) -> Tensor | None:
 
 
 def _repeated(match: Match) -> tuple[Tensor, int] | None:
-    """What a node reduces repeats of, in the shape of the result, and how many there are of each."""
+    """What the node reduces repeats of, in the shape of the result, and how many there are of each."""
     node, (inner,) = match.node, match.inputs
-    if not is_certain(inner):
+    if inner.op is not broadcast_to or not is_certain(inner):
         return None
     x, whole = inner.inputs[0], inner.result.sizes
     lead = len(whole) - len(x.result.sizes)
