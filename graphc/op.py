@@ -26,7 +26,7 @@ from typing import Any
 
 from graphc import sizes
 from graphc.attributes import CONVERTERS, Converter, unless_none
-from graphc.errors import GraphError
+from graphc.errors import DTypeError, GraphError
 from graphc.explanation import explain, require_flag, tell_operands
 from graphc.freezing import frozen
 from graphc.location import Location, here
@@ -221,6 +221,16 @@ class Op:
             if operand.type.__class__ is not TupleType and operand.type.shape is None:
                 return self._infer_unranked(inputs, attrs)
         return self.rule(*inputs, **attrs)
+
+    def require_one_dtype(self, inputs: Sequence[Tensor]) -> None:
+        """Raises DTypeError where operands that a call brings to one dtype are of several, as in a text."""
+        found = {
+            x.dtype: None
+            for x, name in zip(inputs, self.operands * len(inputs), strict=False)
+            if name in self.promotes and isinstance(x.type, TensorType)
+        }
+        if len(found) > 1:
+            raise DTypeError(f"operands of one dtype are wanted, not of {' and '.join(map(str, found))}")
 
     def _infer_unranked(self, inputs: Sequence[Any], attrs: Mapping[str, Any]) -> Type:
         results, failure = [], None

@@ -21,7 +21,7 @@ from graphc.tensor import Tensor
 from graphc.tokens import Reader
 from graphc.types import DType, TensorType, TupleType, Type, format_type
 from graphc.variable import Variable
-from graphc.verification import agree
+from graphc.verification import accepts, agree
 
 
 def parse(text: str, data: Mapping[str, Any] | None = None, seed: int | None = None) -> Graph:
@@ -239,6 +239,7 @@ class _Parser:
         try:
             if schema:
                 attrs = op.canonical(operands, self._complete(call, schema))
+            op.require_one_dtype(operands)
             type = op.infer(operands, attrs)
             if op.body_inputs is not None:
                 self._check_bodies(op, operands, attrs)
@@ -284,8 +285,9 @@ class _Parser:
         assert op.body_inputs is not None
         for name, given in op.body_inputs(*operands, **attrs).items():
             taken = [node.type for node in attrs[name].inputs]
-            if len(taken) != len(given):
-                self.reader.fail(f"{op.name}: {name} takes {len(taken)} inputs and is given {len(given)}")
+            if not accepts(op, taken, given):
+                taken_text, given_text = (", ".join(map(self._spell, types)) for types in (taken, given))
+                self.reader.fail(f"{op.name}: {name} takes ({taken_text}) and is given ({given_text})")
 
     def _declare(self, node: Tensor) -> None:
         """Remembers the variable that a read or an assignment tells of."""

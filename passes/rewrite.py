@@ -79,9 +79,8 @@ def rule(
 
     def declare(apply: Apply) -> Rule:
         name = getattr(apply, "__name__", "rule")
-        return Rule(
-            name, (apply.__doc__ or "").strip().splitlines()[0], ops, apply, under, repeated, integers
-        )
+        equation = (apply.__doc__ or name).strip().splitlines()[0]  # python -OO leaves no docstrings
+        return Rule(name, equation, ops, apply, under, repeated, integers)
 
     return declare
 

@@ -90,8 +90,13 @@ class TieredCompilation(Compilation):
             return super().find(fetches, feeds, arrays, variables)
         if tier.thread is None:
             family = self._family(fetches, feeds, fed)
-            tier.thread = threading.Thread(target=self._prepare, args=(family, tier), name="graphc-tier")
-            tier.thread.start()
+            thread = threading.Thread(target=self._prepare, args=(family, tier), name="graphc-tier")
+            try:
+                thread.start()
+            except RuntimeError:  # the system gives no thread: this one compiles
+                tier.chosen = "compiled"
+                return super().find(fetches, feeds, arrays, variables)
+            tier.thread = thread
             return meant, known
         if tier.thread.is_alive():
             return meant, known

@@ -93,7 +93,32 @@ HOSTILE = {
     "data for a body": (node("%0 = cond(%p, then=1, orelse=2) : ()"), "then is a Function"),
     "body with other inputs": (
         node("%0 = cond(%p, then=graph(%a: f32[]) {\n return\n}, orelse=graph() {\n return\n}) : ()"),
-        "line 6: cond: then takes 1 inputs and is given 0",
+        r"line 6: cond: then takes \(f32\[\]\) and is given \(\)",
+    ),
+    "body with inputs of other sizes": (
+        node(
+            "%0 = fused(%x, body=graph(%a: f32[8]) {\n  %0 = exp(%a) : f32[8]\n  return %0\n}, rows=[8])"
+            " : (f32[8])"
+        ),
+        r"fused: body takes \(f32\[8\]\) and is given \(f32\[4\]\)",
+    ),
+    "body with inputs of sizes that may be others": (
+        node(
+            "%0 = fused(%x, body=graph(%a: f32[n]) {\n  %0 = exp(%a) : f32[n]\n  return %0\n}, rows=[n])"
+            " : (f32[n])"
+        ),
+        r"fused: body takes \(f32\[n\]\) and is given \(f32\[4\]\)",
+    ),
+    "body with inputs of another dtype": (
+        node(
+            "%0 = cond(%p, %x, then=graph(%a: f64[4]) {\n return\n}, orelse=graph(%a: f32[4]) {\n return\n},"
+            " shape=[]) : ()"
+        ),
+        r"cond: then takes \(f64\[4\]\) and is given \(f32\[4\]\)",
+    ),
+    "operands of several dtypes": (
+        node("%0 = cast(%x, dtype=i64) : i64[4]\n  %1 = concat(%0, %x, axis=0) : i64[8]"),
+        "concat: operands of one dtype are wanted, not of int64 and float32",
     ),
     "bodies without end": (
         "graph() {\n" + "%0 = cond(then=graph() {\n" * 500,

@@ -195,3 +195,17 @@ def test_locks_that_a_parent_held_are_renewed(held):
         session.run(y, {x: np.zeros(3)})
         assert tier.thread is not None  # it compiles for itself, and nobody waits for it
         wait(session)
+
+
+def test_without_threads_the_first_run_compiles(monkeypatch):
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    x = gc.placeholder("float32", (3,))
+    y = gc.tanh(x)
+    with gc.Session(tiered=True, backend="llvm") as session:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            found = session.run(y, {x: [1.0, 2.0, 3.0]})
+        np.testing.assert_allclose(found, np.tanh([1.0, 2.0, 3.0]), rtol=1e-6)
+        assert chosen(session) == ["compiled"]

@@ -146,7 +146,9 @@ def plan_rows(node: Tensor, whole: bool = False) -> RowPlan | None:
     results = set(body.outputs)
     reads: dict[tuple[Tensor, int], Access] = {}
     for each in inside:
-        if isinstance(each.type, TupleType) or (each.op.family == "elementwise" and not frame.walks(each)):
+        if isinstance(each.type, TupleType) or (each.op.name not in VIEWS and not frame.walks(each)):
+            return None
+        if (each.op in REDUCTIONS or each.op is PICK) and not frame.spans(each.inputs[0]):
             return None
         if each.op.name in VIEWS:
             below = each.inputs[0]
@@ -184,11 +186,18 @@ class _Frame:
             node.op not in REDUCTIONS or node.result.sizes != (*self.outer, 1)
         )
 
+    def spans(self, operand: Tensor) -> bool:
+        """Whether `operand`, along whose rows a node reduces or picks, has as many elements there."""
+        return operand.result.sizes[-1:] == (self.inner,)
+
     def walks(self, node: Tensor) -> bool:
         """Whether `node` is a row of those that are walked, a number for each of them, or one for all."""
         sizes = node.result.sizes
-        per_row = sizes == self.outer or sizes[len(self.outer) :] == (1,)
-        return self.is_row(node) or per_row or all(size == 1 for size in sizes)
+        if self.is_row(node) or sizes == self.outer or all(size == 1 for size in sizes):
+            return True
+        return sizes[len(self.outer) :] == (1,) and all(
+            size in (1, walked) for size, walked in zip(sizes, self.outer, strict=False)
+        )
 
     def access_by(self, user: Tensor, i: int) -> Access | None:
         """How operand number i of `user`, an input of the body, lies."""

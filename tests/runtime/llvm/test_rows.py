@@ -214,20 +214,42 @@ def test_no_rows_of_no_elements_have_no_maximum(backend: str) -> None:
         assert session.run(gc.sum(x * 2, -1), {x: zeros}).tolist() == []
 
 
-def test_rows_that_one_row_is_computed_for_are_no_kernel():
-    """Of no pass, but a text may hold them: what has the length of a row and is none."""
-    graph = gc.parse("""graph(%x: f32[4,8], %r: f32[1,8]) {
-      %0 = fused(%x, %r, body=graph(%x0: f32[4,8], %x1: f32[1,8]) {
-        %0 = tanh(%x1) : f32[1,8]
-        %1 = mul(%x0, %0) : f32[4,8]
+@pytest.mark.parametrize(
+    ("lines", "rows", "give"),
+    [
+        (("tanh(%x1) : f32[1,8]", "mul(%x0, %0) : f32[4,8]"), "4,8", "f32[1,8], f32[4,8]"),
+        (("tanh(%x0) : f32[4,8]", "mul(%x1, %0) : f32[4,8]"), "6,8", "f32[4,8], f32[4,8]"),
+        (
+            ("sum(%x0, axis=(1,), keepdims=True) : f32[4,1]", "sum(%0, axis=(1,), keepdims=True) : f32[4,1]"),
+            "4,8",
+            "f32[4,1], f32[4,1]",
+        ),
+        (
+            ("sum(%x0, axis=(1,), keepdims=True) : f32[4,1]", "neg(%0) : f32[4,1]"),
+            "6,8",
+            "f32[4,1], f32[4,1]",
+        ),
+    ],
+    ids=["a row of its own", "more rows", "a sum of numbers", "more rows of sums"],
+)
+def test_what_is_no_walk_along_rows_is_no_kernel(lines, rows, give):
+    """No pass makes such nodes, but a text may hold them."""
+    first, second = give.rstrip(", ").split(", ")
+    graph = gc.parse(f"""graph(%x: f32[4,8], %r: f32[1,8]) {{
+      %0 = fused(%x, %r, body=graph(%x0: f32[4,8], %x1: f32[1,8]) {{
+        %0 = {lines[0]}
+        %1 = {lines[1]}
         return %0, %1
-      }, rows=[4,8]) : (f32[1,8], f32[4,8])
-      %1 = pick(%0, index=0) : f32[1,8]
-      %2 = pick(%0, index=1) : f32[4,8]
+      }}, rows=[{rows}]) : ({first}, {second})
+      %1 = pick(%0, index=0) : {first}
+      %2 = pick(%0, index=1) : {second}
       return %1, %2
-    }""")
-    x, r = np.full((4, 8), 2, np.float32), np.linspace(-1, 1, 8, dtype=np.float32).reshape(1, 8)
-    with gc.Session(graph=graph, backend="llvm") as session:
-        row, rows = session.run(list(graph.function.outputs), {"x": x, "r": r})
-    np.testing.assert_allclose(row, np.tanh(r), rtol=1e-6)
-    np.testing.assert_allclose(rows, 2 * np.tanh(r) * np.ones((4, 1)), rtol=1e-6)
+    }}""")
+    random = np.random.default_rng(0)
+    feeds = {"x": random.normal(size=(4, 8)), "r": random.normal(size=(1, 8))}
+    found = []
+    for backend in ("numpy", "llvm"):
+        with gc.Session(graph=graph, backend=backend) as session:
+            found.append(session.run(list(graph.function.outputs), feeds))
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, strict=True)
