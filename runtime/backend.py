@@ -65,6 +65,9 @@ class Backend(Protocol):
         `clocked`: what can also time the steps, and is slower for it.
         """
 
+    def is_new(self) -> bool:
+        """Whether there is nothing to recall, as far as can be told at once."""
+
     def recall(self, digest: str, symbols: Sequence[Symbol], arrays: Sequence[Array]) -> Template | None:
         """What another process remembered of a request with that `digest`; None where none did.
 
@@ -73,6 +76,9 @@ class Backend(Protocol):
 
     def remember(self, digest: str, whole: Any, symbols: Sequence[Symbol], arrays: Sequence[Array]) -> None:
         """Lets other processes recall `whole`, which runs such a request, as far as that can be."""
+
+    def postpone(self, work: Callable[[], object]) -> None:
+        """Has ``work()`` done once nobody waits for anything."""
 
     def door(self) -> Door | None:
         """What makes a function that can be led to a native call later; None where there is nothing such."""

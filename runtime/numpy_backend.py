@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from graphc.sizes import Symbol
@@ -42,11 +42,19 @@ class NumpyBackend:
         """Nothing but step after step."""
         return "NumPy runs step after step"
 
+    def is_new(self) -> bool:
+        """There is never anything to recall."""
+        return True
+
     def recall(self, digest: str, symbols: Sequence[Symbol], arrays: Sequence[Array]) -> None:
         """None: there is nothing that is kept."""
 
     def remember(self, digest: str, whole: Any, symbols: Sequence[Symbol], arrays: Sequence[Array]) -> None:
         """Keeps nothing."""
+
+    def postpone(self, work: Callable[[], object]) -> None:
+        """Does it at once."""
+        work()
 
     def door(self) -> None:
         """None: there are no native calls."""

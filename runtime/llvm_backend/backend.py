@@ -25,6 +25,8 @@ from runtime.llvm_backend.contractions.kernel_choice import is_checked_after, is
 from runtime.llvm_backend.contractions.reading import find_reading
 from runtime.llvm_backend.engine.library import expect
 from runtime.llvm_backend.engine.machine import host
+from runtime.llvm_backend.engine.objects import objects
+from runtime.llvm_backend.engine.postponement import postpone
 from runtime.llvm_backend.ir.text import target_of
 from runtime.llvm_backend.native.entry import compile_native
 from runtime.llvm_backend.native.shelf import recall, remember
@@ -118,6 +120,10 @@ class LlvmBackend:
         self._infinities = Infinities()  # which holds all nodes that it was asked for
         return compile_native(program, bound, self.threads, self._looks, clocked)
 
+    def is_new(self) -> bool:
+        """Whether the cache is empty."""
+        return objects().is_empty()
+
     def recall(self, digest: str, symbols: Sequence[Symbol], arrays: Sequence[Array]) -> Template | None:
         """What makes native programs of a request that another process remembered."""
         return recall(digest, symbols, arrays, self.threads)
@@ -125,6 +131,10 @@ class LlvmBackend:
     def remember(self, digest: str, whole: Any, symbols: Sequence[Symbol], arrays: Sequence[Array]) -> None:
         """Lets other processes recall what runs a request."""
         remember(digest, whole, symbols, arrays)
+
+    def postpone(self, work: Callable[[], object]) -> None:
+        """Has ``work()`` done by another thread, after a while."""
+        postpone(work)
 
     def door(self) -> Door | None:
         """A way into native calls, where their code is there already."""

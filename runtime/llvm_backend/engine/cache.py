@@ -91,6 +91,7 @@ class ByteCache:
         self._disk_limit, self._memory_limit = disk_limit, memory_limit
         self._memory: OrderedDict[str, bytes] = OrderedDict()
         self._memory_size = 0
+        self._is_filled = False  # as it was found
         self._disk_size: int | None = None  # as of the last look, plus what was written since
 
     def get(self, key: str) -> bytes | None:
@@ -111,13 +112,13 @@ class ByteCache:
 
     def is_empty(self) -> bool:
         """Whether it holds nothing, as far as can be told."""
-        if self._memory or self.folder is None:
-            return not self._memory
-        try:
-            with os.scandir(self.folder) as entries:
-                return not any(entry.name.endswith(_SUFFIX) for entry in entries)
-        except OSError:
-            return True
+        if self._memory or self._is_filled:
+            return False
+        with contextlib.suppress(OSError):
+            if self.folder is not None:
+                with os.scandir(self.folder) as entries:
+                    self._is_filled = any(entry.name.endswith(_SUFFIX) for entry in entries)
+        return not self._is_filled
 
     def put(self, key: str, data: bytes) -> None:
         """Keeps `data` under `key`: at once in memory, on the disk when nobody waits for it."""
