@@ -192,6 +192,9 @@ class _Worker:
         for effort in (llvm.QUICK, llvm.THOROUGH):
             if able and not (_wanted.is_set() or _queue):
                 self._compile(_FIRST, effort)
+            if able and not (_wanted.is_set() or _queue):
+                with self.gate:
+                    _own_machine(effort)  # of whoever is going to wait
         while True:
             with _books:
                 if not able or not _queue:  # what is left then stays there for whoever needs it

@@ -384,3 +384,18 @@ def test_a_cache_knows_whether_it_is_empty(tmp_path):
     kept = cache.ByteCache(None)
     kept.put("a" * 40, b"code")
     assert not kept.is_empty()
+
+
+@pytest.mark.skipif(compiler._count_cores() < 2, reason="nothing is done ahead on one core")
+def test_machines_are_open_before_whoever_waits_for_code_asks():
+    code = (
+        "from runtime.llvm_backend.engine import compiler\n"
+        "compiler.get_ready(); compiler.wait(); print(compiler._own_machine.cache_info().currsize)\n"
+        "from runtime.llvm_backend.engine.objects import Module, make_objects\n"
+        "text = 'define void @kernel(ptr %x) {\\n  ret void\\n}\\n'\n"
+        "make_objects([Module('k', text)]); print(compiler._own_machine.cache_info().hits)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    opened, hits = map(int, done.stdout.split())
+    assert opened == 2
+    assert hits == 1
