@@ -37,9 +37,9 @@ from typing import Any
 
 import numpy as np
 
-from graphc.errors import FetchError
+from graphc.errors import FetchError, UnknownFetchError, UnknownNameError
 from graphc.function import Function, topological
-from graphc.graph import Graph
+from graphc.graph import Graph, get_default_graph
 from graphc.literals import Speller, parameters, spell_file, spell_name
 from graphc.location import Location
 from graphc.nesting import flatten
@@ -52,12 +52,14 @@ _COLUMN = 48  # where locations begin, unless the line is longer
 
 
 def show(fetches: Any) -> str:
-    """The text of a Function, of a Graph or of what `fetches` (any nesting of tensors) reach.
+    """The text of a Function, of a Graph or of what `fetches` reach.
+
+    These are any nesting of tensors, variables, operations, and names of the default graph.
 
     Large constants stay beside: `show_with_data` gives them too. A Graph that holds no Function
     shows all its named tensors, and how its variables begin.
 
-    Raises: FetchError for what is no tensor, variable or operation.
+    Raises: FetchError for what is none of these.
     """
     return show_with_data(fetches)[0]
 
@@ -94,7 +96,7 @@ def as_function(fetches: Any) -> Function:
         inputs = [t for t in fetches.tensors.values() if t.op.name == "placeholder"]
         extra = [v.initializer for v in fetches.variables.values() if v.has_initial_value]
     else:
-        leaves, inputs = [_as_fetch(leaf) for leaf in flatten(fetches)], []
+        leaves, inputs = [as_fetch(leaf) for leaf in flatten(fetches)], []
     reached = topological([*inputs, *leaves, *extra])
     return Function(
         inputs=tuple(node for node in reached if node.op.name == "placeholder"),
@@ -103,11 +105,20 @@ def as_function(fetches: Any) -> Function:
     )
 
 
-def _as_fetch(leaf: Any) -> Tensor:
+def as_fetch(leaf: Any) -> Tensor:
+    """The tensor that `leaf` stands for: a tensor, a variable, or the name of one in the default graph.
+
+    Raises: FetchError.
+    """
+    if isinstance(leaf, str):
+        try:
+            return get_default_graph().get_tensor(leaf)
+        except UnknownNameError as error:
+            raise UnknownFetchError(str(error)) from None
     if isinstance(leaf, Variable):
         return leaf.value()
     if not isinstance(leaf, Tensor):
-        raise FetchError(f"a tensor, a variable or an operation is wanted, not {leaf!r}")
+        raise FetchError(f"a tensor, a variable, an operation or a name is wanted, not {leaf!r}")
     return leaf
 
 

@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from graphc import nesting
-from graphc.conversion import as_tensor
-from graphc.errors import FetchError
 from graphc.function import Function, topological
+from graphc.graph import Graph
 from graphc.ops.source import _placeholder as placeholder
-from graphc.tensor import Tensor
-from graphc.variable import Variable
+from graphc.text import as_fetch, as_function
 from passes.history import record_of
 from passes.pipeline import Request, prepare
 from passes.running import AfterEach, Pass, choose_pipeline, choose_verify
@@ -27,7 +25,7 @@ def optimize(
     """The function that a session would run for `fetches`, fed at every placeholder that they reach.
 
     Args:
-        fetches: any nesting of tensors, operations and variables; or a Function.
+        fetches: any nesting of tensors, operations, variables and names; or a Function or a Graph.
         after_each: called as ``after_each(name, function)`` after every stage.
         verify: whether the result of every pass is verified; None is what GRAPHC_VERIFY says.
         pipeline: the passes to run in place of `passes.pipeline.PIPELINE`.
@@ -42,7 +40,7 @@ def record(fetches: Any, pipeline: Sequence[Pass] | None = None) -> dict[str, An
     """What the passes make of `fetches`, stage by stage, as data for JSON; see `passes.history`.
 
     Args:
-        fetches: any nesting of tensors, operations and variables; or a Function.
+        fetches: any nesting of tensors, operations, variables and names; or a Function or a Graph.
         pipeline: the passes to run in place of `passes.pipeline.PIPELINE`.
 
     Raises: what a pass raises, with a note that names it.
@@ -51,18 +49,13 @@ def record(fetches: Any, pipeline: Sequence[Pass] | None = None) -> dict[str, An
 
 
 def as_request(fetches: Any) -> Request:
-    """What asks for `fetches`, any nesting or a Function, fed at every placeholder that they reach."""
-    if isinstance(fetches, Function):
-        outputs, inputs = (*fetches.outputs, *fetches.effects), fetches.inputs
+    """What asks for `fetches`, a nesting, a Function or a Graph, fed at all placeholders that they reach."""
+    if isinstance(fetches, Function | Graph):
+        function = as_function(fetches)
+        outputs, inputs = (*function.outputs, *function.effects), function.inputs
     else:
-        outputs = tuple(_as_fetch(leaf) for leaf in nesting.flatten(fetches))
+        outputs = tuple(as_fetch(leaf) for leaf in nesting.flatten(fetches))
         inputs = ()
     reached = [node for node in topological(outputs) if node.op is placeholder]
     feeds = tuple(dict.fromkeys((*inputs, *reached)))
     return Request(outputs, feeds)
-
-
-def _as_fetch(leaf: Any) -> Tensor:
-    if not isinstance(leaf, Tensor | Variable):
-        raise FetchError(f"a tensor, an operation or a variable is wanted, not {leaf!r}")
-    return as_tensor(leaf)

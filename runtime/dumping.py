@@ -40,8 +40,8 @@ def dump(
     page that needs nothing else. ``.trace.json``: a timeline for chrome://tracing or Perfetto.
 
     Args:
-        fetches: any nesting of tensors, operations and variables; a Function or a Graph (all that it
-            names); an Executable; a record.
+        fetches: any nesting of tensors, operations, variables and names; a Function or a Graph (all that
+            it names); an Executable; a record.
         path: where to.
         feeds: what is fed, as `Session.run` takes it. Then runs are measured, on freshly initialised
             variables, and sizes are those that are fed; without them sizes are assumed, which takes

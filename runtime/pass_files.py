@@ -7,17 +7,26 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 
+from graphc.errors import ArgumentError
 from graphc.function import Function
 
 _serial = itertools.count()
 
 
 def dumper() -> Callable[[str, Function], None] | None:
-    """What writes ``<process>-<executable>-<number>-<pass>.gir`` files; None where nothing is asked for."""
+    """What writes ``<process>-<executable>-<number>-<pass>.gir`` files; None where nothing is asked for.
+
+    Raises: ArgumentError where GRAPHC_DUMP names no folder and none can be made.
+    """
     folder = os.environ.get("GRAPHC_DUMP")
     if not folder:
         return None
-    os.makedirs(folder, exist_ok=True)
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        raise ArgumentError(
+            f"GRAPHC_DUMP names a folder, and {folder!r} is none: {error.strerror}"
+        ) from error
     begin = f"{os.getpid()}-{next(_serial):03d}"
     numbers = itertools.count()
     last: list[Function] = []

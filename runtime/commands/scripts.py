@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import runpy
 import sys
 from pathlib import Path
@@ -41,6 +43,8 @@ def is_script(source: Path) -> bool:
 
 def run_script(source: Path) -> dict[str, Any]:
     """What the script `source` defines. Raises: what it raises; OSError."""
+    if source.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(source))
     sys.path.insert(0, str(source.resolve().parent))  # a script may import its neighbours
     try:
         return runpy.run_path(str(source))

@@ -59,10 +59,24 @@ def test_fetches_of_any_nesting_show_with_operations_as_effects():
     assert len(function.effects) == 1
 
 
-@pytest.mark.parametrize("fetches", [None, 3, ["x"], object()])
+@pytest.mark.parametrize("fetches", [None, 3, [b"x"], object()])
 def test_what_is_no_tensor_is_not_shown(fetches):
-    with pytest.raises(gc.FetchError, match="a tensor, a variable or an operation is wanted"):
+    with pytest.raises(gc.FetchError, match="a tensor, a variable, an operation or a name is wanted"):
         show(fetches)
+
+
+def test_names_of_the_default_graph_stand_for_what_bears_them(tmp_path):
+    x = gc.placeholder("float32", (2,), name="x")
+    w = gc.Variable([1.0, 2.0], name="w")
+    out = gc.exp(x * w, name="out")
+    assert show(["out", {"x": "x"}]) == show([out, {"x": x}])
+    assert show("w") == show(w)
+    assert show(gc.optimize("out")) == show(gc.optimize(out)) == show(gc.optimize(gc.parse(show(out))))
+    gc.dump("out", tmp_path / "out.gir")
+    assert (tmp_path / "out.gir").read_text() == show(out) + "\n"
+    for read in (show, gc.optimize):
+        with pytest.raises(gc.FetchError, match="no tensor or variable is named 'oot'; did you mean 'out'"):
+            read("oot")
 
 
 def test_a_graph_shows_its_names_and_how_its_variables_begin():

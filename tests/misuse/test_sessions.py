@@ -205,7 +205,7 @@ ELSEWHERE = [
          "of type set cannot be fetched",),
      lambda g: g.session.run({g.w, g.count})),
     ("show number", gc.FetchError, (
-         "a tensor, a variable or an operation is wanted, not 3",),
+         "a tensor, a variable, an operation or a name is wanted, not 3",),
      lambda g: gc.show(3)),
     # State.
     ("closed", gc.SessionClosedError, (

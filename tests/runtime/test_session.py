@@ -212,6 +212,18 @@ def test_dumps_after_each_pass(tmp_path, monkeypatch):
         assert gc.show(gc.parse(text)) == text
 
 
+def test_a_file_is_no_folder_for_dumps(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    path.write_text("")
+    monkeypatch.setenv("GRAPHC_DUMP", str(path))
+    x = gc.placeholder("float32", (), name="x")
+    with (
+        gc.Session() as session,
+        pytest.raises(gc.ArgumentError, match="GRAPHC_DUMP names a folder, and .*file"),
+    ):
+        session.run(gc.sinh(x) * 3.25, {x: 3.0})
+
+
 def test_the_executable_shows_what_was_compiled():
     import json
 
