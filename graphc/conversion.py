@@ -142,7 +142,11 @@ def read(value: Any) -> np.ndarray[Any, Any]:
     Raises: what NumPy raises where it has no array for it, OverflowError.
     """
     array = np.asarray(value)
-    return np.asarray(value, np.uint64) if array.dtype.kind == "f" and _are_ints(value) else array
+    if array.dtype.kind not in "fO" or not _are_ints(value):
+        return array
+    if array.dtype.kind == "O":
+        raise OverflowError("whole numbers have 64 bits at most")
+    return np.asarray(value, np.uint64)
 
 
 def _are_ints(value: Any) -> bool:

@@ -92,7 +92,7 @@ def dropout(x: Any, rate: Any, seed: int | None = None, name: str | None = None)
     if not isinstance(rate, Tensor | Variable):
         try:
             rate = float("" if isinstance(rate, str) else rate)  # a text is refused, whatever it spells
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise ArgumentError(f"dropout: a rate is a number or a scalar tensor, not {rate!r}") from None
         if not 0 <= rate <= 1:
             raise ArgumentError(f"dropout: a rate lies between 0 and 1, not {rate}")

@@ -40,7 +40,7 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None, name:
     for bound in (start, stop, step):
         if isinstance(bound, list | tuple) or np.ndim(bound) != 0:
             raise ShapeError(f"arange: a bound is one number, not {bound!r}")
-        if not isinstance(bound, str) and not np.isfinite(bound):
+        if not isinstance(bound, str | int) and not np.isfinite(bound):
             raise ArgumentError(f"arange: a bound is finite, not {bound!r}")
     if step == 0:
         raise ArgumentError("arange: the step is not 0")

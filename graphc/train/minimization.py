@@ -209,7 +209,7 @@ def check_rate(name: str, value: Any, below: float | None = None) -> Any:
         return value
     try:
         number = float("" if isinstance(value, str) else value)  # a text is refused, whatever it spells
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ArgumentError(f"{name} is a number or a scalar tensor, not {value!r}") from None
     if not number >= 0 or (below is not None and not number < below):
         limit = "" if below is None else f" and less than {below:g}"

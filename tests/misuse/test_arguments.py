@@ -66,6 +66,18 @@ HERE = [
     ("boundaries that are a number", gc.ArgumentError, (
          "piecewise_constant: boundaries and values are lists, not 1 and [1.0, 2.0]",),
      lambda g: gc.train.piecewise_constant(0, 1, [1.0, 2.0])),
+    ("a whole number beyond all", gc.ArgumentError, (
+         "add: 1180591620717411303424 is no array: whole numbers have 64 bits at most",),
+     lambda g: gc.constant([1]) + 2**70),
+    ("a range beyond all", gc.ArgumentError, (
+         "arange: 1180591620717411303424 is no array: whole numbers have 64 bits at most",),
+     lambda g: gc.arange(2**70)),
+    ("a rate beyond all", gc.ArgumentError, (
+         "SGD: lr is a number or a scalar tensor, not 1000000",),
+     lambda g: gc.train.SGD(10**400)),
+    ("a rate of dropout beyond all", gc.ArgumentError, (
+         "dropout: a rate is a number or a scalar tensor, not 1000000",),
+     lambda g: gc.nn.dropout(g.x, 10**400)),
     ("an optimizer named by a number", gc.ArgumentError, (
          "Adam: a name is a text that is not empty, not 3",),
      lambda g: gc.train.Adam(name=3)),

@@ -295,7 +295,7 @@ def test_a_script_without_build_is_refused(tmp_path, capsys):
 @pytest.mark.parametrize("command", ["dump", "view", "explain"])
 def test_a_folder_is_no_script(tmp_path, capsys, command):
     assert main([command, str(tmp_path)]) == 1
-    assert f"Is a directory: {str(tmp_path)!r}" in capsys.readouterr().err
+    assert f"Is a directory: {tmp_path}" in capsys.readouterr().err
 
 
 def test_a_folder_that_is_not_there_on_the_command_line(tmp_path, script, capsys):

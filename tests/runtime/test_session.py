@@ -219,7 +219,7 @@ def test_a_file_is_no_folder_for_dumps(tmp_path, monkeypatch):
     x = gc.placeholder("float32", (), name="x")
     with (
         gc.Session() as session,
-        pytest.raises(gc.ArgumentError, match="GRAPHC_DUMP names a folder, and .*file"),
+        pytest.raises(gc.ArgumentError, match=r"GRAPHC_DUMP names a folder, and .*file"),
     ):
         session.run(gc.sinh(x) * 3.25, {x: 3.0})
 
