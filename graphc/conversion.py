@@ -145,7 +145,7 @@ def read(value: Any) -> np.ndarray[Any, Any]:
     if array.dtype.kind not in "fO" or not _are_ints(value):
         return array
     if array.dtype.kind == "O":
-        raise OverflowError("whole numbers have 64 bits at most")
+        raise OverflowError("it is too large for any dtype")
     return np.asarray(value, np.uint64)
 
 
