@@ -151,6 +151,8 @@ class Op:
             for flag in self.flags:
                 require_flag(flag, attrs[flag])
             inputs = as_operands(self, values, location)
+            if not self.binds and self._has_unranked(inputs):
+                inputs = self._stated(inputs, attrs)
             return enter(self, inputs, attrs, name, location)
         except GraphError as error:
             explain(error, self.name, location, tell_operands(self.labelled(values)))
@@ -215,12 +217,18 @@ class Op:
         There the rule is tried on every rank (of up to three operands: on every choice of ranks; of more:
         on equal ones), and what all the ranks that it accepts agree on is known.
         """
-        if self.family == "elementwise":
+        if not self._has_unranked(inputs):
             return self.rule(*inputs, **attrs)
+        return _agreement([result for _, result in self._trials(inputs, attrs)])
+
+    def _has_unranked(self, inputs: Sequence[Any]) -> bool:
+        """Whether what the type rule says depends on a rank that is unknown."""
+        if self.family == "elementwise":
+            return False
         for operand in inputs:
             if operand.type.__class__ is not TupleType and operand.type.shape is None:
-                return self._infer_unranked(inputs, attrs)
-        return self.rule(*inputs, **attrs)
+                return True
+        return False
 
     def require_one_dtype(self, inputs: Sequence[Tensor]) -> None:
         """Raises DTypeError where operands that a call brings to one dtype are of several, as in a text."""
@@ -232,21 +240,42 @@ class Op:
         if len(found) > 1:
             raise DTypeError(f"operands of one dtype are wanted, not of {' and '.join(map(str, found))}")
 
-    def _infer_unranked(self, inputs: Sequence[Any], attrs: Mapping[str, Any]) -> Type:
-        results, failure = [], None
-        unranked = {id(i) for i in inputs if i.type.__class__ is TensorType and i.type.shape is None}
+    def _trials(
+        self, inputs: Sequence[Any], attrs: Mapping[str, Any]
+    ) -> list[tuple[Mapping[int, int], Type]]:
+        """The ranks that the rule accepts for operands of unknown rank, by identity, and what it makes of them.
+
+        Raises: GraphError where it accepts none.
+        """
+        found, failure = [], None
+        unranked = dict.fromkeys(
+            id(i) for i in inputs if i.type.__class__ is TensorType and i.type.shape is None
+        )
         free = len(unranked) if len(unranked) <= 3 else 1
         for ranks in itertools.product(_TRIAL_RANKS, repeat=free):
             rank_of = dict(zip(unranked, itertools.cycle(ranks), strict=False))
             trial = [_of_rank(i, rank_of.get(id(i), 0)) for i in inputs]
             try:
-                results.append(self.rule(*trial, **self.canonical(tuple(trial), attrs)))
+                found.append((rank_of, self.rule(*trial, **self.canonical(tuple(trial), attrs))))
             except GraphError as error:
                 failure = failure or error
-        if not results:
+        if not found:
             assert failure is not None
             raise failure
-        return _agreement(results)
+        return found
+
+    def _stated(self, inputs: tuple[Tensor, ...], attrs: Mapping[str, Any]) -> tuple[Tensor, ...]:
+        """`inputs`, those of unknown rank of which only one is accepted stated to have that rank.
+
+        So the sizes of the result are those that the operand has at the run.
+        """
+        accepted = [ranks for ranks, _ in self._trials(inputs, attrs)]
+        state_rank, stated = OPS["state_rank"], {}
+        for operand in inputs:
+            ranks = {each[id(operand)] for each in accepted if id(operand) in each}
+            if len(ranks) == 1:
+                stated[operand] = state_rank(operand, shape=(None,) * ranks.pop())
+        return tuple([stated.get(operand, operand) for operand in inputs])
 
     def make(
         self,

@@ -290,7 +290,7 @@ def _of_stated_rank(x: Any, shape: Any) -> Any:
 
 
 state_rank.evaluate(_of_stated_rank)
-state_rank.gradient(lambda g, out, x, shape: (reshape(g, x.result.sizes),))
+state_rank.gradient(lambda g, out, x, shape: (g if x.result.shape is None else reshape(g, x.result.sizes),))
 state_rank.example("f64[2,3]", shape=(None, None))
 
 

@@ -107,10 +107,10 @@ def slice_of_broadcast(match: Match) -> Tensor | None:
     lead = len(attrs["starts"]) - len(x.result.sizes)
     rows = zip(attrs["starts"][lead:], attrs["sizes"][lead:], attrs["steps"][lead:], strict=True)
     starts, counts, steps = [], [], []
-    for extent, whole, (start, count, step) in zip(
-        x.result.sizes, inner.result.sizes[lead:], rows, strict=True
-    ):
-        repeats = extent != whole or extent == 1
+    if any(a not in (1, b) for a, b in zip(x.result.sizes, inner.result.sizes[lead:], strict=True)):
+        return None  # sizes that are equal at the run, if all is well
+    for extent, (start, count, step) in zip(x.result.sizes, rows, strict=True):
+        repeats = extent == 1
         starts.append(0 if repeats else start)
         counts.append(1 if repeats else count)
         steps.append(1 if repeats else step)
