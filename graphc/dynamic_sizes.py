@@ -148,17 +148,17 @@ def _may_grow(source: Tensor, listed: Sequence[Any]) -> bool:
 
     ``[?0] + [?1]`` is ``[?0]``; where a run feeds 1 for ``?0`` its size is ``?1``, and only the run tells.
     """
-    if not any(isinstance(size, SizeExpr) and sizes.is_unknown(size) for size in listed):
+    if not any(isinstance(size, SizeExpr) and sizes.may_broadcast(size) for size in listed):
         return False
     return any(_meets_unknown(node.inputs) for node in topological((source,)) if len(node.inputs) > 1)
 
 
 def _meets_unknown(operands: Sequence[Tensor]) -> bool:
-    """Whether axes that line up from the end differ in size, neither a number and one unknown."""
+    """Whether axes that line up from the end differ in size, neither a number, and one may be repeated."""
     shapes = [x.type.shape for x in operands if isinstance(x.type, TensorType) and x.type.shape]
     for axes in zip_longest(*(reversed(shape) for shape in shapes), fillvalue=1):
         met = {size for size in axes if isinstance(size, SizeExpr)}
-        if len(met) > 1 and any(sizes.is_unknown(size) for size in met):
+        if len(met) > 1 and any(sizes.may_broadcast(size) for size in met):
             return True
     return False
 

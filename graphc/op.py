@@ -243,11 +243,12 @@ class Op:
     def _trials(
         self, inputs: Sequence[Any], attrs: Mapping[str, Any]
     ) -> list[tuple[Mapping[int, int], Type]]:
-        """The ranks that the rule accepts for operands of unknown rank, by identity, and what it makes of them.
+        """Ranks that the rule accepts for operands of unknown rank, by identity, and what it makes of them.
 
         Raises: GraphError where it accepts none.
         """
-        found, failure = [], None
+        found: list[tuple[Mapping[int, int], Type]] = []
+        failure = None
         unranked = dict.fromkeys(
             id(i) for i in inputs if i.type.__class__ is TensorType and i.type.shape is None
         )
@@ -270,7 +271,7 @@ class Op:
         So the sizes of the result are those that the operand has at the run.
         """
         accepted = [ranks for ranks, _ in self._trials(inputs, attrs)]
-        state_rank, stated = OPS["state_rank"], {}
+        state_rank, stated = OPS["state_rank"], dict[Tensor, Tensor]()
         for operand in inputs:
             ranks = {each[id(operand)] for each in accepted if id(operand) in each}
             if len(ranks) == 1:

@@ -251,16 +251,19 @@ def symbols(size: Size) -> Iterator[Symbol]:
                     yield from symbols(atom.operands[1])
 
 
-def substitute(size: Size, values: Mapping[Symbol, Size]) -> Size:
-    """`size` with each symbol replaced by its value where `values` has one."""
+def substitute(size: Size, values: Mapping[Symbol, Size] | Mapping[Atom, Size]) -> Size:
+    """`size` with each atom replaced by its value where `values` has one."""
     if not isinstance(size, SizeExpr):
         return size
     total: Size = 0
     for atoms, coefficient in size.terms:
         term: Size = coefficient
         for atom in atoms:
-            if isinstance(atom, Symbol):
-                term = term * values.get(atom, _symbol(atom))
+            value = values.get(atom)  # type: ignore[arg-type]  # a mapping of symbols has no calls
+            if value is not None:
+                term = term * value
+            elif isinstance(atom, Symbol):
+                term = term * _symbol(atom)
             else:
                 x, y = (substitute(operand, values) for operand in atom.operands)
                 term = term * _FUNCTIONS[atom.function](x, y)
@@ -335,6 +338,12 @@ def broadcast(x: Size, y: Size) -> Size | None:
 def is_unknown(size: Size) -> bool:
     """Whether an unknown (unnamed) symbol occurs in `size`."""
     return any(symbol.name is None for symbol in symbols(size))
+
+
+def may_broadcast(size: Size) -> bool:
+    """Whether an axis of `size` is repeated where a run makes that 1: not where it is a number or a name."""
+    symbol = sole_symbol(size)
+    return isinstance(size, SizeExpr) and (symbol is None or symbol.name is None)
 
 
 def evaluate(size: Size, values: Mapping[Symbol, int]) -> int:

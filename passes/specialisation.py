@@ -15,7 +15,7 @@ from graphc.location import on_behalf_of
 from graphc.ops.late_rank import at_rank, open_call, waits
 from graphc.ops.movement import state_rank
 from graphc.ops.source import _placeholder as placeholder
-from graphc.sizes import Size, SizeExpr, Symbol
+from graphc.sizes import Atom, Size, SizeExpr, Symbol
 from graphc.tensor import Tensor
 from graphc.types import TensorType, TupleType, Type
 
@@ -43,6 +43,7 @@ def _specialised(
 ) -> Descent[tuple[Function, dict[Tensor, Tensor]]]:
     """As `specialise`: what bodies take is known once what stands before their region is made again."""
     new = {node: _retyped(node, types, values) for node in function.inputs}
+    values = dict(values)
     for node in topological(function.outputs + function.effects, first=new):
         if node in new:
             continue
@@ -53,9 +54,25 @@ def _specialised(
         elif node.op.body_inputs is not None and (attrs is not node.attrs or inputs != node.inputs):
             attrs = yield _with_bodies(node, inputs, attrs, values)
         new[node] = _inferred(node, inputs, attrs)
+        if (
+            node.op is state_rank
+            and inputs[0].result.shape is not None
+            and inputs[0].type != node.inputs[0].type
+        ):
+            values.update(_stated(node, inputs[0]))
+            new[node] = (
+                inputs[0] if node.name is None else _inferred(node, inputs, {"shape": inputs[0].result.shape})
+            )
         if node in types and node.op is not placeholder:
             new[node] = _of_rank(_known_shape(types[node], values), new[node])
     return rebuild(function, lambda node, inputs: node, new)
+
+
+def _stated(node: Tensor, operand: Tensor) -> dict[Symbol, Size]:
+    """What the sizes that `node` binds are, its operand being of known rank."""
+    pairs = zip(node.result.sizes, operand.result.sizes, strict=True)
+    found = {sizes.sole_symbol(bound): size for bound, size in pairs}
+    return {symbol: size for symbol, size in found.items() if symbol is not None}
 
 
 def _known_shape(type: TensorType, values: Mapping[Symbol, Size]) -> tuple[Size, ...]:
@@ -129,14 +146,14 @@ def _substituted(
 ) -> Mapping[str, Any]:
     if not values:
         return attrs
-    values = {**values, **_solved(grown)}
+    known: dict[Atom, Size] = {}
+    known.update(values)  # type: ignore[arg-type]  # symbols are atoms
+    known.update(_solved(grown, values))
     changed = {}
     for name, value in attrs.items():
         if isinstance(value, tuple) and any(isinstance(item, SizeExpr) for item in value):
             better = tuple(
-                grown[item]
-                if isinstance(item, SizeExpr) and item in grown
-                else sizes.substitute(item, values)
+                grown[item] if isinstance(item, SizeExpr) and item in grown else sizes.substitute(item, known)
                 for item in value
             )
             if better != value:
@@ -144,14 +161,20 @@ def _substituted(
     return {**attrs, **changed} if changed else attrs
 
 
-def _solved(grown: Mapping[Size, Size]) -> dict[Symbol, Size]:
-    """What the symbols became that stand alone in `grown`, or times a number."""
-    found: dict[Symbol, Size] = {}
+def _solved(grown: Mapping[Size, Size], values: Mapping[Symbol, Size]) -> dict[Atom, Size]:
+    """What atoms must have become for the sizes in `grown` to be what they became.
+
+    In each one atom, the others being what `values` says: of what is computed from symbols rather than of
+    these, as more is computed from them.
+    """
+    found: dict[Atom, Size] = {}
     for was, became in grown.items():
-        match was:
-            case SizeExpr((((symbol,), factor),)) if isinstance(symbol, Symbol) and factor > 0:
-                if factor == 1 or symbol not in found:
-                    found[symbol] = sizes.floor_divide(became, factor)
+        assert isinstance(was, SizeExpr)
+        linear = [(atoms[0], factor) for atoms, factor in was.terms if len(atoms) == 1 and factor > 0]
+        for atom, factor in sorted(linear, key=lambda term: (isinstance(term[0], Symbol), term[1]))[:1]:
+            if factor == 1 or atom not in found:
+                rest = sizes.substitute(was - SizeExpr((((atom,), factor),)), values)
+                found[atom] = sizes.floor_divide(became - rest, factor)
     return found
 
 

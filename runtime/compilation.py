@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -13,7 +14,7 @@ from graphc import sizes
 from graphc.collector import resting
 from graphc.errors import FeedError, ShapeError
 from graphc.location import at_line
-from graphc.sizes import Size, Symbol
+from graphc.sizes import Symbol
 from graphc.tensor import Tensor
 from graphc.types import TensorType
 from passes.pipeline import Request
@@ -83,16 +84,23 @@ class Compilation:
                 wider = pattern | broadcasting(mismatch)
                 if wider == pattern:
                     raise mismatch.error from None
-                try:
-                    executable = self._executable(family, wider)
-                except ShapeError:  # the op does not broadcast there
-                    raise mismatch.error from None
-                pattern = wider
+                executable, pattern = self._broadcast(family, wider, mismatch)
                 continue
             wider = pattern.union(*(late for late in family.late if known.items() >= late))
             if wider == pattern:
                 return self._within(executable, known), known
             executable, pattern = self._executable(family, wider), wider
+
+    def _broadcast(self, family: _Family, pattern: Pattern, mismatch: Mismatch) -> tuple[Executable, Pattern]:
+        """What runs with a 1 broadcast, by `pattern` or, where ops then differ, by all sizes of the run.
+
+        Raises: the error of `mismatch` where an op does not broadcast there.
+        """
+        whole = pattern | {(s, size) for s, size in mismatch.known.items() if s.name is None}
+        for wider in (pattern, whole):
+            with suppress(ShapeError):
+                return self._executable(family, wider), wider
+        raise mismatch.error from None
 
     def widen(self, fetches: tuple[Tensor, ...], feeds: Feeds, error: ShapeError) -> bool:
         """Whether `error`, of a run of `fetches`, had a 1 that is fed meet a size that only the run knows.
@@ -106,7 +114,11 @@ class Compilation:
         types = [family.types.get(t, t.result) for t in feeds.tensors]
         fed = {symbol for type in types for size in type.sizes for symbol in sizes.symbols(size)}
         for size in (check.x, check.y):
-            if sizes.evaluate(size, known) != 1 or _is_named(size) or not fed.issuperset(sizes.symbols(size)):
+            if (
+                sizes.evaluate(size, known) != 1
+                or not sizes.may_broadcast(size)
+                or not fed.issuperset(sizes.symbols(size))
+            ):
                 continue
             late = frozenset((symbol, known[symbol]) for symbol in sizes.symbols(size))
             if late not in family.late:
@@ -215,11 +227,6 @@ def broadcasting(mismatch: Mismatch) -> Pattern:
     A name never does; what is computed of one, as the size of ``x[:1]``, is no name.
     """
     for size in (mismatch.check.x, mismatch.check.y):
-        if sizes.evaluate(size, mismatch.known) == 1 and not _is_named(size):
+        if sizes.evaluate(size, mismatch.known) == 1 and sizes.may_broadcast(size):
             return frozenset((symbol, mismatch.known[symbol]) for symbol in sizes.symbols(size))
     return GENERAL
-
-
-def _is_named(size: Size) -> bool:
-    symbol = sizes.sole_symbol(size)
-    return isinstance(size, int) or (symbol is not None and symbol.name is not None)

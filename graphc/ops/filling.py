@@ -103,11 +103,11 @@ def ones_like(x: Any, dtype: Any = None, name: str | None = None) -> Tensor:
 
 
 def _filled(x: Tensor, value: Tensor, name: str | None) -> Tensor:
-    """`value` everywhere in the shape of `x`, which is asked for it only if its sizes are unknown."""
+    """`value` everywhere in the shape of `x`, which is asked for it only if that may be larger than it says."""
     own = x.result.shape
     if own is None:
         return filled_like(x, value, name=name)
-    if not any(sizes.is_unknown(size) for size in own):
+    if not any(sizes.may_broadcast(size) for size in own):
         return broadcast_to(value, own, name=name)
     if value.result.shape == ():
         return filled_like(x, value, name=name)

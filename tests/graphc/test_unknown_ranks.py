@@ -211,3 +211,25 @@ def test_what_needs_the_rank_at_definition_says_which():
         gc.ArgumentError, match=r"roll: with an argument that is a tensor, .* gc.ensure_shape"
     ):
         gc.roll(x, gc.constant(1))
+
+
+@pytest.mark.parametrize("rank_is_fed", [True, False])
+def test_an_op_that_accepts_one_rank_alone_tells_the_sizes_of_its_result(rank_is_fed):
+    """What follows knows them: ``x.T[1:]`` begins where a row ends."""
+    fed = gc.placeholder("float64", None if rank_is_fed else (2, 3))
+    x = fed if rank_is_fed else gc.py_func(np.copy, [fed], "float64")
+    turned = gc.transpose(x, (1, 0))
+    array = np.arange(6.0).reshape(2, 3)
+    wanted = [array.T[1:], array.T.reshape(1, -1), np.minimum(array.T, 2.0)[::-1, 1:]]
+    found = run([turned[1:], gc.reshape(turned, [1, -1]), gc.minimum(turned, 2.0)[::-1, 1:]], {fed: array})
+    for a, b in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_one_broadcasts_where_a_fed_rank_tells_it():
+    x, y = gc.placeholder("float64", None), gc.placeholder("float64", (None,))
+    total = gc.transpose(x, (1, 0)) + y
+    array = np.arange(2.0).reshape(2, 1)
+    np.testing.assert_array_equal(run(total[:, 1:], {x: array.T, y: [1.0]}), (array + 1.0)[:, 1:])
+    np.testing.assert_array_equal(run(total[:, 1:], {x: array.T, y: np.ones(4)}), (array + np.ones(4))[:, 1:])
+    np.testing.assert_array_equal(run(total, {x: np.ones((3, 2)), y: [1.0]}), np.full((2, 3), 2.0))

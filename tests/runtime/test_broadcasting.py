@@ -133,3 +133,34 @@ def test_what_runs_by_its_meaning_meanwhile_broadcasts_too():
         for _ in range(3):
             kept = session.run(gc.boolean_mask(x, x > 0) * y, {x: [1.0, 2.0], y: [5.0]})
             assert kept.tolist() == [5, 10]
+
+
+@pytest.mark.parametrize("use", USES)
+def test_a_computed_size_that_is_one_broadcasts(use, each_backend):
+    """What follows has the size of the result, as that of the operand is written in it."""
+    made, meant = USES[use]
+    x, y = gc.placeholder("float64", ("A",)), gc.placeholder("float64", (None,))
+    long, short = np.arange(6.0), np.array([10.0, 20.0, 30.0])
+    for part in (lambda v: v[:-3:-2], lambda v: v[5:], lambda v: v[2:3]):
+        with gc.Session() as session:
+            found = session.run(made(part(x) + y), {x: long, y: short})
+        np.testing.assert_array_equal(found, meant(part(long) + short))
+
+
+def test_a_one_broadcasts_where_others_must_be_ones_too(each_backend):
+    """With the first 1 alone, the other size would have to be two more than itself."""
+    x, y = gc.placeholder("float64", (None,)), gc.placeholder("float64", (None,))
+    three = gc.concat([x, y, x], 0)
+    with gc.Session() as session:
+        found = session.run([three + y, x + three], {x: [1.0], y: [2.0]})
+    np.testing.assert_array_equal(found, [[3.0, 4.0, 3.0], [2.0, 3.0, 2.0]])
+
+
+def test_a_size_that_is_equal_only_at_the_run_repeats_nothing(each_backend):
+    x, like = gc.placeholder("int32", (1, 8)), gc.placeholder("float32", (None, None))
+    spread = gc.broadcast_to(x, gc.shape(like))
+    row = np.arange(8, dtype=np.int32)[None]
+    with gc.Session() as session:
+        found = session.run([spread[:3], gc.roll(spread, 2, 0)], {x: row, like: np.zeros((4, 8))})
+    np.testing.assert_array_equal(found[0], np.repeat(row, 3, 0))
+    np.testing.assert_array_equal(found[1], np.repeat(row, 4, 0))

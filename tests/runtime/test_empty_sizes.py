@@ -75,3 +75,10 @@ def test_windows_longer_than_what_is_fed_are_refused(layout, fetch, each_backend
     images = np.ones((2, 9, 1, 2) if layout == "NHWC" else (2, 2, 9, 1), np.float32)
     with gc.Session(backend=each_backend) as session, pytest.raises(gc.ShapeError):
         session.run(fetches[fetch], {x: images, w: np.ones((3, 2, 2, 3), np.float32)})
+
+
+def test_gather_along_an_axis_before_an_empty_one(each_backend):
+    x, indices = gc.placeholder("float32", (2, 3, 0)), gc.placeholder("int64", (4,))
+    with gc.Session() as session:
+        found = session.run(gc.gather(x, indices, axis=1), {x: np.zeros((2, 3, 0)), indices: [0, 1, 2, 0]})
+    assert found.shape == (2, 4, 0)

@@ -98,7 +98,7 @@ def in_parts(
 
     Chunks are groups of short rows, or segments of a long one, of `size` elements of `item` bytes.
     """
-    most = max(SEGMENT // item, 1)
+    most = max(SEGMENT // max(item, 1), 1)
     segments = (size + (most - 1)) // most
     per, groups = cut_in_chunks(rows, size * item)
     parts, many = w.size("segments", segments), w.size("per", per)
