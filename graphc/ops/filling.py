@@ -103,7 +103,7 @@ def ones_like(x: Any, dtype: Any = None, name: str | None = None) -> Tensor:
 
 
 def _filled(x: Tensor, value: Tensor, name: str | None) -> Tensor:
-    """`value` everywhere in the shape of `x`, which is asked for it only if that may be larger than it says."""
+    """`value` everywhere in the shape of `x`, asked for it only if that may be larger than it says."""
     own = x.result.shape
     if own is None:
         return filled_like(x, value, name=name)
