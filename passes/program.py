@@ -192,6 +192,7 @@ def _steps(
     for node in nodes:
         checked = checks.before(node)
         inner = dict(bodies(node)) if node.op.has_bodies else {}
+        around = frozenset(bound)  # without what the node itself binds: a body of it may bind that as well
         binds = node.op.binds or (inner and node.op.name != _FUSED)
         own = tuple(_bindings(node.type, bound)) if binds else ()
         checks.bind(own)
@@ -203,7 +204,7 @@ def _steps(
             tuple(_sized(node, own)),
             own,
             checked,
-            Bodies(inner, frozenset(bound), planned) if inner else _NO_BODIES,
+            Bodies(inner, around, planned) if inner else _NO_BODIES,
         )
 
 

@@ -66,3 +66,14 @@ def test_slopes_through_a_branch_whose_sizes_differ_in_a_step():
             found.append(session.run([y, *slopes, *curves], {x: X[:, :1]}))
     for one, other in zip(*found, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-12)
+
+
+def test_a_body_binds_the_size_that_its_loop_binds(each_backend):
+    """What meets that size inside is compared once the body knows it."""
+    t, b, p, q = (gc.placeholder("float64", (None,)) for _ in range(4))
+    likened = gc.map_fn(lambda each: gc.erf(gc.broadcast_to(b, gc.shape(p >= q))) * each, t)
+    with gc.Session() as session:
+        found = session.run(likened, {t: [1.0, 2.0], b: [0.0] * 3, p: [1.0] * 3, q: [2.0] * 3})
+        np.testing.assert_array_equal(found, np.zeros((2, 3)))
+        with pytest.raises(gc.ShapeError, match="sizes differ"):
+            session.run(likened, {t: [1.0, 2.0], b: [0.0] * 2, p: [1.0] * 3, q: [2.0] * 3})
