@@ -74,7 +74,8 @@ def test_an_intermediate_of_unknown_rank_is_fed(shape):
         slope = 2 * t * (1 - t * t)
         np.testing.assert_allclose(session.run(slopes[0], {doubled: value}), slope, 1e-6)
         np.testing.assert_allclose(session.run(slopes[1], {doubled: value, r: value * 9}), 2 * slope, 1e-6)
-        with pytest.raises(gc.FeedError, match=r"placeholder 'r' must be fed: f32\[\.\.\.\]"):
-            session.run(slopes[1], {doubled: value})
+        np.testing.assert_allclose(
+            session.run(slopes[1], {doubled: value}), 2 * slope, 1e-6
+        )  # as r has its rank
         with pytest.raises(gc.FeedError, match="axes, not"):
             session.run([out, r], {doubled: value, r: np.ones((1, 1, 1, 1))})

@@ -319,3 +319,18 @@ def test_random_expressions_never_end_the_process():
 def test_the_host_is_known():
     target = host_target()
     assert target.vector_bits in (128, 256, 512)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_a_power_of_one_number_by_itself_reaches_its_edges(dtype):
+    """A single number is computed without vectors, and scaled in two steps."""
+    x, y = gc.placeholder(dtype, ()), gc.placeholder(dtype, ())
+    with gc.Session(backend="llvm") as session:
+        step = session.make_callable(x**y, [x, y])
+        for base in (0.0, -0.0, 1e-6, 0.5, 2.0, np.inf):
+            for exponent in (0.5, 2.5, -0.5, 300.0, -300.0, 1e4, -1e4):
+                with np.errstate(all="ignore"):
+                    wanted = np.power([base] * 2, [exponent] * 2, dtype=dtype)[0]
+                np.testing.assert_allclose(
+                    step(base, exponent), wanted, rtol=1e-3 if dtype == "float16" else 1e-6
+                )

@@ -74,6 +74,9 @@ _LOG2_NEAR = (-0.7213475187613902, 0.48089837198263713, -0.36073063782178433, 0.
 _EXP2_NEAR = (0.6931471809060731, 0.2402335735056787, 0.05550367498501011)
 
 
+_MOST = 250.0  # beyond all exponents of floats, and no more than twice the range of a power of two
+
+
 # The same of sixteenths, 1 to 22/16 and 23/32 to 31/32, for double; k is added to the natural logarithm.
 _LEAST_DOUBLE = 0x3FE6800000000000  # 45/64
 _INVERSE_DOUBLE = [16 / (16 + i) if i < 7 else 32 / (16 + i) for i in range(16)]
@@ -229,8 +232,8 @@ def _floats_by_table(v: Lanes, x: str, y: str, usual: bool = False) -> str:
         found = v.select(v.compare("oeq", x, v.number(0.0)), v.number(-inf), found)
     t, t_low = v.exact_product(y, found)
     t_low = v.muladd(y, low, t_low)
-    t_low = v.select(v.compare("olt", v.magnitude(t), v.number(300.0)), t_low, v.number(0.0))
-    t = v.at_least(v.number(-300.0), v.at_most(v.number(300.0), t))
+    t_low = v.select(v.compare("olt", v.magnitude(t), v.number(_MOST)), t_low, v.number(0.0))
+    t = v.at_least(v.number(-_MOST), v.at_most(v.number(_MOST), t))
     shifted = v.add(t, v.number(1.5 * 2.0**19))  # whose last four bits are sixteenths
     n = v.subtract(shifted, v.number(1.5 * 2.0**19))
     rest = v.add(v.subtract(t, n), t_low)
