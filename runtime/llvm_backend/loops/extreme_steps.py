@@ -10,6 +10,7 @@ Long lines are cut into parts, a chunk for each, which a second kernel compares.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -30,6 +31,20 @@ _NONE = (1 << 31) - 1
 
 def _argument(largest: bool) -> Callable[[Tensor], Sequence[LoopKernel]]:
     return lambda node: _Search(node, largest).kernels()
+
+
+class _Rows(NamedTuple):
+    """Rows of lines side by side: `many` of them from row `first` on; elements begin at `start`.
+
+    From one row to the next it is `stride` elements. The places go `to` an array, from `place` on.
+    """
+
+    first: Value
+    many: Value
+    stride: Value
+    start: Value
+    to: str
+    place: Value
 
 
 class _Search:
@@ -256,15 +271,16 @@ class _Search:
             start = w.add(w.mul(w.add(w.mul(line, n), first), inner), column)
             place = w.add(w.mul(group, inner), column)
             left = w.sub(inner, column)
+            rows = _Rows(first, count, inner, start, to, place)
 
             def whole() -> None:
-                self._side_by_side(w, width, [None] * _BESIDE, start, first, count, inner, to, place)
+                self._side_by_side(w, width, [None] * _BESIDE, rows)
 
             def rest() -> None:
                 def some(i: Value) -> None:
                     mask = _lanes_below(w, width, w.sub(left, i))
-                    at = w.add(start, i)
-                    self._side_by_side(w, width, [mask], at, first, count, inner, to, w.add(place, i))
+                    moved = rows._replace(start=w.add(start, i), place=w.add(place, i))
+                    self._side_by_side(w, width, [mask], moved)
 
                 w.each(left, some, step=width)
 
@@ -273,18 +289,7 @@ class _Search:
         w.own(w.size("tasks", tasks), w.size("per", per), task)
         return w.kernel(f"{self.name} in columns", chunks, [self.length])
 
-    def _side_by_side(
-        self,
-        w: LoopWriter,
-        width: int,
-        masks: Sequence[str | None],
-        start: Value,
-        first: Value,
-        count: Value,
-        inner: Value,
-        to: str,
-        place: Value,
-    ) -> None:
+    def _side_by_side(self, w: LoopWriter, width: int, masks: Sequence[str | None], rows: _Rows) -> None:
         """Walks a vector of lines for each of `masks`, and stores the places."""
         many, floating = len(masks), self.dtype.is_floating
         types = [f"<{width} x {self.scalar}>"] * many + [f"<{width} x i32>"] * many
@@ -293,7 +298,7 @@ class _Search:
 
         def row(i: Value, state: list[str], careful: bool) -> list[str]:
             em = w.emitter(width)
-            at = w.add(start, w.mul(i, inner))
+            at = w.add(rows.start, w.mul(i, rows.stride))
             here = em.broadcast("i32", w.value(f"trunc i64 {i} to i32"))
             xs = [self._load(w, width, w.add(at, k * width), mask) for k, mask in enumerate(masks)]
             values, places = [], []
@@ -310,12 +315,12 @@ class _Search:
             return [*values, *places, nan]
 
         def carefully() -> list[str]:
-            found = w.loop(count, lambda i, s: row(i, s, True), list(zip(types, begin, strict=True)))
+            found = w.loop(rows.many, lambda i, s: row(i, s, True), list(zip(types, begin, strict=True)))
             return found[many:]
 
         if floating:
             carried = [*zip(types, begin, strict=True), (f"<{width} x i1>", "zeroinitializer")]
-            found = w.loop(count, lambda i, s: row(i, s, False), carried)
+            found = w.loop(rows.many, lambda i, s: row(i, s, False), carried)
             some = w.emitter(width).any(found[-1])
             places = w.choose(some, carefully, lambda: found[many:-1], types[many:])
         else:
@@ -323,9 +328,9 @@ class _Search:
         for k, (mask, kept) in enumerate(zip(masks, places, strict=True)):
             em = w.emitter(width)
             own = em.binary(
-                "add", "i64", em.convert("zext", "i32", "i64", kept), em.broadcast("i64", str(first))
+                "add", "i64", em.convert("zext", "i32", "i64", kept), em.broadcast("i64", str(rows.first))
             )
-            _store_places(em, own, to, w.add(place, k * width), mask)
+            _store_places(em, own, rows.to, w.add(rows.place, k * width), mask)
 
     # Parts.
 

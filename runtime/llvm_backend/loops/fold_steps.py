@@ -132,7 +132,7 @@ class _Reduction:
     ) -> list[str]:
         """Nested loops over `groups`, of `width` neighbours at once."""
         if len(groups) == 1:
-            return self._line(fold, width, width, groups[0], at, values, groups[0].size)
+            return self._line(fold, width, groups[0], at, values, (0, groups[0].size))
         carried = list(zip(self._types(fold, width), values, strict=True))
         return self.w.loop(
             groups[0].size,
@@ -146,15 +146,16 @@ class _Reduction:
         self,
         fold: Fold,
         width: int,
-        lanes: int,
         axis: Axis,
         at: Value,
         values: Sequence[str],
-        stop: Value,
-        start: Value = 0,
+        ends: tuple[Value, Value],
     ) -> list[str]:
-        """One loop; `lanes` neighbours of it at once where they are its own elements, else of columns."""
-        w, own = self.w, lanes == width and not self.in_columns and width > 1
+        """One loop along `axis` from the first of `ends` to the second, on `width` lanes.
+
+        They are neighbours in the line, or in columns one element each of several lines.
+        """
+        w, own = self.w, not self.in_columns and width > 1
 
         def round(i: Value, kept: Sequence[str]) -> list[str]:
             place = str(w.add(at, w.mul(i, axis.stride)))
@@ -168,7 +169,7 @@ class _Reduction:
             return w.emit(width, write)
 
         carried = list(zip(self._types(fold, width), values, strict=True))
-        return w.loop(stop, round, carried, start=start, step=width if own else 1)
+        return w.loop(ends[1], round, carried, start=ends[0], step=width if own else 1)
 
     def _in_parts(self, fold: Fold, groups: Sequence[Axis]) -> list[str]:
         w, width = self.w, self.width
@@ -184,8 +185,8 @@ class _Reduction:
                     lambda i, inner: walk(axes[1:], w.add(at, w.mul(i, axes[0].stride)), inner),
                     list(zip(types, values, strict=True)),
                 )
-            wide = self._line(fold, width, width, last, at, values[:count], whole)
-            return wide + self._line(fold, 1, 1, last, at, values[count:], last.size, whole)
+            wide = self._line(fold, width, last, at, values[:count], (0, whole))
+            return wide + self._line(fold, 1, last, at, values[count:], (whole, last.size))
 
         values = walk(outer, self.start, [*w.emit(width, fold.first), *w.emit(1, fold.first)])
         scalars = [register_scalar(dtype) for dtype in fold.kept]

@@ -122,8 +122,8 @@ class Sorting:
 
             def side_by_side() -> None:
                 count, per = w.size("blocks", self.outer * blocks), w.size("blocks.per", per_block)
-                own = self._own_scratch(w, lines, self.tall, _MOST_CHUNKS // 2, width)
-                w.own(count, per, lambda i: self._side_by_side(w, lines, i, blocks, *own))
+                x, _, plane = self._own_scratch(w, lines, self.tall, _MOST_CHUNKS // 2, width)
+                w.own(count, per, lambda i: self._side_by_side(w, lines, i, blocks, x, plane))
 
             w.choose(is_tall, side_by_side, lambda: self._one_by_one(w, lines, per_line))
         else:
@@ -192,7 +192,7 @@ class Sorting:
         return sort_records(w, lines.records, lines.block)
 
     def _side_by_side(
-        self, w: LoopWriter, lines: Lines, number: Value, blocks: Size, x: str, _: str, plane: Value
+        self, w: LoopWriter, lines: Lines, number: Value, blocks: Size, x: str, plane: Value
     ) -> None:
         many = w.size("blocks.many", maximum(blocks, 1))
         row, column = w.div(number, many), w.mul(w.rem(number, many), lines.records.width)
