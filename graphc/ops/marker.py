@@ -56,16 +56,9 @@ def gradients(
 
     Raises: DTypeError for ys that are not float; ArgumentError, ShapeError.
     """
-    from graphc.tracing import bring_inside  # tracing builds on ops
-
     if unconnected not in ("none", "zero"):
         raise ArgumentError(f'unconnected is "none" or "zero", not {unconnected!r}')
-    targets = [as_tensor(y) for y in _listed(ys)]
-    if not targets:
-        raise ArgumentError("gradients of no ys")
-    for y in targets:
-        if not y.dtype.is_floating:
-            raise DTypeError(f"gradients: {describe(y)} is {y.type}, and only floats have a slope")
+    targets = _targets(ys)
     seeds = _seeds(targets, grad_ys)
     wanted: list[Any] = [xs] if xs is None else _listed(xs)
     cuts = _listed(stop_gradients)
@@ -81,18 +74,39 @@ def gradients(
     points = [reads.get(x, []) if isinstance(x, Variable) else [x] for x in wanted]
     reached = connected(ancestors, targets, {p for group in points for p in group}, set(stops))
     asked = list(dict.fromkeys(p for group in points for p in group if p in reached))
-    answers: dict[Tensor, Tensor] = {}
-    if asked:
-        new = bring_inside(targets, asked, ancestors)
-        ends, stopped, begins = ([new.get(t, t) for t in each] for each in (targets, stops, asked))
-        request = gradient_request(
-            *ends, *seeds, *stopped, *begins, ys=len(targets), seeds=len(seeds), stops=len(stops)
-        )
-        answers = {x: pick(request, index=i) for i, x in enumerate(asked)}
+    answers = _request(targets, seeds, stops, asked, ancestors) if asked else {}
     return [
         _summed([answers[p] for p in group if p in answers], x, unconnected)
         for x, group in zip(wanted, points, strict=True)
     ]
+
+
+def _targets(ys: Any) -> list[Tensor]:
+    targets = [as_tensor(y) for y in _listed(ys)]
+    if not targets:
+        raise ArgumentError("gradients of no ys")
+    for y in targets:
+        if not y.dtype.is_floating:
+            raise DTypeError(f"gradients: {describe(y)} is {y.type}, and only floats have a slope")
+    return targets
+
+
+def _request(
+    ys: Sequence[Tensor],
+    seeds: Sequence[Tensor],
+    stops: Sequence[Tensor],
+    xs: Sequence[Tensor],
+    ancestors: Sequence[Tensor],
+) -> dict[Tensor, Tensor]:
+    """The node that asks for the derivatives towards `xs`; gives each of them."""
+    from graphc.tracing import bring_inside  # tracing builds on ops
+
+    new = bring_inside(ys, xs, ancestors)
+    ends, stopped, begins = ([new.get(t, t) for t in each] for each in (ys, stops, xs))
+    request = gradient_request(
+        *ends, *seeds, *stopped, *begins, ys=len(ys), seeds=len(seeds), stops=len(stops)
+    )
+    return {x: pick(request, index=i) for i, x in enumerate(xs)}
 
 
 def _listed(given: Any) -> list[Any]:

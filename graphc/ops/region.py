@@ -18,7 +18,7 @@ from graphc.ops.movement import sized_as
 from graphc.ops.state import after, group, pick
 from graphc.sizes import Size
 from graphc.tensor import Tensor
-from graphc.tracing import as_values, captures, close, parameter, place_of, trace, without_effects
+from graphc.tracing import Trace, as_values, captures, close, parameter, place_of, trace, without_effects
 from graphc.types import BOOL, OPERATION, TensorType, TupleType
 
 
@@ -183,18 +183,23 @@ def cond(
     except GraphError as error:
         error.extend(f"true_fn is {place_of(true_fn)}", f"false_fn is {place_of(false_fn)}")
         raise
-    picks = iter(range(len(then.outputs)))
+    if not then.outputs and then.nest is None:
+        return group(made)
+    return _as_nested(made, then, name)
+
+
+def _as_nested(made: Tensor, branch: Trace, name: str | None) -> Any:
+    """What `made` gives, nested as `branch` is: operations are groups, since they have no value."""
+    picks = iter(range(len(branch.outputs)))
     leaves = [
         None
         if leaf is None
         else group(pick(made, index=next(picks)))
         if getattr(leaf, "type", None) == OPERATION
-        else pick(made, index=next(picks), name=name if len(then.outputs) == 1 else None)
-        for leaf in nesting.flatten(then.nest)
+        else pick(made, index=next(picks), name=name if len(branch.outputs) == 1 else None)
+        for leaf in nesting.flatten(branch.nest)
     ]
-    if not then.outputs:
-        return group(made) if then.nest is None else nesting.rebuild_nest(then.nest, leaves)
-    return nesting.rebuild_nest(then.nest, leaves)
+    return nesting.rebuild_nest(branch.nest, leaves)
 
 
 def _kinds(nest: Any) -> list[str]:
