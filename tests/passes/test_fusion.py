@@ -114,25 +114,45 @@ def test_without_a_backend_that_fuses_nothing_changes():
     assert fuse(function, Target()) is function
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_groups_of_random_graphs_stay_acyclic(seed):
-    rng = np.random.default_rng(seed)
-    x = gc.placeholder("float64", (3, 4), name="x")
+def grown(rng, x, reach, *ways):
+    """Two of the last of 41 values: `x`, then each by one of `ways` from two of the `reach` before it."""
     values = [x]
     for _ in range(40):
-        a, b = (values[i] for i in rng.integers(0, len(values), 2))
-        kind = rng.integers(0, 5)
-        if kind == 0:
-            values.append(gc.matmul(a, gc.transpose(b)) @ b * 0.01)
-        elif kind == 1:
-            values.append(a - gc.mean(b, axis=-1, keepdims=True))
-        elif kind == 2:
-            values.append(a + gc.sum(b, axis=0, keepdims=True) * 0.1)
-        else:
-            values.append(gc.tanh(a) * b)
-    after = checked([values[-1], values[-5]], [x], [rng.random((3, 4))])
-    quotient = networkx.DiGraph((i, node) for node in after.nodes() for i in node.inputs)
-    assert networkx.is_directed_acyclic_graph(quotient)
+        a, b = (values[i] for i in rng.integers(max(0, len(values) - reach), len(values), 2))
+        values.append(ways[rng.integers(0, len(ways))](a, b))
+    return [values[-1], values[-5]]
+
+
+def centred(a, b):
+    return a - gc.mean(b, axis=-1, keepdims=True)
+
+
+def chosen(a, b):
+    return gc.where(gc.greater(a, 0.3), b, gc.sum(a, axis=0))
+
+
+def gated(a, b):
+    return gc.tanh(a) * b
+
+
+def is_acyclic(function):
+    """Whether nothing needs itself."""
+    needs = networkx.DiGraph((i, node) for node in function.nodes() for i in node.inputs)
+    return networkx.is_directed_acyclic_graph(needs)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_groups_of_random_graphs_stay_acyclic(seed):
+    def product(a, b):
+        return gc.matmul(a, gc.transpose(b)) @ b * 0.01
+
+    def added(a, b):
+        return a + gc.sum(b, axis=0, keepdims=True) * 0.1
+
+    rng = np.random.default_rng(seed)
+    x = gc.placeholder("float64", (3, 4), name="x")
+    fetches = grown(rng, x, 41, product, centred, added, gated, gated)
+    assert is_acyclic(checked(fetches, [x], [rng.random((3, 4))]))
 
 
 def test_groups_that_need_one_another_are_an_error():

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import networkx
 import numpy as np
 import pytest
 
@@ -14,7 +13,17 @@ from passes.prologues import MOST_NODES, MOST_REPEATED
 from passes.reasons import REASONS
 from passes.record import recording, rewrite_limit
 from passes.target import Reading, Target
-from tests.passes.test_fusion import TARGET, kernels, numbers, prepared
+from tests.passes.test_fusion import (
+    TARGET,
+    centred,
+    chosen,
+    gated,
+    grown,
+    is_acyclic,
+    kernels,
+    numbers,
+    prepared,
+)
 
 ELEMENTWISE = frozenset(name for name, op in OPS.items() if op.family == "elementwise")
 
@@ -188,28 +197,19 @@ def test_a_limit_leaves_the_rest_apart():
 
 @pytest.mark.parametrize("seed", range(20))
 def test_random_graphs_stay_acyclic_and_mean_the_same(seed):
+    def product(a, b):
+        return gc.matmul(a, b * 0.5) * 0.01
+
+    def turned(a, b):
+        return gc.matmul(gc.transpose(a), gc.transpose(gc.maximum(b, 0.1)))
+
     rng = np.random.default_rng(seed)
     x = gc.placeholder("float64", (3, 3), name="x")
-    values = [x]
-    for _ in range(40):
-        a, b = (values[i] for i in rng.integers(max(0, len(values) - 8), len(values), 2))
-        kind = rng.integers(0, 6)
-        if kind == 0:
-            values.append(gc.matmul(a, b * 0.5) * 0.01)
-        elif kind == 1:
-            values.append(a - gc.mean(b, axis=-1, keepdims=True))
-        elif kind == 2:
-            values.append(gc.matmul(gc.transpose(a), gc.transpose(gc.maximum(b, 0.1))))
-        elif kind == 3:
-            values.append(gc.where(gc.greater(a, 0.3), b, gc.sum(a, axis=0)))
-        else:
-            values.append(gc.tanh(a) * b)
-    before = prepared([values[-1], values[-5]], [x])
+    before = prepared(grown(rng, x, 8, product, centred, turned, chosen, gated, gated), [x])
     after = fuse(before, target())
     gc.verify(after)
     assert fuse(after, target()) is after
-    quotient = networkx.DiGraph((i, node) for node in after.nodes() for i in node.inputs)
-    assert networkx.is_directed_acyclic_graph(quotient)
+    assert is_acyclic(after)
     array = rng.random((3, 3))
     for a, b in zip(numbers(before, [array]), numbers(after, [array]), strict=True):
         np.testing.assert_array_equal(a, b)
