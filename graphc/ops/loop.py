@@ -17,6 +17,11 @@ from graphc.tensor import Tensor
 from graphc.types import BOOL, TensorType, TupleType, Type
 
 
+# What is said where a size of a carried value changes.
+_REPEATED = "shape_invariants says which sizes may change"
+_WALKED = "what a scan carries keeps its shape: only a while_loop takes sizes that change"
+
+
 @op("region", binds=True)
 def loop(
     *operands: Tensor,
@@ -48,8 +53,9 @@ def loop(
     given = iter(shape)
     _require_formals(parts, body)
     steps = _steps(parts, condition, len(body.outputs) > carried, given)
+    advice = _WALKED if condition is None else _REPEATED
     carries = [
-        _carried_type(i, start.result, formal.result, after, given)
+        _carried_type(i, start.result, formal.result, after, given, advice)
         for i, (start, formal, after) in enumerate(zip(parts.starts, body.inputs, body.outputs, strict=False))
     ]
     stacked = [_stacked_type(value.result, steps) for value in body.outputs[carried:]]
@@ -108,7 +114,7 @@ def _steps(parts: Parts, condition: Function | None, stacks: bool, given: Iterat
 
 
 def _carried_type(
-    number: int, start: TensorType, formal: TensorType, result: Tensor, given: Iterator[Size]
+    number: int, start: TensorType, formal: TensorType, result: Tensor, given: Iterator[Size], advice: str
 ) -> TensorType:
     """The type of a carried value when the loop has ended, the body giving `result`."""
     after = result.result
@@ -125,18 +131,18 @@ def _carried_type(
     return TensorType(
         start.dtype,
         tuple(
-            _carried_size(change, made, a, f, b, given)
+            _carried_size(f"{change}; {advice}{made}", a, f, b, given)
             for a, f, b in zip(start.shape, formal.shape, after.shape, strict=True)
         ),
     )
 
 
-def _carried_size(change: str, made: str, a: Size, formal: Size, b: Size, given: Iterator[Size]) -> Size:
+def _carried_size(trouble: str, a: Size, formal: Size, b: Size, given: Iterator[Size]) -> Size:
     if varies(a, formal):
         return _next(given)
     met = sizes.meet(a, b)
     if met is None:
-        raise ShapeError(f"{change}; shape_invariants says which sizes may change{made}")
+        raise ShapeError(trouble)
     return a
 
 

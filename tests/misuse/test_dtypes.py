@@ -225,6 +225,10 @@ HERE = [
          "while_loop: loop: loop variable 0 of f32[1] becomes f32[2]; shape_invariants says",
          "operand 0 is the result of constant", "the body is <lambda>"),
      lambda g: gc.while_loop(lambda i: gc.sum(i) < 3, lambda i: gc.concat([i, i], 0), [gc.constant([0.0])])),
+    ("scan shapes", gc.ShapeError, (
+         "scan: loop: loop variable 0 of f32[1] becomes f32[2]; what a scan carries keeps its shape: only a "
+         "while_loop takes sizes that change", "the body is <lambda>"),
+     lambda g: gc.scan(lambda c, x: (gc.concat([c, c], 0), x), gc.constant([0.0]), [1.0, 2.0])),
     ("while nesting", gc.ArgumentError, (
          "while_loop: the body gives tensor where loop_vars are [tensor, tensor]", "the body is <lambda>"),
      lambda g: gc.while_loop(lambda i, j: i < 3, lambda i, j: i, [0, 1])),
