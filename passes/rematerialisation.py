@@ -45,12 +45,22 @@ from passes.weight import GUESS, parts_of
 _MANY = 1000  # values: beyond, fewer plans are tried
 
 
+class BudgetError(ArgumentError):
+    """A memory budget cannot be kept; `least` bytes can, as far as is known."""
+
+    def __init__(self, budget: int, least: int) -> None:
+        super().__init__(
+            f"memory_budget: {budget} bytes are not enough: the least that this takes is {least} bytes"
+        )
+        self.least = least
+
+
 def rematerialise(function: Function, target: Target = PLAIN) -> Function:
     """`function` with values computed again so that ``target.memory_budget`` is kept; the same where it is.
 
     Nothing is done while sizes that the budget depends on are unknown: ``target.sizes`` gives them.
 
-    Raises: ArgumentError where the budget cannot be kept, with the least that can.
+    Raises: BudgetError where the budget cannot be kept.
     """
     budget, known = target.memory_budget, dict(target.sizes)
     if budget is None or not _all_given(function, known):
@@ -64,9 +74,7 @@ def rematerialise(function: Function, target: Target = PLAIN) -> Function:
             found, other = _within(slim, known, budget)
             least = min(least, other)
     if found is None:
-        raise ArgumentError(
-            f"memory_budget: {budget} bytes are not enough: the least that this takes is {least} bytes"
-        )
+        raise BudgetError(budget, least)
     return found
 
 

@@ -15,7 +15,7 @@ from graphc.errors import ArgumentError
 from graphc.sizes import Symbol
 from passes.cost import cost_of
 from passes.pipeline import Request
-from passes.rematerialisation import evaluated
+from passes.rematerialisation import BudgetError, evaluated
 from passes.target import Target
 from runtime.agreement import Sizes
 from runtime.executable import Executable
@@ -52,9 +52,16 @@ class Choice:
             return min(fitting, key=lambda each: evaluated(cost_of(each.function).flops, known))
         bound = {symbol: known[symbol] for symbol in self._general.symbols if symbol in known}
         made = self._rounded(bound, known) if len(self._planned) > 1 else None
-        made = made or self._made(bound)
+        made = made or self._made_for(bound, known)
         self._planned.append(made)
         return made
+
+    def _made_for(self, bound: dict[Symbol, int], known: Sizes) -> Executable:
+        try:
+            return self._made(bound)
+        except BudgetError as error:  # whose plan may take more than what is there before takes natively
+            least = min(error.least, *(each.peak_of(known) for each in self._planned))
+            raise BudgetError(self._budget, least) from None
 
     def _rounded(self, bound: Sizes, known: Sizes) -> Executable | None:
         try:
@@ -67,5 +74,9 @@ class Choice:
         return self._compile(self._general.request, replace(self._target, sizes=tuple(sizes.items())))
 
     def _fits(self, executable: Executable, known: Sizes) -> bool:
+        return executable.peak_of(known) <= self._budget
+
+    @property
+    def _budget(self) -> int:
         assert self._target.memory_budget is not None  # else there is nothing to choose
-        return executable.peak_of(known) <= self._target.memory_budget
+        return self._target.memory_budget

@@ -18,6 +18,7 @@ from graphc.sizes import Symbol
 from graphc.tensor import Tensor
 from graphc.types import TensorType
 from passes.pipeline import Request
+from passes.rematerialisation import BudgetError
 from passes.target import Target
 from runtime.agreement import Mismatch, Sizes
 from runtime.backend import Array, Backend
@@ -192,12 +193,15 @@ class Compilation:
 
     def _compiled(self, request: Request, target: Target) -> Executable:
         budget, make = target.memory_budget, partial(self._built, request)
-        found = None
-        if budget is not None and not target.sizes:  # nothing is computed again where all fits as it is
+        if budget is None or target.sizes:
+            found = make(target)
+        else:  # nothing is computed again where all fits as it is
             found = make(replace(target, memory_budget=None))
-            if not found.symbols and found.peak_of({}) > budget:
-                found = None
-        found = found or make(target)
+            if not found.symbols and (peak := found.peak_of({})) > budget:
+                try:
+                    found = make(target)
+                except BudgetError as error:  # whose plan may take more than what runs natively
+                    raise BudgetError(budget, min(error.least, peak)) from None
         self.count += 1
         return found
 

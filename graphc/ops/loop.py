@@ -16,7 +16,6 @@ from graphc.sizes import Size, is_unknown, sole_symbol
 from graphc.tensor import Tensor
 from graphc.types import BOOL, TensorType, TupleType, Type
 
-
 # What is said where a size of a carried value changes.
 _REPEATED = "shape_invariants says which sizes may change"
 _WALKED = "what a scan carries keeps its shape: only a while_loop takes sizes that change"

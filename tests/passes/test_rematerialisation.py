@@ -93,6 +93,24 @@ def test_the_least_budget_is_named_and_can_be_had(kind):
             compiled(fetches, x, least - 1)
 
 
+@pytest.mark.parametrize("size", [BATCH, "n"])
+def test_what_runs_natively_may_take_less_than_any_plan(size):
+    """Kernels that hold what the plan gives buffers: the least that is named is never above what is taken."""
+    with gc.Graph(seed=0).as_default():
+        x = gc.placeholder("float32", (size, WIDTH), name="x")
+        h = x
+        for _ in range(12):
+            h = gc.tanh(gc.sin(h) * 1.1)
+        fetches = gc.gradients(gc.sum(h), [x])
+        free, right = compiled(fetches, x, None, "llvm")
+        with pytest.raises(gc.ArgumentError, match="bytes are not enough") as error:
+            compiled(fetches, x, 1000, "llvm")
+        least = least_of(error.value)
+        assert least <= free.peak_bytes({} if size == BATCH else {"n": BATCH})
+        _, found = compiled(fetches, x, least, "llvm")
+        assert_same_bits(found, right)
+
+
 def test_a_budget_that_is_kept_visits_each_node_once_and_none_visits_none():
     with gc.Graph(seed=0).as_default():
         function = prepare(as_request(layers("tower")[0]), Target()).function
