@@ -10,7 +10,6 @@ from graphc.function import Function
 from graphc.sizes import Symbol
 from graphc.variable import Variable
 from passes.history import prepare_recorded, spell_sizes
-from passes.lifetimes import find_peak
 from passes.program import Program
 from passes.weight import bytes_of
 from runtime.execution import programs_of
@@ -46,8 +45,8 @@ def record_executable(
     table = KernelTable(bound, {} if native is None else native.runs)
     cells = Cells(program, None if native is None else native.memory)
     steps = descend(spell_steps(program, bound, executable.kind_of, names, cells, table.of))
-    predicted = find_peak(program, _Guessed(names)).bytes
-    arena = None if native is None else native.arena_bytes(_Guessed(names))
+    guessed = _Guessed(names)
+    arena = None if native is None else native.arena_bytes(guessed)
     record |= {
         "graphc": _version(),
         "title": title or record["title"],
@@ -61,7 +60,7 @@ def record_executable(
         "compile": {"seconds": executable.seconds, "parts": _parts(executable.stages)},
         "program": {"steps": steps, "native": native is not None, "reason": executable.reason or None},
         "kernels": table.spell(with_assembly),
-        "memory": spell_memory(cells, names, arena, predicted),
+        "memory": spell_memory(cells, names, arena, executable.peak_of(guessed)),
         "variables": _variables(program, executable.function, names),
         "profile": profile,
     }

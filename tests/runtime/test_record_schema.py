@@ -5,6 +5,7 @@ from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import graphc as gc
@@ -264,3 +265,17 @@ def test_what_only_the_run_knows_the_rank_of(backend, looped):
     assert backend == "numpy" or record["fallbacks"]["call_python"] == 1
     few, more = (executable.peak_bytes({"x": (n,)}) for n in (3, 5))
     assert more - few == 2 * 4
+
+
+@pytest.mark.parametrize("backend", gc.backends())
+def test_the_peak_that_is_predicted_is_that_of_the_executable(backend):
+    with gc.Graph(seed=0).as_default():
+        x = gc.placeholder("float32", ("n", 8, 8, 3), name="x")
+        w = gc.Variable(np.ones((3, 3, 3, 16), np.float32), name="w")
+        loss = gc.mean(gc.square(gc.nn.relu(gc.nn.conv2d(x, w))))
+        step = gc.train.Adam(0.1).minimize(loss)
+        with gc.Session(backend=backend) as session:
+            executable = session.compile([loss, step], [x])
+    record = executable.record
+    assert record["sizes"] == {"n": 32}
+    assert record["memory"]["predicted"] == executable.peak_bytes({"n": 32})
