@@ -55,6 +55,11 @@ class Cells(NamedTuple):
         sizes = x.result.sizes
         return all(size == 1 for size in sizes[:-1]) and (not sizes or sizes[-1] in (1, self.whole[-1]))
 
+    def is_by_cell(self, x: Tensor) -> bool:
+        """Whether `x` has one number for each cell, whatever the place."""
+        sizes = (1,) * (len(self.whole) - len(x.result.sizes)) + x.result.sizes
+        return sizes == tuple(size if axis in self.over else 1 for axis, size in enumerate(self.whole))
+
     def steps_in(self, x: Tensor, strides: Sequence[Size]) -> tuple[Size, ...] | None:
         """How far a step along each axis of `whole` moves in `x`, whose own axes move as `strides` say.
 
@@ -214,7 +219,9 @@ def _fits(node: Tensor, cells: Cells, target: Target) -> bool:
         return False
     own = node.result.sizes
     return all(
-        x.result.sizes == own or cells.is_along(x) or (own == cells.whole and x.result.sizes == cells.kept)
+        x.result.sizes == own
+        or cells.is_along(x)
+        or (own == cells.whole and (x.result.sizes == cells.kept or cells.is_by_cell(x)))
         for x in node.inputs
     )
 

@@ -23,7 +23,6 @@ from graphc.nn.padding import (
     pad_image,
 )
 from graphc.ops import (
-    argmax,
     broadcast_to,
     cast,
     element_count,
@@ -35,9 +34,10 @@ from graphc.ops import (
     logical_or,
     max,
     mean,
-    reshape,
+    min,
+    squeeze,
     sum,
-    transpose,
+    where,
 )
 from graphc.sizes import Size
 from graphc.tensor import Tensor
@@ -123,11 +123,11 @@ def max_pool_with_argmax(
     hit = equal(seen, largest)
     if x.dtype.is_floating:
         hit = logical_or(hit, isnan(seen))
-    hit = logical_and(hit, _inside(x, layout, cells, steps, widths))
-    order = [i for i in range(6) if i not in (rows, columns)] + [rows, columns]
-    flat = transpose(cast(hit, "int8"), order)
-    place = argmax(reshape(flat, (*flat.result.sizes[:4], cells[0] * cells[1])), axis=-1)
-    values = max(seen, axis=(rows, columns))
+    if any(n != 0 for pair in widths for n in pair):
+        hit = logical_and(hit, _inside(x, layout, cells, steps, widths))
+    order = np.arange(cells[0] * cells[1], dtype=np.float32).reshape(*cells, *(1,) * (5 - columns))
+    place = cast(min(where(hit, order, math.inf), axis=(rows, columns)), "int64")
+    values = squeeze(largest, axis=(rows, columns))
     row = _corner(values, layout.spatial[0], steps[0], widths[0][0]) + place // cells[1]
     column = _corner(values, layout.spatial[1], steps[1], widths[1][0]) + place % cells[1]
     return values, row * number(x.result.sizes[layout.spatial[1]]) + column

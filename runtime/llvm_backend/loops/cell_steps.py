@@ -16,6 +16,7 @@ bools, which float32 holds exactly.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from typing import NamedTuple
@@ -30,7 +31,15 @@ from runtime.llvm_backend.engine.machine import host
 from runtime.llvm_backend.ir.casts import cast
 from runtime.llvm_backend.ir.scalars import emit_op, spelled
 from runtime.llvm_backend.ir.text import Emitter, Module, target_of
-from runtime.llvm_backend.ir.values import end_streams, load, load_single, store, stream
+from runtime.llvm_backend.ir.values import (
+    end_streams,
+    load,
+    load_single,
+    memory_dtype,
+    memory_scalar,
+    store,
+    stream,
+)
 from runtime.llvm_backend.loops.copies import merge_axes
 from runtime.llvm_backend.loops.loop_kernel import LoopKernel, Word, cut_in_chunks, item_bytes
 from runtime.llvm_backend.loops.movement_steps import zeros_around
@@ -132,6 +141,11 @@ class _CellWriter:
             for index in indices
         ]
 
+    @property
+    def many(self) -> int:
+        """How many cells there are for each place."""
+        return math.prod(self._number(axis) for axis in self.cells.over)
+
     def _number(self, axis: int) -> int:
         size = self.cells.whole[axis]
         assert isinstance(size, int)  # as cells are
@@ -139,13 +153,12 @@ class _CellWriter:
 
     def _bytes(self) -> Size:
         """What one place reads and writes."""
-        many = product(self._number(axis) for axis in self.cells.over)
         total: Size = 0
         windows = [x for x in self.inside if x.op.name == _WINDOWS]
         for x in (*self.body.inputs, *windows, *self.body.outputs):
             lie = self.lie(x)
             if lie is not None:
-                total = total + (many if lie.is_whole else 1) * item_bytes(x.dtype)
+                total = total + (self.many if lie.is_whole else 1) * item_bytes(x.dtype)
         return total * self.cells.whole[-1]
 
     def _word(self, word: Word, type: str) -> str:
@@ -227,6 +240,10 @@ class _Elements:
         em, lie = self.em, self.writer.lie(x)
         if lie is not None:
             return [load(em, x.dtype, array, at, self.mask) for at in self.places[lie]]
+        if self.writer.cells.is_by_cell(x):
+            type = memory_scalar(memory_dtype(x.dtype))
+            places = [em.let(f"getelementptr {type}, ptr {array}, i64 {i}") for i in range(self.writer.many)]
+            return [load_single(em, x.dtype, at) for at in places]
         if x.result.sizes and x.result.sizes[-1] != 1:
             return [load(em, x.dtype, array, self.j, self.mask)]
         return [load_single(em, x.dtype, array)]

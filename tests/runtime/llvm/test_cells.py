@@ -283,3 +283,16 @@ def test_no_window_gives_a_row_more_than_it_meets():
     x[0, 2, 2, 3], x[0, 4, 4, 5], x[0, 0, 1, 7] = np.nan, np.inf, -np.inf
     for padding in ("SAME", "VALID"):
         agree(overlapping(gc.nn.max_pool, 3, 1, padding), x, exact=False)
+
+
+@pytest.mark.parametrize(("size", "strides", "padding"), [(2, 2, "VALID"), (3, 1, "VALID"), (3, 2, "SAME")])
+@pytest.mark.parametrize("channels", [3, 8, 37])
+def test_where_the_maximum_is_comes_with_it(size, strides, padding, channels):
+    """The first of equal ones, the first NaN; which cell it is, is one number for each cell of all places."""
+    x = image(2, 7, 8, channels)
+    x[1, 2, 3, 0] = x[1, 3, 3, 0] = np.nan
+    x[0, 4:, 4:, 1] = -np.inf
+    kernels = agree(lambda x: list(gc.nn.max_pool_with_argmax(x, size, strides, padding)), x)
+    if channels >= 8 and padding == "VALID":
+        (kernel,) = kernels
+        assert {"max", "min"} <= {n.op.name for n in kernel.attrs["body"].nodes()}
