@@ -8,6 +8,7 @@ from graphc.freezing import frozen
 from graphc.sizes import Size
 from graphc.tensor import Tensor
 from graphc.types import UINT8, UINT16, UINT32, UINT64, DType
+from runtime.llvm_backend.ir.lanes import transpose
 from runtime.llvm_backend.ir.text import Emitter
 from runtime.llvm_backend.ir.values import load, store
 from runtime.llvm_backend.ir.writer import Value
@@ -21,16 +22,22 @@ _RAW = {1: UINT8, 2: UINT16, 4: UINT32, 8: UINT64}
 _HALF = 32  # bits that a place takes beside a key of as many
 
 
-def records_of(w: LoopWriter, dtype: DType, places: bool, length: Size) -> Records:
+def wide_records(w: LoopWriter, dtype: DType, places: bool) -> Records:
     """What sorts elements of `dtype`: keys, keys above places in one integer, or keys and places."""
-    narrow = item_bytes(dtype) <= 4
-    types = ("i64",) if narrow or not places else ("i64", "i64")
-    if narrow and not places:
-        types = ("i32",)
-    width = max(w.module.target.vector_bits // (8 * bytes_of(types[0])), 4)
+    bytes = item_bytes(dtype)
+    types = ("i64",) if bytes <= 4 or not places else ("i64", "i64")
+    if bytes <= 4 and not places:
+        types = ("i32",) if bytes == 4 else ("i16",)
+    return Records(types, max(w.module.target.vector_bits // (8 * bytes_of(types[0])), 4))
+
+
+def records_of(w: LoopWriter, dtype: DType, places: bool, length: Size) -> Records:
+    """The same for one line of `length`."""
+    wide = wide_records(w, dtype, places)
+    width = wide.width
     while isinstance(length, int) and width > 4 and length <= width * width // 2:
         width //= 2  # a block is a square at least
-    return Records(types, width)
+    return Records(wide.types, width)
 
 
 def block_of(records: Records) -> int:
@@ -169,6 +176,32 @@ class Lines:
         w.each(rows, lambda i: records.store(w, pad, base, plane, w.mul(i, width)), start=self.n)
         return self._any(noted, width)
 
+    def prepare_lines(self, base: str, plane: Value, number: Value, last: Value, rows: Value) -> str | None:
+        """As `prepare_columns`, of dense lines from `number` on; behind the `last` one it comes again."""
+        w, records, width = self.w, self.records, self.records.width
+        starts = [self.start(w.min(w.add(number, i), last)) for i in range(width)]
+
+        def square(i: Value, state: list[str]) -> list[str]:
+            em, mask, found = w.emitter(width), self._mask(w.sub(self.n, i)), list[Vector]()
+            for start in starts:
+                raw = self.load_raw(em, w.add(start, i), mask)
+                found.append(self._filled(em, self.record(em, raw, i), mask))
+                state = self._noted(em, raw, state)
+            for k, x in enumerate(self._turned(found)):
+                records.store(w, x, base, plane, w.mul(w.add(i, k), width))
+            return state
+
+        noted = w.loop(self.n, square, self._flags(width), step=width)
+        pad, begin = records.splat(records.highest), w.mul(w.ceil_div(self.n, width), width)
+        w.each(rows, lambda i: records.store(w, pad, base, plane, w.mul(i, width)), start=begin)
+        return self._any(noted, width)
+
+    def _turned(self, rows: list[Vector]) -> list[Vector]:
+        """A square of records, transposed."""
+        types = self.records.types
+        turned = [transpose(self.w, [x[i] for x in rows], type) for i, type in enumerate(types)]
+        return list(zip(*turned, strict=True))
+
     def record(self, em: Emitter, raw: str, place: Value, step: int = 1) -> Vector:
         """The records of elements in lanes, the first of which is at `place` of its line."""
         key, type = self.key(em, raw), self.records.types[0]
@@ -282,6 +315,19 @@ class Lines:
             self._store(x, w.add(start, w.mul(i, self.inner)), mask)
 
         w.each(self.n, row)
+
+    def give_lines(self, base: str, plane: Value, number: Value, last: Value) -> None:
+        """The results of dense lines, as `prepare_lines` has them."""
+        w, records, width = self.w, self.records, self.records.width
+        starts = [self.start(w.min(w.add(number, i), last)) for i in range(width)]
+
+        def square(i: Value) -> None:
+            mask = self._mask(w.sub(self.n, i))
+            rows = [records.load(w, base, plane, w.mul(w.add(i, k), width)) for k in range(width)]
+            for start, x in zip(starts, self._turned(rows), strict=True):
+                self._store(x, w.add(start, i), mask)
+
+        w.each(self.n, square, step=width)
 
     def _store(self, x: Vector, to: Value, mask: str | None, width: int = 0) -> None:
         em, result = self.w.emitter(width or self.records.width), self.w.result()

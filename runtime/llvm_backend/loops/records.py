@@ -75,8 +75,10 @@ class Records:
     def first(self, w: Writer, type: str, count: Value) -> str:
         """The mask of the first `count` lanes."""
         bits = 8 * bytes_of(type)
-        kept = w.value(f"trunc i64 {w.min(w.max(count, 0), self.width)} to i32") if bits == 32 else count
-        scalar = "i32" if bits == 32 else "i64"
+        scalar = f"i{bits}"
+        kept = count
+        if bits < 64:
+            kept = w.value(f"trunc i64 {w.min(w.max(count, 0), self.width)} to {scalar}")
         lanes = ", ".join(f"{scalar} {i}" for i in range(self.width))
         limit = w.emit(self.width, lambda em: em.broadcast(scalar, str(kept)))
         return w.value(f"icmp slt <{self.width} x {scalar}> <{lanes}>, {limit}")

@@ -1,6 +1,7 @@
 """Sort steps: lines along an axis sorted, or the places that sort them.
 
-Three ways, by sizes. Short lines that are not the last axis are sorted side by side, one in each lane.
+Three ways, by sizes. Short lines that are not the last axis are sorted side by side, one in each lane; so are
+many of up to some hundred elements that are, transposed on the way.
 Other lines are sorted one by one, each by one chunk. Of a long line chunks sort `_PARTS` parts, which
 further kernels merge, two and two, a chunk for each piece of the result.
 
@@ -17,14 +18,16 @@ from graphc.sizes import Size, maximum, minimum, product
 from graphc.tensor import Tensor
 from graphc.types import DType
 from runtime.llvm_backend.ir.writer import Value
-from runtime.llvm_backend.loops.lines import Lines, capacity_of, limits_of, records_of
+from runtime.llvm_backend.loops.lines import Lines, capacity_of, limits_of, records_of, wide_records
 from runtime.llvm_backend.loops.loop_kernel import LoopKernel, LoopWriter, cut_at_most
 from runtime.llvm_backend.loops.merges import merge_runs, sort_records, sort_short, split_runs
 from runtime.llvm_backend.loops.networks import rows_of, sort_columns
 from runtime.llvm_backend.loops.packed_lines import packed_records, sort_packed
+from runtime.llvm_backend.loops.records import Records
 
 _LONG = 1 << 16  # elements of a line from which on it is sorted in parts
 _TALL = 1 << 12  # of a line that is not the last axis, up to which lines are sorted side by side
+_DENSE = 1 << 8  # of a line that is the last axis
 _PARTS = 16
 _PASSES = 4  # that merge so many parts
 _PIECE = 1 << 16  # elements that a chunk merges
@@ -112,6 +115,9 @@ class Sorting:
     def _first(self) -> LoopKernel:
         w = LoopWriter()
         lines = self._lines(w)
+        wide = wide_records(w, self.dtype, self.places)
+        if self._turns(w, wide):
+            return self._transposed(w, lines, replace(lines, records=wide))
         width = lines.records.width
         blocks = (self.inner + (width - 1)) // width
         per_block, tall_chunks = cut_at_most(self.outer * blocks, _MOST_CHUNKS // 2)
@@ -132,6 +138,44 @@ class Sorting:
         chunks = self.tall * tall_chunks + rest * (1 - self.long) * line_chunks + self.long * long_chunks
         natural = limits_of(lines.records, self.length, self.kept or 0) if self.places else []
         return w.kernel(self.name, chunks, natural=natural)
+
+    def _turns(self, w: LoopWriter, wide: Records) -> bool:
+        """Whether dense lines of narrow keys are sorted side by side where they fill the lanes."""
+        if self.inner != 1 or self.kept is not None or not w.module.target.masks or wide.bytes > 4:
+            return False
+        is_short = isinstance(self.length, int) and wide.width <= self.length <= _DENSE
+        self.tall = minimum(self.lines // wide.width, 1) if is_short else 0
+        return self.tall != 0
+
+    def _transposed(self, w: LoopWriter, lines: Lines, wide: Lines) -> LoopKernel:
+        width = wide.records.width
+        blocks = (self.lines + (width - 1)) // width
+        per_block, chunks = cut_at_most(blocks, _MOST_CHUNKS // 2)
+        per_line, line_chunks = cut_at_most(self.lines, _MOST_CHUNKS)
+
+        def side_by_side() -> None:
+            x, _, plane = self._own_scratch(w, wide, self.tall, _MOST_CHUNKS // 2, width)
+            rows = rows_of(w, wide.records, w.mul(wide.n, width))
+            last = w.sub(w.size("lines", self.lines), 1)
+
+            def block(index: Value) -> None:
+                first = w.mul(index, width)
+                odd = wide.prepare_lines(x, plane, first, last, rows)
+                w.do(f"call void {sort_columns(w, wide.records)}(ptr {x}, i64 {plane}, i64 {rows})")
+                wide.give_lines(x, plane, first, last)
+                if odd is not None:
+                    count = w.min(w.sub(w.add(last, 1), first), width)
+                    w.when(odd, lambda: w.each(count, lambda i: wide.mend(wide.start(w.add(first, i)))))
+
+            w.own(w.size("blocks", blocks), w.size("blocks.per", per_block), block)
+
+        if self.tall == 1:
+            side_by_side()
+        else:
+            fills = w.compare("eq", w.size("tall", self.tall), 1)
+            w.choose(fills, side_by_side, lambda: self._one_by_one(w, lines, per_line))
+        natural = limits_of(lines.records, self.length) if self.places else []
+        return w.kernel(self.name, self.tall * chunks + (1 - self.tall) * line_chunks, natural=natural)
 
     def _own_scratch(
         self, w: LoopWriter, lines: Lines, used: Size, chunks: Size, lanes: int

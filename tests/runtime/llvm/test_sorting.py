@@ -77,6 +77,18 @@ def test_sizes_known_when_compiled(n):
         agree([*orders(x, 1), *orders(y, 0)], {x: drawn((2, n), dtype, n), y: drawn((n, 2), dtype, n)})
 
 
+@pytest.mark.parametrize("dtype", ["int8", "uint16", "float16", "bfloat16", "int32", "float32", "int64"])
+def test_many_dense_lines_are_sorted_side_by_side(dtype):
+    """Around vectors and squares of them, and more or fewer lines than fill one, known at the run only."""
+    for n in (15, 16, 31, 33, 100, 257):
+        x = gc.placeholder(dtype, ("lines", n))
+        fetches = [gc.sort(x), gc.argsort(x), gc.sort(x, descending=True)]
+        for lines in (0, 1, 15, 16, 33, 65):
+            agree(fetches, {x: drawn((lines, n), dtype, seed=lines)})
+        fixed = gc.placeholder(dtype, (40, n))
+        agree([gc.sort(fixed)], {fixed: drawn((40, n), dtype)})
+
+
 def test_operands_that_are_not_contiguous():
     x = gc.placeholder("float32", (None, None))
     values = drawn((600, 90), "float32")
