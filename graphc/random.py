@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from graphc.conversion import as_tensor
-from graphc.dynamic_sizes import after_all, as_sizes
+from graphc.dynamic_sizes import after_all, as_sizes, late_vector
 from graphc.errors import ArgumentError, DTypeError, ShapeError
 from graphc.explanation import explains
 from graphc.graph import as_seed, check_name, current
 from graphc.op import Op
-from graphc.ops import add, argmax, argsort, expand_dims, gather, log, multiply
+from graphc.ops import add, argmax, argsort, expand_dims, gather, log, multiply, prod, reshape
 from graphc.ops.comparison import equal, less, where
 from graphc.ops.elementwise import cast
 from graphc.ops.sampling import random_bits, random_normal, random_truncated_normal, random_uniform
@@ -179,10 +179,13 @@ def _draw(
     """A draw with its own key; the sizes of `shape` may be tensors. `name` is that of what is made of it."""
     if isinstance(shape, float | bool) or shape is None:
         raise ArgumentError(f"a shape is a sequence of sizes, not {shape!r}")
+    label = name if is_result else None
+    if (vector := late_vector(shape)) is not None:  # as many elements in a row: the bits are the same
+        return reshape(_draw(op, [prod(vector)], dtype, seed, name), vector, name=label)
     listed, witnesses = as_sizes(shape)
     _refuse_negative(listed)
     state = after_all(outer_run_state(), witnesses)
-    return op(state, key=_key(seed, name), shape=listed, dtype=dtype, name=name if is_result else None)
+    return op(state, key=_key(seed, name), shape=listed, dtype=dtype, name=label)
 
 
 def _refuse_negative(listed: Sequence[Any]) -> None:

@@ -188,12 +188,12 @@ def split(x: Any, n_or_sizes: Any, axis: int = 0, name: str | None = None) -> li
     shape = x.result.sizes
     axis = normalize_axis(axis, len(shape), x.type)
     whole = shape[axis]
-    if isinstance(n_or_sizes, int | np.integer):
+    if isinstance(n_or_sizes, int | np.integer) and not isinstance(n_or_sizes, bool):
         n = int(n_or_sizes)
         if n < 1 or (isinstance(whole, int) and whole % n):
             raise ShapeError(f"split: {n} parts do not divide axis {axis} of {x.type}")
         parts: tuple[Size, ...] = (floor_divide(whole, n),) * n
-    elif isinstance(n_or_sizes, float):
+    elif isinstance(n_or_sizes, float | bool):
         raise ArgumentError(f"split: a number of parts or a list of sizes is wanted, not {n_or_sizes!r}")
     else:
         parts, witnesses = as_sizes(n_or_sizes)

@@ -10,6 +10,7 @@ from graphc.conversion import as_tensor
 from graphc.dynamic_sizes import Witnesses, after_all, as_sizes, is_dynamic
 from graphc.errors import ArgumentError, ShapeError
 from graphc.explanation import explains
+from graphc.ops.elementwise import identity
 from graphc.ops.filling import full
 from graphc.ops.joining import concat, unstack
 from graphc.ops.movement import ensure_shape
@@ -55,6 +56,8 @@ def pad(
         return embed(tensor, shape=shape, starts=starts, steps=(1,) * len(shape), name=name)
     value = as_tensor(constant_values, tensor.dtype) if mode == "constant" else None
     axes = [axis for axis, pair in enumerate(pairs) if pair != (0, 0)]
+    if not axes and name is not None:
+        return identity(tensor, name=name)
     for axis in axes:
         last = name if axis == axes[-1] else None
         if value is not None:

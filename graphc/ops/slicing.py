@@ -218,6 +218,8 @@ def flip(x: Any, axis: Any = None, name: str | None = None) -> Tensor:
     shape = x.result.sizes
     listed = axis if isinstance(axis, list | tuple) else range(len(shape)) if axis is None else (axis,)
     flipped = {normalize_axis(a, len(shape), x.type) for a in listed}
+    if len(flipped) < len(listed):
+        raise ArgumentError(f"flip: an axis is named twice in {axis!r}")
     starts = tuple(_positive(n - 1) if i in flipped else 0 for i, n in enumerate(shape))
     steps = tuple(-1 if i in flipped else 1 for i in range(len(shape)))
     return strided_slice(x, starts=starts, sizes=shape, steps=steps, name=name)

@@ -330,3 +330,11 @@ def test_parts_bear_the_name_that_they_are_given(shape):
     with gc.Session() as session:
         np.testing.assert_array_equal(session.run("row_2", {x: feed}), feed[2])
         np.testing.assert_array_equal(session.run("piece_1", {x: feed}), feed[1:])
+
+
+def test_padding_by_nothing_bears_its_name():
+    x = gc.placeholder("float32", (2,))
+    for mode in ("constant", "reflect"):
+        padded = gc.pad(x, 0, mode, constant_values=1, name=f"by_{mode}")
+        assert padded.name == f"by_{mode}"
+    assert x.name == "placeholder"

@@ -302,3 +302,37 @@ def test_a_seed_may_be_an_int_of_numpy():
             found.append(session.run(drawn))
     np.testing.assert_array_equal(found[0], found[1])
     np.testing.assert_array_equal(found[0], found[2])
+
+
+@pytest.mark.parametrize(
+    "define",
+    [
+        gc.random.normal,
+        lambda shape: gc.random.uniform(shape, "float64", minval=-2.0, maxval=3.0),
+        lambda shape: gc.random.uniform(shape, "int32", minval=0, maxval=9),
+        gc.random.bernoulli,
+    ],
+)
+def test_a_shape_of_any_rank_changes_no_bit(each_backend, define):
+    def drawn(shape, kind):
+        with gc.Graph(seed=0).as_default(), gc.Session(seed=1) as session:
+            if kind == "numbers":
+                return session.run(define(shape))
+            like, sizes = gc.placeholder("float32"), gc.placeholder("int64", (None,))
+            return session.run(
+                define(gc.shape(like) if kind == "of a rank that is fed" else sizes),
+                {like: np.zeros(shape), sizes: shape},
+            )
+
+    for shape in ((2, 3), (), (0, 2)):
+        expected = drawn(shape, "numbers")
+        for kind in ("of a rank that is fed", "fed"):
+            np.testing.assert_array_equal(drawn(shape, kind), expected, strict=True)
+
+
+def test_a_negative_size_of_a_shape_of_any_length_is_refused(each_backend):
+    sizes = gc.placeholder("int64", (None,))
+    with gc.Session() as session:
+        for shape in ([-1, 2], [-1, -1], [-2, -3], [-4]):
+            with pytest.raises(gc.GraphError, match=r"test_randomness\.py:"):
+                session.run(gc.random.normal(sizes), {sizes: shape})

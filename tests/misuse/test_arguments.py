@@ -66,6 +66,12 @@ HERE = [
     ("boundaries that are a number", gc.ArgumentError, (
          "piecewise_constant: boundaries and values are lists, not 1 and [1.0, 2.0]",),
      lambda g: gc.train.piecewise_constant(0, 1, [1.0, 2.0])),
+    ("an axis to flip twice", gc.ArgumentError, (
+         "flip: an axis is named twice in (0, -2)", "x is placeholder 'x'"),
+     lambda g: gc.flip(g.x, (0, -2))),
+    ("parts that are true", gc.ArgumentError, (
+         "split: a number of parts or a list of sizes is wanted, not True", "x is placeholder 'x'"),
+     lambda g: gc.split(g.x, True)),
     ("a whole number beyond all", gc.ArgumentError, (
          "add: 1180591620717411303424 is no array: it is too large for any dtype",),
      lambda g: gc.constant([1]) + 2**70),
