@@ -256,15 +256,17 @@ def test_help_begins_at_its_beginning(view, record):
     assert not page.locator("#help").is_visible()
 
 
-def test_what_reads_variables_of_several_scopes_is_of_none(view, record):
+def test_gradients_that_are_asked_for_are_in_no_scope_of_a_variable(view, record):
     page = view(record, link="#pass=0")
-    (request,) = find(record, 0, op="gradient_request")
     page.evaluate("viewer.app.openAll(true)")
     settled(page)
     tree = "viewer.app.tree"
-    outside = f"id => {tree}.items.get({tree}.place(viewer.app.trace.union().get(id))).parent === {tree}.root"
-    assert page.evaluate(outside, request)
-    assert not any(page.evaluate(outside, id) for id in find(record, 0, op="variable"))
+    box = f"id => {tree}.items.get({tree}.place(viewer.app.trace.union().get(id))).parent.label"
+    (request,) = find(record, 0, op="gradient_request")
+    nodes = state_at(record["stages"], 0)["nodes"]
+    picks = [id for id in find(record, 0, op="pick") if nodes[id]["operands"] == [request]]
+    assert len(picks) == 4
+    assert {page.evaluate(box, id) for id in (request, *picks)} == {"gradients"}
 
 
 def test_names_do_not_turn_the_direction_of_writing(view):

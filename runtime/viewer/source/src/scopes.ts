@@ -3,8 +3,8 @@
 // That is the one it was made in, or the one of its name. Models often open scopes only around their
 // variables; so a node made outside of every scope is shown with the variable that it reads, with the
 // rest of its line of the source, with the node whose gradient it is a part of, or with its users, where
-// all of them are in one scope. What differentiation made is apart, in scopes within "gradients", and
-// constants that many read are apart too.
+// all of them are in one scope. What differentiation made is apart, in scopes within "gradients", with what
+// stands for it before, and constants that many read are apart too.
 
 import { nameOf } from "./matching";
 import type { Node, State } from "./record";
@@ -12,6 +12,7 @@ import type { Gradient } from "./schema";
 
 export const GRADIENTS = "gradients";
 export const CONSTANTS = "constants";
+const REQUEST = "gradient_request"; // what stands for gradients until differentiation makes them
 
 export function scopesOf(union: State): Map<string, string> {
   const scopes = new Map<string, string>();
@@ -45,7 +46,8 @@ export function scopesOf(union: State): Map<string, string> {
   }
   for (const node of nodes.values()) {
     const scope = scopes.get(node.uid)!;
-    if (node.backward) scopes.set(node.uid, scope ? `${GRADIENTS}/${scope}` : GRADIENTS);
+    if (node.op === REQUEST || (node.op === "pick" && nodes.get(node.operands[0])?.op === REQUEST)) scopes.set(node.uid, GRADIENTS);
+    else if (node.backward) scopes.set(node.uid, scope ? `${GRADIENTS}/${scope}` : GRADIENTS);
     else if (node.op === "constant" && !scope) scopes.set(node.uid, CONSTANTS);
   }
   return scopes;
