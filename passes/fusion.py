@@ -184,6 +184,8 @@ def takes_part(node: Tensor) -> bool:
         all(step == 1 for step in steps)
         and abs(last) <= _MOST_STEPS
         and all(start == 0 for start in attrs["starts"][:-1])
+        and isinstance(attrs["starts"][-1], int)
+        and isinstance(whole[-1], int)
         and attrs["sizes"][:-1] == whole[:-1]
         and attrs["sizes"][-1] not in (0, 1)
         and (last != 1 or attrs["sizes"][-1] != whole[-1])
