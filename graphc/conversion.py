@@ -217,7 +217,7 @@ _FINITE = {"float16": 65504.0, "bfloat16": 2.0**127, "float32": 2.0**127}
 def _lies_within(array: np.ndarray[Any, Any], dtype: DType) -> bool:
     """Whether all floats are well below the largest one of `dtype`; two walks that make no other array."""
     limit = _FINITE.get(dtype.name, np.inf)
-    return bool(-limit < array.min() and array.max() < limit)
+    return bool(-limit < float(array.min()) and float(array.max()) < limit)
 
 
 def _exact(integers: np.ndarray[Any, Any], converted: np.ndarray[Any, Any]) -> bool:

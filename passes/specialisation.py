@@ -14,6 +14,7 @@ from graphc.function import Function, rebuild, topological, with_inputs
 from graphc.location import on_behalf_of
 from graphc.ops.late_rank import at_rank, open_call, waits
 from graphc.ops.movement import state_rank
+from graphc.ops.region import _cond as cond
 from graphc.ops.source import _placeholder as placeholder
 from graphc.sizes import Atom, Size, SizeExpr, Symbol
 from graphc.tensor import Tensor
@@ -53,7 +54,12 @@ def _specialised(
             attrs = {**attrs, "shape": _known_shape(types[node], values)}
         elif node.op.body_inputs is not None and (attrs is not node.attrs or inputs != node.inputs):
             attrs = yield _with_bodies(node, inputs, attrs, values)
+            if node.op is cond:
+                attrs = {**attrs, "shape": _told_apart(node, attrs["then"], attrs["orelse"])}
         new[node] = _inferred(node, inputs, attrs)
+        if known := _no_longer_bound(node, new[node]):
+            values.update(known)
+            new[node] = _without(known, new[node])
         if (
             node.op is state_rank
             and inputs[0].result.shape is not None
@@ -73,6 +79,42 @@ def _stated(node: Tensor, operand: Tensor) -> dict[Symbol, Size]:
     pairs = zip(node.result.sizes, operand.result.sizes, strict=True)
     found = {sizes.sole_symbol(bound): size for bound, size in pairs}
     return {symbol: size for symbol, size in found.items() if symbol is not None}
+
+
+def _told_apart(node: Tensor, then: Function, orelse: Function) -> tuple[Size, ...]:
+    """A size for every axis on which the branches of `node` differ: those that it had, and new ones."""
+    shape: list[Size] = []
+    for old, x, y in zip(_parts(node.type), then.outputs, orelse.outputs, strict=True):
+        for was, a, b in zip(old.shape or (), x.result.shape or (), y.result.shape or (), strict=False):
+            if a != b:
+                shape.append(was if was in node.attrs["shape"] else sizes.unknown())
+    unranked = any(part.shape is None for part in _parts(node.type))
+    return node.attrs["shape"] if unranked else tuple(shape)
+
+
+def _no_longer_bound(node: Tensor, made: Tensor) -> dict[Symbol, Size]:
+    """What the sizes that `node` bound are, where those of `made` are known without it."""
+    found: dict[Symbol, Size] = {}
+    if not node.op.binds or made.type == node.type:
+        return found
+    for old, new in zip(_parts(node.type), _parts(made.type), strict=True):
+        for was, became in zip(old.shape or (), new.shape or (), strict=False):
+            symbol = sizes.sole_symbol(was)
+            if symbol is not None and became != was and was in node.attrs["shape"]:
+                found[symbol] = became
+    return found
+
+
+def _without(known: Mapping[Symbol, Size], node: Tensor) -> Tensor:
+    """`node`, which does not bind the sizes in `known`."""
+    shape = tuple(size for size in node.attrs["shape"] if sizes.sole_symbol(size) not in known)
+    return replace(node, attrs={**node.attrs, "shape": shape})
+
+
+def _parts(type: Type) -> Sequence[TensorType]:
+    if isinstance(type, TupleType):
+        return type.elements
+    return (type,)
 
 
 def _known_shape(type: TensorType, values: Mapping[Symbol, Size]) -> tuple[Size, ...]:
@@ -178,13 +220,26 @@ def _solved(grown: Mapping[Size, Size], values: Mapping[Symbol, Size]) -> dict[A
     return found
 
 
+def _as_it_starts(old: Tensor, new: Tensor, formal: Tensor, given: Type) -> Type:
+    """`given`, what a body takes for a value that starts as `new`: in sizes in which it started as `old`."""
+    if not isinstance(given, TensorType) or None in (given.shape, old.result.shape, new.result.shape):
+        return given
+    if formal.result.shape is None:
+        return given
+    axes = zip(given.sizes, old.result.sizes, new.result.sizes, formal.result.sizes, strict=True)
+    return TensorType(given.dtype, tuple(n if was == f else size for size, was, n, f in axes))
+
+
 def _with_bodies(
     node: Tensor, inputs: Sequence[Tensor], attrs: Mapping[str, Any], values: Mapping[Symbol, Size]
 ) -> Descent[Mapping[str, Any]]:
     assert node.op.body_inputs is not None
     changed = {}
+    carried = node.attrs.get("carried", 0)  # a loop hands these on
     for name, given in node.op.body_inputs(*inputs, **attrs).items():
         body: Function = attrs[name]
+        starts = zip(node.inputs[:carried], inputs, body.inputs, given, strict=False)
+        given = [*(_as_it_starts(*each) for each in starts), *given[carried:]]
         types = {
             formal: type
             for formal, type in zip(body.inputs, given, strict=True)

@@ -164,3 +164,42 @@ def test_a_size_that_is_equal_only_at_the_run_repeats_nothing(each_backend):
         found = session.run([spread[:3], gc.roll(spread, 2, 0)], {x: row, like: np.zeros((4, 8))})
     np.testing.assert_array_equal(found[0], np.repeat(row, 3, 0))
     np.testing.assert_array_equal(found[1], np.repeat(row, 4, 0))
+
+
+def test_bodies_begin_with_what_was_broadcast(each_backend):
+    """A loop hands on a value of the size that its start has then; so do the branches of a cond."""
+    u, z, xs = (gc.placeholder("float64", (None,)) for _ in range(3))
+    least = gc.minimum(u, z)
+    fetches = [
+        gc.while_loop(lambda i, h: i < 3, lambda i, h: (i + 1, h * 2.0), [gc.constant(0), least])[1][1:],
+        gc.scan(lambda h, e: (h * e, h), least, xs)[0][::-1],
+        gc.cond(gc.sum(u) > 0.0, lambda: least * 2.0, lambda: z)[1:],
+    ]
+    slopes = gc.gradients(sum(gc.sum(fetch * fetch) for fetch in fetches), [u, z])
+    many = np.array([2.0, 3.0, 4.0])
+    with gc.Session() as session:
+        for one in ([1.0], [-1.0], [1.0] * 3):
+            found = session.run([*fetches, *slopes], {u: one, z: many, xs: [2.0, 0.5, 3.0]})
+            start = np.minimum(one, many)
+            tail = start * 2.0 if one[0] > 0 else many
+            for a, b in zip(found, [start[1:] * 8.0, start[::-1] * 3.0, tail[1:]], strict=False):
+                np.testing.assert_array_equal(a, b)
+            assert found[3].shape == (len(one),)
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_a_branch_that_broadcasts_beside_one_that_does_not(taken, each_backend):
+    """Their results are of one size as defined, and of two where a 1 is fed."""
+    w, v = gc.placeholder("float64", (None, None)), gc.placeholder("float64", (None,))
+    p = gc.placeholder("bool", ())
+    chosen = gc.cond(p, lambda: gc.tanh(w) + v, lambda: -w)
+    slopes = gc.gradients(gc.sum(chosen[:, 1:]), [w, v])
+    with gc.Session() as session:
+        for width, other in ((1, 4), (4, 4), (4, 1), (1, 1)):
+            wide, line = np.ones((3, width)), np.arange(float(other))
+            feeds = {w: wide, v: line, p: taken}
+            found = session.run([chosen, chosen[:, 1:] * 2.0, gc.ones_like(chosen), *slopes], feeds)
+            meant = np.tanh(wide) + line if taken else -wide
+            for a, b in zip(found, [meant, meant[:, 1:] * 2.0, np.ones_like(meant)], strict=False):
+                np.testing.assert_allclose(a, b, rtol=1e-12, strict=True)
+            assert [slope.shape for slope in found[3:]] == [wide.shape, line.shape]

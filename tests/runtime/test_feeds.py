@@ -244,3 +244,12 @@ def test_the_errors_of_a_graph_without_lines_name_none():
             with pytest.raises(gc.GraphError) as caught:
                 session.run(sum, feeds)
             assert "None" not in str(caught.value)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("narrow", ["float16", "float32"])
+def test_a_narrower_float_is_fed_without_a_warning(narrow):
+    """Its own largest number is none of what the wider dtype holds."""
+    x = gc.placeholder("float64" if narrow == "float32" else "float32", (None,))
+    with gc.Session() as session:
+        np.testing.assert_array_equal(session.run(x, {x: np.array([0.5, -2.0], narrow)}), [0.5, -2.0])

@@ -175,6 +175,10 @@ def test_a_part_read_from_the_beginning_is_caught(monkeypatch):
 
 
 def test_a_part_that_begins_where_only_the_run_knows_is_no_row_of_a_kernel():
-    x, b, w = gc.placeholder("float64", (None,)), gc.placeholder("float64", (4,)), gc.placeholder("float64", (5,))
+    x, b, w = (
+        gc.placeholder("float64", (None,)),
+        gc.placeholder("float64", (4,)),
+        gc.placeholder("float64", (5,)),
+    )
     slope = gc.gradients(gc.sum(gc.concat([x[:1], gc.exp(b)], 0) * w), [b])
     agree(slope, {x: array(3), b: array(4), w: array(5)})
