@@ -223,15 +223,18 @@ def check_options(memory_budget: object, **flags: object) -> None:
         require_flag(flag, value)
 
 
+_MOST_THREADS = 1024  # where many more are wanted, the system fails to start them
+
+
 def choose_threads(threads: int | None) -> int:
-    """`threads`, else what GRAPHC_THREADS says, else one for each core. Raises: ArgumentError."""
+    """`threads`, else what GRAPHC_THREADS says, else one a core; not too many. Raises: ArgumentError."""
     if threads is None:
         text = os.environ.get("GRAPHC_THREADS")
         if not text:
-            return os.cpu_count() or 1
+            return min(os.cpu_count() or 1, _MOST_THREADS)
         if not (text.isascii() and text.isdigit() and int(text) > 0):
             raise ArgumentError(f"GRAPHC_THREADS is a number above 0, not {text!r}")
-        return int(text)
+        return min(int(text), _MOST_THREADS)
     if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
         raise ArgumentError(f"threads is a number above 0, not {threads!r}")
-    return threads
+    return min(threads, _MOST_THREADS)

@@ -51,7 +51,7 @@ class Session:
     Args:
         graph: what to run; the current graph where None.
         backend: ``"numpy"`` or ``"llvm"``; None is GRAPHC_BACKEND, else ``"llvm"``.
-        threads: how many threads may compute; None is GRAPHC_THREADS, else one for each core.
+        threads: how many threads may compute; None is GRAPHC_THREADS, else one for each core. 1024 at most.
         fast_math: whether rewrites may change the last bits of floats.
         check_numerics: whether a NaN or an infinity made of finite operands ends a run.
         seed: makes the draws of this session differ from those of others, repeatably.

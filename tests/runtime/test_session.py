@@ -159,6 +159,8 @@ def test_environment_and_arguments(monkeypatch):
     monkeypatch.setenv("GRAPHC_THREADS", "3")
     assert (gc.Session().backend, gc.Session().threads) == ("llvm", 3)
     assert (gc.Session(backend="numpy").backend, gc.Session(threads=1).threads) == ("numpy", 1)
+    monkeypatch.setenv("GRAPHC_THREADS", "100000")
+    assert gc.Session(backend="numpy").threads == gc.Session(backend="numpy", threads=10**30).threads == 1024
     monkeypatch.setenv("GRAPHC_THREADS", "0")
     with pytest.raises(gc.ArgumentError, match="GRAPHC_THREADS"):
         gc.Session()
