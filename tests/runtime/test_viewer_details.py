@@ -294,3 +294,19 @@ def test_the_record_says_how_long_compiling_took(view, record, part, text):
     page = view(record | {"compile": compiled}, link="#pass=0")
     facts = page.locator("#panel .facts").all_inner_texts()
     assert any(f"compiled in\n{text}\n" in fact for fact in facts)
+
+
+@pytest.mark.parametrize("kind", ["view", "llvm"])
+def test_what_is_no_work_needs_no_kernel(view, record, kind):
+    at, nodes = next(
+        (i, decision["nodes"])
+        for i, stage in enumerate(record["stages"])
+        for decision in stage["decisions"]
+        if decision["kind"] == "fuse" and not decision["accepted"] and len(decision["nodes"]) == 2
+    )
+    program = record["program"]
+    steps = [{**step, "kind": kind} for step in program["steps"]]
+    page = view(record | {"program": {**program, "steps": steps}}, link=f"#pass={at - 1}&node={nodes[1]}")
+    panel = page.locator("#panel").inner_text()
+    assert "not fused: " in panel
+    assert ("costs nothing at a run" in panel) == (kind == "view")

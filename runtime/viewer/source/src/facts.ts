@@ -25,6 +25,12 @@ export class Facts {
     return [...seen].slice(1);
   }
 
+  /** Whether what became of a node is no work at a run. */
+  isFree(uid: string): boolean {
+    const kinds = [uid, ...this.heirsOf(uid)].flatMap((id) => this.steps.get(id)?.kind ?? []);
+    return kinds.length > 0 && kinds.every((kind) => kind === "view" || kind === "constant");
+  }
+
   /** The step that runs the node, or what became of it. */
   step(node: Node): Step | null {
     const last = this.trace.state(this.trace.last);

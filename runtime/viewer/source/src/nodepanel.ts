@@ -152,7 +152,7 @@ function gradient(app: App, node: Node): HTMLElement | null {
   if (made) {
     const uid = app.trace.uidOf(made.of);
     const what = made.total ? "It is the gradient with respect to " : "It is a part of the gradient of ";
-    lines.push(h("p", {}, what, made.name ? h("b", {}, made.name) : "", made.name ? ", " : "", app.picture.has(uid) ? nodeLink(app, uid) : h("span", { class: "muted" }, `${made.of}, a node of an earlier pass`)));
+    lines.push(h("p", {}, what, made.name ? h("b", {}, made.name) : "", made.name ? ": " : "", app.picture.has(uid) ? nodeLink(app, uid) : h("span", { class: "muted" }, `${made.of}, a node of an earlier pass`)));
   } else if (node.backward) lines.push(h("p", {}, "Differentiation made it, for the line above."));
   const parts: string[] = [];
   for (const other of app.picture.values()) {
@@ -162,6 +162,8 @@ function gradient(app: App, node: Node): HTMLElement | null {
   if (parts.length) lines.push(h("p", {}, `${parts.length} node${parts.length > 1 ? "s" : ""} compute its gradient:`), h("ul", { class: "links" }, some(parts, (uid) => h("li", {}, nodeLink(app, uid)), 8)));
   return lines.length ? section("Gradient", true, ...lines) : null;
 }
+
+const FREE = "one of the two costs nothing at a run: it is a view of memory, or a constant";
 
 /** For each neighbour: in one kernel with it, or why not. */
 function fusion(app: App, node: Node): HTMLElement | null {
@@ -189,10 +191,11 @@ function fusion(app: App, node: Node): HTMLElement | null {
   const rows: HTMLElement[] = [];
   if (heir !== undefined) rows.push(h("p", { class: "muted" }, "As what it became: ", heirName(app, heir)));
   if (together.size) rows.push(h("p", {}, `In one kernel with ${together.size} node${together.size > 1 ? "s" : ""}:`), h("ul", { class: "links" }, some([...together], (uid) => h("li", {}, nodeLink(app, uid)), 8)));
+  const mineIsFree = app.fact.isFree(node.uid);
   for (const [key, { subject, reason }] of apart) {
-    rows.push(
-      h("p", { class: "refusal" }, h("b", {}, subject), " not fused: ", reasons[reason] ?? reason, " ", nodeLink(app, key.split(" ")[0])),
-    );
+    const uid = key.split(" ")[0];
+    const why = mineIsFree || app.fact.isFree(uid) ? FREE : (reasons[reason] ?? reason);
+    rows.push(h("p", { class: "refusal" }, h("b", {}, subject), " not fused: ", why, " ", nodeLink(app, uid)));
   }
   return together.size || apart.size ? section("Fusion with its neighbours", true, ...rows.slice(0, 40)) : null;
 }
