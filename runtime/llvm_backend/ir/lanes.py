@@ -16,6 +16,7 @@ from runtime.llvm_backend.ir.text import (
     float_text,
     halves,
     load_text,
+    numbered,
     splat,
     store_text,
     suffix_of,
@@ -53,14 +54,10 @@ def broadcast(w: Writer, x: str, type: str, width: int) -> str:
     return x if width == 1 else w.emit(width, lambda em: em.broadcast(type, x))
 
 
-def _iota(width: int) -> str:
-    return "<" + ", ".join(f"i64 {i}" for i in range(width)) + ">"
-
-
 def mask_lanes(w: Writer, count: Value, width: int) -> str:
     """The first `count` lanes."""
     limit = broadcast(w, str(count), "i64", width)
-    return w.value(f"icmp slt <{width} x i64> {_iota(width)}, {limit}")
+    return w.value(f"icmp slt <{width} x i64> {numbered(width)}, {limit}")
 
 
 def load(
@@ -118,7 +115,7 @@ def _all(width: int) -> str:
 
 def _places(w: Writer, pointer: str, type: str, width: int, stride: Value) -> str:
     steps = broadcast(w, str(stride), "i64", width)
-    offsets = w.value(f"mul nsw <{width} x i64> {steps}, {_iota(width)}")
+    offsets = w.value(f"mul nsw <{width} x i64> {steps}, {numbered(width)}")
     return f"<{width} x ptr> " + w.value(f"getelementptr {type}, ptr {pointer}, <{width} x i64> {offsets}")
 
 

@@ -296,6 +296,12 @@ def splat(scalar: str, text: str, width: int) -> str:
     return text if width == 1 else f"splat ({scalar} {text})"
 
 
+@cache
+def numbered(width: int, scalar: str = "i64") -> str:
+    """A constant whose lanes hold their own numbers, from 0 on."""
+    return f"<{', '.join(f'{scalar} {i}' for i in range(width))}>"
+
+
 def float_text(scalar: str, value: float) -> str:
     """LLVM spells a float as the bits of the double that it is exactly."""
     if scalar == "float":

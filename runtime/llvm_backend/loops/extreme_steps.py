@@ -17,7 +17,7 @@ import numpy as np
 from graphc.sizes import Size, maximum, minimum, product
 from graphc.tensor import Tensor
 from graphc.types import BOOL, UINT8, DType
-from runtime.llvm_backend.ir.text import Emitter, halves
+from runtime.llvm_backend.ir.text import Emitter, halves, numbered, store_text
 from runtime.llvm_backend.ir.values import ahead, load, memory_dtype, register_bytes, register_scalar
 from runtime.llvm_backend.ir.writer import Value
 from runtime.llvm_backend.loops.loop_kernel import LoopKernel, LoopWriter, cut_in_chunks, item_bytes
@@ -367,18 +367,12 @@ class _Search:
 def _lanes_below(w: LoopWriter, width: int, count: Value) -> str:
     """The mask of the first `count` lanes."""
     em = w.emitter(width)
-    lanes = ", ".join(f"i64 {i}" for i in range(width))
-    return em.compare("slt", "i64", f"<{lanes}>", em.broadcast("i64", str(count)))
+    return em.compare("slt", "i64", numbered(width), em.broadcast("i64", str(count)))
 
 
 def _store_places(em: Emitter, places: str, to: str, index: Value, mask: str | None) -> None:
-    of, at = em.type("i64"), em.let(f"getelementptr i64, ptr {to}, i64 {index}")
-    if mask is None:
-        em.do(f"store {of} {places}, ptr {at}, align 8")
-        return
-    name = f"@llvm.masked.store.{em.suffix('i64')}.p0"
-    em.module.declare(name, f"declare void {name}({of}, ptr, i32, {em.type('i1')})")
-    em.do(f"call void {name}({of} {places}, ptr {at}, i32 8, {em.type('i1')} {mask})")
+    at = em.let(f"getelementptr i64, ptr {to}, i64 {index}")
+    em.do(store_text(em.module, "i64", em.width, places, at, 8, mask))
 
 
 LOOPS: dict[str, Callable[[Tensor], Sequence[LoopKernel]]] = {

@@ -14,7 +14,7 @@ from graphc.tensor import Tensor
 from graphc.types import BOOL, FLOAT64, INT64
 from runtime.llvm_backend.ir.casts import cast
 from runtime.llvm_backend.ir.scalars import emit_op
-from runtime.llvm_backend.ir.text import Emitter
+from runtime.llvm_backend.ir.text import Emitter, numbered
 from runtime.llvm_backend.ir.values import load, memory_dtype, register_scalar, store
 from runtime.llvm_backend.ir.writer import Value
 from runtime.llvm_backend.loops.folds import (
@@ -163,7 +163,7 @@ class _Reduction:
             def write(em: Emitter) -> list[str]:
                 index = em.broadcast("i64", str(i))
                 if own:
-                    index = em.binary("add", "i64", index, _counted(width))
+                    index = em.binary("add", "i64", index, numbered(width))
                 return fold.take(em, kept, load(em, memory_dtype(self.given), self.source, place), index)
 
             return w.emit(width, write)
@@ -200,10 +200,6 @@ class _Reduction:
 def _is_long(size: Size) -> bool:
     """Whether what whole vectors of bytes leave over of a line is no matter."""
     return not isinstance(size, int) or size >= 1 << 10
-
-
-def _counted(width: int) -> str:
-    return f"<{', '.join(f'i64 {i}' for i in range(width))}>"
 
 
 def _mean(node: Tensor) -> list[LoopKernel]:

@@ -9,7 +9,7 @@ from graphc.sizes import Size
 from graphc.tensor import Tensor
 from graphc.types import UINT8, UINT16, UINT32, UINT64, DType
 from runtime.llvm_backend.ir.lanes import transpose
-from runtime.llvm_backend.ir.text import Emitter
+from runtime.llvm_backend.ir.text import Emitter, numbered
 from runtime.llvm_backend.ir.values import load, store
 from runtime.llvm_backend.ir.writer import Value
 from runtime.llvm_backend.loops.loop_kernel import LoopWriter, bits_type, bytes_of, item_bytes
@@ -211,8 +211,7 @@ class Lines:
             return (key,)
         at = em.broadcast("i64", str(place))
         if em.width > 1 and step:
-            lanes = ", ".join(f"i64 {i}" for i in range(em.width))
-            at = em.binary("add", "i64", at, f"<{lanes}>")
+            at = em.binary("add", "i64", at, numbered(em.width))
         if len(self.records.types) == 2:
             return key, at
         if self.packing is None:

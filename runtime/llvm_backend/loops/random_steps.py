@@ -12,7 +12,7 @@ from graphc import philox
 from graphc.sizes import product
 from graphc.tensor import Tensor
 from graphc.types import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, DType
-from runtime.llvm_backend.ir.text import Emitter
+from runtime.llvm_backend.ir.text import Emitter, numbered
 from runtime.llvm_backend.ir.values import memory_dtype, memory_scalar, rounded, to_memory
 from runtime.llvm_backend.ir.vecmath.lanes import Lanes
 from runtime.llvm_backend.ir.writer import Value
@@ -112,13 +112,12 @@ def _make_words(w: LoopWriter, key: int, words: str, first: Value, count: Value)
               zip(keys, (0x9E3779B9, 0xBB67AE85), strict=True))
         for i in range(10)
     ]  # fmt: skip
-    lanes = ", ".join(f"i64 {i}" for i in range(width))
     begin = w.div(first, 4)
 
     def block(i: Value) -> None:
         number = spread(str(w.add(begin, i)))
         if width > 1:
-            number = w.value(f"add {type} {number}, <{lanes}>")
+            number = w.value(f"add {type} {number}, {numbered(width)}")
         a, b, c, d = on("and", number, _LOW), on("lshr", number, 32), low, high
         for k0, k1 in rounds:
             left, right = on("mul", a, 0xD2511F53), on("mul", c, 0xCD9E8D57)

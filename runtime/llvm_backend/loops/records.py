@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from graphc.freezing import frozen
+from runtime.llvm_backend.ir.text import load_text, numbered, store_text
 from runtime.llvm_backend.ir.writer import Value, Writer
 from runtime.llvm_backend.loops.loop_kernel import LoopWriter, bytes_of
 
@@ -61,15 +62,8 @@ class Records:
         for type, at, highest in zip(
             self.types, self._planes(w, base, plane, index), self.highest, strict=True
         ):
-            of, mask = self.vector(type), self.first(w, type, count)
-            name = f"@llvm.masked.load.v{self.width}{type}.p0"
-            w.declare(f"{of} {name}(ptr, i32, <{self.width} x i1>, {of})")
-            found.append(
-                w.value(
-                    f"call {of} {name}(ptr {at}, i32 {bytes_of(type)}, <{self.width} x i1> {mask}, "
-                    f"{of} splat ({type} {highest}))"
-                )
-            )
+            mask, others = self.first(w, type, count), f"splat ({type} {highest})"
+            found.append(w.value(load_text(w.module, type, self.width, at, bytes_of(type), mask, others)))
         return tuple(found)
 
     def first(self, w: Writer, type: str, count: Value) -> str:
@@ -79,9 +73,8 @@ class Records:
         kept = count
         if bits < 64:
             kept = w.value(f"trunc i64 {w.min(w.max(count, 0), self.width)} to {scalar}")
-        lanes = ", ".join(f"{scalar} {i}" for i in range(self.width))
         limit = w.emit(self.width, lambda em: em.broadcast(scalar, str(kept)))
-        return w.value(f"icmp slt <{self.width} x {scalar}> <{lanes}>, {limit}")
+        return w.value(f"icmp slt <{self.width} x {scalar}> {numbered(self.width, scalar)}, {limit}")
 
     def store(self, w: Writer, x: Vector, base: str, plane: Value, index: Value) -> None:
         """Stores vectors from record `index` on."""
@@ -91,10 +84,8 @@ class Records:
     def store_some(self, w: Writer, x: Vector, base: str, plane: Value, index: Value, count: Value) -> None:
         """As `store`, of the first `count` records only."""
         for type, at, part in zip(self.types, self._planes(w, base, plane, index), x, strict=True):
-            of, mask = self.vector(type), self.first(w, type, count)
-            name = f"@llvm.masked.store.v{self.width}{type}.p0"
-            w.declare(f"void {name}({of}, ptr, i32, <{self.width} x i1>)")
-            w.do(f"call void {name}({of} {part}, ptr {at}, i32 {bytes_of(type)}, <{self.width} x i1> {mask})")
+            mask = self.first(w, type, count)
+            w.do(store_text(w.module, type, self.width, part, at, bytes_of(type), mask))
 
     def load_one(self, w: LoopWriter, base: str, plane: Value, index: Value) -> Vector:
         """Record `index`."""

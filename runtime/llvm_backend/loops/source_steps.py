@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from graphc.sizes import Size, product
 from graphc.tensor import Tensor
+from runtime.llvm_backend.ir.text import numbered
 from runtime.llvm_backend.ir.writer import Value
 from runtime.llvm_backend.loops import random_steps
 from runtime.llvm_backend.loops.loop_kernel import (
@@ -23,14 +24,13 @@ def _iota(node: Tensor) -> Sequence[LoopKernel]:
     width = max(w.module.target.vector_bits // 64, 1)
     per, chunks = cut_in_chunks((count + (width - 1)) // width, 8 * width)
     to, n = w.result(), w.size("count", count)
-    lanes = ", ".join(f"i64 {i}" for i in range(width))
 
     def block(number: Value) -> None:
         first = w.mul(number, width)
 
         def whole() -> None:
             spread = w.emit(width, lambda em: em.broadcast("i64", str(first)))
-            values = w.value(f"add <{width} x i64> {spread}, <{lanes}>")
+            values = w.value(f"add <{width} x i64> {spread}, {numbered(width)}")
             w.do(f"store <{width} x i64> {values}, ptr {w.address(to, first, 'i64')}, align 8")
 
         def rest() -> None:

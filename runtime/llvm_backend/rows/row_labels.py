@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from graphc.tensor import Tensor
 from graphc.types import DType
 from passes.fusion import PICK, PUT
-from runtime.llvm_backend.ir.text import INDEX, Emitter
+from runtime.llvm_backend.ir.text import INDEX, Emitter, numbered
 from runtime.llvm_backend.ir.values import register_scalar
 from runtime.llvm_backend.rows.row_plan import RowPlan
 
@@ -40,8 +40,7 @@ def put_at(em: Emitter, one: Emitter, dtype: DType, value: str, index: str, j: s
     if em.width == 1:
         return one.let(f"select i1 {one.compare('eq', 'i64', away, '0')}, {scalar} {value}, {scalar} {zero}")
     lane = one.let(f"trunc i64 {one.intrinsic('umin', 'i64', away, str(em.width))} to i32")
-    lanes = ", ".join(f"i32 {i}" for i in range(em.width))
-    here = em.compare("eq", "i32", f"<{lanes}>", em.broadcast("i32", lane))
+    here = em.compare("eq", "i32", numbered(em.width, "i32"), em.broadcast("i32", lane))
     return em.select(here, scalar, value, zero)
 
 

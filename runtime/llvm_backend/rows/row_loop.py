@@ -12,7 +12,7 @@ from functools import partial
 from typing import NamedTuple
 
 from graphc.types import DType
-from runtime.llvm_backend.ir.text import Emitter, Module, Target
+from runtime.llvm_backend.ir.text import Emitter, Module, Target, numbered
 from runtime.llvm_backend.ir.values import register_bytes, register_scalar
 from runtime.llvm_backend.ir.writer import Carried
 from runtime.llvm_backend.rows.row_looks import RowLooks
@@ -152,9 +152,8 @@ class RowLoop:
         if known is not None:
             return known
         left = self.one.let(f"trunc i64 {self.one.let(f'sub i64 {end}, {begin}')} to i32")
-        lanes = ", ".join(f"i32 {i}" for i in range(self.width))
-        counts = f"icmp ult <{self.width} x i32> <{lanes}>, {self.wide.broadcast('i32', left)}"
-        return self.wide.let(counts)
+        numbers, limit = numbered(self.width, "i32"), self.wide.broadcast("i32", left)
+        return self.wide.let(f"icmp ult <{self.width} x i32> {numbers}, {limit}")
 
     def write(self, visit: Visit, span: Span, copies: int = 1) -> list[str]:
         """The loops over `span`, `copies` vectors at a time; gives each total as a number.
