@@ -20,68 +20,81 @@ _AT_ONCE = 4  # elements of a line that are written out: an addition takes no lo
 Take = Callable[[Emitter, str, list[str]], str]
 
 
-def _scan(node: Tensor, total: DType, neutral: float, exclusive: bool, take: Take) -> Sequence[LoopKernel]:
+class _Scan:
     """Lines along the axis, of the elements of all operands, `reverse` from their ends."""
-    axis, reverse = node.attrs["axis"], node.attrs["reverse"]
-    shape = node.result.sizes
-    outer, length, inner = product(shape[:axis]), shape[axis], product(shape[axis + 1 :])
-    w = LoopWriter()
-    width = 1 if inner == 1 else max(w.module.target.vector_bits // 64, 1)
-    blocks = (inner + (width - 1)) // width
-    per, chunks = cut_in_chunks(outer * blocks, length * (width * 2 * item_bytes(node.dtype)))
-    sources = [w.operand(i) for i in range(len(node.inputs))]
-    given = [memory_dtype(x.dtype) for x in node.inputs]
-    to, n, columns, many = (
-        w.result(), w.size("n", length), 1 if inner == 1 else w.size("inner", inner), w.size("blocks", blocks)
-    )  # fmt: skip
-    scalar = register_scalar(total)
 
-    def line(start: Value, lanes: int) -> None:
-        type = scalar if lanes == 1 else f"<{lanes} x {scalar}>"
+    def __init__(self, node: Tensor, total: DType, neutral: float, exclusive: bool, take: Take) -> None:
+        self.node, self.total, self.exclusive, self.take = node, total, exclusive, take
+        self.neutral, self.scalar = neutral, register_scalar(total)
+        axis, shape = node.attrs["axis"], node.result.sizes
+        self.outer, self.length, self.inner = product(shape[:axis]), shape[axis], product(shape[axis + 1 :])
+        self.w = w = LoopWriter()
+        self.width = 1 if self.inner == 1 else max(w.module.target.vector_bits // 64, 1)
+        self.blocks = (self.inner + (self.width - 1)) // self.width
+        self.sources = [w.operand(i) for i in range(len(node.inputs))]
+        self.to, self.n = w.result(), w.size("n", self.length)
+        self.columns: Value = 1 if self.inner == 1 else w.size("inner", self.inner)
 
-        def first(em: Emitter) -> str:
-            return em.number(scalar, neutral) if total.is_floating else em.integer(scalar, int(neutral))
+    def kernel(self) -> LoopKernel:
+        """The kernel, whose chunks are some lines side by side."""
+        w, node = self.w, self.node
+        many = w.size("blocks", self.blocks)
 
-        def element(i: Value, totals: Sequence[str]) -> list[str]:
-            turn = w.sub(w.sub(n, 1), i) if reverse else i
-            place = str(w.add(start, w.mul(turn, columns)))
+        def block(number: Value) -> None:
+            row, column = w.div(number, many), w.mul(w.rem(number, many), self.width)
+            start = w.add(w.mul(w.mul(row, self.n), self.columns), column)
+            left = w.sub(self.columns, column)
 
-            def write(em: Emitter) -> str:
-                xs = [load(em, d, source, place) for d, source in zip(given, sources, strict=True)]
-                after = take(em, totals[0], xs)
-                shown = cast(em, totals[0] if exclusive else after, total, node.dtype)
-                store(em, memory_dtype(node.dtype), shown, to, place)
-                return after
+            def whole() -> None:
+                self._line(start, self.width)
 
-            return [w.emit(lanes, write)]
+            def rest() -> None:
+                w.each(left, lambda i: self._line(w.add(start, i), 1))
+
+            if self.width == 1:
+                whole()
+            else:
+                w.choose(w.compare("sge", left, self.width), whole, rest)
+
+        bytes = self.length * (self.width * 2 * item_bytes(node.dtype))
+        per, chunks = cut_in_chunks(self.outer * self.blocks, bytes)
+        w.own(w.size("count", self.outer * self.blocks), w.size("per", per), block)
+        return w.kernel(f"{node.op.name} of {node.inputs[-1].dtype}", chunks)
+
+    def _line(self, start: Value, lanes: int) -> None:
+        """So many lines side by side, from `start` on."""
+        w, n = self.w, self.n
 
         def several(i: Value, totals: Sequence[str]) -> list[str]:
             for k in range(_AT_ONCE):
-                totals = element(w.add(i, k), totals)
+                totals = self._element(start, w.add(i, k), lanes, totals)
             return list(totals)
 
+        type = self.scalar if lanes == 1 else f"<{lanes} x {self.scalar}>"
         whole = w.sub(n, w.rem(n, _AT_ONCE))
-        (begun,) = w.loop(whole, several, [(type, w.emit(lanes, first))], step=_AT_ONCE)
-        w.loop(n, element, [(type, begun)], start=whole)
+        (begun,) = w.loop(whole, several, [(type, w.emit(lanes, self._first))], step=_AT_ONCE)
+        w.loop(n, lambda i, totals: self._element(start, i, lanes, totals), [(type, begun)], start=whole)
 
-    def block(number: Value) -> None:
-        row, column = w.div(number, many), w.mul(w.rem(number, many), width)
-        start = w.add(w.mul(w.mul(row, n), columns), column)
-        left = w.sub(columns, column)
+    def _first(self, em: Emitter) -> str:
+        if self.total.is_floating:
+            return em.number(self.scalar, self.neutral)
+        return em.integer(self.scalar, int(self.neutral))
 
-        def whole() -> None:
-            line(start, width)
+    def _element(self, start: Value, i: Value, lanes: int, totals: Sequence[str]) -> list[str]:
+        """Element `i` of the lines at `start`; gives the next totals."""
+        w, node = self.w, self.node
+        turn = w.sub(w.sub(self.n, 1), i) if node.attrs["reverse"] else i
+        place = str(w.add(start, w.mul(turn, self.columns)))
 
-        def rest() -> None:
-            w.each(left, lambda i: line(w.add(start, i), 1))
+        def write(em: Emitter) -> str:
+            held = zip(node.inputs, self.sources, strict=True)
+            xs = [load(em, memory_dtype(x.dtype), source, place) for x, source in held]
+            after = self.take(em, totals[0], xs)
+            shown = cast(em, totals[0] if self.exclusive else after, self.total, node.dtype)
+            store(em, memory_dtype(node.dtype), shown, self.to, place)
+            return after
 
-        if width == 1:
-            whole()
-        else:
-            w.choose(w.compare("sge", left, width), whole, rest)
-
-    w.own(w.size("count", outer * blocks), w.size("per", per), block)
-    return (w.kernel(f"{node.op.name} of {node.inputs[-1].dtype}", chunks),)
+        return [w.emit(lanes, write)]
 
 
 def _running(op: str, neutral: int) -> Callable[[Tensor], Sequence[LoopKernel]]:
@@ -94,7 +107,7 @@ def _running(op: str, neutral: int) -> Callable[[Tensor], Sequence[LoopKernel]]:
 
         exclusive = node.attrs["exclusive"]
         begin = -0.0 if op == "add" and not exclusive else neutral  # -0.0 + x is x, -0.0 too
-        return _scan(node, wide, begin, exclusive, take)
+        return (_Scan(node, wide, begin, exclusive, take).kernel(),)
 
     return make
 
@@ -106,7 +119,7 @@ def _recurrence(node: Tensor) -> Sequence[LoopKernel]:
         two = [total, total]
         return emit_op(em, "add", [emit_op(em, "mul", [xs[0], before], two, total), xs[1]], two, total)
 
-    return _scan(node, total, 0, False, take)
+    return (_Scan(node, total, 0, False, take).kernel(),)
 
 
 LOOPS: dict[str, Callable[[Tensor], Sequence[LoopKernel]]] = {
