@@ -7,8 +7,6 @@ import os
 from collections.abc import Callable
 from typing import BinaryIO
 
-_EXCLUSIVE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-
 
 def write_atomically(
     path: str | os.PathLike[str], write: Callable[[BinaryIO], None], durable: bool = True
@@ -24,12 +22,8 @@ def write_atomically(
     target = os.path.realpath(os.fspath(path))
     folder = os.path.dirname(target)
     temporary = os.path.join(folder, f".{os.urandom(8).hex()}.tmp")
-    try:
-        handle = os.open(temporary, _EXCLUSIVE, 0o666)
-    except OSError as error:  # which would name a file that nobody knows
-        raise OSError(error.errno, error.strerror, target) from None
-    try:
-        with os.fdopen(handle, "wb") as file:
+    try:  # opened within: whoever interrupts may do so right after that
+        with open(temporary, "xb") as file:
             write(file)
             file.flush()
             if durable:
@@ -41,7 +35,7 @@ def write_atomically(
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         if isinstance(error, OSError) and error.errno is not None and error.filename in (None, temporary):
-            raise OSError(error.errno, error.strerror, target) from error
+            raise OSError(error.errno, error.strerror, target) from None  # the other file nobody knows
         raise
     if durable:
         _sync_folder(folder)

@@ -13,7 +13,6 @@ import hashlib
 import os
 import threading
 import weakref
-from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from functools import partial
 
@@ -44,7 +43,7 @@ class _Kept:
 
 
 _lock = threading.Lock()  # of the two that follow
-_kept: OrderedDict[Hashable, _Kept] = OrderedDict()
+_kept: dict[Hashable, _Kept] = {}  # least recently used first; Ctrl-C may leave an OrderedDict in two minds
 _late: dict[Hashable, list[Callable[[], object]]] = {}  # by outline: what keeps those made first
 
 
@@ -168,9 +167,9 @@ def _name(found: Fingerprint, options: _Options) -> str:
 
 def _find(key: Hashable) -> _Kept | None:
     with _lock:
-        kept = _kept.get(key)
+        kept = _kept.pop(key, None)
         if kept is not None:
-            _kept.move_to_end(key)
+            _kept[key] = kept
         return kept
 
 
@@ -183,5 +182,5 @@ def _keep(key: Hashable, found: Fingerprint, template: Template) -> _Kept:
     with _lock:
         _kept[key] = kept
         while len(_kept) > MOST or sum(kept.bytes for kept in _kept.values()) > MOST_BYTES:
-            dropped.append(_kept.popitem(last=False))
+            dropped.append(_kept.pop(next(iter(_kept))))
     return kept

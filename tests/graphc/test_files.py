@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import graphc as gc
+from graphc import atomic
 from graphc.atomic import write_atomically
 from graphc.files import dump, load_graph, save_graph
 from graphc.text import show
@@ -275,6 +276,17 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
         write_atomically(tmp_path / "f", write)
     assert (tmp_path / "f").read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["f"]
+
+
+def test_who_interrupts_right_after_the_file_is_made_leaves_none(tmp_path, monkeypatch):
+    def made(path, mode):
+        open(path, mode).close()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(atomic, "open", made, raising=False)
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(tmp_path / "file", lambda file: None)
+    assert not [*tmp_path.iterdir()]
 
 
 def test_a_folder_in_the_way_is_an_oserror(tmp_path):

@@ -1,5 +1,6 @@
 """Equal requests are compiled once; what differs is compiled by itself; errors name their own lines."""
 
+import contextlib
 import gc as garbage
 import os
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import threading
 import weakref
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -387,3 +389,28 @@ def test_what_is_compiled_in_another_way_is_no_ones_but_its_own(change):
     target = Target("llvm")
     assert recognition._may_share(target)
     assert not recognition._may_share(replace(target, **change))
+
+
+@pytest.mark.parametrize("moment", range(1, 7))
+def test_who_interrupts_breaks_nothing_that_is_kept(moment):
+    """Keys are hashed in Python, which Ctrl-C may end in the midst of any change to what is kept."""
+
+    class Key:
+        left = 0
+
+        def __hash__(self):
+            self.left -= 1
+            if not self.left:
+                raise KeyboardInterrupt
+            return 1
+
+    recognition.forget()
+    found, key = SimpleNamespace(constant_bytes=0, nodes=1, symbols=()), Key()
+    for interrupt in (True, False):
+        key.left = moment if interrupt else 0
+        with contextlib.suppress(KeyboardInterrupt):
+            for _ in range(3):
+                recognition._keep(key, found, "template")
+                recognition._find(key)
+    assert recognition._find(key).template == "template"
+    recognition.forget()
