@@ -183,11 +183,13 @@ def frame_of(graph: Graph) -> Frame:
 
 @contextmanager
 def _frame(frame: Frame) -> Iterator[Frame]:
-    _thread.frames.append(frame)
+    frames = _thread.frames  # a child after fork ends what other threads were in, and its own stay
+    depth = len(frames)
     try:
+        frames.append(frame)
         yield frame
     finally:
-        _thread.frames.pop()
+        del frames[depth:]
 
 
 def get_default_graph() -> Graph:

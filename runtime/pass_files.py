@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 
+from graphc.atomic import write_atomically
 from graphc.errors import ArgumentError
 from graphc.function import Function
 
@@ -32,14 +33,15 @@ def dumper() -> Callable[[str, Function], None] | None:
     last: list[Function] = []
 
     def dump(name: str, function: Function) -> None:
-        from graphc.text import show  # only needed where texts are asked for
+        from graphc.files import write_text  # only needed where texts are asked for
+        from graphc.text import show
 
         if last and last[0] is function:
             return
         last[:] = [function]
         path = os.path.join(folder, f"{begin}-{next(numbers):02d}-{name}.gir")
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(show(_with_placeholders(function)))
+        text = show(_with_placeholders(function))
+        write_atomically(path, lambda file: write_text(file, text), durable=False)
 
     return dump
 

@@ -28,11 +28,11 @@ feeds = {x: np.ones((6, 5), np.float32)}
 """
 
 
-def run(code, cache=""):
+def run(code, cache="", *options):
     import os
 
     done = subprocess.run(
-        [sys.executable, "-c", f"import sys\nimport numpy as np\n{code}"],
+        [sys.executable, *options, "-c", f"import sys\nimport numpy as np\n{code}"],
         env={**os.environ, "PYTHONPATH": str(ROOT), "GRAPHC_CACHE": str(cache), "GRAPHC_BACKEND": "llvm"},
         capture_output=True, text=True, cwd=ROOT, check=False,
     )  # fmt: skip
@@ -107,3 +107,17 @@ print('runtime' in sys.modules, 'llvmlite' in sys.modules)
 def test_what_a_save_takes_is_loaded_by_those_who_save():
     code = "import graphc; print([m for m in ('zipfile', 'tempfile', 'random') if m in sys.modules])"
     assert run(code) == "[]"
+
+
+@pytest.mark.parametrize("options", [["-O"], ["-OO"], ["-W", "error"], ["-X", "dev", "-W", "error"]])
+def test_python_may_be_started_in_other_ways(options, tmp_path):
+    """Without assertions, without docstrings, warnings being errors."""
+    code = f"""
+import graphc as gc
+{TRAINING}
+with gc.Session() as session:
+    session.run(gc.global_variables_initializer())
+    session.run(fetches, feeds)
+    print("done")
+"""
+    assert run(code, tmp_path, *options) == "done"

@@ -1,5 +1,7 @@
 """What a session promises: one executable for all sizes, specialisation, names, closing, numerics."""
 
+import errno
+import os
 import threading
 from dataclasses import replace
 
@@ -7,6 +9,7 @@ import numpy as np
 import pytest
 
 import graphc as gc
+from graphc import files
 
 
 def test_a_second_batch_size_builds_nothing():
@@ -212,6 +215,33 @@ def test_dumps_after_each_pass(tmp_path, monkeypatch):
     assert "add" in (tmp_path / names[-1]).read_text()
     for text in (file.read_text() for file in tmp_path.iterdir()):
         assert gc.show(gc.parse(text)) == text
+
+
+def test_a_dump_that_cannot_be_written_names_its_file(tmp_path, monkeypatch):
+    def full(file, text):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setenv("GRAPHC_DUMP", str(tmp_path))
+    monkeypatch.setattr(files, "write_text", full)
+    with gc.Session() as session, pytest.raises(OSError, match=r"No space left on device: '.*\.gir'"):
+        session.run(gc.constant(1.0) + 2.0)
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_context_that_another_thread_entered_ends_for_that_alone():
+    """As in a child after fork, where what other threads were in is let go of by the only one left."""
+    entered = []
+
+    def enter():
+        entered.append(gc.Graph().as_default())
+        entered[0].__enter__()
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    with gc.Graph().as_default() as graph:
+        entered.clear()  # which ends it
+        assert gc.get_default_graph() is graph
 
 
 def test_a_file_is_no_folder_for_dumps(tmp_path, monkeypatch):
