@@ -41,8 +41,11 @@ def test_what_fails_does_so_in_the_run_that_asks():
 
 
 def refusals(fetch):
-    decisions = [d for stage in gc.record(fetch)["stages"] for d in stage["decisions"] if d["kind"] == "fold"]
-    return {(d["subject"], d["reason"]) for d in decisions if not d["accepted"]}
+    record = gc.record(fetch)
+    decisions = [d for stage in record["stages"] for d in stage["decisions"] if d["kind"] == "fold"]
+    refused = {(d["subject"], d["reason"]) for d in decisions if not d["accepted"]}
+    assert all(record["reasons"]["fold"][reason] for _, reason in refused)  # a sentence for people
+    return refused
 
 
 @pytest.mark.parametrize(("size", "folds"), [(33, True), (34, False)])
