@@ -70,3 +70,15 @@ def test_a_loop_that_never_ends_gives_nothing(goes_on):
         start = gc.placeholder("int32", ())
         (last,) = gc.while_loop(goes_on, lambda i: i * 1, [start])
         assert [node.op.name for node in gc.optimize(last).nodes()].count("loop") == 1
+
+
+@pytest.mark.parametrize("kept", [0, 1])
+@pytest.mark.parametrize("backend", ["numpy", "llvm"])
+def test_of_results_whose_sizes_differ_by_branch_the_size_of_that_kept_is_kept(kept, backend):
+    p, x, y = gc.placeholder("bool", ()), gc.placeholder("float32", ("n",)), gc.placeholder("float32", ("m",))
+    parts = gc.cond(p, lambda: (x, gc.concat([x, x], 0)), lambda: (y, gc.concat([y, y, y], 0)))
+    fetch = parts[kept] + gc.cumsum(gc.ones(gc.shape(parts[kept])), 0)
+    with gc.Session(backend=backend) as session:
+        for choice, count in ((True, (2, 4)[kept]), (False, (3, 9)[kept])):
+            found = session.run(fetch, {p: choice, x: np.zeros(2), y: np.zeros(3)})
+            np.testing.assert_array_equal(found, np.arange(1, count + 1, dtype=np.float32), strict=True)
