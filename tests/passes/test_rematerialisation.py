@@ -14,6 +14,7 @@ from passes.lifetimes import find_peak
 from passes.optimization import as_request
 from passes.pipeline import PIPELINE, prepare
 from passes.program import plan
+from passes.reasons import REASONS
 from passes.record import recording
 from passes.rematerialisation import rematerialise
 from passes.running import without
@@ -234,6 +235,23 @@ def test_decisions_say_why():
     target = Target(memory_budget=int(peak * 0.6))
     assert rematerialise(result, target) is result
     gc.verify(result)
+
+
+def test_what_is_held_says_why():
+    x = gc.placeholder("float32", (BATCH, WIDTH), name="x")
+    h, weights = x, []
+    for i in range(8):
+        weights.append(gc.Variable(np.eye(WIDTH, dtype=np.float32) * (i + 1), name=f"w{i}"))
+        z = h @ weights[-1]
+        h = gc.tanh(z) * gc.sin(z)
+    fetches = [h, *gc.gradients(gc.sum(h * h), weights)]
+    function = prepare(as_request(fetches), Target()).function
+    peak = find_peak(plan(function, ()), {}).bytes
+    with recording() as log:
+        rematerialise(function, Target(memory_budget=int(peak * 0.8)))
+    found = {(d.subject, d.reason) for d in log.decisions if d.kind == "rematerialise" and not d.accepted}
+    assert found >= {("matmul", "dear"), ("mul", "result")}
+    assert all(REASONS["rematerialise"][reason] for _, reason in found)
 
 
 def budgeted(fetches, feeds, budget):
