@@ -45,7 +45,7 @@ def _specialised(
     """As `specialise`: what bodies take is known once what stands before their region is made again."""
     new = {node: _retyped(node, types, values) for node in function.inputs}
     values = dict(values)
-    for node in topological(function.outputs + function.effects, first=new):
+    for node in _sizes_first(function, new):
         if node in new:
             continue
         inputs = tuple([new[i] for i in node.inputs])
@@ -72,6 +72,14 @@ def _specialised(
         if node in types and node.op is not placeholder:
             new[node] = _of_rank(_known_shape(types[node], values), new[node])
     return rebuild(function, lambda node, inputs: node, new)
+
+
+def _sizes_first(function: Function, inputs: Mapping[Tensor, Tensor]) -> Sequence[Tensor]:
+    """The nodes in order, those that tell sizes as early as can be: other nodes name them without an edge."""
+    roots = function.outputs + function.effects
+    nodes = topological(roots, first=inputs)
+    telling = tuple(node for node in nodes if node.op is state_rank)
+    return topological(telling + roots, first=inputs) if telling else nodes
 
 
 def _stated(node: Tensor, operand: Tensor) -> dict[Symbol, Size]:

@@ -112,6 +112,7 @@ def test_an_index_of_a_fed_rank(take):
         lambda y: gc.matrix_transpose(y),
         lambda y: gc.pad(y, [(1, 0), (0, 2), (1, 1)], "reflect"),
         lambda y: gc.pad(y, np.array([(1, 0), (0, 2), (1, 1)]), "symmetric"),
+        lambda y: gc.pad(y, [(1, 2), (0, 1), (2, 0)], constant_values=7),
         lambda y: gc.pad(y, gc.constant([(1, 0), (0, 2), (1, 1)])),
         lambda y: gc.slice(y, (0, 1, 1), (-1, 2, 2)),
     ],
