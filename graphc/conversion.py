@@ -204,8 +204,9 @@ def refuse_lossy(value: Any, dtype: DType, exact: bool = True) -> None:
             return
         with np.errstate(over="ignore", invalid="ignore"):
             converted = to_dtype(array, dtype)
-        if kind == "f" and bool((np.isinf(converted) & np.isfinite(array)).any()):
-            raise DTypeError(f"{brief(value)} is too large for {dtype}")
+        lost = np.isinf(converted) & np.isfinite(array)
+        if kind == "f" and lost.any():
+            raise DTypeError(f"{array[lost][0]} is too large for {dtype}")
         if exact and kind in "iu" and array.dtype.itemsize > 1 and not _exact(array, converted):
             raise DTypeError(f"{brief(value)} is not exact as {dtype}")
 
