@@ -8,7 +8,18 @@ from graphc.conversion import as_tensor
 from graphc.errors import ArgumentError, DTypeError
 from graphc.explanation import explains
 from graphc.nn.activation import named
-from graphc.ops import cast, greater_equal, mean, rsqrt, square, squeeze, stop_gradient, where, zeros_like
+from graphc.ops import (
+    cast,
+    greater_equal,
+    mean,
+    rsqrt,
+    shape,
+    square,
+    squeeze,
+    stop_gradient,
+    where,
+    zeros_like,
+)
 from graphc.random import uniform
 from graphc.tensor import Tensor
 from graphc.variable import Variable
@@ -100,5 +111,5 @@ def dropout(x: Any, rate: Any, seed: int | None = None, name: str | None = None)
             return named(x if rate == 0 else zeros_like(x), name)
     else:
         rate = stop_gradient(cast(rate, x.dtype))
-    kept = greater_equal(uniform(x.result.sizes, x.dtype, seed=seed), rate)
+    kept = greater_equal(uniform(shape(x), x.dtype, seed=seed), rate)
     return where(kept, x / (1 - rate), 0, name=name)

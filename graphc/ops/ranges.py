@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc import sizes
 from graphc.conversion import as_tensor, promoted
 from graphc.errors import ArgumentError, DTypeError, ShapeError
 from graphc.explanation import explains
@@ -191,5 +192,10 @@ def _lower(x: Tensor, k: int) -> Tensor:
     own = x.result.sizes
     if len(own) < 2:
         raise ShapeError(f"a triangle has two axes, not {x.type}")
-    row = expand_dims(iota(shape=own[-2:-1]), 1)
-    return greater_equal(row + k, iota(shape=own[-1:]))
+    return greater_equal(expand_dims(_along(x, -2), 1) + k, _along(x, -1))
+
+
+def _along(x: Tensor, axis: int) -> Tensor:
+    """``0, 1, 2, ...`` as many as `x` has along `axis`: of `x` itself where a 1 may be broadcast."""
+    size = x.result.sizes[axis]
+    return iota(*((x,) if sizes.may_broadcast(size) else ()), shape=(size,))

@@ -203,3 +203,19 @@ def test_a_branch_that_broadcasts_beside_one_that_does_not(taken, each_backend):
             for a, b in zip(found, [meant, meant[:, 1:] * 2.0, np.ones_like(meant)], strict=False):
                 np.testing.assert_allclose(a, b, rtol=1e-12, strict=True)
             assert [slope.shape for slope in found[3:]] == [wide.shape, line.shape]
+
+
+def test_what_is_asked_of_a_tensor_has_its_sizes(each_backend):
+    """A triangle and a dropout are of what the 1 was broadcast to, not of the 1, in a body too."""
+    u, v = gc.placeholder("float64", (None,)), gc.placeholder("float64", ("rows", None))
+    met = gc.maximum(u, v)
+    fetches = [gc.tril(met), gc.triu(met), gc.map_fn(lambda row: gc.triu(met), met)]
+    dropped = gc.nn.dropout(gc.ones_like(met), 0.5, seed=1)
+    square = np.arange(1.0, 65.0).reshape(8, 8)
+    with gc.Session() as session:
+        for one in ([0.0], np.zeros(8)):
+            low, high, many, kept = session.run([*fetches, dropped], {u: one, v: square})
+            np.testing.assert_array_equal(low, np.tril(square))
+            np.testing.assert_array_equal(high, np.triu(square))
+            np.testing.assert_array_equal(many, np.tile(np.triu(square), (8, 1, 1)))
+            assert any(len(set(row)) == 2 for row in kept.tolist())
