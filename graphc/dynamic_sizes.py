@@ -125,9 +125,9 @@ def as_bound_size(item: Any) -> tuple[Size, Witnesses]:
     if isinstance(item, Tensor):
         if not item.dtype.is_integer:
             raise DTypeError(f"a size is a whole number, not {item.type}")
-        known = symbolic_value(item)
-        if known is not None and known.shape == () and not _may_grow(item, [known.item()]):
-            return known.item(), _binding(item, [known.item()])
+        known = known_size(item)
+        if known is not None:
+            return known, _binding(item, [known])
         size, witness = bind(item)
         return size, (witness,)
     if item is None:
@@ -135,6 +135,15 @@ def as_bound_size(item: Any) -> tuple[Size, Witnesses]:
     if isinstance(item, int | np.integer) and not isinstance(item, bool) and item < 0:
         return int(item), ()
     return as_size(item), ()
+
+
+def known_size(item: Tensor) -> Size | None:
+    """The size that `item`, an int scalar, is where it is arithmetic on shapes of sizes that stay."""
+    known = symbolic_value(item)
+    if known is None or known.shape != () or _may_grow(item, [known.item()]):
+        return None
+    size: Size = known.item()
+    return size
 
 
 def _binding(source: Tensor, listed: Sequence[Any]) -> Witnesses:
@@ -222,21 +231,24 @@ def symbolic_value(tensor: Tensor) -> Values | None:
 def _operands(node: Tensor) -> tuple[Tensor, ...] | None:
     """The operands whose values matter for that of `node`; None where it is no arithmetic on sizes."""
     name = node.op.name
-    if name in ("shape", "size", "rank", "constant", "element_count"):
+    if name in ("shape", "size", "rank", "constant", "element_count", "iota"):
         return ()
     if name in _PASSING:
         return node.inputs[:1]
-    return node.inputs if name in _MOVES or name in _ARITHMETIC else None
+    return node.inputs if name in _MOVES or name in _ARITHMETIC or name == "gather" else None
 
 
 def _value(node: Tensor, operands: list[Values | None]) -> Values | None:
     known = [operand for operand in operands if operand is not None]
-    if len(known) < len(operands) or not node.dtype.is_integer:
-        return None
     name, attrs = node.op.name, node.attrs
+    if len(known) < len(operands) or not (node.dtype.is_integer or name in _TESTS):
+        return None
     if name == "constant":
         value = attrs["value"]
         return value.astype(object) if value.size <= _LARGEST else None
+    if name == "iota":
+        (count,) = attrs["shape"]
+        return np.arange(count).astype(object) if isinstance(count, int) and count <= _LARGEST else None
     if name == "element_count":
         return _boxed(sizes.product(attrs["shape"]))
     if name in ("shape", "size", "rank"):
@@ -248,6 +260,8 @@ def _value(node: Tensor, operands: list[Values | None]) -> Values | None:
         return _boxed(len(shape) if name == "rank" else sizes.product(shape))
     if name in _PASSING:
         return known[0] if node.inputs[0].dtype.is_integer else None
+    if name == "gather":
+        return _gathered(known[0], known[1], attrs["axis"])
     if name in _MOVES:
         if any(isinstance(item, SizeExpr) for a in attrs.values() if isinstance(a, tuple) for item in a):
             return None
@@ -255,9 +269,34 @@ def _value(node: Tensor, operands: list[Values | None]) -> Values | None:
         return np.asarray(node.op.meaning(*known, **attrs), object)
     try:
         result = np.asarray(_ARITHMETIC[name](*known), object)
-    except (ShapeError, ZeroDivisionError):
+    except (ShapeError, TypeError, ZeroDivisionError):
         return None
     return result if result.size <= _LARGEST else None
+
+
+def _equal(x: Size, y: Size) -> bool:
+    """Whether `x` is `y`, one of them being the -1 that stands for what the others leave.
+
+    Raises: ShapeError where only the run knows.
+    """
+    if isinstance(x, int) and isinstance(y, int):
+        return x == y
+    size, number = (x, y) if isinstance(y, int) else (y, x)
+    if number != -1 or sizes.maximum(size, 0) != size:
+        raise ShapeError(f"whether {x} is {y} is known only at the run")
+    return False
+
+
+def _chosen(test: Values, x: Values, y: Values) -> Values:
+    return np.where(test.astype(bool), x, y)
+
+
+def _gathered(values: Values, indices: Values, axis: int) -> Values | None:
+    """``values[indices]`` along `axis`, where `indices` are numbers and there."""
+    count = values.shape[axis]
+    if not all(isinstance(index, int) and -count <= index < count for index in indices.ravel()):
+        return None
+    return np.asarray(np.take(values, indices.astype(np.int64), axis), object)
 
 
 def _boxed(size: Size) -> Values:
@@ -285,7 +324,11 @@ _ARITHMETIC: Mapping[str, Callable[..., Any]] = {
     "minimum": np.frompyfunc(sizes.minimum, 2, 1),
     "sum": lambda x, **_: np.add.reduce(x.ravel()),
     "prod": lambda x, **_: np.multiply.reduce(x.ravel()),
+    "equal": np.frompyfunc(_equal, 2, 1),
+    "bitwise_or": np.bitwise_or,
+    "where": _chosen,
 }
+_TESTS = frozenset({"equal", "bitwise_or"})
 
 
 def is_dynamic(given: Any) -> bool:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import repeat
 from typing import Any
 
 from graphc import sizes
 from graphc.descent import Descent, descend
+from graphc.dynamic_sizes import known_size, symbolic_value
 from graphc.errors import GraphError
 from graphc.explanation import explain, tell_operands
 from graphc.function import Function, rebuild, topological, with_inputs
@@ -16,6 +18,7 @@ from graphc.ops.late_rank import at_rank, open_call, waits
 from graphc.ops.movement import state_rank
 from graphc.ops.region import _cond as cond
 from graphc.ops.source import _placeholder as placeholder
+from graphc.ops.state import extent
 from graphc.sizes import Atom, Size, SizeExpr, Symbol
 from graphc.tensor import Tensor
 from graphc.types import TensorType, TupleType, Type
@@ -50,6 +53,9 @@ def _specialised(
             continue
         inputs = tuple([new[i] for i in node.inputs])
         attrs = _substituted(node.attrs, values, _grown(node, inputs, values))
+        if node.op is extent and (size := _length(node, inputs[0])) is not None:
+            attrs = {**attrs, "shape": (size,)}
+            values.update(_stated_size(node, size))
         if node in types and node.op is placeholder:
             attrs = {**attrs, "shape": _known_shape(types[node], values)}
         elif node.op.body_inputs is not None and (attrs is not node.attrs or inputs != node.inputs):
@@ -57,7 +63,7 @@ def _specialised(
             if node.op is cond:
                 attrs = {**attrs, "shape": _told_apart(node, attrs["then"], attrs["orelse"])}
         new[node] = _inferred(node, inputs, attrs)
-        if known := _no_longer_bound(node, new[node]):
+        if node.op is not extent and (known := _no_longer_bound(node, new[node])):
             values.update(known)
             new[node] = _without(known, new[node])
         if (
@@ -78,8 +84,21 @@ def _sizes_first(function: Function, inputs: Mapping[Tensor, Tensor]) -> Sequenc
     """The nodes in order, those that tell sizes as early as can be: other nodes name them without an edge."""
     roots = function.outputs + function.effects
     nodes = topological(roots, first=inputs)
-    telling = tuple(node for node in nodes if node.op is state_rank)
+    telling = tuple(node for node in nodes if node.op is state_rank or node.op is extent)
     return topological(telling + roots, first=inputs) if telling else nodes
+
+
+def _length(node: Tensor, length: Tensor) -> Size | None:
+    """The size that `node`, an extent, is of where that is arithmetic on shapes whose rank is known now."""
+    if length is node.inputs[0] or symbolic_value(node.inputs[0]) is not None:
+        return None
+    return known_size(length)
+
+
+def _stated_size(node: Tensor, size: Size) -> dict[Symbol, Size]:
+    """What the size that `node` binds is."""
+    symbol = sizes.sole_symbol(node.attrs["shape"][0])
+    return {} if symbol is None else {symbol: size}
 
 
 def _stated(node: Tensor, operand: Tensor) -> dict[Symbol, Size]:
@@ -93,11 +112,11 @@ def _told_apart(node: Tensor, then: Function, orelse: Function) -> tuple[Size, .
     """A size for every axis on which the branches of `node` differ: those that it had, and new ones."""
     shape: list[Size] = []
     for old, x, y in zip(_parts(node.type), then.outputs, orelse.outputs, strict=True):
-        for was, a, b in zip(old.shape or (), x.result.shape or (), y.result.shape or (), strict=False):
+        new = zip(x.result.shape or (), y.result.shape or (), strict=False)
+        for was, (a, b) in zip(repeat(None) if old.shape is None else old.shape, new, strict=False):
             if a != b:
-                shape.append(was if was in node.attrs["shape"] else sizes.unknown())
-    unranked = any(part.shape is None for part in _parts(node.type))
-    return node.attrs["shape"] if unranked else tuple(shape)
+                shape.append(was if was is not None and was in node.attrs["shape"] else sizes.unknown())
+    return tuple(shape)
 
 
 def _no_longer_bound(node: Tensor, made: Tensor) -> dict[Symbol, Size]:

@@ -219,3 +219,38 @@ def test_what_is_asked_of_a_tensor_has_its_sizes(each_backend):
             np.testing.assert_array_equal(high, np.triu(square))
             np.testing.assert_array_equal(many, np.tile(np.triu(square), (8, 1, 1)))
             assert any(len(set(row)) == 2 for row in kept.tolist())
+
+
+def test_a_size_that_a_rank_tells_is_no_size_of_the_run(each_backend):
+    """Once the rank is fed, arithmetic on shapes is known: what it gives broadcasts, in a body too."""
+    x, rows = gc.placeholder("float64", None), gc.placeholder("float64", (None,))
+    merged = gc.reshape(x, gc.stack([gc.shape(x)[0], gc.prod(gc.shape(x)[1:])]))
+    square = merged + x
+    (slope,) = gc.gradients(gc.sum(square * square), [x])
+    cut = gc.placeholder("float64", (4,)) * x[2:-1]
+    stacked = gc.sinh(gc.map_fn(lambda row: x[:-1] * row, rows))
+    line, one = np.arange(4.0), np.array([2.0])
+    with gc.Session() as session:
+        found = session.run([square, slope, cut, stacked], {x: line, rows: one, cut.inputs[0]: line})
+        np.testing.assert_array_equal(found[0], line[:, None] + line)
+        np.testing.assert_array_equal(found[1], 24.0 + 16.0 * line)
+        np.testing.assert_array_equal(found[2], 2.0 * line)
+        np.testing.assert_allclose(found[3], np.sinh(2.0 * line[None, :3]), rtol=1e-14)
+        with pytest.raises(gc.GraphError, match="sizes differ"):
+            session.run(cut, {x: np.arange(6.0), cut.inputs[0]: line})
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_branches_of_an_unknown_rank_that_are_of_two_sizes(taken, each_backend):
+    x, wide = gc.placeholder("float64", None), gc.placeholder("float64", (None, None))
+    p = gc.placeholder("bool", ())
+    chosen = gc.cond(p, lambda: (x + wide) * 2.0, lambda: gc.tanh(x) + wide[:1])
+    cut = gc.cond(p, lambda: x[:1], lambda: x) * 3.0
+    (slope,) = gc.gradients(gc.sum(chosen), [x])
+    line, many = np.arange(3.0)[:, None], np.arange(12.0).reshape(3, 4)
+    with gc.Session() as session:
+        found = session.run([chosen, cut, slope], {x: line, wide: many, p: taken})
+    meant = (line + many) * 2.0 if taken else np.tanh(line) + many[:1]
+    np.testing.assert_allclose(found[0], meant, rtol=1e-14, strict=True)
+    np.testing.assert_array_equal(found[1], (line[:1] if taken else line) * 3.0)
+    np.testing.assert_allclose(found[2], 8.0 + 0.0 * line if taken else 4.0 / np.cosh(line) ** 2, rtol=1e-14)
