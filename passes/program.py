@@ -337,6 +337,8 @@ def _bindings(type: TensorType | TupleType, bound: set[Symbol]) -> Iterator[Bind
 
 def _sized(node: Tensor, own: tuple[Binding, ...]) -> Iterator[str]:
     """The attributes of `node` that hold symbolic sizes, those that it binds itself left out."""
+    if node.op.binds and isinstance(node.type, TensorType) and node.type.shape is None:
+        return  # it says what its result is to bind, which has no axes to bind it by
     mine = {binding.symbol for binding in own}
     for name, value in node.attrs.items():
         if isinstance(value, tuple) and any(

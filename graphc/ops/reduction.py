@@ -109,7 +109,8 @@ def mean(x: Tensor, axis: Axes | None = None, keepdims: bool = False) -> TensorT
 
 def _mean(x: Any, axis: Any, keepdims: bool) -> Any:
     total = np.sum(x, axis=axis, dtype=np.float64, keepdims=keepdims)
-    average = np.divide(total, x.size if axis is None else sizes.count(x.shape[i] for i in axis))
+    axes = (axis,) if isinstance(axis, int) else axis  # as it is given where only the run knows the rank
+    average = np.divide(total, x.size if axes is None else sizes.count(x.shape[i] for i in axes))
     return average.astype(x.dtype) if x.dtype.kind == "f" else average
 
 

@@ -33,6 +33,8 @@ def cube_in_python(type):
         gc.var,
         gc.nn.softmax,
         lambda y: gc.sum(y, axis=-1, keepdims=True),
+        lambda y: gc.mean(y, axis=-1, keepdims=True),
+        lambda y: gc.boolean_mask(y, y > 0.0) * 2.0,
         lambda y: gc.reshape(y, (-1,)) + gc.reshape(y, (1, -1)),
         lambda y: gc.cond(gc.sum(y) > 0.0, lambda: y * 2.0, lambda: y),
         lambda y: gc.expand_dims(y[-1], (0, 1)),
