@@ -106,7 +106,7 @@ _stack.evaluate(lambda *xs, axis: np.stack(xs, axis))
 
 @_stack.gradient
 def _stack_gradient(g: Tensor, out: Tensor, *xs: Tensor, axis: int) -> list[Tensor]:
-    return unstack(g, axis)
+    return unstack(g, axis, num=len(xs))
 
 
 _stack.example("f64[2,3]", "f64[2,3]", axis=1)

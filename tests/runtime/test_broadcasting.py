@@ -254,3 +254,13 @@ def test_branches_of_an_unknown_rank_that_are_of_two_sizes(taken, each_backend):
     np.testing.assert_allclose(found[0], meant, rtol=1e-14, strict=True)
     np.testing.assert_array_equal(found[1], (line[:1] if taken else line) * 3.0)
     np.testing.assert_allclose(found[2], 8.0 + 0.0 * line if taken else 4.0 / np.cosh(line) ** 2, rtol=1e-14)
+
+
+def test_the_slope_of_a_stack_that_met_a_name(each_backend):
+    """What a product hands back is as wide as the name says; how many were stacked is known."""
+    x, weights = gc.placeholder("float64", (None,)), gc.placeholder("float64", ("rows", 3))
+    product = gc.matmul(gc.stack([x, x * 2.0], 1), weights)
+    (slope,) = gc.gradients(gc.sum(product * product), [x])
+    with gc.Session() as session:
+        found = session.run(slope, {x: np.arange(3.0), weights: np.ones((2, 3))})
+    np.testing.assert_array_equal(found, 54.0 * np.arange(3.0))
