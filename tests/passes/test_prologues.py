@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.op import OPS
 from passes.epilogues import fuse_epilogues
 from passes.fusion import fuse
 from passes.prologues import MOST_NODES, MOST_REPEATED
 from passes.reasons import REASONS
-from passes.record import recording, rewrite_limit
+from passes.record import rewrite_limit
 from passes.target import Reading, Target
+from tests.passes import test_epilogues
+from tests.passes.test_epilogues import ELEMENTWISE
 from tests.passes.test_fusion import (
     TARGET,
     centred,
@@ -20,13 +21,9 @@ from tests.passes.test_fusion import (
     gated,
     grown,
     is_acyclic,
-    kernels,
     numbers,
     prepared,
 )
-
-ELEMENTWISE = frozenset(name for name, op in OPS.items() if op.family == "elementwise")
-
 
 ONCE = Reading(1, True)
 
@@ -42,16 +39,8 @@ def target(reading=ONCE, number=1):
 
 
 def fused(fetches, feeds, arrays=None, to=None):
-    """The bodies of the kernels, as names of ops, and the reasons why others were not taken."""
-    before = prepared(fetches, feeds)
-    with recording() as log:
-        after = fuse_epilogues(before, to or target())
-    gc.verify(after)
-    if arrays is not None:
-        for a, b in zip(numbers(before, arrays), numbers(after, arrays), strict=True):
-            np.testing.assert_array_equal(a, b)
-    names = [[n.op.name for n in k.attrs["body"].nodes() if n.inputs] for k in kernels(after)]
-    return names, {d.reason for d in log.decisions if not d.accepted}
+    """As for epilogues, on `to`."""
+    return test_epilogues.fused(fetches, feeds, arrays, to or target())
 
 
 def square(name="x", dtype="float64"):
