@@ -20,11 +20,9 @@ from graphc.freezing import frozen
 from runtime.llvm_backend.engine import llvm
 from runtime.llvm_backend.engine.cache import locate
 
-# CPUs whose widest vectors slow the clock or run in halves: they are better served by narrower ones.
+# CPUs with one unit for their widest vectors, where narrower ones keep two busy: clients of Intel. Its
+# servers have two (a few of the cheaper ones one: there both widths are as fast).
 VECTOR_BYTES = {
-    "skylake-avx512": 32,
-    "cascadelake": 32,
-    "cooperlake": 32,
     "cannonlake": 32,
     "icelake-client": 32,
     "tigerlake": 32,
@@ -32,7 +30,6 @@ VECTOR_BYTES = {
 }
 # The same by what the system calls them: Intel's family 6, by model (llvm/TargetParser/Host.cpp).
 _MODELS = {
-    85: "skylake-avx512",  # and the two that follow it
     102: "cannonlake",
     125: "icelake-client",
     126: "icelake-client",

@@ -57,9 +57,9 @@ def test_a_machine_is_known_and_code_is_keyed_without_llvm():
 
 
 def test_the_widest_vectors_are_not_always_the_best(told):
-    wide, narrow = (told(INTEL.format(model=model, flags=AVX512)) for model in (106, 85))
-    assert (wide.vector_bytes, narrow.vector_bytes) == (64, 32)
-    for machine in (wide, narrow):
+    server, older_server, client = (told(INTEL.format(model=model, flags=AVX512)) for model in (106, 85, 126))
+    assert (server.vector_bytes, older_server.vector_bytes, client.vector_bytes) == (64, 64, 32)
+    for machine in (server, older_server, client):
         assert (machine.vector_registers, machine.masks, machine.int8, machine.half) == (32, True, True, True)
         assert not machine.bf16
         assert not machine.f16
