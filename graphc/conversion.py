@@ -11,7 +11,7 @@ import numpy as np
 
 from graphc.alignment import new_aligned
 from graphc.errors import ArgumentError, DTypeError
-from graphc.graph import current, placed
+from graphc.graph import Graph, current, graph_frame, home_of, placed
 from graphc.location import Location, here
 from graphc.op import Op
 from graphc.tensor import Tensor
@@ -50,10 +50,12 @@ def as_tensor(value: Any, dtype: Any = None) -> Tensor:
     return _constant(array, wanted or natural, here())
 
 
-def _constant(array: np.ndarray[Any, Any], dtype: DType, location: Location | None) -> Tensor:
+def _constant(
+    array: np.ndarray[Any, Any], dtype: DType, location: Location | None, graph: Graph | None = None
+) -> Tensor:
     type, frame = TensorType(dtype, array.shape), current()
     attrs = {"value": array, "dtype": dtype}
-    return Tensor(_constant_op(), (), attrs, type, placed(location, frame), None, frame.graph)
+    return Tensor(_constant_op(), (), attrs, type, placed(location, frame), None, graph or frame.graph)
 
 
 @cache
@@ -278,7 +280,10 @@ def _cast(tensor: Tensor, dtype: DType) -> Tensor:
 def as_operands(op: Op, values: Sequence[Any], location: Location | None) -> tuple[Tensor, ...]:
     """`values` as the operands of `op`, called at `location`; brought to one dtype where it asks for it."""
     if not op.promotes:
-        return tuple([v if v.__class__ is Tensor else as_tensor(v) for v in values])
+        if all(v.__class__ is Tensor for v in values):
+            return tuple(values)
+        with graph_frame(home_of(values)):
+            return tuple([as_tensor(v) for v in values])
     if len(values) == 2:  # tensors of one dtype, or one and a number of no greater kind: by far the most
         pair: list[Any] = [v.value() if v.__class__ is Variable else v for v in values]
         values, (x, y) = pair, pair
@@ -287,11 +292,16 @@ def as_operands(op: Op, values: Sequence[Any], location: Location | None) -> tup
                 if x.dtype is y.dtype:
                     return x, y
             elif _takes(x, y):
-                return x, _scalar(y, x.dtype, location)
+                return x, _scalar(y, x, location)
         elif y.__class__ is Tensor and _takes(y, x):
-            return _scalar(x, y.dtype, location), y
+            return _scalar(x, y, location), y
     elif len(values) == 1 and values[0].__class__ is Tensor:
         return tuple(values)
+    with graph_frame(home_of(values)):
+        return _converted(op, values)
+
+
+def _converted(op: Op, values: Sequence[Any]) -> tuple[Tensor, ...]:
     if op.variadic or len(op.promotes) == len(values):
         return promoted(values)
     chosen = [i for i, name in enumerate(op.operands) if name in op.promotes]
@@ -310,10 +320,10 @@ def _takes(tensor: Tensor, number: Any) -> bool:
     return kind is int and dtype.is_integer and 0 <= number < 128
 
 
-def _scalar(number: float, dtype: DType, location: Location | None) -> Tensor:
-    array = np.array(number, dtype.numpy)
+def _scalar(number: float, beside: Tensor, location: Location | None) -> Tensor:
+    array = np.array(number, beside.dtype.numpy)
     array.setflags(write=False)
-    return _constant(array, dtype, location)
+    return _constant(array, beside.dtype, location, home_of((beside,)))
 
 
 def promoted(values: Sequence[Any]) -> tuple[Tensor, ...]:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 import numpy as np
 
 from graphc.errors import ArgumentError, GraphError
+from graphc.graph import graph_frame, home_of
 from graphc.location import Location, at_line, here, is_ours, made_at
 from graphc.suggestion import call_of
 from graphc.tensor import Tensor, describe
@@ -80,6 +81,8 @@ def _is_chosen(name: str, source: Tensor) -> bool:
 def explains(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
     """Explains the errors that `function` raises: they get its name, the caller's line, and the operands.
 
+    Where its operands belong to another graph than the current one, it works in theirs.
+
     Those that an op inside has explained get its name in front, ``softmax: max: axis 2 is ...``, since that
     is what the user called. A TypeError says how `function` is called, where the call does not fit.
     """
@@ -95,7 +98,11 @@ def explains(function: Callable[Arguments, Result]) -> Callable[Arguments, Resul
         try:
             for i, flag in flags:
                 require_flag(flag, args[i] if i < len(args) else kwargs.get(flag, False))
-            return function(*args, **kwargs)
+            home = None if made else home_of((*args, *kwargs.values()))
+            if home is None:
+                return function(*args, **kwargs)
+            with graph_frame(home):
+                return function(*args, **kwargs)
         except GraphError as error:
             if _passed_the_user(error.__traceback__):  # it tells of a line of its own
                 raise

@@ -14,6 +14,7 @@ from graphc.drawing.display import Displayed
 from graphc.errors import ArgumentError, GraphMismatchError, UnknownNameError
 from graphc.freezing import frozen
 from graphc.location import Location
+from graphc.operators import Operators
 from graphc.suggestion import suggest
 from graphc.tensor import Tensor, describe
 from graphc.types import TupleType
@@ -346,6 +347,21 @@ def _behind(
         first = replace(_after(inputs[0], after), loc=location, owner=graph)
         return (first, *inputs[1:])
     return (*inputs, *after)
+
+
+def home_of(values: Iterable[Any]) -> Graph | None:
+    """The graph of what `values`, or lists among them, hold, where the current one sees none of it.
+
+    What is made of that belongs there: ``x + 1`` is a node of the graph of `x`, and so is what 1 becomes.
+    """
+    inner, home = current().graph, None
+    for value in values:
+        for held in value if isinstance(value, list | tuple) else (value,):
+            graph = getattr(held, "graph", None) if isinstance(held, Operators) else None
+            if inner.holds(graph):
+                return None
+            home = home or graph
+    return home if home is None or home.parent is None else None
 
 
 def _meeting_graph(graph: Graph, inputs: Sequence[Tensor]) -> Graph:

@@ -110,6 +110,32 @@ def test_entering_makes_the_graph_current_and_leaving_closes():
             use()
 
 
+def test_what_is_made_of_a_tensor_belongs_to_its_graph():
+    """Outside of its context too: in another thread, or where it comes from a text."""
+    with gc.Graph().as_default() as other:
+        x = gc.placeholder("float32", (2,), name="x")
+        w = gc.Variable([1.0, 2.0], name="w")
+    made = {
+        x * 2: [2, 6],
+        [1, 2] - w: [0, 0],
+        gc.where(x > 1, x, 0): [0, 3],
+        gc.concat([x, [5.0]], 0): [1, 3, 5],
+        x[[1, 0]]: [3, 1],
+        gc.one_hot(gc.cast(x, "int32"), 2): [[0, 1], [0, 0]],
+        gc.map_fn(lambda row: row * w[1] + 1, x): [3, 7],
+        gc.while_loop(lambda i, a: i < 2, lambda i, a: (i + 1, a + x), (0, x))[1]: [3, 9],
+        gc.losses.mean_squared_error(labels=[1.0, 1.0], predictions=x): 2,
+        w.scatter_add([0], [4.0]): [5, 2],
+    }
+    assert {tensor.graph for tensor in made} == {other}
+    with gc.Session(graph=other, threads=1) as session:
+        session.run(w.initializer)
+        for found, wanted in zip(session.run(list(made), {x: [1, 3]}), made.values(), strict=True):
+            np.testing.assert_array_equal(found, wanted)
+    with pytest.raises(gc.GraphMismatchError, match="'w' and the result of constant"):
+        gc.constant(1.0) + w
+
+
 @pytest.mark.parametrize("backend", gc.backends())
 def test_closed_by_another_thread_a_session_says_so_and_keeps_nothing(backend):
     v = gc.Variable([1.0, 2.0], name="v")
