@@ -20,26 +20,23 @@ from __future__ import annotations
 
 import sys
 
+from graphc.alignment import LARGE_PAGE
+
 SMALLEST = 1 << 10
 LIMIT = 256 << 20
-LARGE = 1 << 22  # bytes of a block that is worth large pages
+LARGE = 1 << 22  # bytes of a block that is worth large pages: it begins with one
 FUNCTIONS = ("pool.malloc", "pool.calloc", "pool.realloc", "pool.free", "pool.count")
 _ADVISES = ("madvise",) if sys.platform == "linux" else ()
 IMPORTS = ("aligned_alloc", "free", "memset", "memcpy", *_ADVISES)  # of the C library
-_PAGE, _MADV_HUGEPAGE = 1 << 12, 14  # linux/mman.h
+_MADV_HUGEPAGE = 14  # linux/mman.h
 _GRAIN, _LINE, _BUCKETS, _DEPTH = 10, 64, 128, 64  # bits of a grain; blocks are told by their grains
 
-# Large pages, as NumPy asks for: of those of 4 KB, 25 MB have more than a core remembers.
+# Large pages, as NumPy asks for: of those of 4 KB, 25 MB have more than a core remembers. Where a block does
+# not begin with one, its ends are up to 500 small ones; so is one of which a byte was touched before.
 _ADVICE = """\
-  %large = icmp uge i64 %capacity, {worth}
   br i1 %large, label %advise, label %advised
 advise:
-  %made.at = ptrtoint ptr %made to i64
-  %made.up = add i64 %made.at, {page_rest}
-  %page.at = and i64 %made.up, -{page}
-  %page = inttoptr i64 %page.at to ptr
-  %within = sub i64 %capacity, {page}
-  %rc = call i32 @madvise(ptr %page, i64 %within, i32 {advice})
+  %rc = call i32 @madvise(ptr %made, i64 %capacity, i32 {advice})
   br label %advised
 advised:
 """
@@ -120,18 +117,20 @@ found:
   br label %give
 ask:
   %whole = add i64 %capacity, {line}
-  %first = call ptr @aligned_alloc(i64 {line}, i64 %whole)
+  %large = icmp uge i64 %capacity, {large}
+  %begin = select i1 %large, i64 {large_begin}, i64 {line}
+  %first = call ptr @aligned_alloc(i64 %begin, i64 %whole)
   %scarce = icmp eq ptr %first, null
   br i1 %scarce, label %again, label %fresh
 again:
   call void @pool.let_go()
-  %second = call ptr @aligned_alloc(i64 {line}, i64 %whole)
+  %second = call ptr @aligned_alloc(i64 %begin, i64 %whole)
   %none = icmp eq ptr %second, null
   br i1 %none, label %nothing, label %fresh
 fresh:
   %made = phi ptr [%first, %ask], [%second, %again]
-  store i64 %capacity, ptr %made
-{advice}  br label %give
+{advice}  store i64 %capacity, ptr %made
+  br label %give
 give:
   %block = phi ptr [%idle, %found], [%made, {fresh}]
   %data = getelementptr i8, ptr %block, i64 {line}
@@ -233,13 +232,15 @@ done:
 
 def pool_text() -> str:
     """The functions of the pool; what they call are `IMPORTS`."""
-    declared, advice, fresh = "", "", "%fresh"
+    declared, advice, fresh, begin = "", "", "%fresh", _LINE
     if _ADVISES:
-        declared, fresh = "declare i32 @madvise(ptr, i64, i32)\n", "%advised"
-        advice = _ADVICE.format(worth=LARGE, page=_PAGE, page_rest=_PAGE - 1, advice=_MADV_HUGEPAGE)
+        declared, fresh, begin = "declare i32 @madvise(ptr, i64, i32)\n", "%advised", LARGE_PAGE
+        advice = _ADVICE.format(advice=_MADV_HUGEPAGE)
     return declared + _TEXT.format(
         advice=advice,
         fresh=fresh,
+        large=LARGE,
+        large_begin=begin,
         slots=_BUCKETS * _DEPTH,
         buckets=_BUCKETS,
         depth=_DEPTH,

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import graphc as gc
+from graphc.alignment import LARGE_PAGE
 from runtime.llvm_backend.table import blockpool, builtin
 
 pytestmark = pytest.mark.skipif(bool(builtin.find_trouble()), reason="there are no builtins here")
@@ -148,6 +149,34 @@ def test_what_is_no_trifle_begins_with_a_line(count):
             np.testing.assert_array_equal(result, given * given)
             session.run(v.assign(v + x), {x: given})
         np.testing.assert_array_equal(session.run(v), 4 * given)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="others have no large pages to ask for")
+@pytest.mark.parametrize("bytes", [4 * blockpool.LARGE, blockpool.LARGE, 3 * blockpool.LARGE // 2 + 4096])
+def test_large_outputs_begin_with_a_large_page(bytes):
+    step = doubled()
+    kept = [step(np.full(bytes // 8, value)) for value in (1.0, 2.0, 3.0)]
+    for value, result in enumerate(kept, 1):
+        assert result.ctypes.data % LARGE_PAGE == 64  # behind the line with its size
+        assert (result == 2 * value).all()
+
+
+def gives_large():
+    """Whether the system gives large pages to whoever asks."""
+    path = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    return path.exists() and "[never]" not in path.read_text()
+
+
+@pytest.mark.skipif(not gives_large(), reason="this system has no large pages to ask for")
+def test_a_large_output_is_few_pages():
+    resource = pytest.importorskip("resource")
+    step, given = doubled(), np.ones(8 * blockpool.LARGE // 8)
+    step(given[:5])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    result = step(given)
+    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+    assert result.sum() == 2 * given.size
+    assert faults < 300  # 16 and a few; 500 more where either end is of small ones
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="others have no large pages to ask for")
