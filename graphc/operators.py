@@ -182,6 +182,9 @@ class Operators:
             text = f"a {type(self).__name__.lower()} has no attribute {name!r}"
             if name in ("eval", "numpy", "item", "tolist", "data"):
                 text = f"{self._told()} has no {name!r}, nor a value yet: session.run gives it"
+            elif name in ("assign", "assign_add", "assign_sub", "initializer"):
+                text = f"only variables have {name!r}, and this is {self._told()}; "
+                text += "scatter_update(indices, updates) of a variable assigns rows"
             elif callable(getattr(graphc.ops, name, None)):
                 text += f": gc.{name} is a function"
             raise AttributeError(text, name=name, obj=self)

@@ -86,7 +86,9 @@ for _comparison in (equal, not_equal, less, less_equal, greater, greater_equal):
 
 def _logical(x: Tensor) -> None:
     if x.dtype is not BOOL:
-        raise DTypeError(f"bool is wanted, not {x.dtype}: compare with 0 or cast it, as in x != 0")
+        raise DTypeError(
+            f"bool is wanted, not {x.dtype}: compare with 0 or cast it, as in gc.not_equal(x, 0)"
+        )
 
 
 @op("elementwise", promotes=())

@@ -116,7 +116,7 @@ def broadcast_to(x: Any, shape: Any, name: str | None = None) -> Tensor:
         own = x.result.sizes
         lead = len(listed) - len(own)
         if -1 in listed[: max(lead, 0)]:
-            raise ShapeError("broadcast_to: -1 keeps a size, and a new axis has none")
+            raise ShapeError("a size is not negative: -1, which keeps one of x, and a new axis has none")
         listed = tuple(own[i - lead] if wanted == -1 else wanted for i, wanted in enumerate(listed))
     return _broadcast_to(after_all(x, witnesses), shape=listed, name=name)
 

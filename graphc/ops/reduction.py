@@ -206,7 +206,9 @@ for _extreme in (max, min):
 
 def _truth_type(x: Tensor, axis: Axes | None, keepdims: bool) -> TensorType:
     if x.dtype is not BOOL:
-        raise DTypeError(f"only bool is true or false, not {x.result}: compare it first, as in x != 0")
+        raise DTypeError(
+            f"only bool is true or false, not {x.result}: compare it first, as in gc.not_equal(x, 0)"
+        )
     assert axis is not None  # None is spelled out once the rank is known
     return reduced_type(x, axis, keepdims, BOOL)
 

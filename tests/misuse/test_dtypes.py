@@ -19,7 +19,7 @@ HERE = [
          "n is placeholder 'n': i32[4]"),
      lambda g: g.n * 0.5),
     ("logical of float", gc.DTypeError, (
-         "logical_and: bool is wanted, not float32: compare with 0 or cast it, as in x != 0",
+         "logical_and: bool is wanted, not float32: compare with 0 or cast it, as in gc.not_equal(x, 0)",
          "x is placeholder 'x': f32[batch,3]", "x is placeholder 'x': f32[batch,3]"),
      lambda g: gc.logical_and(g.x, g.x)),
     ("bitwise of float", gc.DTypeError, (

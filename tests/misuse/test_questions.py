@@ -79,6 +79,9 @@ CASES = [
     ("method of an array, on a variable", AttributeError, (
          "a variable has no attribute 'reshape': gc.reshape is a function",),
      lambda g: g.w.reshape(2, 3)),
+    ("assign to a row", AttributeError, (
+         "only variables have 'assign', and this is the result of", "scatter_update(indices, updates)"),
+     lambda g: g.w[0].assign(1.0)),
     ("numpy()", AttributeError, ("has no 'numpy', nor a value yet: session.run gives it",),
      lambda g: g.x.numpy()),
     ("eval()", AttributeError, ("has no 'eval', nor a value yet: session.run gives it",),

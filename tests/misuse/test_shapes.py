@@ -39,6 +39,8 @@ HERE = [
     ("a shape of too many elements", gc.ShapeError, (
          "broadcast_to: the shape [1099511627776, 1099511627776] holds more elements",),
      lambda g: gc.broadcast_to(1.0, (2**40, 2**40))),
+    ("a negative size", gc.ShapeError, ("zeros: broadcast_to: a size is not negative: -1, which keeps",),
+     lambda g: gc.zeros((2, -1))),
     ("a size that no machine counts", gc.ShapeError, (
          "placeholder: the shape [18446744073709551616] holds more elements than can be counted",),
      lambda g: gc.placeholder("float32", (2**64,))),
