@@ -13,8 +13,8 @@ The caller takes chunk `next`, and workers the one below `above`, each from its 
 some weights in one call it takes in the next, and finds in its cache. Of a job of several tickets all take
 `next`. A caller finishes alone where no worker gets to run: on one core, on a busy one, after a fork. A
 worker claims by compare-and-swap of the ticket it has seen, and what it read of the job before is of the same
-generation if that succeeds. Workers wait in `worker(pool)`: some pauses, then asleep on the generation.
-A caller that finds the pool at work, perhaps its own, runs its chunks alone.
+generation if that succeeds. Workers wait in `worker(pool)`: awake for the nanoseconds that stand in the word
+SPIN, then asleep on the generation. A caller that finds the pool at work, perhaps its own, runs its chunks alone.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ TICKET, FUNCTION, CONTEXT, BASE, DOWN, FINISHED, SLEEPERS, STOP, BUSY, WORKERS, 
 STATE_BYTES = 384
 HALF = 32  # bits of each half of what `fork` gives
 MOST_CHUNKS = 1 << 15  # of one ticket; longer jobs take several
+_PAUSES = 64  # between looks at the clock: on CPUs one takes from 5 to 50 ns
 _FUTEX = {"x86_64": 202, "aarch64": 98, "riscv64": 98}  # number of the system call, by uname
 _PAUSE = {
     "x86_64": ("call void @llvm.x86.sse2.pause()", "declare void @llvm.x86.sse2.pause()\n"),
@@ -127,16 +128,23 @@ wait:
   br i1 %ends, label %exit, label %spins
 spins:
   %spin = load i64, ptr %spin.at
+  %begun = call i64 @now()
   br label %spinning
 spinning:
-  %k = phi i64 [0, %spins], [%k.next, %pause]
+  %k = phi i64 [1, %spins], [%k.next, %pause], [%k.next, %look]
   %seen = load atomic i64, ptr %pool acquire, align 8
   %changed = icmp ne i64 %seen, %ticket
   br i1 %changed, label %top, label %pause
 pause:
   {pause}
   %k.next = add i64 %k, 1
-  %awake = icmp ult i64 %k.next, %spin
+  %since.look = and i64 %k, {looks}
+  %looks = icmp eq i64 %since.look, 0
+  br i1 %looks, label %look, label %spinning
+look:
+  %now = call i64 @now()
+  %waited = sub i64 %now, %begun
+  %awake = icmp ult i64 %waited, %spin
   br i1 %awake, label %spinning, label %sleep
 sleep:
   %s1 = atomicrmw add ptr %sleepers.at, i32 1 seq_cst
@@ -241,19 +249,28 @@ join:
   %low = phi i64 [%chunks, %claims], [%closed.low, %close]
   %high = phi i64 [0, %claims], [%closed.high, %close]
   %spin = load i64, ptr %spin.at
+  %finished.first = load atomic i64, ptr %finished.at acquire, align 8
+  %whole.first = icmp eq i64 %finished.first, %goal
+  br i1 %whole.first, label %joined, label %waits
+waits:
+  %begun = call i64 @now()
   br label %joining
 joining:
-  %k = phi i64 [0, %join], [%k.next, %pause], [%k.next, %yield]
+  %k = phi i64 [1, %waits], [%k.next, %pause], [%k.next, %look], [0, %yield]
   %finished = load atomic i64, ptr %finished.at acquire, align 8
   %whole = icmp eq i64 %finished, %goal
-  br i1 %whole, label %joined, label %not_yet
-not_yet:
-  %k.next = add i64 %k, 1
-  %short = icmp ult i64 %k.next, %spin
-  br i1 %short, label %pause, label %yield
+  br i1 %whole, label %joined, label %pause
 pause:
   {pause}
-  br label %joining
+  %k.next = add i64 %k, 1
+  %since.look = and i64 %k, {looks}
+  %looks = icmp eq i64 %since.look, 0
+  br i1 %looks, label %look, label %joining
+look:
+  %now = call i64 @now()
+  %waited = sub i64 %now, %begun
+  %soon = icmp ult i64 %waited, %spin
+  br i1 %soon, label %joining, label %yield
 yield:
   %yielded = call i32 @sched_yield()
   br label %joining
@@ -306,6 +323,7 @@ def fork_module() -> Module:
         "wait": _WAIT,
         "wake": _WAKE,
         "most": MOST_CHUNKS,
+        "looks": _PAUSES - 1,
     }
     declared = "declare i64 @syscall(i64, ...)\ndeclare i32 @sched_yield()\n" + declaration
     shared = _FIELDS.format(**values)

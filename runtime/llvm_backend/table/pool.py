@@ -19,7 +19,7 @@ from runtime.llvm_backend.engine.library import keep_for_ever, load
 from runtime.llvm_backend.engine.parts import Part
 from runtime.llvm_backend.table import forkjoin
 
-SPIN = 2000  # pauses before a worker sleeps: some 30 us. Two pools that spin longer ruin one another
+SPIN = 30_000  # nanoseconds that threads wait awake. Two pools that wait longer ruin one another
 CODE = Part(forkjoin.NAME, forkjoin.fork_module, forkjoin.fork_imports)
 _WORDS = forkjoin.STATE_BYTES // 8
 

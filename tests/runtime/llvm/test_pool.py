@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import statistics
 import subprocess
 import sys
 import threading
@@ -11,8 +12,8 @@ import numpy as np
 import pytest
 
 from runtime.llvm_backend.engine.library import Module, load
-from runtime.llvm_backend.table.forkjoin import MOST_CHUNKS, workers_can_be
-from runtime.llvm_backend.table.pool import pool
+from runtime.llvm_backend.table.forkjoin import MOST_CHUNKS, SLEEPERS, workers_can_be
+from runtime.llvm_backend.table.pool import Pool, pool
 from runtime.llvm_backend.table.steptable import RunWords, TableBuilder
 
 # counts[chunk] += 1 after some turns; the context: counts, turns
@@ -135,6 +136,28 @@ def test_workers_take_part():
         seen.update(ids.tolist())
     assert len(seen) == 2
     assert threading.get_native_id() in seen
+
+
+@pytest.mark.skipif(not workers_can_be(), reason="there are no workers")
+def test_workers_wait_awake_for_a_time_whatever_a_pause_takes(count):
+    own = Pool(2)
+    own.start()
+    asleep = ctypes.c_int32.from_address(own.state + SLEEPERS)
+    counts = np.zeros(2, np.int64)
+    given = context(counts)
+    waited = []
+    try:
+        for _ in range(25):
+            while asleep.value:
+                own.run(count[0], ctypes.addressof(given), 2)
+            begun = time.perf_counter_ns()
+            own.run(count[0], ctypes.addressof(given), 2)
+            while not asleep.value:
+                pass
+            waited.append(time.perf_counter_ns() - begun)
+    finally:
+        own.stop()
+    assert statistics.median(waited) >= 30_000
 
 
 def test_stop_and_start(count):
