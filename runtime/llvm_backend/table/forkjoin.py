@@ -14,7 +14,8 @@ some weights in one call it takes in the next, and finds in its cache. Of a job 
 `next`. A caller finishes alone where no worker gets to run: on one core, on a busy one, after a fork. A
 worker claims by compare-and-swap of the ticket it has seen, and what it read of the job before is of the same
 generation if that succeeds. Workers wait in `worker(pool)`: awake for the nanoseconds that stand in the word
-SPIN, then asleep on the generation. A caller that finds the pool at work, perhaps its own, runs its chunks alone.
+SPIN, then asleep on the generation. A caller that finds the pool at work, perhaps its own, runs its chunks
+alone.
 """
 
 from __future__ import annotations
