@@ -57,9 +57,7 @@ class DotTile(TileWriter):
             return state
 
         def tail() -> list[str]:
-            return self._steps(
-                offsets, full, state, 1, lanes.mask_lanes(w, rest, width) if width > 1 else None
-            )
+            return self._steps(offsets, full, state, 1, w.mask(rest, width) if width > 1 else None)
 
         return w.choose(w.compare("ne", rest, 0), tail, lambda: state, [self.type] * len(state))
 

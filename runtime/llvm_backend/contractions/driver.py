@@ -12,7 +12,7 @@ from runtime.llvm_backend.contractions.ahead import Ahead
 from runtime.llvm_backend.contractions.contraction import Contract
 from runtime.llvm_backend.contractions.framing import PARTIALS
 from runtime.llvm_backend.contractions.grid import Grid, part_range
-from runtime.llvm_backend.contractions.microkernel import write_tile
+from runtime.llvm_backend.contractions.microkernel import write_naked_tile, write_tile
 from runtime.llvm_backend.contractions.packing import (
     COPY,
     PACK,
@@ -30,6 +30,7 @@ from runtime.llvm_backend.contractions.tile import (
     advance,
     call_tile,
 )
+from runtime.llvm_backend.ir.naked import CONVENTION
 from runtime.llvm_backend.ir.text import QUICKLY
 from runtime.llvm_backend.ir.values import memory_scalar
 from runtime.llvm_backend.ir.writer import Value, Writer
@@ -98,8 +99,8 @@ def write_main(
     if part:
         part.give_back(w)
     w.end()
-    for tile in driver.tiles:
-        light &= write_tile(w, frame, tile)
+    for tile, naked in driver.tiles.items():
+        light &= naked or write_tile(w, frame, tile)
     if schedule.pack:
         write_pack(w, frame)
     if schedule.copy:
@@ -139,7 +140,7 @@ class Driver:
         self.span, self.shift = place
         self.panel = scratch
         self.split = frame.schedule.cut > 0 or (frame.flagged and not frame.direct)
-        self.tiles: dict[Tile, None] = {}  # in the order of their first use
+        self.tiles: dict[Tile, bool] = {}  # in the order of their first use; whether they are written
         self.next: list[str] = []  # where A lies for the next block, and B
 
     def write(self) -> None:
@@ -359,9 +360,12 @@ class Driver:
                     self._rows(level + 1, here, moved, rows, numbers, flags, inner)
                     return
                 leaf = replace(tile, height=extent, clamped=clamped)
-                self.tiles[leaf] = None
+                if leaf not in self.tiles:
+                    self.tiles[leaf] = write_naked_tile(w, frame, leaf)
                 soon = self._soon(inner, ahead) if ahead else None
-                call_tile(w, frame, leaf, moved, (numbers[0], valid, *numbers[1:]), flags, soon)
+                convention = CONVENTION if self.tiles[leaf] else ""
+                given = numbers[0], valid, *numbers[1:]
+                call_tile(w, frame, leaf, moved, given, flags, soon, convention)
 
             visit_tile(w, frame.schedule.tiles[-depth], index, visit)
 

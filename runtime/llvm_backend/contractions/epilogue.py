@@ -152,7 +152,7 @@ def put_in_loops(tile: TileWriter, epilogue: Epilogue, value: Finished, width: i
             epilogue.within().put(held, offsets, w.mul(j, width), mask, finished=True)
 
         def masked(j: Value, _: list[str]) -> None:
-            vector(j, lanes.mask_lanes(w, w.sub("%lanes", w.mul(j, width)), width))
+            vector(j, w.mask(w.sub("%lanes", w.mul(j, width)), width))
 
         whole = {"none": across, "last": across - 1, "all": 0}[tile.tile.masks]
         w.loop(whole, lambda j, _: vector(j, None))

@@ -11,8 +11,26 @@ from __future__ import annotations
 
 from runtime.llvm_backend.contractions.dot_kernel import DotTile
 from runtime.llvm_backend.contractions.outer_kernel import OuterTile
-from runtime.llvm_backend.contractions.tile import Frame, Tile, signature
+from runtime.llvm_backend.contractions.tile import Frame, Tile, parameters
+from runtime.llvm_backend.ir.naked import CONVENTION, Registers, Unwritable
 from runtime.llvm_backend.ir.writer import Writer
+
+
+def write_naked_tile(w: Writer, frame: Frame, tile: Tile) -> bool:
+    """Writes the function of one tile as one assembly, though another function is open; whether it can be."""
+    if frame.schedule.form != "outer":
+        return False
+    given = parameters(frame)
+    registers = Registers(w, [name for _, name in given])
+    try:
+        text = OuterTile(registers, frame, tile).write_whole(registers)
+    except Unwritable:
+        return False
+    if text is not None:
+        head = f"internal {CONVENTION}void {tile.name(frame.name)}({_spelled(given)})"
+        body = f'  call void asm sideeffect "{text}", ""()\n  unreachable'
+        w.define(f"define {head} naked noinline optnone nounwind {{\nentry:\n{body}\n}}")
+    return text is not None
 
 
 def write_tile(w: Writer, frame: Frame, tile: Tile) -> bool:
@@ -20,7 +38,7 @@ def write_tile(w: Writer, frame: Frame, tile: Tile) -> bool:
 
     Whether it is as fast where LLVM makes it quickly.
     """
-    w.begin(signature(frame, tile.name(frame.name)))
+    w.begin(f"internal void {tile.name(frame.name)}({_spelled(parameters(frame))}) noinline nounwind")
     kind = OuterTile if frame.schedule.form == "outer" else DotTile
     made = kind(w, frame, tile)
     made.write()
@@ -28,3 +46,7 @@ def write_tile(w: Writer, frame: Frame, tile: Tile) -> bool:
         w.add_attribute("optnone")
     w.end()
     return made.is_light
+
+
+def _spelled(parameters: list[tuple[str, str]]) -> str:
+    return ", ".join(f"{type} {name}" for type, name in parameters)

@@ -18,6 +18,7 @@ from runtime.llvm_backend.contractions.schedule import CHAINS, OUT, SHORT, A, B
 from runtime.llvm_backend.contractions.tile import SOON, apply
 from runtime.llvm_backend.ir import lanes
 from runtime.llvm_backend.ir.assembly import Ending, Lines, Place, Products, Row
+from runtime.llvm_backend.ir.naked import Registers
 from runtime.llvm_backend.ir.values import memory_scalar
 from runtime.llvm_backend.ir.writer import Value
 
@@ -33,20 +34,9 @@ class OuterTile(TileWriter):
     def write(self) -> None:
         """Writes the body of the function."""
         w, frame, tile = self.w, self.frame, self.tile
-        self.width = frame.schedule.width
-        self.type = lanes.vector_type(self.dtype, self.width)
-        self.masks = self._masks()
-        self.across = {x: w.word(frame.schedule.column.strides[x]) for x in frame.used}
-        if frame.schedule.pack:
-            self.across[B] = 1
-        if frame.schedule.copy:
-            self.across[A] = 0
+        self._begin()
         count = tile.pair * tile.height * tile.across
         products = self._products(2) or self._products(1)
-        if products and (ending := self._ended(products)):
-            self.is_light = True
-            ending.add(w, "%p0", "%p1", [lanes.constant(0, self.dtype, self.width)] * count)
-            return
         self.find_rows(frame.used)
         long = is_long(frame.contract, count)
         if long and self.unary and not frame.flagged and all(loop.size == 1 for loop in frame.inner):
@@ -63,14 +53,32 @@ class OuterTile(TileWriter):
             state = self._swept(products, state)
         self.store(lambda finished: self._store(state, finished))
 
+    def write_whole(self, registers: Registers) -> str | None:
+        """The function as one assembly; None where that is not possible."""
+        self._begin()
+        products = self._products(2) or self._products(1)
+        ended = products and self._ended(products)
+        return ended.whole(registers, "%p0", "%p1") if ended else None
+
+    def _begin(self) -> None:
+        w, frame = self.w, self.frame
+        self.width = frame.schedule.width
+        self.type = lanes.vector_type(self.dtype, self.width)
+        self.masks = self._masks()
+        self.across = {x: w.word(frame.schedule.column.strides[x]) for x in frame.used}
+        if frame.schedule.pack:
+            self.across[B] = 1
+        if frame.schedule.copy:
+            self.across[A] = 0
+
     def _masks(self) -> list[str | None]:
         w, tile = self.w, self.tile
         if tile.masks == "none":
             return [None] * tile.across
         if tile.masks == "last":
             rest = w.sub("%lanes", (tile.across - 1) * self.width)
-            return [*[None] * (tile.across - 1), lanes.mask_lanes(w, rest, self.width)]
-        return [lanes.mask_lanes(w, w.sub("%lanes", j * self.width), self.width) for j in range(tile.across)]
+            return [*[None] * (tile.across - 1), w.mask(rest, self.width)]
+        return [w.mask(w.sub("%lanes", j * self.width), self.width) for j in range(tile.across)]
 
     def _element(self, above: Value, index: Value, j: Value, row: Offsets, mask: str | None) -> str:
         """A vector of a reduction of one step."""

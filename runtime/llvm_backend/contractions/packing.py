@@ -171,7 +171,7 @@ def _copy_panel(packer: _Packer, loops: Sequence[tuple[Loop, bool, Size]]) -> No
         packer.nest(loops, body)
 
     def part() -> None:
-        masks = [lanes.mask_lanes(w, w.sub("%lanes", j * width), width) for j in range(schedule.vectors)]
+        masks = [w.mask(w.sub("%lanes", j * width), width) for j in range(schedule.vectors)]
 
         def body(offsets: dict[int, Value], to: Value) -> None:
             for j, mask in enumerate(masks):
@@ -198,7 +198,7 @@ def _transpose_panel(packer: _Packer, loops: Sequence[tuple[Loop, bool, Size]]) 
     masked = schedule.panels.open or schedule.panels.edge
     full: Value = w.sub("%lanes", w.rem("%lanes", width)) if masked else "%lanes"
     rest = w.sub("%lanes", full)
-    mask = lanes.mask_lanes(w, rest, width) if masked else None
+    mask = w.mask(rest, width) if masked else None
 
     def along(offsets: dict[int, Value], k: Value) -> dict[int, Value]:
         return {x: w.add(offsets[x], w.mul(k, w.word(contiguous.strides[x]))) for x in packer.reads}
@@ -278,7 +278,7 @@ def _sweep(
     """Copies vectors along one loop within the nest of the others."""
     w, width = packer.w, packer.width
     full = w.sub(size, w.rem(size, width))
-    mask = lanes.mask_lanes(w, w.sub(size, full), width) if full != size else None
+    mask = w.mask(w.sub(size, full), width) if full != size else None
 
     def body(inside: dict[int, Value], there: Value) -> None:
         base = {x: w.add(inside[x], (offsets or {}).get(x, 0)) for x in packer.reads}

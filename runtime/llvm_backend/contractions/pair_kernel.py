@@ -209,7 +209,7 @@ class _PairKernel(WordPacker):
             state = step(at, state)
         masks: list[str | None] = [None] * self.across
         if masked:
-            masks = [lanes.mask_lanes(w, w.sub("%lanes", j * width), width) for j in range(self.across)]
+            masks = [w.mask(w.sub("%lanes", j * width), width) for j in range(self.across)]
         PairEpilogue(self, masks).put(rows, state, last if clamped else None)
         w.end()
 

@@ -177,7 +177,7 @@ class WordPacker:
                 self._begin(begun, target)
 
         def part() -> None:
-            pack([lanes.mask_lanes(w, w.sub(valid, j * width), width) for j in range(self.across)])
+            pack([w.mask(w.sub(valid, j * width), width) for j in range(self.across)])
 
         if isinstance(loop.size, int) and loop.size % self.panel == 0:
             pack([None] * self.across)
@@ -219,7 +219,7 @@ class WordPacker:
         if self.found.deep.strides[A] == 1:
             w.loop(valid, lambda row, _: self._pack_row(source, target, row))
             return
-        mask = lanes.mask_lanes(w, valid, width)
+        mask = w.mask(valid, width)
         whole = self.full // width * width
 
         def word(at: Value, count: int) -> None:

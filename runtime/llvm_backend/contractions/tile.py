@@ -120,13 +120,15 @@ def advance(w: Writer, frame: Frame, pointers: Pointers, loop: Loop, index: Valu
     }
 
 
-def signature(frame: Frame, name: str) -> str:
-    """The head of a micro-kernel."""
-    pointers = ", ".join(f"ptr noalias %p{operand}" for operand in frame.used)
+def parameters(frame: Frame) -> list[tuple[str, str]]:
+    """The types and names of what a micro-kernel is given."""
     steps = [f"%step{i}" for i in range(len(frame.inner))] if frame.schedule.adaptive else []
-    others = _needed(frame, ["%count", "%rows", "%lanes", *steps], ["%first", "%last"])
-    others += f", ptr {SOON}" if frame.facts.ahead else ""
-    return f"internal void {name}(ptr %block, {pointers}{others}) noinline nounwind"
+    return [
+        ("ptr", "%block"),
+        *(("ptr noalias", f"%p{operand}") for operand in frame.used),
+        *_needed(frame, ["%count", "%rows", "%lanes", *steps], ["%first", "%last"]),
+        *([("ptr", SOON)] if frame.facts.ahead else []),
+    ]
 
 
 def call_tile(
@@ -137,23 +139,25 @@ def call_tile(
     numbers: Sequence[Value],
     flags: Sequence[str],
     soon: str | None,
+    convention: str = "",
 ) -> None:
     """Calls the micro-kernel: `numbers` are count, rows, lanes and B's steps; `flags` first and last.
 
-    `soon`: where the lines lie that it is to ask for.
+    `soon`: where the lines lie that it is to ask for; `convention`: that of the call, as LLVM names it.
     """
-    arguments = ", ".join(f"ptr {pointers[operand]}" for operand in frame.used)
-    others = _needed(frame, numbers, flags) + (f", ptr {soon}" if soon else "")
-    w.do(f"call void {tile.name(frame.name)}(ptr %block, {arguments}{others})")
+    given = [("ptr", pointers[operand]) for operand in frame.used]
+    given += [*_needed(frame, numbers, flags), *([("ptr", soon)] if soon else [])]
+    arguments = "".join(f", {type} {x}" for type, x in given)
+    w.do(f"call {convention}void {tile.name(frame.name)}(ptr %block{arguments})")
 
 
-def _needed(frame: Frame, numbers: Sequence[Value], flags: Sequence[str]) -> str:
+def _needed(frame: Frame, numbers: Sequence[Value], flags: Sequence[str]) -> list[tuple[str, str]]:
     """Those of the numbers and flags that some micro-kernel of the kernel asks for."""
     schedule = frame.schedule
     asked = [frame.counted, schedule.tiles[-1].open, schedule.panels.open or schedule.panels.edge]
-    found = [f", i64 {x}" for x, needed in zip(numbers, asked, strict=False) if needed]
-    found += [f", i64 {x}" for x in numbers[len(asked) :]]
-    return "".join([*found, *(f", i1 {flag}" for flag in flags if frame.flagged)])
+    found = [("i64", str(x)) for x, needed in zip(numbers, asked, strict=False) if needed]
+    found += [("i64", str(x)) for x in numbers[len(asked) :]]
+    return [*found, *(("i1", flag) for flag in flags if frame.flagged)]
 
 
 # ---- expressions -------------------------------------------------------------------------------------

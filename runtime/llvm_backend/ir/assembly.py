@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from graphc.freezing import frozen
 from graphc.types import FLOAT32, FLOAT64, DType
 from runtime.llvm_backend.ir import lanes
+from runtime.llvm_backend.ir.naked import Registers
 from runtime.llvm_backend.ir.text import Target
 from runtime.llvm_backend.ir.writer import Value, Writer
 
@@ -89,6 +90,18 @@ class Ending:
 
 
 @frozen
+class _Places:
+    """Registers: of the sums, an element of A and vectors of B; what a loop changes; other values by name.
+
+    Changed are where A and B lie, and the count.
+    """
+
+    vectors: Sequence[str]
+    changed: Sequence[str]
+    names: Mapping[str, str]
+
+
+@frozen
 class Products:
     """``acc[i, j] += A[i, k] * B[k, j]`` for all k, where ``B[k, j]`` are vectors side by side.
 
@@ -138,7 +151,7 @@ class Products:
         )
 
     def add(self, w: Writer, a: str, b: str, sums: Sequence[str]) -> list[str]:
-        """Writes the loop from `a` and `b` on; gives `sums` with the products added, unless that is the end.
+        """Writes the loop from `a` and `b` on; gives `sums` with the products added. There is no ending.
 
         What is written to is given as results, for LLVM looks long for registers by their names.
         """
@@ -148,23 +161,21 @@ class Products:
         inputs |= dict.fromkeys(self._held_masks(), (f"<{self.width} x i1>", "^Yk"))
         inputs |= dict.fromkeys(self._given(), ("ptr", "r"))
         names = {x: f"${vectors + 3 + i}" for i, x in enumerate(inputs)}
-        lines, changed = [], [("ptr", a), ("ptr", b), ("i64", self.around[0] if self.around else self.count)]
+        at = _Places([f"${i}" for i in range(vectors)], [f"${vectors + i}" for i in range(3)], names)
+        lines, changed = [], [("ptr", a), ("ptr", b), ("i64", self._rounds())]
         vector = lanes.vector_type(self.dtype, self.width)
         places: Sequence[int] = range(vectors, vectors + 3)
         if set(sums) == {lanes.constant(0, self.dtype, self.width)}:
-            lines = [self._clear(target, f"${i}") for i in range(many)]
+            lines = [_clear(target, x) for x in at.vectors[:many]]
         else:
             changed, places = [*((vector, x) for x in sums), *changed], [*range(many), *places]
-        lines += self._lines(target, names, many)
-        if self.ending is not None:
-            lines += self._end(target, self.ending, names, many)
+        lines += self._lines(target, at)
         constraints = [
             *["=&v"] * vectors,
             *["=&r"] * 3,
             *(kind for _, kind in inputs.values()),
             *map(str, places),
-            *([f"~{{{_LEFT}}}"] if self.around else []),
-            *([f"~{{{_AHEAD}}}"] if self._looks_ahead else []),
+            *(f"~{{{register}}}" for register in self._taken()),
             "~{memory}",
             "~{flags}",
         ]
@@ -173,12 +184,42 @@ class Products:
         given = [*(f"{kind} {x}" for x, (kind, _) in inputs.items()), *(f"{of} {x}" for of, x in changed)]
         text = "\\0A".join(lines)
         found = w.value(f'call {type} asm sideeffect "{text}", "{",".join(constraints)}"({", ".join(given)})')
-        wanted = many if self.ending is None else 0
-        return [w.value(f"extractvalue {type} {found}, {i}") for i in range(wanted)]
+        return [w.value(f"extractvalue {type} {found}, {i}") for i in range(many)]
+
+    def whole(self, registers: Registers, a: str, b: str) -> str:
+        """The assembly of a function that does all this from `a` and `b` on, its ending too.
+
+        Raises: Unwritable where there are too few registers.
+        """
+        target, ending = registers.module.target, self.ending
+        assert ending is not None
+        kind, many = "zmm" if self._is_wide() else "ymm", len(self.rows) * len(self.masks)
+        vectors = [f"%{kind}{i}" for i in range(many + self._count_scratch())]
+
+        def body(changed: Sequence[str], names: Mapping[str, str]) -> Iterator[str]:
+            at = _Places(vectors, changed, names)
+            yield from (_clear(target, x) for x in vectors[:many])
+            yield from self._lines(target, at)
+            yield from self._end(target, ending, at)
+
+        needed = [*self._names(), *self._held_masks(), *self._given()]
+        taken = [f"%{register}" for register in self._taken()]
+        return registers.write(body, [a, b, self._rounds()], needed, taken)
 
     @property
     def _looks_ahead(self) -> bool:
         return self.ahead is not None or self.soon is not None
+
+    def _is_wide(self) -> bool:
+        return 8 * self.width * self.dtype.itemsize == _BITS[-1]
+
+    def _rounds(self) -> Value:
+        """What the outermost loop counts."""
+        return self.around[0] if self.around else self.count
+
+    def _taken(self) -> list[str]:
+        """The registers that are asked for by name."""
+        return [*([_LEFT] if self.around else []), *([_AHEAD] if self._looks_ahead else [])]
 
     def _count_pointers(self) -> int:
         """How many general registers there have to be."""
@@ -209,19 +250,16 @@ class Products:
         """The registers of A's element, and of B's vectors: a row alone multiplies them where they lie."""
         return 1 + (len(self.masks) if len(self.rows) > 1 else 0)
 
-    def _clear(self, target: Target, register: str) -> str:
-        return f"{'vpxord' if target.masks else 'vpxor'} {register}, {register}, {register}"
-
-    def _lines(self, target: Target, names: Mapping[str, str], many: int) -> list[str]:
-        a, b, count = self._changed(many)
+    def _lines(self, target: Target, at: _Places) -> list[str]:
+        (a, b, count), names = at.changed, at.names
         left = f"%{_LEFT}" if self.around else count
-        loop, start = [*self._step(target, names, many, a, f"({b})"), _move(self.a, a, names)], []
+        loop, start = [*self._step(target, at, f"({b})"), _move(self.a, a, names)], []
         if self.ahead is not None:
             taken = 2 * len(self.rows) * self.dtype.itemsize
             start = [f"movq {a}, %{_AHEAD}", _move(self.ahead, f"%{_AHEAD}", names)]
             loop += [f"prefetcht0 (%{_AHEAD})", f"addq $${taken}, %{_AHEAD}"]
         if self.by_pairs:
-            loop += self._step(target, names, many, a, f"({b}, {names[str(self.b)]})")
+            loop += self._step(target, at, f"({b}, {names[str(self.b)]})")
             loop += [_move(self.a, a, names), _move(self.b, b, names)]
         asked = [] if self.soon is None else _ask(self.soon)
         first = [] if self.soon is None else [f"movq {names[self.soon.first]}, %{_AHEAD}"]
@@ -236,65 +274,65 @@ class Products:
         loop += [_move(beyond_a, a, names), _move(beyond_b, b, names), f"subq $$1, {count}", "jg 3b"]
         return [*first, f"testq {count}, {count}", "jle 4f", "3:", *loop, "4:"]
 
-    def _changed(self, many: int) -> list[str]:
-        """The general registers that the loop changes: where A and B lie, and the count."""
-        first = many + self._count_scratch()
-        return [f"${first + i}" for i in range(3)]
-
     def _columns(self, place: str) -> list[str]:
         """Where the vectors of a row lie."""
         return [f"{j * self.width * self.dtype.itemsize}{place}" for j in range(len(self.masks))]
 
-    def _step(self, target: Target, names: Mapping[str, str], many: int, a: str, b: str) -> Iterator[str]:
-        """A step from `a` and `b` on; an instruction's last operand is written."""
-        kind = _SUFFIXES[self.dtype]
-        element, *columns = (f"${many + i}" for i in range(self._count_scratch()))
+    def _step(self, target: Target, at: _Places, b: str) -> Iterator[str]:
+        """A step from A and `b` on; an instruction's last operand is written."""
+        kind, names, many = _SUFFIXES[self.dtype], at.names, len(self.rows) * len(self.masks)
+        sums, (element, *columns) = at.vectors[:many], at.vectors[many:]
         places, masks = self._columns(b), _masked(self.masks, names)
         for place, column, mask in zip(places, columns, masks, strict=False):
             yield f"vmovup{kind} {place}, {column}{mask and f'{mask}{{z}}'}"
         for i, row in enumerate(self.rows):
-            place = _place(a, row, names)
+            place = _place(at.changed[0], row, names)
             # What is used once is read, in all lanes, where it is used.
             if len(columns) == 1 and target.masks:
-                yield f"vfmadd231p{kind} {place}{{1to{self.width}}}, {columns[0]}, ${i}"
+                yield f"vfmadd231p{kind} {place}{{1to{self.width}}}, {columns[0]}, {sums[i]}"
                 continue
             yield f"vbroadcasts{kind} {place}, {element}"
             for j, (there, mask) in enumerate(zip(places, masks, strict=True)):
                 factor, mask = (columns[j], "") if columns else (there, mask)
-                yield f"vfmadd231p{kind} {factor}, {element}, ${i * len(places) + j}{mask}"
+                yield f"vfmadd231p{kind} {factor}, {element}, {sums[i * len(places) + j]}{mask}"
 
-    def _end(self, target: Target, ending: Ending, names: Mapping[str, str], many: int) -> Iterator[str]:
+    def _end(self, target: Target, ending: Ending, at: _Places) -> Iterator[str]:
         """What follows the loop."""
-        kind, (zero, alike) = _SUFFIXES[self.dtype], (f"${many}", f"${many + 1}")
-        at = {id(x): names[x.first] for x in (ending.out, *ending.reads)}
-        for moved, register in zip(ending.moving, self._changed(many), strict=False):
+        kind, names, many = _SUFFIXES[self.dtype], at.names, len(self.rows) * len(self.masks)
+        zero, alike = at.vectors[many : many + 2]
+        there = {id(x): names[x.first] for x in (ending.out, *ending.reads)}
+        for moved, register in zip(ending.moving, at.changed, strict=False):
             yield f"movq {names[moved.first]}, {register}"
-            at[id(moved)] = register
+            there[id(moved)] = register
         if any(op == "relu" for op, _ in ending.steps):
-            yield self._clear(target, zero)
+            yield _clear(target, zero)
         across, masks = len(self.masks), _masked(ending.masks, names)
         for i in range(len(self.rows)):
             if i:
-                yield from (_move(moved.row, at[id(moved)], names) for moved in ending.moving)
-            sums = [f"${i * across + j}" for j in range(across)]
+                yield from (_move(moved.row, there[id(moved)], names) for moved in ending.moving)
+            sums = at.vectors[i * across : (i + 1) * across]
             for op, number in ending.steps:
                 if number is None:
                     yield from (f"vmaxp{kind} {x}, {zero}, {x}" for x in sums)
                     continue
                 read = ending.reads[number]
-                places = self._columns(f"({at[id(read)]})")
+                places = self._columns(f"({there[id(read)]})")
                 if read.alike:
-                    yield f"vbroadcasts{kind} ({at[id(read)]}), {alike}"
+                    yield f"vbroadcasts{kind} ({there[id(read)]}), {alike}"
                     places = [alike] * across
                 for x, place, mask in zip(sums, places, masks, strict=True):
                     yield f"v{op}p{kind} {place}, {x}, {x}{mask}"
-            for x, place, mask in zip(sums, self._columns(f"({at[id(ending.out)]})"), masks, strict=True):
+            for x, place, mask in zip(sums, self._columns(f"({there[id(ending.out)]})"), masks, strict=True):
                 yield f"vmovup{kind} {x}, {place}{mask}"
             if ending.rows is not None and i + 1 < len(self.rows):
                 yield f"cmpq $${i + 1}, {names[ending.rows]}"
                 yield "jle 5f"
         if ending.rows is not None:
             yield "5:"
+
+
+def _clear(target: Target, register: str) -> str:
+    return f"{'vpxord' if target.masks else 'vpxor'} {register}, {register}, {register}"
 
 
 def _masked(masks: Sequence[str | None], names: Mapping[str, str]) -> list[str]:

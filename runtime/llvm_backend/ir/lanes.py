@@ -54,12 +54,6 @@ def broadcast(w: Writer, x: str, type: str, width: int) -> str:
     return x if width == 1 else w.emit(width, lambda em: em.broadcast(type, x))
 
 
-def mask_lanes(w: Writer, count: Value, width: int) -> str:
-    """The first `count` lanes."""
-    limit = broadcast(w, str(count), "i64", width)
-    return w.value(f"icmp slt <{width} x i64> {numbered(width)}, {limit}")
-
-
 def load(
     w: Writer, pointer: str, dtype: DType, width: int, stride: Value = 1, mask: str | None = None
 ) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TypeVar
 
 from graphc.sizes import Size, SizeExpr, Symbol, substitute
-from runtime.llvm_backend.ir.text import Emitter, Module, Target, unseen
+from runtime.llvm_backend.ir.text import Emitter, Module, Target, numbered, unseen
 
 Made = TypeVar("Made")
 Value = int | str
@@ -28,6 +28,7 @@ class Writer:
     at least 1, and multiples of those numbers.
 
     Attributes:
+        first_word: the slot of the first word.
         linkage: of the functions that follow, but for those that say it themselves; it may be set.
     """
 
@@ -43,7 +44,7 @@ class Writer:
         self._known: dict[Value, int] = {}  # the same by name, of words that the function uses
         self.words: dict[SizeExpr, int] = {}
         self.linkage = linkage
-        self._first_word = first_word
+        self.first_word = first_word
         self._lines: list[str] = []
         self._done: list[str] = []
         self._count = 0
@@ -131,6 +132,10 @@ class Writer:
         head = f"define {self._signature} {{\nentry:"
         self._done.append("\n".join([head, *loads, *self._lines, "}"]))
 
+    def define(self, function: str) -> None:
+        """Adds the whole text of a function."""
+        self._done.append(function)
+
     def functions(self) -> str:
         """The text of the functions; what they call is declared by `module`."""
         return "\n".join([*self._done, ""])
@@ -150,7 +155,7 @@ class Writer:
 
     def slot(self, size: SizeExpr) -> int:
         """Where in the argument block the word is that holds a size."""
-        return self._first_word + self.words[size]
+        return self.first_word + self.words[size]
 
     def add(self, x: Value, y: Value) -> Value:
         """``x + y``."""
@@ -234,6 +239,11 @@ class Writer:
         if offset == 0:
             return pointer
         return self.value(f"getelementptr inbounds {type}, ptr {pointer}, i64 {offset}")
+
+    def mask(self, count: Value, width: int) -> str:
+        """The first `count` lanes of a vector."""
+        limit = self.emit(width, lambda em: em.broadcast("i64", str(count)))
+        return self.value(f"icmp slt <{width} x i64> {numbered(width)}, {limit}")
 
     # ---- control ---------------------------------------------------------------------------------
 

@@ -1,0 +1,240 @@
+"""Naked: functions that are one assembly, with the numbers that it needs computed before it.
+
+LLVM gives such a function no frame and no registers, and its assembly has no operands: nothing of it is
+selected or allocated, which takes half as long. Arguments come as the System V ABI has them, on all systems.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from graphc.freezing import frozen
+from graphc.sizes import Size
+from runtime.llvm_backend.ir.writer import Value, Writer
+
+CONVENTION = "x86_64_sysvcc "  # what LLVM calls it, where a naked function is written or called
+_GIVEN = ("%rdi", "%rsi", "%rdx", "%rcx", "%r8", "%r9")
+_FREE = ("%rax", "%r10", "%r11")
+_KEPT = ("%rbx", "%rbp", "%r12", "%r13", "%r14", "%r15")  # a function leaves them as they were
+_MASKS = 7  # the first mask register says that there is none
+_MOST_LANES = 16
+_WORD = 8  # bytes
+_SCALED = {
+    2: "(,{1},2)",
+    3: "({1},{1},2)",
+    4: "(,{1},4)",
+    5: "({1},{1},4)",
+    8: "(,{1},8)",
+    9: "({1},{1},8)",
+}
+
+
+class Unwritable(Exception):  # noqa: N818 - it is no error
+    """A naked function has no instructions for what is asked, or not enough registers."""
+
+
+class _Register(str):
+    """A general register; `half` are its lower 32 bits."""
+
+    __slots__ = ()
+
+    @property
+    def half(self) -> str:
+        return f"{self}d" if self[2].isdigit() else f"%e{self[2:]}"
+
+
+@frozen
+class _Op:
+    """Instructions that write `made`, which is {0}, and read the others, {1} and so on; what they are for."""
+
+    lines: Sequence[str]
+    made: str
+    reads: Sequence[str]
+    serves: str
+
+
+class Registers(Writer):
+    """Arithmetic in general registers; words and what arguments have no registers for stay where they lie.
+
+    The words are those of `w`. `parameters` are the names of the arguments, the first of them the block.
+    """
+
+    def __init__(self, w: Writer, parameters: Sequence[str]) -> None:
+        super().__init__(w.first_word, w.module)
+        self.words = w.words
+        self._ops: list[_Op] = []
+        self._made: dict[tuple[object, ...], str] = {}
+        self._masks: dict[str, str] = {}
+        self._block = parameters[0]
+        self._given = dict(zip(parameters, map(_Register, _GIVEN), strict=False))
+        self._stacked = {name: i for i, name in enumerate(parameters[len(_GIVEN) :])}
+        self._slots: dict[str, int] = {}
+
+    # ---- arithmetic ------------------------------------------------------------------------------
+
+    def word(self, size: Size) -> Value:
+        """The value of a size: itself, or a word of the argument block."""
+        if isinstance(size, int):
+            return size
+        name = f"%word{self.words.setdefault(size, len(self.words))}"
+        self._slots[name] = self.slot(size)
+        return name
+
+    def add(self, x: Value, y: Value) -> Value:
+        """``x + y``."""
+        if isinstance(x, int) and isinstance(y, int):
+            return x + y
+        if x == 0 or y == 0:
+            return y if x == 0 else x
+        return self._make(("movq {1}, {0}", "addq {2}, {0}"), x, y)
+
+    def sub(self, x: Value, y: Value) -> Value:
+        """``x - y``."""
+        if isinstance(x, int) and isinstance(y, int):
+            return x - y
+        if y == 0 or x == y:
+            return x if y == 0 else 0
+        return self._make(("movq {1}, {0}", "subq {2}, {0}"), x, y)
+
+    def mul(self, x: Value, y: Value) -> Value:
+        """``x * y``."""
+        if isinstance(x, int) and isinstance(y, int):
+            return x * y
+        if x == 0 or y == 0:
+            return 0
+        if x == 1 or y == 1:
+            return y if x == 1 else x
+        if isinstance(x, int):
+            x, y = y, x
+        if not isinstance(y, int):
+            return self._make(("movq {1}, {0}", "imulq {2}, {0}"), x, y)
+        if y in _SCALED and not self._is_in_memory(x):
+            return self._make((f"leaq {_SCALED[y]}, {{0}}",), x)
+        return self._make(("imulq {2}, {1}, {0}",), x, y)
+
+    def min(self, x: Value, y: Value) -> Value:
+        """The smaller one."""
+        both = isinstance(x, int) and isinstance(y, int)
+        return super().min(x, y) if both else self._choose("cmovgq", x, y)
+
+    def max(self, x: Value, y: Value) -> Value:
+        """The larger one."""
+        both = isinstance(x, int) and isinstance(y, int)
+        return super().max(x, y) if both else self._choose("cmovlq", x, y)
+
+    def mask(self, count: Value, width: int) -> str:
+        """The first `count` lanes of a vector."""
+        if isinstance(count, int) or width > _MOST_LANES or len(self._masks) == _MASKS:
+            raise Unwritable
+        name, register = f"%mask{len(self._masks)}", f"%k{len(self._masks) + 1}"
+        some = self.max(0, count)
+        first = "bzhil {1.half}, {0.half}, {0.half}"
+        self._make(("movl $$-1, {0.half}", first, f"kmovw {{0.half}}, {register}"), some, serves=name)
+        self._masks[name] = register
+        return name
+
+    def value(self, instruction: str) -> str:
+        """There are none of LLVM's. Raises: Unwritable."""
+        raise Unwritable(instruction)
+
+    def do(self, instruction: str) -> None:
+        """There are none of LLVM's. Raises: Unwritable."""
+        raise Unwritable(instruction)
+
+    def _is_in_memory(self, x: Value) -> bool:
+        return x in self._slots or x in self._stacked
+
+    def _choose(self, move: str, x: Value, y: Value) -> Value:
+        if x == y:
+            return x
+        first, other = (x, y) if isinstance(x, int) else (y, x)
+        return self._make(("movq {1}, {0}", "cmpq {2}, {0}", f"{move} {{2}}, {{0}}"), first, other)
+
+    def _make(self, lines: Sequence[str], *reads: Value, serves: str = "") -> str:
+        """What `lines` compute of `reads`, numbers among them."""
+        key = (lines, reads)
+        if key not in self._made:
+            self._made[key] = self._add(lines, reads, serves)
+        return self._made[key]
+
+    def _add(self, lines: Sequence[str], reads: Sequence[Value], serves: str = "") -> str:
+        name = f"%t{len(self._ops)}"
+        names = [x for x in reads if isinstance(x, str)]
+        if len(names) < len(reads):  # numbers are part of the lines
+            places = iter(range(1, len(reads)))
+            told = ["{0}", *(f"$${x}" if isinstance(x, int) else f"{{{next(places)}}}" for x in reads)]
+            lines = [line.format(*told) for line in lines]
+        self._ops.append(_Op(lines, name, names, serves))
+        return name
+
+    # ---- the function ----------------------------------------------------------------------------
+
+    def write(
+        self,
+        body: Callable[[Sequence[str], Mapping[str, str]], Iterable[str]],
+        changed: Sequence[Value],
+        needed: Sequence[str],
+        taken: Sequence[str],
+    ) -> str:
+        """The assembly of the function.
+
+        ``body(registers, names)`` gives its lines, with the registers of what it has `changed` at the end and
+        the `names` of those that are `needed`; those that are `taken` it has for itself.
+
+        Raises: Unwritable where there are too few.
+        """
+        own = [self._add(("movq {1}, {0}",), [x]) if self._is_shared(x, needed) else x for x in changed]
+        held = {
+            x: self._add(("movq {1}, {0}",), [x]) if self._is_in_memory(x) else x
+            for x in needed
+            if x not in self._masks
+        }
+        ops = self._used({*own, *held.values(), *needed})
+        registers, kept = self._allocate(ops, [*map(str, own), *held.values()], taken)
+        memory = {x: f"{_WORD * slot}({_GIVEN[0]})" for x, slot in self._slots.items()}
+        memory |= {x: f"{_WORD * (1 + len(kept) + i)}(%rsp)" for x, i in self._stacked.items()}
+        before = [
+            line.format(registers[op.made], *(registers.get(x) or memory[x] for x in op.reads))
+            for op in ops
+            for line in op.lines
+        ]
+        names = {**self._masks, **{x: registers[there] for x, there in held.items()}}
+        lines = body([registers[str(x)] for x in own], names)
+        saved = [f"pushq {x}" for x in kept]
+        restored = [f"popq {x}" for x in reversed(kept)]
+        return "\\0A".join([*saved, *before, *lines, *restored, "vzeroupper", "retq"])
+
+    def _is_shared(self, x: Value, needed: Sequence[str]) -> bool:
+        """Whether `x` is in no register, or in one that something else is read from."""
+        return isinstance(x, int) or self._is_in_memory(x) or x in needed
+
+    def _used(self, needed: set[Value]) -> list[_Op]:
+        """The operations that something comes of."""
+        found = []
+        for op in reversed(self._ops):
+            if op.made in needed or op.serves in needed:
+                needed.update(op.reads)
+                found.append(op)
+        return found[::-1]
+
+    def _allocate(
+        self, ops: Sequence[_Op], wanted: Sequence[str], taken: Sequence[str]
+    ) -> tuple[dict[str, _Register], list[str]]:
+        """The register of each value; those that are the caller's."""
+        reads = [[self._block if x in self._slots else x for x in op.reads] for op in ops]
+        last = {x: i for i, found in enumerate(reads) for x in found}
+        last |= dict.fromkeys(wanted, len(ops))
+        found = {x: register for x, register in self._given.items() if x in last}
+        unused = [register for x, register in self._given.items() if x not in last]
+        pool = [x for x in (*unused, *map(_Register, (*_FREE, *_KEPT))) if x not in taken]
+        for i, op in enumerate(ops):
+            free = [found[x] for x in dict.fromkeys(reads[i]) if last[x] == i and x in found]
+            if len(op.lines) == 1:  # it reads before it writes
+                pool[:0], free = free, []
+            if not pool:
+                raise Unwritable
+            found[op.made] = pool.pop(0)
+            if op.made not in last:
+                free.append(found[op.made])
+            pool[:0] = free
+        return found, [x for x in _KEPT if x in {found[op.made] for op in ops}]
