@@ -1,4 +1,4 @@
-"""Naked functions compute what Python does, of arguments, words and numbers, and keep registers of a caller."""
+"""Naked functions compute what Python computes, and leave the registers of their caller."""
 
 import ctypes
 import os
