@@ -6,21 +6,19 @@ import pytest
 import graphc as gc
 
 
-def run(build, feeds, tolerance=2e-5):
-    """Runs on both backends, on 1 and 3 threads; gives the kinds of the native steps."""
+def run(build, feeds, tolerance=2e-5, others=()):
+    """Runs on both backends, on 1 and 3 threads, with `others` of the same shapes too; gives the record."""
     graph = gc.Graph()
     with graph.as_default():
         names = [gc.placeholder(str(x.dtype), x.shape, name=f"p{i}") for i, x in enumerate(feeds)]
         fetches = build(*names)
-    feed = dict(zip(names, feeds, strict=True))
-    with gc.Session(graph=graph, backend="numpy") as session:
-        expected = session.run(fetches, feed)
     found = []
-    for threads in (1, 3):
-        with gc.Session(graph=graph, backend="llvm", threads=threads) as session:
+    for options in ({"backend": "numpy"}, *({"backend": "llvm", "threads": threads} for threads in (1, 3))):
+        with gc.Session(graph=graph, **options) as session:
             executable = session.compile(fetches, names)
-            found.append(session.run(fetches, feed))
-    for a, b, c in zip(expected, *found, strict=True):
+            given = (dict(zip(names, each, strict=True)) for each in (feeds, *others))
+            found.append([result for feed in given for result in session.run(fetches, feed)])
+    for a, b, c in zip(*found, strict=True):
         np.testing.assert_array_equal(b, c)
         np.testing.assert_allclose(b, a, rtol=tolerance, atol=tolerance)
     return executable.record
@@ -121,20 +119,21 @@ def test_hidden_keys_count_for_nothing(length, depth, dtype):
     q, k, v = arrays(*[(2, 3, length, depth)] * 3, dtype=dtype)
     rows, keys = np.arange(length)[:, None], np.arange(length)
     padding = np.arange(length) < np.array([length // 3, length, 0])[:, None]
-    masks = [
+    triangles = [
         rows >= keys,
         rows + 70 >= keys,
         (rows // 128) * 128 > keys,  # the first block of queries sees nothing
-        np.broadcast_to(padding[:2, None, None, :], (2, 1, 1, length)).copy(),
-        np.broadcast_to(padding[[2, 1], None, None, :], (2, 1, 1, length)).copy(),
-        np.random.default_rng(1).random((2, 3, length, length)) < 0.01,
         np.zeros((length, length), bool),
     ]
-    for mask in masks:
+    paddings = [padding[chosen, None, None, :] for chosen in ([0, 1], [2, 1])]
+    scattered = [np.random.default_rng(1).random((2, 3, length, length)) < 0.01]
+    for masks in (triangles, paddings, scattered):
+        given, *others = ([q, k, v, mask] for mask in masks)
         record = run(
             lambda q, k, v, m: [gc.nn.dot_product_attention(q, k, v, mask=m, scale=1.0)],
-            [q, k, v, mask],
+            given,
             2e-4 if dtype == np.float32 else 1e-11,
+            others,
         )
         assert any(blocks(record))
 

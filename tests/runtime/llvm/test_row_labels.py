@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,9 +35,13 @@ def _steps(executable: Any) -> list[str]:
 
 
 def _compare(
-    make: Callable[..., Any], arrays: list[Any], shapes: list[Any] | None = None, **options: Any
+    make: Callable[..., Any],
+    arrays: list[Any],
+    shapes: list[Any] | None = None,
+    others: Sequence[list[Any]] = (),
+    **options: Any,
 ) -> Any:
-    """What the compiled graph gives, which is what its meaning gives; and what it runs."""
+    """What the compiled graph gives, which is what its meaning gives, and its executable; `others` too."""
     found = []
     for backend in ("numpy", "llvm"):
         with gc.Graph().as_default() as graph:
@@ -47,14 +51,14 @@ def _compare(
             ]
             fetched = make(*feeds)
             with gc.Session(graph=graph, backend=backend, **options) as session:
-                values = session.run(fetched, dict(zip(feeds, arrays, strict=True)))
-                found.append(values)
+                given = (dict(zip(feeds, each, strict=True)) for each in (arrays, *others))
+                found.append([value for feed in given for value in session.run(fetched, feed)])
                 executable = session.compile(fetched, feeds)
     for a, b in zip(*found, strict=True):
         assert a.dtype == b.dtype
         near = {"float16": 4e-3, "float32": 4e-6}.get(str(a.dtype), 1e-12)
         np.testing.assert_allclose(b, a, rtol=near, atol=near)
-    return found[1], _steps(executable)
+    return found[1], executable
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -73,29 +77,29 @@ def test_named_forms_are_one_node(form: str, known: bool, what: str) -> None:
         return {"forward": [result], "backward": [back], "both": [result, back]}[what]
 
     shapes = None if known else [("n", 40), ("n", 40), ("n", 40)[:rank]]
-    _, steps = _compare(make, [x, y, slope], shapes)
+    _, executable = _compare(make, [x, y, slope], shapes)
     cut = form == "sparse_cross_entropy"  # its labels are cut out of an array before
-    assert [op for op in steps if not (cut and op in ("strided_slice", "copy"))] == ["fused"]
+    assert [op for op in _steps(executable) if not (cut and op in ("strided_slice", "copy"))] == ["fused"]
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 @pytest.mark.parametrize("labels", ["uint8", "int16", "int32", "int64", "uint64"])
 def test_cross_entropy_of_every_dtype(dtype: str, labels: str) -> None:
+    given = []
     for rows, classes in ((3, 5), (4, 1), (1, 7), (0, 3), (6, 100), (2, 1000), (7, 33)):
         random = np.random.default_rng(classes)
-        arrays = [
-            (random.standard_normal((rows, classes)) * 5).astype(dtype),
-            random.integers(0, min(classes, 256), rows).astype(labels),
-            random.standard_normal(rows).astype(dtype),
-        ]
+        logits = (random.standard_normal((rows, classes)) * 5).astype(dtype)
+        chosen = random.integers(0, min(classes, 256), rows).astype(labels)
+        given.append([logits, chosen, random.standard_normal(rows).astype(dtype)])
 
-        def make(x: Any, label: Any, g: Any) -> Any:
-            loss = gc.losses.sparse_softmax_cross_entropy(labels=label, logits=x)
-            return [loss, gc.gradients(loss, [x], g)[0]]
+    def make(x: Any, label: Any, g: Any) -> Any:
+        loss = gc.losses.sparse_softmax_cross_entropy(labels=label, logits=x)
+        return [loss, gc.gradients(loss, [x], g)[0]]
 
-        for shapes in (None, [("n", "c"), ("n",), ("n",)]):
-            for check in (False, True):
-                _compare(make, arrays, shapes, check_numerics=check)
+    for check in (False, True):
+        for arrays in given:
+            _compare(make, arrays, check_numerics=check)
+        _compare(make, given[0], [("n", "c"), ("n",), ("n",)], given[1:], check_numerics=check)
 
 
 def test_an_element_is_not_touched_by_its_neighbours() -> None:
@@ -125,8 +129,8 @@ def test_what_is_put_is_there_alone() -> None:
             made = gc.ops.put_class(x, label, shape=shape)
             return [made, gc.abs(made) * 2.0]
 
-        (found, _), steps = _compare(make, [x, labels])
-        assert steps == ["fused"]
+        (found, _), executable = _compare(make, [x, labels])
+        assert _steps(executable) == ["fused"]
         wanted = np.zeros(shape, np.float32)
         inside = (labels >= 0) & (labels < classes)
         wanted[inside, labels[inside]] = x[inside]
@@ -188,8 +192,8 @@ def test_numbers_of_short_rows_stay_vectors() -> None:
     """A row of a few elements is no more work than what is one number a row."""
     for inner, count in ((4, 2), (40, 1)):
         y, x = np.full(5, 0.5, np.float32), np.ones((5, inner), np.float32)
-        _, steps = _compare(lambda y, x: [x * gc.expand_dims(gc.tanh(y), -1)], [y, x])
-        assert steps == ["fused"] * count
+        _, executable = _compare(lambda y, x: [x * gc.expand_dims(gc.tanh(y), -1)], [y, x])
+        assert _steps(executable) == ["fused"] * count
 
 
 @pytest.mark.parametrize("shape", [(1, 9), (2, 1), (1, 1), (3, 2, 20), (3, 1, 20), (20,)])
