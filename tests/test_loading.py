@@ -72,18 +72,18 @@ print(first, llvm._load.cache_info().currsize, 'llvmlite' in sys.modules, can_ma
         assert run(code, tmp_path).split()[:3] == ["0", "0", "False"]
 
 
-@pytest.mark.parametrize("fed", ["1.0", "np.float32(1)", "[1, 2]", "(0.5,)", "np.arange(3)", "True"])
-def test_what_is_fed_loads_nothing_of_numpys(fed):
-    code = f"""
+def test_what_is_fed_loads_nothing_of_numpys():
+    code = """
 import graphc as gc
 x = gc.placeholder("float32", None)
 session = gc.Session(backend="numpy")
-session.run(x * 2, {{x: np.ones(3, np.float32)}})
+session.run(x * 2, {x: np.ones(3, np.float32)})
 before = set(sys.modules)
-session.run(x * 2, {{x: {fed}}})
-print(sorted(name for name in set(sys.modules) - before if name.startswith("numpy")))
+for fed in (1.0, np.float32(1), [1, 2], (0.5,), np.arange(3), True):
+    session.run(x * 2, {x: fed})
+    print(*(f"{name} for {fed!r}" for name in set(sys.modules) - before if name.startswith("numpy")))
 """
-    assert run(code) == "[]"
+    assert run(code) == ""
 
 
 @pytest.mark.parametrize("room", ["passes.pipeline", "runtime.session", "runtime.backend", "passes.rewrite"])
@@ -109,9 +109,9 @@ def test_what_a_save_takes_is_loaded_by_those_who_save():
     assert run(code) == "[]"
 
 
-@pytest.mark.parametrize("options", [["-O"], ["-OO"], ["-W", "error"], ["-X", "dev", "-W", "error"]])
+@pytest.mark.parametrize("options", [["-OO"], ["-X", "dev", "-W", "error"]])
 def test_python_may_be_started_in_other_ways(options, tmp_path):
-    """Without assertions, without docstrings, warnings being errors."""
+    """Without assertions and docstrings, warnings being errors."""
     code = f"""
 import graphc as gc
 {TRAINING}
