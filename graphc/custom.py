@@ -28,8 +28,9 @@ def custom_gradient(function: Callable[..., Any]) -> Callable[..., Any]:
     The gradient of ys is what ``grad_fn(*dys)`` makes of their cotangents: one value for each of xs
     (None: no gradient), alone where there is one x. Both functions are called once at definition, so
     `grad_fn` is part of the graph: it shows, is saved, and is itself differentiated for higher orders.
-    It may use any tensor and variable, those made in `function` too. Towards what the two use beside
-    xs there is no gradient through ys. `gc.check_gradient` compares with finite differences.
+    It may use any tensor and variable, those made in `function` too, and steps in Python. Towards what
+    the two use beside xs there is no gradient through ys. `gc.check_gradient` compares with finite
+    differences.
 
         @gc.custom_gradient
         def log1pexp(x):
@@ -69,13 +70,15 @@ def _overridden(
 
     traced = trace(slopes, [y.result for y in values], tuple(values))
     captured, operations = captures([traced])
-    if traced.effects or operations:
+    used = topological(traced.outputs)
+    if operations or not all(effect.op is call_python and effect in used for effect in traced.effects):
         raise ArgumentError(
-            f"custom_gradient: grad_fn has effects, and a gradient has none; it is {place_of(grad_fn)}"
+            "custom_gradient: grad_fn has effects, and a gradient has none but the steps in Python that "
+            f"it is made of; it is {place_of(grad_fn)}"
         )
-    reads = [n for n in topological(traced.outputs) if n.op is variable and n.owner is traced.graph]
+    reads = [n for n in used if n.op is variable and n.owner is traced.graph]
     around = [node for node in captured if node not in points]
-    inner = close(replace(traced, inputs=()), [*points, *around, *reads])
+    inner = close(replace(traced, inputs=(), effects=()), [*points, *around, *reads])
     made = override_gradient(
         *(*values, *points, *around, *(replace(read, owner=current().graph) for read in reads)),
         values=len(values),

@@ -305,6 +305,51 @@ def test_py_func_with_a_gradient():
     assert gc.gradients(gc.py_func(np.sin, [x], x), [x]) == [None]
 
 
+NESTS = {
+    "alone": lambda f, x: f(x),
+    "mapped": lambda f, x: gc.map_fn(lambda row: f(row) * row, x),
+    "scanned": lambda f, x: gc.scan(lambda c, row: (f(c) + row, None), np.float64(0.2), x)[0],
+    "in a loop": lambda f, x: gc.while_loop(lambda i, a: i < 3, lambda i, a: (i + 1, f(a)), (0, x))[1],
+    "in a branch": lambda f, x: gc.cond(gc.sum(x) > 0, lambda: f(x), lambda: x),
+}
+
+
+@pytest.mark.parametrize("backend", gc.backends())
+@pytest.mark.parametrize(("nest", "steps"), list(zip(NESTS, (1, 3, 3, 3, 1), strict=True)))
+def test_a_gradient_is_made_of_steps_in_python(nest, steps, backend):
+    calls = []
+
+    def slope(a):
+        calls.append(a)
+        return np.cos(a)
+
+    @gc.custom_gradient
+    def sine(x):
+        return gc.py_func(np.sin, [x], x), lambda dy: dy * gc.py_func(slope, [x], x)
+
+    x, at = point((None,)), np.array([0.3, 0.7, 1.1])
+    y = gc.sum(NESTS[nest](sine, x))
+    with gc.Session(backend=backend, threads=1) as session:
+        found = session.run(gc.gradients(y, [x])[0], {x: at})
+        assert len(calls) == steps
+        ends = [session.run(y, {x: at + h}) for h in (*1e-6 * np.eye(3), *-1e-6 * np.eye(3))]
+    np.testing.assert_allclose(found, np.subtract(ends[:3], ends[3:]) / 2e-6, rtol=1e-7)
+    assert len(calls) == steps
+
+
+def test_a_gradient_is_not_made_of_what_only_acts():
+    @gc.custom_gradient
+    def doubled(x):
+        def slope(dy):
+            gc.py_func(np.sin, [x], x)
+            return 2 * dy
+
+        return x * 2, slope
+
+    with pytest.raises(gc.ArgumentError, match="has none but the steps in Python that it is made of"):
+        doubled(point())
+
+
 def test_py_func_checks_its_results():
     x = point()
     for fn, error, says in [
