@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 from _thread import start_new_thread
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from functools import cache
 from heapq import heappop, heappush
 
@@ -65,6 +65,50 @@ declare void @llvm.masked.store.v16f32.p0(<16 x float>, ptr, i32, <16 x i1>)
 """
 
 Text = tuple[str, str, int]  # what messages call it, itself, the effort: `llvm.THOROUGH` or `llvm.QUICK`
+
+
+class _Aside:
+    """Work that is worth its time only while code is made, in steps; one thread at a time takes one."""
+
+    def __init__(self, steps: Generator[None]) -> None:
+        self._steps, self._gate = steps, threading.Lock()
+
+    def step(self) -> bool:
+        """Goes a step on; whether there was one, and no other thread at it."""
+        if not self._gate.acquire(blocking=False):
+            return False
+        try:
+            next(self._steps)
+        except StopIteration:
+            return False
+        finally:
+            self._gate.release()
+        return True
+
+    def stop(self) -> None:
+        """Ends it, after the step that a thread is at."""
+        with self._gate:
+            self._steps.close()
+
+
+_asides: dict[_Aside, None] = {}
+
+
+@contextlib.contextmanager
+def meanwhile(steps: Generator[None]) -> Iterator[None]:
+    """What is waited for code in, while whoever has no code to make goes through `steps`; it ends them."""
+    aside = _Aside(steps)
+    _asides[aside] = None
+    try:
+        yield
+    finally:
+        _asides.pop(aside, None)
+        aside.stop()
+
+
+def _step_aside() -> bool:
+    """Takes a step of something else; whether there was one."""
+    return any(aside.step() for aside in tuple(_asides))
 
 
 class Job:
@@ -129,7 +173,7 @@ def finish(jobs: Sequence[Job]) -> list[bytes]:
     with lock, stage("codegen"):
         for job in jobs:
             while not job.done.is_set():
-                if not _help():
+                if not (_help() or _step_aside()):
                     job.done.wait()
         return [_compile(job) if job.image is None else job.image for job in jobs]
 
@@ -196,6 +240,8 @@ class _Worker:
                 with self.gate:
                     _own_machine(effort)  # of whoever is going to wait
         while True:
+            while able and not _queue and _step_aside():
+                pass
             with _books:
                 if not able or not _queue:  # what is left then stays there for whoever needs it
                     _rest(self)
@@ -272,6 +318,7 @@ def _go_on() -> None:
 def _go_on_without_workers() -> None:
     """Their threads stayed with the parent, and so does what they have begun."""
     _queue.clear()
+    _asides.clear()
     for worker in tuple(_working):
         _rest(worker)
     _go_on()

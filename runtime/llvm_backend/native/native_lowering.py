@@ -18,8 +18,10 @@ from graphc.types import TensorType
 from passes.memory import Cell, phase_of, phases_of
 from passes.program import Program
 from runtime.execution import BoundProgram, BoundStep
+from runtime.llvm_backend.engine.compiler import meanwhile
 from runtime.llvm_backend.engine.library import Promises, load
 from runtime.llvm_backend.native.drafts import Collected
+from runtime.llvm_backend.native.first_pages import fill_pages
 from runtime.llvm_backend.native.late_memory import Gift
 from runtime.llvm_backend.native.lowered import Array, Lowered
 from runtime.llvm_backend.native.native_memory import MemoryWriter
@@ -87,7 +89,8 @@ class _Lowering:
         form = "single" if len(outputs) == 1 and not self.late else "list"
         hold = reserve(builder, len(outputs), len(names))
         signature = Signature(feeds, outputs, hold, form, prelude, "main")
-        library = load(collected.modules.values())  # late: other threads compile all the while
+        with meanwhile(fill_pages(outputs)):
+            library = load(collected.modules.values())  # late: other threads compile all the while
         builder.keep(functions.kept_by(library))
         table = builder.build((library, self.clocks, *(value for _, value in constants)))
         symbols = self.sizes.symbols

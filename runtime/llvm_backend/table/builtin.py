@@ -169,6 +169,14 @@ def memory_handler() -> int:
     return id(capsule)
 
 
+@cache
+def blocks() -> tuple[Callable[[None, int], int | None], Callable[[None, int, int], None]]:
+    """`pool.malloc` and `pool.free` of `blockpool`, which keep the GIL."""
+    word, size = ctypes.c_void_p, ctypes.c_int64
+    malloc, free = (CODE.address(name) for name in ("pool.malloc", "pool.free"))
+    return ctypes.PYFUNCTYPE(word, word, size)(malloc), ctypes.PYFUNCTYPE(None, word, word, size)(free)
+
+
 def idle_bytes() -> int:
     """How much memory of outputs that were let go waits for new ones."""
     found: int = ctypes.CFUNCTYPE(ctypes.c_int64)(CODE.address("pool.count"))()
