@@ -17,8 +17,9 @@ _GIVEN = ("%rdi", "%rsi", "%rdx", "%rcx", "%r8", "%r9")
 _FREE = ("%rax", "%r10", "%r11")
 _KEPT = ("%rbx", "%rbp", "%r12", "%r13", "%r14", "%r15")  # a function leaves them as they were
 _MASKS = 7  # the first mask register says that there is none
-_MOST_LANES = 16
+_MOST_LANES = 64
 _WORD = 8  # bytes
+_COPY = ("movq {1}, {0}",)
 _SCALED = {
     2: "(,{1},2)",
     3: "({1},{1},2)",
@@ -33,23 +34,13 @@ class Unwritable(Exception):  # noqa: N818 - it is no error
     """A naked function has no instructions for what is asked, or not enough registers."""
 
 
-class _Register(str):
-    """A general register; `half` are its lower 32 bits."""
-
-    __slots__ = ()
-
-    @property
-    def half(self) -> str:
-        return f"{self}d" if self[2].isdigit() else f"%e{self[2:]}"
-
-
 @frozen
 class _Op:
     """Instructions that write `made`, which is {0}, and read the others, {1} and so on; what they are for."""
 
     lines: Sequence[str]
     made: str
-    reads: Sequence[str]
+    reads: Sequence[Value]
     serves: str
 
 
@@ -66,7 +57,7 @@ class Registers(Writer):
         self._made: dict[tuple[object, ...], str] = {}
         self._masks: dict[str, str] = {}
         self._block = parameters[0]
-        self._given = dict(zip(parameters, map(_Register, _GIVEN), strict=False))
+        self._given = dict(zip(parameters, _GIVEN, strict=False))
         self._stacked = {name: i for i, name in enumerate(parameters[len(_GIVEN) :])}
         self._slots: dict[str, int] = {}
 
@@ -76,8 +67,9 @@ class Registers(Writer):
         """The value of a size: itself, or a word of the argument block."""
         if isinstance(size, int):
             return size
-        name = f"%word{self.words.setdefault(size, len(self.words))}"
-        self._slots[name] = self.slot(size)
+        number = self.words.setdefault(size, len(self.words))
+        name = f"%word{number}"
+        self._slots[name] = self.first_word + number
         return name
 
     def add(self, x: Value, y: Value) -> Value:
@@ -128,8 +120,7 @@ class Registers(Writer):
             raise Unwritable
         name, register = f"%mask{len(self._masks)}", f"%k{len(self._masks) + 1}"
         some = self.max(0, count)
-        first = "bzhil {1.half}, {0.half}, {0.half}"
-        self._make(("movl $$-1, {0.half}", first, f"kmovw {{0.half}}, {register}"), some, serves=name)
+        self._make(("movq $$-1, {0}", "bzhiq {1}, {0}, {0}", f"kmovq {{0}}, {register}"), some, serves=name)
         self._masks[name] = register
         return name
 
@@ -159,12 +150,7 @@ class Registers(Writer):
 
     def _add(self, lines: Sequence[str], reads: Sequence[Value], serves: str = "") -> str:
         name = f"%t{len(self._ops)}"
-        names = [x for x in reads if isinstance(x, str)]
-        if len(names) < len(reads):  # numbers are part of the lines
-            places = iter(range(1, len(reads)))
-            told = ["{0}", *(f"$${x}" if isinstance(x, int) else f"{{{next(places)}}}" for x in reads)]
-            lines = [line.format(*told) for line in lines]
-        self._ops.append(_Op(lines, name, names, serves))
+        self._ops.append(_Op(lines, name, reads, serves))
         return name
 
     # ---- the function ----------------------------------------------------------------------------
@@ -183,19 +169,15 @@ class Registers(Writer):
 
         Raises: Unwritable where there are too few.
         """
-        own = [self._add(("movq {1}, {0}",), [x]) if self._is_shared(x, needed) else x for x in changed]
+        own = [self._add(_COPY, [x]) if self._is_shared(x, needed) else x for x in changed]
         held = {
-            x: self._add(("movq {1}, {0}",), [x]) if self._is_in_memory(x) else x
-            for x in needed
-            if x not in self._masks
+            x: self._add(_COPY, [x]) if self._is_in_memory(x) else x for x in needed if x not in self._masks
         }
-        ops = self._used({*own, *held.values(), *needed})
-        registers, kept = self._allocate(ops, [*map(str, own), *held.values()], taken)
-        memory = {x: f"{_WORD * slot}({_GIVEN[0]})" for x, slot in self._slots.items()}
-        memory |= {x: f"{_WORD * (1 + len(kept) + i)}(%rsp)" for x, i in self._stacked.items()}
+        ops, last = self._used([*map(str, own), *held.values(), *needed])
+        registers, kept = self._allocate(ops, last, taken)
         before = [
-            line.format(registers[op.made], *(registers.get(x) or memory[x] for x in op.reads))
-            for op in ops
+            line.format(registers[op.made], *(self._place(x, registers, kept) for x in op.reads))
+            for _, op in ops
             for line in op.lines
         ]
         names = {**self._masks, **{x: registers[there] for x, there in held.items()}}
@@ -208,33 +190,47 @@ class Registers(Writer):
         """Whether `x` is in no register, or in one that something else is read from."""
         return isinstance(x, int) or self._is_in_memory(x) or x in needed
 
-    def _used(self, needed: set[Value]) -> list[_Op]:
-        """The operations that something comes of."""
+    def _place(self, x: Value, registers: Mapping[str, str], kept: Sequence[str]) -> str:
+        """How an instruction names what it reads."""
+        if isinstance(x, int):
+            return f"$${x}"
+        if x in registers:
+            return registers[x]
+        if x in self._slots:
+            return f"{_WORD * self._slots[x]}({_GIVEN[0]})"
+        return f"{_WORD * (1 + len(kept) + self._stacked[x])}(%rsp)"
+
+    def _used(self, wanted: Iterable[str]) -> tuple[list[tuple[int, _Op]], dict[Value, int]]:
+        """The operations that something comes of, by number; the last one that reads each value."""
+        last: dict[Value, int] = dict.fromkeys(wanted, len(self._ops))
         found = []
-        for op in reversed(self._ops):
-            if op.made in needed or op.serves in needed:
-                needed.update(op.reads)
-                found.append(op)
-        return found[::-1]
+        for i in range(len(self._ops) - 1, -1, -1):
+            op = self._ops[i]
+            if op.made in last or op.serves in last:
+                found.append((i, op))
+                for x in op.reads:
+                    last.setdefault(self._block if x in self._slots else x, i)
+        return found[::-1], last
 
     def _allocate(
-        self, ops: Sequence[_Op], wanted: Sequence[str], taken: Sequence[str]
-    ) -> tuple[dict[str, _Register], list[str]]:
+        self, ops: Sequence[tuple[int, _Op]], last: Mapping[Value, int], taken: Sequence[str]
+    ) -> tuple[dict[str, str], list[str]]:
         """The register of each value; those that are the caller's."""
-        reads = [[self._block if x in self._slots else x for x in op.reads] for op in ops]
-        last = {x: i for i, found in enumerate(reads) for x in found}
-        last |= dict.fromkeys(wanted, len(ops))
         found = {x: register for x, register in self._given.items() if x in last}
         unused = [register for x, register in self._given.items() if x not in last]
-        pool = [x for x in (*unused, *map(_Register, (*_FREE, *_KEPT))) if x not in taken]
-        for i, op in enumerate(ops):
-            free = [found[x] for x in dict.fromkeys(reads[i]) if last[x] == i and x in found]
+        pool = [x for x in (*unused, *_FREE, *_KEPT) if x not in taken]
+        held = dict(found)  # what is still read, or was not yet
+        for i, op in ops:
+            free = [held.pop(x) for x in [x for x in held if last[x] == i]]
             if len(op.lines) == 1:  # it reads before it writes
                 pool[:0], free = free, []
             if not pool:
                 raise Unwritable
             found[op.made] = pool.pop(0)
-            if op.made not in last:
+            if op.made in last:
+                held[op.made] = found[op.made]
+            else:
                 free.append(found[op.made])
             pool[:0] = free
-        return found, [x for x in _KEPT if x in {found[op.made] for op in ops}]
+        used = {found[op.made] for _, op in ops}
+        return found, [x for x in _KEPT if x in used]

@@ -160,7 +160,7 @@ def test_what_only_llvm_has_is_not_written():
     for write in (
         lambda: registers.div("%a0", 3),
         lambda: registers.compare("slt", "%a0", "%a1"),
-        lambda: registers.mask("%a0", 32),
+        lambda: registers.mask("%a0", 128),
         lambda: [registers.mask("%a0", 16) for _ in range(8)],
         lambda: registers.do("fence"),
     ):
