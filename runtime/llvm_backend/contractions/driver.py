@@ -16,9 +16,9 @@ from runtime.llvm_backend.contractions.microkernel import write_naked_tile, writ
 from runtime.llvm_backend.contractions.packing import (
     COPY,
     PACK,
-    copy_elements,
     panel_elements,
     row_stride,
+    scratch_bytes,
     write_copy,
     write_pack,
 )
@@ -34,7 +34,7 @@ from runtime.llvm_backend.ir.naked import CONVENTION
 from runtime.llvm_backend.ir.text import QUICKLY
 from runtime.llvm_backend.ir.values import memory_scalar
 from runtime.llvm_backend.ir.writer import Value, Writer
-from runtime.llvm_backend.table.scratch import claim_part, part_bytes
+from runtime.llvm_backend.table.scratch import claim_part
 
 _LARGE_TILE = 12  # vectors of outputs: with a reduction of a dozen steps some 100 cycles
 SCRATCH = "scratch"  # the slot of the memory that chunks have while they run
@@ -89,8 +89,7 @@ def write_main(
 
     Whether all of it is as fast where LLVM makes it quickly.
     """
-    schedule, light = frame.schedule, _is_light(frame)
-    size = part_bytes(panel_elements(schedule) + copy_elements(schedule), frame.accumulator.itemsize)
+    schedule, light, size = frame.schedule, _is_light(frame), scratch_bytes(frame)
     effort = f"{QUICKLY} " if light else ""
     w.begin(f"void @{frame.name}(ptr %block, i64 %chunk) {effort}nounwind")
     part = None if size == 0 else claim_part(w, slots[SCRATCH], size)

@@ -38,7 +38,7 @@ from runtime.llvm_backend.contractions.driver import SCRATCH, Phase, span_of, wr
 from runtime.llvm_backend.contractions.framing import PARTIALS, make_frame
 from runtime.llvm_backend.contractions.grid import Grid, grid_words, lay_out, read_grid
 from runtime.llvm_backend.contractions.lane_choice import estimate
-from runtime.llvm_backend.contractions.packing import copy_elements, panel_elements
+from runtime.llvm_backend.contractions.packing import scratch_bytes
 from runtime.llvm_backend.contractions.partials import count_finish, count_tree, finish_frame, write_tree
 from runtime.llvm_backend.contractions.registers import VectorUnit
 from runtime.llvm_backend.contractions.row_product import part_reduction
@@ -49,7 +49,6 @@ from runtime.llvm_backend.contractions.widening import Widening
 from runtime.llvm_backend.engine.llvm import QUICK, THOROUGH
 from runtime.llvm_backend.ir.text import QUICKLY, Module, Target
 from runtime.llvm_backend.ir.writer import INTERNAL, Evaluator, Value, Writer
-from runtime.llvm_backend.table.scratch import part_bytes
 
 
 @frozen
@@ -183,7 +182,7 @@ def _planned(
         (*buffers, PARTIALS) if split else buffers,
         (span, shift),
         split,
-        part_bytes(panel_elements(schedule) + copy_elements(schedule), itemsize),
+        scratch_bytes(main),
         cuts * span * itemsize if split else 0,
     )
 
@@ -220,7 +219,8 @@ def _planned_parts(parts: tuple[Contract, Contract], machine: VectorUnit, name: 
         for part, each in zip(parts, (name, f"{name}.finish"), strict=True)
     )
     shared = product(dim.size for dim in main.output_dims) * main.accumulator.itemsize
-    return _Plan(frames, buffers, (1, 0), False, 0, shared)
+    scratch = sum((scratch_bytes(frame) for frame in frames), 0)  # more than each of them claims
+    return _Plan(frames, buffers, (1, 0), False, scratch, shared)
 
 
 @frozen

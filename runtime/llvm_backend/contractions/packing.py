@@ -16,6 +16,7 @@ from runtime.llvm_backend.contractions.tile import Frame, apply
 from runtime.llvm_backend.ir import lanes
 from runtime.llvm_backend.ir.values import memory_scalar
 from runtime.llvm_backend.ir.writer import Value, Writer
+from runtime.llvm_backend.table.scratch import part_bytes
 
 PACK, COPY = ".pack", ".copy"
 _PAD = 16  # elements between the rows of a copy, so that they fall in different sets of the cache
@@ -66,6 +67,12 @@ def copy_elements(schedule: Schedule) -> Size:
     if row_stride(schedule) == 1:
         return schedule.steps * _leading(schedule)
     return schedule.rows[-1].size * (schedule.steps + _PAD)
+
+
+def scratch_bytes(frame: Frame) -> Size:
+    """Bytes that a chunk claims for both."""
+    schedule = frame.schedule
+    return part_bytes(panel_elements(schedule) + copy_elements(schedule), frame.accumulator.itemsize)
 
 
 class _Packer:

@@ -30,6 +30,11 @@ class VectorUnit(Protocol):
         """Bytes of the second cache of a core."""
         ...
 
+    @property
+    def far_l3(self) -> bool:
+        """Whether what that cache does not hold comes slowly."""
+        ...
+
 
 @frozen
 class Vectors:
@@ -38,6 +43,7 @@ class Vectors:
     vector_bytes: int = 16
     vector_registers: int = 16
     l2: int = 1 << 20
+    far_l3: bool = False
 
 
 AVX512, AVX2, NEON, SSE = Vectors(64, 32), Vectors(32, 16), Vectors(16, 32), Vectors()
@@ -45,6 +51,7 @@ AVX512, AVX2, NEON, SSE = Vectors(64, 32), Vectors(32, 16), Vectors(16, 32), Vec
 
 _NARROW, _TALL_ENOUGH = 2, 7  # vectors and rows of a tile
 _PAGE = 4096  # bytes of memory that lie in one piece
+_LITTLE = 16 << 10  # bytes of a panel that stay in L1 wherever they lie
 _TALLEST = 16  # rows of a tile one vector wide: more of them cost more code, and are hardly faster
 
 
@@ -70,17 +77,20 @@ def alike_part(total: int, most: int, vectors: int) -> int:
     return next(alike, most)
 
 
-def is_crowded(strides: Sequence[Size], steps: int, across: int, itemsize: int, l2: int) -> bool:
-    """Whether a panel of B, `across` bytes wide, is more than L2 holds of it where it lies.
+def is_crowded(strides: Sequence[Size], steps: int, across: int, itemsize: int, unit: VectorUnit) -> bool:
+    """Whether a panel of B, `across` bytes wide, is more than the caches hold of it where it lies.
 
     Rows of it that are apart by a power of two, or nearly, fall in few sets of the cache: those of the lines
-    that they have in a page, for pages lie anywhere. Twice that room is enough: it is read in order.
+    that they have in a page, for pages lie anywhere. Twice the room of L2 is enough: it is read in order. Not
+    where L3 is far: what lies apart is not fetched ahead, so L1 has to hold it.
     """
-    if not all(isinstance(stride, int) for stride in strides):
+    if steps * across <= _LITTLE:
+        return False
+    if unit.far_l3 or not all(isinstance(stride, int) for stride in strides):
         return True
     places = _PAGE // math.gcd(_PAGE, *(estimate(stride) * itemsize for stride in strides))
-    room = l2 * min(places * across, _PAGE) // _PAGE
-    return steps * across >= min(2 * room, l2 // 3)
+    room = unit.l2 * min(places * across, _PAGE) // _PAGE
+    return steps * across >= min(2 * room, unit.l2 // 3)
 
 
 @lru_cache(maxsize=1024)

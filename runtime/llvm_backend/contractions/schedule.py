@@ -205,7 +205,7 @@ def _plan_outer(
         tiles=_split_rows(rows, pair, height),
         panels=split_lanes(column.size, width, vectors),
     )
-    pack, transposed, adaptive = _packing(schedule, contract, machine.l2)
+    pack, transposed, adaptive = _packing(schedule, contract, machine)
     copy = _copies_a(schedule)
     return replace(schedule, pack=pack, transposed=transposed, adaptive=adaptive, copy=copy)
 
@@ -242,7 +242,7 @@ def _size_tile(
     return even_part(above, max(1, min(above, fits))), height, vectors
 
 
-def _packing(schedule: Schedule, contract: Contract, l2: int) -> tuple[bool, bool, bool]:
+def _packing(schedule: Schedule, contract: Contract, machine: VectorUnit) -> tuple[bool, bool, bool]:
     """Whether B is packed, whether by transposing squares, and whether the run decides if it is."""
     b, column, rows, inner = schedule.operands[B], schedule.column, schedule.rows, schedule.inner
     first = inner[0].size if schedule.block is None else schedule.block
@@ -251,9 +251,7 @@ def _packing(schedule: Schedule, contract: Contract, l2: int) -> tuple[bool, boo
         return False, False, False
     columns = schedule.vectors * schedule.width
     across = columns * contract.accumulator.itemsize
-    heavy = steps * across > 16 << 10 and is_crowded(
-        [x.strides[B] for x in inner], steps, across, b.dtype.itemsize, l2
-    )
+    heavy = is_crowded([x.strides[B] for x in inner], steps, across, b.dtype.itemsize, machine)
     whole = column.size == columns
     reuse = math.prod(estimate(loop.size) for loop in rows) // (schedule.height * schedule.pair)
     is_known = all(isinstance(loop.size, int) for loop in rows)

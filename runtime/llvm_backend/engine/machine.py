@@ -37,6 +37,7 @@ _MODELS = {
     141: "tigerlake",
     167: "rocketlake",
 }
+_AMD = "znver"  # how LLVM names its CPUs that have AVX-512
 _WIDEST = (("avx512vl", 64), ("avx2", 32), ("avx", 32))  # for all others: by feature, else 16
 _SAID_AT_ONCE = 4096  # bytes: one processor takes 1500
 _CACHES = (32 << 10, 512 << 10, 8 << 20)  # where the system does not say: one core's L1 and L2, all's L3
@@ -53,6 +54,8 @@ class Machine:
         vector_bytes: W, the width of the vectors to use.
         vector_registers: how many of them.
         l1, l2, l3: bytes of data cache; 0: there is none.
+        far_l3: what L2 does not hold comes slowly, unless the hardware knows ahead what is next: so on a mesh
+            of many cores, as Intel's servers have.
         fma: multiply-add in one rounding.
         half: float16 and float32 are converted by an instruction.
         masks: masked loads and stores cost no more than whole ones (AVX-512).
@@ -69,6 +72,7 @@ class Machine:
     l1: int
     l2: int
     l3: int
+    far_l3: bool
     fma: bool
     half: bool
     masks: bool
@@ -113,6 +117,7 @@ def _level(name: str) -> Machine:
         l1=l1,
         l2=l2,
         l3=l3,
+        far_l3=False,
         fma=width > 16,
         half=width > 16,
         masks=width == 64,
@@ -125,7 +130,8 @@ def _level(name: str) -> Machine:
 def as_probed() -> Machine:
     """This machine as LLVM finds it."""
     cpu, features = llvm.host_cpu()
-    return _machine(cpu, features, _identify(cpu, *sorted(name for name in features if features[name])))
+    identity = _identify(cpu, *sorted(name for name in features if features[name]))
+    return _machine(cpu, features, identity, intel=not cpu.startswith(_AMD))
 
 
 def as_told(path: str = "/proc/cpuinfo") -> Machine | None:
@@ -141,7 +147,7 @@ def as_told(path: str = "/proc/cpuinfo") -> Machine | None:
     intel = lines.get("vendor_id") == "GenuineIntel" and family == 6
     features = dict.fromkeys((x.replace("avx512_", "avx512") for x in flags), True)  # as LLVM spells them
     parts = (lines.get("vendor_id", ""), str(family), str(model), lines.get("stepping", ""), *sorted(flags))
-    return _machine(_MODELS.get(model, "") if intel else "", features, _identify(*parts))
+    return _machine(_MODELS.get(model, "") if intel else "", features, _identify(*parts), intel)
 
 
 def _first_processor(path: str) -> Iterator[tuple[str, str]]:
@@ -155,7 +161,7 @@ def _first_processor(path: str) -> Iterator[tuple[str, str]]:
         yield name.strip(), value.strip()
 
 
-def _machine(cpu: str, features: Mapping[str, bool], identity: str) -> Machine:
+def _machine(cpu: str, features: Mapping[str, bool], identity: str, intel: bool) -> Machine:
     def has(name: str) -> bool:
         return bool(features.get(name))
 
@@ -172,6 +178,7 @@ def _machine(cpu: str, features: Mapping[str, bool], identity: str) -> Machine:
         l1=l1,
         l2=l2,
         l3=l3,
+        far_l3=intel and width == 64,
         fma=has("fma") or arm,
         half=has("f16c") or arm,
         masks=has("avx512vl") and has("avx512bw"),

@@ -65,6 +65,13 @@ def test_the_widest_vectors_are_not_always_the_best(told):
         assert not machine.f16
 
 
+def test_l3_is_far_on_the_mesh_of_a_server(told):
+    server, client = (INTEL.format(model=model, flags=AVX512) for model in (85, 126))
+    others = (client, server.replace("GenuineIntel", "AuthenticAMD"), INTEL.format(model=85, flags=""))
+    assert told(server).far_l3
+    assert not any(told(text).far_l3 for text in others)
+
+
 def test_each_feature_counts(told):
     plain = told(INTEL.format(model=106, flags=""))
     assert (plain.vector_bytes, plain.vector_registers, plain.masks, plain.fma) == (32, 16, False, True)

@@ -76,6 +76,19 @@ def test_b_is_packed_where_its_lanes_are_apart_or_it_is_used_much_and_crowds_the
     assert not scheduled(matmul(named("m"), 1000, 600)).pack
 
 
+def test_where_l3_is_far_every_panel_is_packed_that_is_used_much_and_more_than_a_little():
+    far = Vectors(64, 32, far_l3=True)
+    for sizes in ((128, 512, 784), (512, 512, 512), (1000, 1000, 1000)):
+        assert not scheduled(matmul(*sizes)).pack
+        assert scheduled(matmul(*sizes), far).pack
+    for sizes in (
+        (64, 64, 64),
+        (8, 512, 784),
+        (512, 64, 512),
+    ):  # little, used by two tiles, packed as it lies
+        assert not scheduled(matmul(*sizes), far).pack
+
+
 def test_a_is_copied_only_where_its_steps_fall_in_one_cache_set():
     assert scheduled(matmul(1024, 1024, 1024, transpose_x=True)).copy
     assert not scheduled(matmul(1000, 1000, 1000, transpose_x=True)).copy

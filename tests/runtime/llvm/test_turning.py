@@ -9,13 +9,14 @@ from graphc.sizes import Symbol, named
 from graphc.types import FLOAT16, FLOAT32, FLOAT64
 from runtime.llvm_backend.contractions.contraction import Access, Expression, Step, row_major
 from runtime.llvm_backend.contractions.kernel import emit_contraction
-from runtime.llvm_backend.contractions.registers import AVX2, AVX512
-from runtime.llvm_backend.contractions.schedule import plan
+from runtime.llvm_backend.contractions.registers import AVX2, AVX512, Vectors
+from runtime.llvm_backend.contractions.schedule import B, plan
 from runtime.llvm_backend.contractions.turning import turn_lanes
 from tests.runtime.llvm.contracts import Loaded, check, make_buffers
 from tests.runtime.llvm.frontends import Convolution, convolve, convolve_input_gradient, matmul
 
 MANY = Convolution(6, 30, 30, 8, 40)
+FAR = Vectors(64, 32, far_l3=True)  # which packs what is laid out as well
 
 
 def apart(contract, flipped=()):
@@ -37,7 +38,7 @@ def bias_relu(lane, dtype=FLOAT32):
     return Expression(reads, (Step("add", (0, 1), dtype), Step("relu", (2,), dtype)))
 
 
-@pytest.mark.parametrize("machine", [None, AVX512, AVX2], ids=["host", "AVX512", "AVX2"])
+@pytest.mark.parametrize("machine", [None, AVX512, AVX2, FAR], ids=["host", "AVX512", "AVX2", "far L3"])
 @pytest.mark.parametrize(
     "contract",
     [
@@ -46,13 +47,14 @@ def bias_relu(lane, dtype=FLOAT32):
         replace(apart(convolve(MANY)), epilogue=bias_relu("co")),
         apart(convolve(Convolution(6, 30, 30, 300, 33))),  # blocks of the reduction
         apart(convolve_input_gradient(MANY)[0]),
+        apart(convolve(Convolution(6, 30, 30, 8, 200))),
     ],
-    ids=["plain", "flipped", "epilogue", "blocks", "input gradient"],
+    ids=["plain", "flipped", "epilogue", "blocks", "input gradient", "panels"],
 )
 def test_the_product_is_that_of_filters_as_they_lay(contract, machine):
     loaded = check(contract, machine=machine)
     assert [phase.name for phase in loaded.kernel.phases] == ["kernel", "kernel.finish"]
-    assert ".pack(" not in loaded.kernel.text
+    assert loaded.kernel.schedules[1].column.strides[B] == 1
     buffers, again = make_buffers(contract), make_buffers(contract)
     loaded(buffers)
     loaded(again, order=lambda chunks: reversed(list(chunks)))
