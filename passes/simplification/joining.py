@@ -162,8 +162,15 @@ def join_embedded(match: Match) -> Tensor | None:
     placed = [part.inputs[0] for part in parts]
     if node.dtype.is_floating:
         zero = as_tensor(0.0, node.dtype)
-        placed = [ops.add(x, zero) for x in placed]
+        placed = [_added(x, zero) for x in placed]
     return concat(*placed, axis=axis)
+
+
+def _added(x: Tensor, number: Tensor) -> Tensor:
+    """``x + number``; of a view added to what it shows, whose kernel may take that along."""
+    if x.op in (reshape, expand_dims, squeeze):
+        return x.op(ops.add(x.inputs[0], number), **x.attrs)
+    return ops.add(x, number)
 
 
 RULES: tuple[Rule, ...] = (
