@@ -13,13 +13,14 @@ from graphc.conversion import as_tensor
 from graphc.function import Function, topological
 from graphc.op import OPS
 from graphc.ops.source import _placeholder
-from graphc.sizes import evaluate, symbols
-from passes.memory import ALIGNMENT, MANY, _last_uses, plan_memory
+from graphc.sizes import evaluate, named, symbols
+from passes.memory import ALIGNMENT, MANY, _last_uses, _packed, plan_memory
+from passes.packing import Life, guessed_total, in_order
 from passes.pipeline import Request, prepare
 from passes.program import plan
 from passes.scheduling import schedule
 from passes.target import Target
-from passes.weight import bytes_of, parts_of
+from passes.weight import bytes_of, guess_bytes, parts_of
 
 ROWS = {"sum", "max", "min", "mean", "reshape", "broadcast_to", "expand_dims", "squeeze"}
 FUSING = Target("llvm", False, frozenset(n for n, op in OPS.items() if op.family == "elementwise") | ROWS)
@@ -132,6 +133,14 @@ def test_the_arena_of_every_example_is_close_to_what_is_alive(example):
     simulate(program, memory, known)
     live = peak_of_live(program, memory, known)
     assert memory.offsets(known)[-1] <= 1.15 * live
+
+
+def test_what_is_packed_by_size_takes_less_than_step_by_step():
+    sizes = {lines: named("n") * (64 * lines) for lines in (2, 4, 6, 8, 14, 16)}
+    alive = [(2, 0, 3), (8, 1, 1), (4, 2, 3), (6, 3, 5)]  # lines, from and up to which step
+    cells = [Life((i, 0), sizes[x], guess_bytes(sizes[x]), *steps) for i, (x, *steps) in enumerate(alive)]
+    assert guessed_total(in_order(cells)[0]) == guess_bytes(sizes[16])
+    assert guessed_total(_packed(None, cells, False)[0]) == guess_bytes(sizes[14])
 
 
 def test_long_programs_are_planned_too():
