@@ -24,6 +24,7 @@ _LINE = 64  # bytes of a line of the cache
 _MASKS = 7  # the first mask register says that there is none
 _MOVING = 3  # pointers that an ending moves: in the registers that the loop has changed, and needs no more
 _POINTERS = 13  # general registers that may be asked for: one holds the stack, one may hold the frame
+_ALL = 15  # where no LLVM is around
 
 
 @frozen
@@ -146,7 +147,7 @@ class Products:
             and sums + self._count_scratch() <= _count_vectors(target)
             and (self.ending is None or len(self.ending.moving) <= _MOVING)
             and len(self._held_masks()) <= _MASKS
-            and self._count_pointers() <= _POINTERS
+            and self._count_pointers() <= (_POINTERS if self.ending is None else _ALL)
             and all(-_FAR <= x < _FAR for x in self._numbers() if isinstance(x, int))
         )
 
