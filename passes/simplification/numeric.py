@@ -171,7 +171,7 @@ def holds(wide: DType, dtype: DType) -> bool:
         return wide.is_floating and (_digits(wide) >= _digits(dtype) and _reach(wide) >= _reach(dtype))
     bits = 8 * dtype.itemsize - (dtype.kind == "i")
     if wide.is_floating:
-        return bits <= _digits(wide) and (bits < 16 or wide.name != "float16")
+        return bits <= _digits(wide)
     return (wide.kind == "i" or dtype.kind == "u") and bits <= 8 * wide.itemsize - (wide.kind == "i")
 
 

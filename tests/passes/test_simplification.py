@@ -10,6 +10,7 @@ import math
 import zlib
 from collections import Counter
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +20,13 @@ import graphc as gc
 from graphc import ops, sizes
 from graphc.conversion import round_to_bfloat16
 from graphc.function import Function, all_nodes
-from graphc.types import BFLOAT16
+from graphc.types import BFLOAT16, as_dtype
 from passes import simplification
 from passes.match import Surroundings
 from passes.record import recording
 from passes.rewrite import Match, index, rewrite, rule
 from passes.simplification import FAST_RULES, RULES, simplify
+from passes.simplification.numeric import holds
 from passes.target import Target
 from tests.passes.gir import Case, plain, read, write
 
@@ -513,3 +515,20 @@ def test_steps_are_bounded():
     function = gc.parse("graph(%x: f32[4]) {\n  %0 = exp(%x) : f32[4]\n  return %0\n}").function
     with pytest.raises(gc.VerificationError, match="undo one another"):
         rewrite(function, index([turn]))
+
+
+def test_what_a_dtype_holds():
+    names = [f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)]
+    for wide, given in product([*names, "float16", "float32", "float64"], repeat=2):
+        if given in names:
+            ends = np.iinfo(given)
+            values = [int(ends.min), int(ends.max), int(ends.max) - 1]
+        else:
+            ends = np.finfo(given)
+            values = [float(x) for x in (ends.max, ends.smallest_subnormal, 1 + ends.eps)]
+        if wide in names:
+            kept = given in names and all(np.iinfo(wide).min <= x <= np.iinfo(wide).max for x in values)
+        else:
+            with np.errstate(over="ignore", under="ignore"):
+                kept = all(float(np.dtype(wide).type(x)) == x for x in values)
+        assert holds(as_dtype(wide), as_dtype(given)) == kept, (wide, given)
