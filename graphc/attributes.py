@@ -6,6 +6,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+import numpy as np
+
 from graphc.errors import ArgumentError, ShapeError
 from graphc.sizes import Size
 from graphc.types import TensorType, as_dtype, as_shape
@@ -16,6 +18,7 @@ Axes = tuple[int, ...]  # axes of the first operand, None for all; sorted and co
 Permutation = tuple[int, ...]  # all axes of the first operand in another order; None reverses them
 NewAxis = int  # one axis of a result that has one axis more than the first operand
 Shape = tuple[Size, ...]
+Number = float  # a number of Python's
 
 Converter = Callable[[Any, TensorType | None], Any]
 
@@ -79,6 +82,13 @@ def _new_axis(given: Any, operand: TensorType | None) -> Any:
     return normalize_axis(given, len(operand.shape) + 1, "a result")
 
 
+def _number(given: Any, _: TensorType | None) -> Any:
+    number = given.item() if isinstance(given, np.ndarray | np.generic) and given.ndim == 0 else given
+    if not isinstance(number, bool | int | float):
+        raise ArgumentError(f"a number is wanted, not {given!r}")
+    return number
+
+
 # By annotation: what is given, and the type of the first operand, or None where that is unknown.
 CONVERTERS: dict[str, Converter] = {
     "Axis": _axis,
@@ -87,6 +97,7 @@ CONVERTERS: dict[str, Converter] = {
     "NewAxis": _new_axis,
     "Shape": lambda given, _: as_shape(given),
     "DType": lambda given, _: as_dtype(given),
+    "Number": _number,
 }
 
 

@@ -23,10 +23,10 @@ Grammar; ``[ ]`` is optional, ``{ }`` repeats, quoted marks stand for themselves
     place  = (file | string) ":" digits ["(backward)"]
 
 The inputs are placeholders. ``init`` marks the assignment that gives a variable its initial value;
-``run`` lists the effects; ``return`` comes last. Names hold letters of any script, digits, and
-``_ . - / :``; others are quoted with Python's escapes. Numbers and names are those of their block.
-Arrays of up to 16 elements stand in the text, larger ones beside it under ``@c0``. Blank lines and
-other comments are skipped.
+``run`` lists the effects; ``return`` comes last. What a line leaves out of an op's attributes has its
+default. Names hold letters of any script, digits, and ``_ . - / :``; others are quoted with Python's
+escapes. Numbers and names are those of their block. Arrays of up to 16 elements stand in the text, larger
+ones beside it under ``@c0``. Blank lines and other comments are skipped.
 """
 
 from __future__ import annotations
@@ -190,10 +190,10 @@ def _refs(nodes: Sequence[Tensor], inputs: int) -> dict[Tensor, str]:
 
 
 def _attributes(node: Tensor) -> Iterator[tuple[str, Any]]:
-    """The attributes of `node` in the order of its op's signature."""
+    """The attributes of `node` in the order of its op's signature; None, where that is what nothing means."""
     if node.attrs:
-        for key in parameters(node.op):
-            if key in node.attrs:
+        for key, parameter in parameters(node.op).items():
+            if key in node.attrs and (node.attrs[key] is not None or parameter.default is not None):
                 yield key, node.attrs[key]
 
 

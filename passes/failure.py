@@ -20,7 +20,7 @@ def may_fail(node: Tensor) -> bool:
 
 def _may_fail_itself(node: Tensor) -> bool:
     op = node.op
-    if not op.fallible:
+    if not op.fallible or node.attrs.get("empty") is not None:  # what there is of no elements
         return False
     if op.family == "elementwise":  # division and power fail on integers only
         return not (isinstance(node.type, TensorType) and node.type.dtype.is_floating)

@@ -126,7 +126,7 @@ def _shifted(x: Tensor, axis: Any) -> tuple[Tensor, Tensor]:
     A row that is -inf throughout stays so, and its sum is given as 1: exponentials over the sum are 0
     there, and no slope is NaN.
     """
-    top = stop_gradient(max(x, axis=axis, keepdims=True))
+    top = stop_gradient(max(x, axis=axis, keepdims=True, empty=-math.inf))
     rest = x - where(equal(top, -math.inf), 0, top)
     total = sum(exp(rest), axis=axis, keepdims=True)
     return rest, where(equal(total, 0), 1, total)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from graphc import sizes
 from graphc.conversion import as_tensor, promoted
 from graphc.errors import DTypeError, ShapeError
 from graphc.explanation import explains
@@ -71,7 +72,7 @@ def _root(q: Tensor) -> Any:
     depth = q.result.sizes[-1]
     if isinstance(depth, int):
         return 1 / math.sqrt(max(depth, 1))
-    return rsqrt(cast(element_count(shape=(depth,)), q.dtype))
+    return rsqrt(cast(element_count(shape=(sizes.maximum(depth, 1),)), q.dtype))
 
 
 def _seen(causal: bool, mask: Any, queries: Size, keys: Size) -> Tensor | None:

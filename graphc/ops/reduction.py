@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from graphc import sizes
-from graphc.attributes import Axes, Axis
+from graphc.attributes import Axes, Axis, Number
+from graphc.conversion import refuse_lossy
 from graphc.errors import DTypeError, ShapeError
 from graphc.op import op
 from graphc.ops.comparison import equal
@@ -139,9 +140,12 @@ def divided_by_count(g: Tensor, x: Tensor, axis: Axes | None) -> Tensor:
     return g / cast(element_count(shape=(count,)), g.dtype)
 
 
-def _extreme_type(x: Tensor, axis: Axes | None, keepdims: bool) -> TensorType:
+def _extreme_type(x: Tensor, axis: Axes | None, keepdims: bool, empty: Number | None) -> TensorType:
     assert axis is not None  # None is spelled out once the rank is known
-    refuse_empty(x, axis)
+    if empty is None:
+        refuse_empty(x, axis)
+    else:
+        refuse_lossy(empty, x.dtype)
     return reduced_type(x, axis, keepdims, x.dtype)
 
 
@@ -161,37 +165,56 @@ def _evaluated(x: Any, function: Any, **arguments: Any) -> Any:
         raise ShapeError(f"of no elements there is none to choose: shape {list(x.shape)}") from None
 
 
-def _extreme_gradient(g: Tensor, out: Tensor, x: Tensor, axis: Axes, keepdims: bool) -> tuple[Tensor]:
+def _chosen(x: Any, function: Any, axis: Any, keepdims: bool, empty: Any) -> Any:
+    try:
+        return _evaluated(x, function, axis=axis, keepdims=keepdims)
+    except ShapeError:
+        if empty is None:
+            raise
+        return np.full(np.any(x, axis=axis, keepdims=keepdims).shape, empty, x.dtype)
+
+
+def _extreme_gradient(
+    g: Tensor, out: Tensor, x: Tensor, axis: Axes, keepdims: bool, empty: Number | None
+) -> tuple[Tensor]:
     """Shared evenly among the elements that equal the result."""
     chosen = cast(equal(x, kept(out, x, axis)), x.dtype)
     return (chosen * (kept(g, x, axis) / sum(chosen, axis=axis, keepdims=True)),)
 
 
 @op("reduction", fallible=True)
-def max(x: Tensor, axis: Axes | None = None, keepdims: bool = False) -> TensorType:
+def max(
+    x: Tensor, axis: Axes | None = None, keepdims: bool = False, empty: Number | None = None
+) -> TensorType:
     """The largest element over `axis`: None is all axes, () none. NaN where there is one.
 
+    Of no elements it is the number `empty`, where one is given.
+
     Shapes: ``[..., n, ...] -> [..., ...]``, or ``[..., 1, ...]`` with keepdims.
-    Raises: ShapeError for an empty axis, at definition if that is known.
+    Raises: ShapeError for an empty axis without `empty`, at definition if that is known.
     """
-    return _extreme_type(x, axis, keepdims)
+    return _extreme_type(x, axis, keepdims, empty)
 
 
-max.evaluate(lambda x, axis, keepdims: _evaluated(x, np.max, axis=axis, keepdims=keepdims))
+max.evaluate(lambda x, **attrs: _chosen(x, np.max, **attrs))
 max.gradient(_extreme_gradient)
 
 
 @op("reduction", fallible=True)
-def min(x: Tensor, axis: Axes | None = None, keepdims: bool = False) -> TensorType:
+def min(
+    x: Tensor, axis: Axes | None = None, keepdims: bool = False, empty: Number | None = None
+) -> TensorType:
     """The smallest element over `axis`: None is all axes, () none. NaN where there is one.
 
+    Of no elements it is the number `empty`, where one is given.
+
     Shapes: ``[..., n, ...] -> [..., ...]``, or ``[..., 1, ...]`` with keepdims.
-    Raises: ShapeError for an empty axis, at definition if that is known.
+    Raises: ShapeError for an empty axis without `empty`, at definition if that is known.
     """
-    return _extreme_type(x, axis, keepdims)
+    return _extreme_type(x, axis, keepdims, empty)
 
 
-min.evaluate(lambda x, axis, keepdims: _evaluated(x, np.min, axis=axis, keepdims=keepdims))
+min.evaluate(lambda x, **attrs: _chosen(x, np.min, **attrs))
 min.gradient(_extreme_gradient)
 for _extreme in (max, min):
     _extreme.example("f64[2,3]", axis=(1,))
@@ -202,6 +225,8 @@ for _extreme in (max, min):
     _extreme.example("f32[0,2]", axis=(1,))
     _extreme.example("bool[4]")
     _extreme.example("f64[1]")
+    _extreme.example("f64[2,0]", axis=(1,), empty=-1.5)
+    _extreme.example("f64[2,3]", axis=(0,), empty=0.0)
 
 
 def _truth_type(x: Tensor, axis: Axes | None, keepdims: bool) -> TensorType:

@@ -52,11 +52,13 @@ def _merged(match: Match) -> Tensor | None:
     (inner,) = match.inputs
     if inner.op is not match.node.op or not match.used_once(inner):
         return None
+    if inner.attrs.get("empty") != match.attrs.get("empty"):
+        return None
     x, first = inner.inputs[0], inner.attrs["axis"]
     rank = len(x.result.sizes)
     left = range(rank) if inner.attrs["keepdims"] else [i for i in range(rank) if i not in first]
     axes = tuple(sorted({*first, *(left[i] for i in match.attrs["axis"])}))
-    return _shaped(match.node.op(x, axis=axes), match.node)
+    return _shaped(match.node.op(x, **{**match.attrs, "axis": axes, "keepdims": False}), match.node)
 
 
 @rule(*_CHOICES, *_SUMS, of=(ops.transpose,))
@@ -67,7 +69,7 @@ def reduce_transposed(match: Match) -> Tensor | None:
         return None
     axes, reduced = inner.attrs["axes"], match.attrs["axis"]
     over = tuple(sorted(axes[i] for i in reduced))
-    made = match.node.op(inner.inputs[0], axis=over, keepdims=match.attrs["keepdims"])
+    made = match.node.op(inner.inputs[0], **{**match.attrs, "axis": over})
     if match.attrs["keepdims"]:
         return ops.transpose(made, axes=axes)
     kept = [axes[i] for i in range(len(axes)) if i not in reduced]
@@ -163,7 +165,7 @@ def keep_axes_at_once(match: Match) -> Tensor | None:
     (made,) = match.inputs
     if made.op not in (*_CHOICES, *_SUMS, ops.logsumexp) or not match.used_once(made):
         return None
-    flipped = made.op(made.inputs[0], axis=made.attrs["axis"], keepdims=not made.attrs["keepdims"])
+    flipped = made.op(made.inputs[0], **{**made.attrs, "keepdims": not made.attrs["keepdims"]})
     return alike(match, flipped) if is_certain(match.node) else None
 
 

@@ -199,6 +199,12 @@ HERE = [
          "max: of no elements there is none to choose: f32[0,3] over axes [0]",
          "x is the result of broadcast_to"),
      lambda g: gc.max(gc.zeros((0, 3)), axis=0)),
+    ("a number for the max of nothing", gc.DTypeError, (
+         "max: 0.5 is float, and int32 holds whole numbers: cast it",
+         "x is the result of broadcast_to"),
+     lambda g: gc.max(gc.zeros((0, 3), "int32"), axis=0, empty=0.5)),
+    ("a text for the max of nothing", gc.ArgumentError, ("max: a number is wanted, not 'least'",),
+     lambda g: gc.max(gc.zeros((0, 3)), axis=0, empty="least")),
     ("argmax of nothing", gc.ShapeError, (
          "argmax: of no elements there is none to choose: f32[0,3] over axes [0]",
          "x is the result of broadcast_to"),

@@ -62,6 +62,47 @@ def test_of_no_elements_there_is_no_largest(axis, dtype, each_backend):
                     assert session.run(fetch, {x: np.zeros(shape, dtype)}).size == 0
 
 
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("activation", [gc.nn.softmax, gc.nn.log_softmax])
+def test_softmax_over_an_empty_axis_is_empty(activation, known, each_backend):
+    for shape in ((3, 0), (0, 3), (2, 0, 3)):
+        x = gc.placeholder("float32", shape if known else (None,) * len(shape))
+        for axis in range(len(shape)):
+            y = activation(x, axis=axis)
+            slope = gc.gradients(gc.sum(y * y), x)
+            with gc.Session() as session:
+                for found in session.run([y, *slope], {x: np.zeros(shape, np.float32)}):
+                    assert found.shape == shape
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("causal", [True, False])
+def test_attention_without_keys_or_depth(known, causal, each_backend):
+    """Who sees no key gets zeros; keys of no depth match all alike."""
+    for queries, keys, depth in ((2, 0, 4), (0, 2, 4), (3, 3, 0)):
+        arrays = [np.ones((2, *shape)) for shape in ((queries, depth), (keys, depth), (keys, 3))]
+        fed = [gc.placeholder("float64", a.shape if known else (None,) * 3) for a in arrays]
+        y = gc.nn.dot_product_attention(*fed, causal=causal)
+        with gc.Session() as session:
+            found, *slopes = session.run(
+                [y, *gc.gradients(gc.sum(y), fed)], dict(zip(fed, arrays, strict=True))
+            )
+        np.testing.assert_allclose(found, np.full((2, queries, 3), float(keys > 0)), rtol=1e-12)
+        assert all(np.isfinite(slope).all() for slope in slopes)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int32"])
+@pytest.mark.parametrize("shape", [(0, 4, 3), (4, 0, 3), (0, 0, 3), (2, 4, 3)])
+def test_a_number_may_be_given_for_the_largest_of_no_elements(dtype, shape, each_backend):
+    x, given = gc.placeholder(dtype, (None, None, 3)), np.ones(shape, dtype)
+    for axis in (None, 0, 1, (0, 1), 2):
+        y = gc.max(x * 2, axis=axis, empty=np.int32(-5)), gc.min(x, axis=axis, keepdims=True, empty=7)
+        with gc.Session() as session:
+            largest, smallest = session.run(y, {x: given})
+        np.testing.assert_array_equal(largest, np.max(given * 2, axis, initial=-5))
+        np.testing.assert_array_equal(smallest, np.min(given, axis, keepdims=True, initial=7))
+
+
 @pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
 @pytest.mark.parametrize("fetch", ["images", "slope", "largest"])
 def test_windows_longer_than_what_is_fed_are_refused(layout, fetch, each_backend):
