@@ -14,7 +14,7 @@ from graphc.freezing import frozen
 from graphc.function import Function
 from graphc.ops.comparison import less, logical_and
 from graphc.ops.elementwise import add
-from graphc.ops.loop import loop, slice_type, varies
+from graphc.ops.loop import loop, slice_type, state_sizes, varies
 from graphc.ops.sampling import fold_in
 from graphc.ops.source import run_state
 from graphc.ops.state import after, pick
@@ -167,7 +167,7 @@ def _loop(
             raise ShapeError(f"while_loop: maximum_iterations is a scalar, not {bound.type}")
         captured = list(dict.fromkeys([*captured, bound]))
     counted = plan.limit is not None or any(tensor.op is run_state for tensor in captured)
-    body = _close(step, captured, len(starts), counted)
+    body = state_sizes(_close(step, captured, len(starts), counted), len(starts) + counted)
     condition = None if test is None else _close(test, captured, len(starts), counted, tests=True)
     if plan.limit is not None and condition is not None:
         condition = _bounded(condition, len(starts), captured.index(bound))

@@ -15,6 +15,7 @@ from graphc.explanation import explain, tell_operands
 from graphc.function import Function, rebuild, topological, with_inputs
 from graphc.location import on_behalf_of
 from graphc.ops.late_rank import at_rank, open_call, waits
+from graphc.ops.loop import loop, state_sizes
 from graphc.ops.movement import state_rank
 from graphc.ops.region import _cond as cond
 from graphc.ops.source import _placeholder as placeholder
@@ -68,8 +69,8 @@ def _specialised(
             new[node] = _without(known, new[node])
         if (
             node.op is state_rank
+            and node.inputs[0].result.shape is None
             and inputs[0].result.shape is not None
-            and inputs[0].type != node.inputs[0].type
         ):
             values.update(_stated(node, inputs[0]))
             new[node] = (
@@ -275,5 +276,5 @@ def _with_bodies(
         if types or values:
             better, _ = yield _specialised(body, types, values)
             if better is not body:
-                changed[name] = better
+                changed[name] = state_sizes(better, carried) if name == "body" and node.op is loop else better
     return {**attrs, **changed} if changed else attrs

@@ -11,7 +11,7 @@ import numpy as np
 
 from graphc import sizes
 from graphc.descent import Descent
-from graphc.errors import GraphError, VerificationError
+from graphc.errors import GraphError, ShapeError, VerificationError
 from graphc.location import at_line
 from graphc.sizes import Symbol
 from graphc.tensor import Tensor
@@ -89,8 +89,11 @@ def tell_step(error: Exception, step: int, node: Tensor) -> None:
 
 
 def _stack(values: Sequence[Array], type: TensorType, run: Run) -> Array:
-    """`values` along a new first axis; without any, of the sizes that are known."""
+    """`values` along a new first axis; without any, of the sizes that are known. Raises: ShapeError."""
     if values:
+        if len(shapes := dict.fromkeys(value.shape for value in values)) > 1:
+            told = " and ".join(str(list(shape)) for shape in list(shapes)[:2])
+            raise ShapeError(f"steps give values of different shapes, {told}, which do not stack")
         return np.stack(values)
     rest = (sizes.substitute(size, dict(run.sizes)) for size in type.sizes[1:])
     return np.empty((0, *(size if isinstance(size, int) else 0 for size in rest)), type.dtype.numpy)

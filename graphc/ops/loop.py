@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from graphc import sizes
@@ -12,7 +13,8 @@ from graphc.freezing import frozen
 from graphc.function import Function
 from graphc.location import at_line
 from graphc.op import op
-from graphc.sizes import Size, is_unknown, sole_symbol
+from graphc.ops.movement import state_rank
+from graphc.sizes import Size, SizeExpr, Symbol, is_unknown, sole_symbol
 from graphc.tensor import Tensor
 from graphc.types import BOOL, TensorType, TupleType, Type
 
@@ -193,6 +195,41 @@ def _formal_type(start: TensorType, formal: TensorType) -> TensorType:
 
 
 loop.feeds_bodies(_body_inputs)
+
+
+def state_sizes(body: Function, carried: int) -> Function:
+    """`body`, in which sizes of stacked values that are computed of sizes of the step are stated as new ones.
+
+    The stack binds its sizes, and what is computed, as ``max(?-1,0)``, binds nothing.
+    """
+    computed = [value for value in body.outputs[carried:] if any(map(_is_computed, value.result.shape or ()))]
+    if not computed:
+        return body
+    outside = {symbol for node in body.inputs for symbol in _symbols(node.type)}
+    bound = {symbol for node in body.nodes() if node.op.binds for symbol in _symbols(node.type)} - outside
+    found = dict.fromkeys(size for value in computed for size in value.result.sizes if _is_computed(size))
+    new = {size: sizes.unknown() for size in found if bound.intersection(sizes.symbols(size))}
+    if not new:
+        return body
+    outputs = (_stated(value, new) if value in computed else value for value in body.outputs[carried:])
+    return replace(body, outputs=(*body.outputs[:carried], *outputs))
+
+
+def _stated(value: Tensor, new: Mapping[Size, Size]) -> Tensor:
+    """`value`, whose sizes in `new` are stated to be those."""
+    shape = tuple(new.get(size, size) for size in value.result.sizes)
+    type = TensorType(value.dtype, shape)
+    return Tensor(state_rank, (value,), {"shape": shape}, type, value.loc, None, value.owner)
+
+
+def _is_computed(size: Size) -> bool:
+    return isinstance(size, SizeExpr) and sole_symbol(size) is None
+
+
+def _symbols(type: Type) -> Iterator[Symbol]:
+    for part in type.elements if isinstance(type, TupleType) else (type,):
+        for size in part.shape or ():
+            yield from sizes.symbols(size)
 
 
 def _loop_gradient(

@@ -77,3 +77,59 @@ def test_a_body_binds_the_size_that_its_loop_binds(each_backend):
         np.testing.assert_array_equal(found, np.zeros((2, 3)))
         with pytest.raises(gc.ShapeError, match="sizes differ"):
             session.run(likened, {t: [1.0, 2.0], b: [0.0] * 2, p: [1.0] * 3, q: [2.0] * 3})
+
+
+STACKED = {
+    "less one": lambda kept: kept[:-1],
+    "twice": lambda kept: gc.concat([kept, kept], 0),
+    "padded": lambda kept: gc.pad(kept, [[1, 2]]),
+    "outer": lambda kept: kept[1:, None] * kept[None, 1:],
+}
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (None, None), None])
+@pytest.mark.parametrize("name", STACKED)
+def test_what_is_stacked_may_have_sizes_computed_of_those_of_a_step(name, shape):
+    """The stack binds them anew, so that what it meets may be computed of them."""
+    if name == "padded" and shape is None:
+        pytest.skip("padding wants a rank")
+    x, given = gc.placeholder("float64", shape), np.abs(X)[:, [0, 1, 3, 2]]
+
+    def step(row):
+        return STACKED[name](gc.boolean_mask(row, row > np.array([0.0, 0.0, 9.0, 0.0])))
+
+    mapped = gc.map_fn(step, x)
+    total, scanned = gc.scan(
+        lambda t, row: (t + gc.sum(step(row)), step(row)), gc.constant(0.0, dtype="float64"), x
+    )
+    unrolled = gc.stack([step(gc.constant(row)) for row in given])
+    flat = gc.reshape(mapped * mapped, [-1]) if shape else gc.square(mapped)
+    (slope,) = gc.gradients(gc.sum(flat), x)
+    (curve,) = gc.gradients(gc.sum(slope * slope * slope), x)
+    with gc.Session() as session:
+        found = session.run([mapped, scanned, unrolled, total, slope, curve], {x: given})
+        one, two, expected, total, slope, curve = found
+        np.testing.assert_array_equal(one, expected)
+        np.testing.assert_array_equal(two, expected)
+        np.testing.assert_allclose(total, expected.sum())
+        eps = 1e-6
+        for i, j in ((0, 0), (1, 3), (2, 1)):
+            moved = [
+                given + eps * sign * np.eye(3, 4, j - i)[:, :] * (np.arange(3) == i)[:, None]
+                for sign in (1, -1)
+            ]
+            ends = [np.square(session.run(mapped, {x: m})).sum() for m in moved]
+            np.testing.assert_allclose(slope[i, j], (ends[0] - ends[1]) / (2 * eps), rtol=1e-6, atol=1e-8)
+        assert curve.shape == (3, 4)
+        if shape != (3, 4):
+            assert session.run(mapped, {x: given[:0]}).shape == (0,) * one.ndim
+
+
+def test_steps_of_different_sizes_do_not_stack():
+    x = gc.placeholder("float64", (None, 4))
+    y = gc.map_fn(lambda row: gc.boolean_mask(row, row > 0.0)[:-1], x)
+    with (
+        gc.Session() as session,
+        pytest.raises(gc.ShapeError, match=r"shapes, \[2\] and \[1\], which do not stack"),
+    ):
+        session.run(y, {x: X[1:]})
