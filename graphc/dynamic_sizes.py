@@ -162,6 +162,16 @@ def _may_grow(source: Tensor, listed: Sequence[Any]) -> bool:
     return any(_meets_unknown(node.inputs) for node in topological((source,)) if len(node.inputs) > 1)
 
 
+def settled(x: Tensor) -> Tensor:
+    """`x`; where its sizes may be larger than its type says, stated to be of those that it has at the run."""
+    from graphc.ops.movement import state_rank  # movement takes shapes too
+
+    shape = x.result.shape
+    if shape is None or not _may_grow(x, shape):
+        return x
+    return state_rank(x, shape=(None,) * len(shape))
+
+
 def _meets_unknown(operands: Sequence[Tensor]) -> bool:
     """Whether axes that line up from the end differ in size, neither a number, and one may be repeated."""
     shapes = [x.type.shape for x in operands if isinstance(x.type, TensorType) and x.type.shape]

@@ -67,11 +67,7 @@ def _specialised(
         if node.op is not extent and (known := _no_longer_bound(node, new[node])):
             values.update(known)
             new[node] = _without(known, new[node])
-        if (
-            node.op is state_rank
-            and node.inputs[0].result.shape is None
-            and inputs[0].result.shape is not None
-        ):
+        if node.op is state_rank and _tells_sizes(node, inputs[0]):
             values.update(_stated(node, inputs[0]))
             new[node] = (
                 inputs[0] if node.name is None else _inferred(node, inputs, {"shape": inputs[0].result.shape})
@@ -100,6 +96,14 @@ def _stated_size(node: Tensor, size: Size) -> dict[Symbol, Size]:
     """What the size that `node` binds is."""
     symbol = sizes.sole_symbol(node.attrs["shape"][0])
     return {} if symbol is None else {symbol: size}
+
+
+def _tells_sizes(node: Tensor, operand: Tensor) -> bool:
+    """Whether what `operand` of `node`, a stated rank, became tells the sizes: its rank, or all of them."""
+    was, shape = node.inputs[0].result.shape, operand.result.shape
+    if shape is None or shape == was:
+        return False
+    return was is None or all(isinstance(size, int) for size in shape)
 
 
 def _stated(node: Tensor, operand: Tensor) -> dict[Symbol, Size]:

@@ -73,9 +73,9 @@ def _names(extents: Sequence[Label] | dict[Label, Size]) -> dict[Label, str] | N
 
 
 def _letter(at: Label, size: Size, extent: Size, names: dict[Label, str]) -> str | None:
-    if isinstance(at, str) or size == extent:
-        return names[at]
-    return "" if size == 1 else None
+    if size == 1 != extent:
+        return ""
+    return names[at] if isinstance(at, str) or size == extent else None
 
 
 def _says_the_same(node: Tensor, spelling: Spelling) -> bool:

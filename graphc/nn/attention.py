@@ -22,6 +22,7 @@ from graphc.ops import (
     rsqrt,
     where,
 )
+from graphc.ops.movement import of_size
 from graphc.sizes import Size
 from graphc.tensor import Tensor
 from graphc.types import BOOL
@@ -61,6 +62,11 @@ def dot_product_attention(
             raise ShapeError(f"dot_product_attention: {what} is [..., length, depth], not {x.type}")
         if not x.dtype.is_floating:
             raise DTypeError(f"dot_product_attention: {what} is a float, not {x.type}")
+    for what, x, y, axis in (("depth", q, k, -1), ("length", k, v, -2)):
+        if sizes.meet(x.result.sizes[axis], y.result.sizes[axis]) is None:
+            raise ShapeError(f"dot_product_attention: {x.type} and {y.type} differ in {what}")
+    k = of_size(k, -1, q.result.sizes[-1])
+    v = of_size(v, -2, k.result.sizes[-2])
     scores = einsum("...md,...nd->...mn", q, k) * (_root(q) if scale is None else scale)
     seen = _seen(causal, mask, q.result.sizes[-2], k.result.sizes[-2])
     if seen is not None:

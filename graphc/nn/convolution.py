@@ -27,6 +27,7 @@ from graphc.nn.padding import (
     pad_image,
 )
 from graphc.ops import einsum, overlap_add, reshape, slice
+from graphc.ops.movement import of_size
 from graphc.ops.window import count_windows, windows
 from graphc.size_text import format_size
 from graphc.sizes import Size
@@ -74,6 +75,7 @@ def conv2d(
         raise ShapeError(f"conv2d: the channels differ{of}: {x.type} and filters {filters.type}")
     if isinstance(outputs, int) and outputs % groups:
         raise ShapeError(f"conv2d: {groups} groups do not divide the {outputs} channels of {filters.type}")
+    x = of_size(x, layout.channel, inputs * groups)
     padded = _padded("conv2d", x, layout, tuple(cells), strides, padding, dilations)
     if groups == 1:
         seen = image_windows(padded, layout, tuple(cells), strides, dilations)
@@ -112,6 +114,7 @@ def depthwise_conv2d(
     strides, dilations = as_pair(function, "strides", strides), as_pair(function, "dilations", dilations)
     if sizes.meet(x.result.sizes[layout.channel], inputs) is None:
         raise ShapeError(f"{function}: the channels differ: {x.type} and filters {filters.type}")
+    x = of_size(x, layout.channel, inputs)
     padded = _padded(function, x, layout, tuple(cells), strides, padding, dilations)
     seen = image_windows(padded, layout, tuple(cells), strides, dilations)
     made = einsum(f"{layout.spelled('c', 'ij')},ijcm->{layout.spelled('cm')}", seen, filters)
@@ -152,6 +155,7 @@ def conv2d_transpose(
     strides, dilations = as_pair(function, "strides", strides), as_pair(function, "dilations", dilations)
     if sizes.meet(x.result.sizes[layout.channel], inputs) is None:
         raise ShapeError(f"{function}: the channels differ: {x.type} and filters {filters.type}")
+    x = of_size(x, layout.channel, inputs)
     shape, witnesses = as_sizes(output_shape)
     if len(shape) != 4:
         raise ShapeError(f"{function}: output_shape has four sizes, not {len(shape)}")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from graphc.conversion import as_tensor
+from graphc.dynamic_sizes import settled
 from graphc.errors import ArgumentError, ShapeError
 from graphc.explanation import explains
 from graphc.nn.activation import named
@@ -168,7 +169,7 @@ def _arguments(
     function: str, x: Any, size: Any, strides: Any, padding: Any, data_format: str
 ) -> tuple[Tensor, Layout, Pair, Pair, Widths]:
     layout = as_layout(function, data_format)
-    image = as_image(function, x, "x", "the axes n, h, w and c")
+    image = settled(as_image(function, x, "x", "the axes n, h, w and c"))
     cells = as_pair(function, "size", size)
     steps = cells if strides is None else as_pair(function, "strides", strides)
     lengths = tuple(image.result.sizes[axis] for axis in layout.spatial)

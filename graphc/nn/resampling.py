@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from graphc.conversion import as_tensor
-from graphc.dynamic_sizes import after_all, as_sizes
+from graphc.dynamic_sizes import after_all, as_sizes, settled
 from graphc.errors import ShapeError
 from graphc.explanation import explains
 from graphc.nn.activation import named
@@ -35,7 +35,7 @@ def max_unpool(
     Raises: ShapeError; IndexOutOfRangeError at the run.
     """
     layout = as_layout("max_unpool", data_format)
-    x = as_image("max_unpool", x, "x", "the axes n, h, w and c")
+    x = settled(as_image("max_unpool", x, "x", "the axes n, h, w and c"))
     places = as_image("max_unpool", indices, "indices", "the axes of x")
     shape, witnesses = as_sizes(output_shape)
     if len(shape) not in (2, 4):
@@ -64,7 +64,7 @@ def resize_nearest(x: Any, size: Any, data_format: str = "NHWC", name: str | Non
     Raises: ShapeError for another rank or not two sizes.
     """
     layout = as_layout("resize_nearest", data_format)
-    x = as_image("resize_nearest", x, "x", "the axes n, h, w and c")
+    x = settled(as_image("resize_nearest", x, "x", "the axes n, h, w and c"))
     wanted, witnesses = as_sizes(size)
     if len(wanted) != 2:
         raise ShapeError(f"resize_nearest: size is height and width, not {len(wanted)} sizes")

@@ -24,8 +24,8 @@ from graphc.types import TensorType
 def _einsum(*xs: Tensor, equation: str) -> TensorType:
     """The sum over the letters of `equation` that its output lacks of the product of `xs`.
 
-    The equation is explicit (``ij,jk->ik``). Axes of one letter are alike; those under ``...``
-    broadcast, and are summed where the output has no ``...``. A letter twice in one operand is its
+    The equation is explicit (``ij,jk->ik``). Axes of one letter, or that line up under ``...``, broadcast;
+    the latter are summed where the output has no ``...``. A letter twice in one operand is its
     diagonal. float16 and bfloat16 are summed in float32; integers wrap.
 
     Shapes: as the equation says, e.g. ``[i, j], [j, k] -> [i, k]``.
@@ -87,10 +87,14 @@ def sum_exactly(value: Any, axes: tuple[int, ...]) -> Any:
 
 
 def _product(x: Any, xs: tuple[Label, ...], y: Any, ys: tuple[Label, ...], kept: tuple[Label, ...]) -> Any:
-    """Two operands as one (batched) product of matrices; the result has the labels `kept`, in order."""
-    x, xs = _reduced(x, xs, {*kept, *ys})
-    y, ys = _reduced(y, ys, {*kept, *xs})
-    x, xs, y, ys = _unstretched(x, xs, y, ys)
+    """Two operands as one (batched) product of matrices; the result has the labels `kept`, in order.
+
+    Of floats, what one operand alone has is summed last: its sum may be infinite where no product is.
+    """
+    x, xs, y, ys = _unstretched(*_reduced(x, xs, {*xs}), *_reduced(y, ys, {*ys}))
+    alone = tuple(i for i in (*xs, *ys) if i not in kept and not (i in xs and i in ys))
+    if alone and x.dtype.kind == "f":
+        return _reduced(_product(x, xs, y, ys, (*kept, *alone)), (*kept, *alone), {*kept})[0]
     x, xs = _reduced(x, xs, {*kept, *ys})
     y, ys = _reduced(y, ys, {*kept, *xs})
     shared = [i for i in xs if i in ys]
@@ -112,7 +116,7 @@ def _product(x: Any, xs: tuple[Label, ...], y: Any, ys: tuple[Label, ...], kept:
 
 def _unstretched(x: Any, xs: tuple[Label, ...], y: Any, ys: tuple[Label, ...]) -> tuple[Any, ...]:
     """Both operands without the axes of size 1 that the other stretches."""
-    for i in [i for i in xs if isinstance(i, int) and i in ys]:
+    for i in [i for i in xs if i in ys]:
         a, b = xs.index(i), ys.index(i)
         if x.shape[a] == 1 != y.shape[b]:
             x, xs = x.squeeze(a), (*xs[:a], *xs[a + 1 :])
@@ -198,7 +202,7 @@ def _spread(partial: Tensor, row: tuple[Label, ...], x: Tensor, wanted: tuple[La
         seen.add(i)
     for _, n in repeats:
         partial = expand_dims(partial, n)
-    shape = tuple(own[i] if i not in made else made[i] for i in full)
+    shape = tuple(made[i] if i not in own or made.get(i, 1) != 1 else own[i] for i in full)
     if not repeats:
         return broadcast_to(partial, shape)
     zero = as_tensor(0, partial.dtype)
@@ -229,6 +233,12 @@ _einsum.example("f64[2,3]", "f64[3,2]", equation="ab,bc->")
 _einsum.example("f64[2,2,3]", "f64[2,2,4]", equation="...k,...n->kn")
 _einsum.example("f64[1,2,2,2,2,3]", "f64[2,2,3,2]", equation="nhwijc,ijco->nhwo")
 _einsum.example("f64[0,3]", "f64[3,4]", equation="ij,jk->ik")
+_einsum.example("f64[1,3]", "f64[2,3]", equation="ij,ij->ij")
+_einsum.example("f64[2,1]", "f64[3,4]", equation="ij,jk->ik")
+_einsum.example("f64[2,1,3]", "f64[1,4,3]", equation="abc,abc->b")
+_einsum.example("f64[2,2,1]", "f64[3,3,2]", equation="iij,jjk->k")
+_einsum.example("f64[2,3,2]", "f64[2,3]", equation="abc,cd->bd")
+_einsum.example("f32[1,1]", "f32[0,3]", equation="ij,ij->j")
 _einsum.example("f32[2,3]", "f32[3,4]", equation="ij,jk->ki")
 _einsum.example("f16[2,3]", "f16[3,4]", equation="ij,jk->ik")
 _einsum.example("i32[2,3]", "i64[3,1]", equation="ij,jk->ik")
@@ -240,8 +250,8 @@ def einsum(equation: str, *xs: Any, name: str | None = None) -> Tensor:
     """A sum of products, as ``numpy.einsum``: ``einsum("bij,bjk->bik", x, y)``.
 
     Without ``->`` the output has the letters that occur once, in alphabetical order, after ``...``.
-    Axes of one letter are alike; axes under ``...`` broadcast. More than two operands are taken in
-    pairs, the pair with the smallest result first.
+    Axes of one letter are alike or 1, which repeats; axes under ``...`` broadcast. More than two operands
+    are taken in pairs, the pair with the smallest result first.
 
     Shapes: as the equation says.
 
@@ -286,6 +296,6 @@ def _cost(factors: list[tuple[str, Tensor]], i: int, j: int, output: str) -> tup
     for term, x in (factors[i], factors[j]):
         if x.result.shape is not None:
             for at, size in zip(label(term, x.result), x.result.shape, strict=True):
-                extent[at] = size if isinstance(size, int) else _TYPICAL
+                extent[at] = max(extent.get(at, 1), size if isinstance(size, int) else _TYPICAL)
     kept = order(_kept(factors, i, j, output), extent)
     return math.prod(extent.get(at, _TYPICAL) for at in kept), math.prod(extent.values())

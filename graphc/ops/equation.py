@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from graphc import sizes
 from graphc.errors import ArgumentError, ShapeError
@@ -70,15 +70,29 @@ def label(term: str, type: TensorType) -> tuple[Label, ...]:
 
 
 def measure(rows: Sequence[Sequence[Label]], types: Sequence[TensorType]) -> dict[Label, sizes.Size]:
-    """The size of each label. Raises: ShapeError where two axes of one label differ."""
+    """The size of each label, where one of 1 repeats, but not on a diagonal.
+
+    Raises: ShapeError where two axes of one label differ.
+    """
     extents: dict[Label, sizes.Size] = {}
     for row, type in zip(rows, types, strict=True):
+        own: dict[Label, sizes.Size] = {}
         for x, size in zip(row, type.sizes, strict=True):
-            unify = sizes.broadcast if isinstance(x, int) else sizes.meet
-            size_so_far = extents.get(x, size)
-            agreed = unify(size_so_far, size)
-            if agreed is None:
-                what = f"letter {x!r}" if isinstance(x, str) else "an axis under '...'"
-                raise ShapeError(f"{what} is {size_so_far} and {size}: {', '.join(map(str, types))}")
-            extents[x] = agreed
+            own[x] = _agreed(x, own.get(x, size), size, types, sizes.meet)
+        for x, size in own.items():
+            extents[x] = _agreed(x, extents.get(x, size), size, types, sizes.broadcast)
     return extents
+
+
+def _agreed(
+    x: Label,
+    so_far: sizes.Size,
+    size: sizes.Size,
+    types: Sequence[TensorType],
+    unify: Callable[[sizes.Size, sizes.Size], sizes.Size | None],
+) -> sizes.Size:
+    agreed = unify(so_far, size)
+    if agreed is None:
+        what = f"letter {x!r}" if isinstance(x, str) else "an axis under '...'"
+        raise ShapeError(f"{what} is {so_far} and {size}: {', '.join(map(str, types))}")
+    return agreed

@@ -15,7 +15,7 @@ from graphc.explanation import explains
 from graphc.op import op
 from graphc.ops.contraction import einsum, einsum_of
 from graphc.ops.late_rank import may_wait, wait, waits
-from graphc.ops.movement import expand_dims, matrix_transpose, squeeze
+from graphc.ops.movement import expand_dims, matrix_transpose, of_size, squeeze
 from graphc.tensor import Tensor
 from graphc.types import TensorType, broadcast
 
@@ -123,7 +123,7 @@ def tensordot(x: Any, y: Any, axes: Any = 2, name: str | None = None) -> Tensor:
             raise ShapeError(
                 f"tensordot: axis {i} of {left.type} and axis {j} of {right.type} have different sizes"
             )
-        b[j] = a[i]
+        b[j], right = a[i], of_size(right, j, left.result.sizes[i])
     kept = [a[i] for i in range(m) if i not in ours] + [b[j] for j in range(n) if j not in theirs]
     return einsum(f"{''.join(a)},{''.join(b)}->{''.join(kept)}", left, right, name=name)
 

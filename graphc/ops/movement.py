@@ -14,6 +14,7 @@ from graphc.explanation import explains
 from graphc.op import op
 from graphc.ops.late_shape import broadcast_late, reshape_late
 from graphc.ops.sizing import element_count, size
+from graphc.sizes import Size
 from graphc.tensor import Tensor
 from graphc.types import TensorType
 
@@ -311,6 +312,16 @@ def ensure_shape(x: Any, shape: Any, name: str | None = None) -> Tensor:
     if own is not None and len(own) == len(given):
         given = tuple(a if b is None else b for a, b in zip(own, given, strict=True))
     return _ensure_shape(x, shape=given, name=name)
+
+
+def of_size(x: Tensor, axis: int, size: Size) -> Tensor:
+    """`x`, whose `axis` is stated to be of `size` where a run may make one of them 1, which repeats."""
+    shape = x.result.sizes
+    own = shape[axis]
+    if own == size or not (sizes.may_broadcast(own) or sizes.may_broadcast(size)):
+        return x
+    axis %= len(shape)
+    return _ensure_shape(x, shape=(*shape[:axis], size, *shape[axis + 1 :]))
 
 
 def sized_as(x: Tensor, like: Tensor) -> Tensor:

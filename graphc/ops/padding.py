@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from graphc.conversion import as_tensor
-from graphc.dynamic_sizes import Witnesses, after_all, as_sizes, is_dynamic
+from graphc.dynamic_sizes import Witnesses, after_all, as_sizes, is_dynamic, settled
 from graphc.errors import ArgumentError, ShapeError
 from graphc.explanation import explains
 from graphc.ops.elementwise import identity
@@ -106,6 +106,7 @@ def _pairs(widths: Any, rank: int) -> tuple[list[tuple[Size, Size]], Witnesses]:
 
 
 def _filled(x: Tensor, axis: int, pair: tuple[Size, Size], value: Tensor, name: str | None) -> Tensor:
+    x = settled(x)
     shape = x.result.sizes
     before, after = (full((*shape[:axis], width, *shape[axis + 1 :]), value) for width in pair)
     return concat([before, x, after], axis, name=name)

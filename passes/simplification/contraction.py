@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from graphc import ops
-from graphc.ops.equation import ELLIPSIS, split
+from graphc.ops.equation import ELLIPSIS, Label, label, measure, split
 from graphc.tensor import Tensor
 from graphc.types import BFLOAT16, FLOAT16
 from passes.rewrite import Match, Rule, rule
@@ -97,9 +97,33 @@ def einsum_as_matmul(match: Match) -> Tensor | None:
     if len(terms) != 2 or any(len(term) != 2 for term in (*terms, output)):
         return None
     i, j, k = terms[0][0], terms[0][1], terms[1][1]
-    if j != terms[1][0] or len({i, j, k}) < 3 or output != i + k:
+    if j != terms[1][0] or len({i, j, k}) < 3 or output != i + k or any(_stretched(match.node)):
         return None
     return alike(match, ops.matmul(*match.inputs))
+
+
+def _stretched(node: Tensor) -> list[set[Label]]:
+    """For each operand of an Einstein sum the letters of size 1 that another one makes longer."""
+    terms, _ = split(node.attrs["equation"])
+    rows = [label(term, x.result) for term, x in zip(terms, node.inputs, strict=True)]
+    extents = measure(rows, [x.result for x in node.inputs])
+    pairs = [zip(row, x.result.sizes, strict=True) for row, x in zip(rows, node.inputs, strict=True)]
+    return [{at for at, size in each if size == 1 != extents[at] and isinstance(at, str)} for each in pairs]
+
+
+@rule(einsum)
+def einsum_of_stretched(match: Match) -> Tensor | None:
+    """``einsum('ij,jk->ik', x, y) -> einsum('i,jk->ik', x, y)`` where j is 1 in x and not in y."""
+    gone = _stretched(match.node)
+    if not any(gone):
+        return None
+    terms, output = split(match.attrs["equation"])
+    spelled, operands = [], []
+    for term, letters, x in zip(terms, gone, match.inputs, strict=True):
+        row = zip(label(term, x.result), x.result.sizes, strict=True)
+        operands.append(reshape(x, shape=tuple(size for at, size in row if at not in letters)))
+        spelled.append("".join(letter for letter in term if letter not in letters))
+    return alike(match, einsum(*operands, equation=f"{','.join(spelled)}->{output}"))
 
 
 @rule(einsum)
@@ -218,7 +242,7 @@ def sum_of_product_fast(match: Match) -> Tensor | None:
 
 RULES: tuple[Rule, ...] = (
     *(matmul_of_transposed, transpose_of_matmul, einsum_of_transposed, transpose_of_einsum),
-    *(einsum_as_matmul, einsum_of_one, einsum_as_product, product_of_negatives),
+    *(einsum_of_stretched, einsum_as_matmul, einsum_of_one, einsum_as_product, product_of_negatives),
     *(multiply_by_identity_matrix,),
 )
 FAST_RULES: tuple[Rule, ...] = (

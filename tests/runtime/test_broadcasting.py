@@ -264,3 +264,110 @@ def test_the_slope_of_a_stack_that_met_a_name(each_backend):
     with gc.Session() as session:
         found = session.run(slope, {x: np.arange(3.0), weights: np.ones((2, 3))})
     np.testing.assert_array_equal(found, 54.0 * np.arange(3.0))
+
+
+IMAGE_FUNCTIONS = {
+    "average": lambda t: gc.nn.avg_pool(t, 2, padding="SAME"),
+    "largest": lambda t: gc.nn.max_pool(t, 2, padding="SAME"),
+    "largest and where": lambda t: gc.nn.max_pool_with_argmax(t, 2, strides=2, padding="SAME"),
+    "put back": lambda t: gc.nn.max_unpool(*gc.nn.max_pool_with_argmax(t, 1), gc.shape(t)[1:3]),
+    "resized": lambda t: gc.nn.resize_nearest(t, (3, 4)),
+    "padded": lambda t: gc.pad(t, [[0, 0], [1, 2], [0, 0], [0, 0]], constant_values=2.5),
+}
+
+
+@pytest.mark.parametrize("name", IMAGE_FUNCTIONS)
+def test_images_that_a_one_was_broadcast_to_have_their_own_height(name, each_backend):
+    function = IMAGE_FUNCTIONS[name]
+    row, grid = gc.placeholder("float64", (None, None, None, 1)), gc.placeholder("float64", (None,) * 4)
+    whole = gc.placeholder("float64", (2, 4, 5, 3))
+    ones, steps = np.ones((2, 1, 5, 1)), np.arange(60.0).reshape(1, 4, 5, 3)
+    found, expected = [], []
+    with gc.Session() as session:
+        for x, inputs, into, feeds in (
+            (row + grid, [row, grid], found, {row: ones, grid: steps}),
+            (whole, [whole], expected, {whole: ones + steps}),
+        ):
+            y = function(x)
+            results = list(y) if isinstance(y, tuple) else [y]
+            into.extend(session.run([*results, *gc.gradients(gc.sum(gc.sin(results[0])), inputs)], feeds))
+    *expected, slope = expected
+    summed = slope.sum((1, 3), keepdims=True), slope.sum(0, keepdims=True)
+    for one, other in zip(found, (*expected, *summed), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-12)
+
+
+EQUATIONS = (
+    "ij,ij->ij",
+    "ij,ij->i",
+    "ij,jk->ik",
+    "abc,abc->b",
+    "iij,jjk->k",
+    "...ij,...jk->...ik",
+    "i,i",
+    "ij,ij,ij->j",
+)
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("equation", EQUATIONS)
+def test_axes_of_one_letter_broadcast_as_in_numpy(equation, known, each_backend):
+    terms = equation.split("->")[0].split(",")
+    letters = sorted(set("".join(terms)) - {"."})
+    for chosen in range(len(terms)):
+        for letter in [x for x in letters if x in terms[chosen]]:
+            shapes = [
+                (2,) * ("..." in term)
+                + tuple(1 if (n, x) == (chosen, letter) else 2 + letters.index(x) for x in term.strip("."))
+                for n, term in enumerate(terms)
+            ]
+            arrays = [np.random.default_rng(n).normal(size=shape) for n, shape in enumerate(shapes)]
+            with gc.Graph().as_default(), gc.Session() as session:
+                xs = [gc.placeholder("float64", a.shape if known else (None,) * a.ndim) for a in arrays]
+                y = gc.einsum(equation, *xs)
+                feeds = dict(zip(xs, arrays, strict=True))
+                value, slopes = session.run([y, gc.gradients(gc.sum(gc.sin(y)), xs)], feeds)
+            np.testing.assert_allclose(value, np.einsum(equation, *arrays), rtol=1e-12, strict=True)
+            for n, (slope, array) in enumerate(zip(slopes, arrays, strict=True)):
+                assert slope.shape == array.shape
+                at, eps = (0,) * array.ndim, 1e-6
+                ends = []
+                for step in (eps, -eps):
+                    moved = [a.copy() for a in arrays]
+                    moved[n][at] += step
+                    ends.append(np.sin(np.einsum(equation, *moved)).sum())
+                np.testing.assert_allclose(slope[at], (ends[0] - ends[1]) / (2 * eps), rtol=1e-6, atol=1e-8)
+
+
+ALIKE = {
+    "tensordot": (lambda x, y: gc.tensordot(x, y, 1), [(2, 1), (3, 2)]),
+    "attention of another depth": (
+        lambda q, k: gc.nn.dot_product_attention(q, k, k),
+        [(3, 1), (3, 2)],
+    ),
+    "attention of other values": (lambda k, v: gc.nn.dot_product_attention(k, k, v), [(3, 2), (1, 2)]),
+    "convolution": (gc.nn.conv2d, [(1, 4, 4, 1), (2, 2, 3, 2)]),
+    "convolution by channels": (gc.nn.depthwise_conv2d, [(1, 4, 4, 1), (2, 2, 3, 2)]),
+}
+
+
+@pytest.mark.parametrize("name", ALIKE)
+def test_what_an_einsum_is_made_for_does_not_broadcast_its_letters(name, each_backend):
+    function, shapes = ALIKE[name]
+    x, y = (gc.placeholder("float64", (None,) * len(shape)) for shape in shapes)
+    z = function(x, y)
+    with gc.Session() as session, pytest.raises(gc.ShapeError):
+        session.run(z, {x: np.ones(shapes[0]), y: np.ones(shapes[1])})
+    with pytest.raises(gc.ShapeError):
+        function(gc.placeholder("float64", shapes[0]), gc.placeholder("float64", shapes[1]))
+
+
+def test_products_that_are_infinite_are_those_of_elements(each_backend):
+    """What one operand alone has is not summed before it is multiplied."""
+    x, y = gc.placeholder("float32", (2, None, None)), gc.placeholder("float32", (None, None))
+    big = np.full((2, 3, 4), 3e38, np.float32)
+    with gc.Session() as session:
+        product = gc.einsum("abc,cd->bd", x, y)
+        found = session.run(product, {x: big, y: np.full((4, 2), 1e-30)})
+        np.testing.assert_allclose(found, np.full((3, 2), 24e8), rtol=1e-6)
+        np.testing.assert_array_equal(session.run(product, {x: big, y: np.zeros((4, 2))}), np.zeros((3, 2)))
