@@ -69,6 +69,8 @@ def check_windows(axes: Any, size: Any, strides: Any, dilations: Any) -> None:
 
 
 def _windows(x: Any, axes: Any, size: Any, strides: Any, dilations: Any) -> Any:
+    if min(size) < 1:
+        raise ShapeError(f"a window has at least one cell along each axis, not {tuple(size)}")
     shape, steps = list(x.shape), list(x.strides)
     cell_steps = []
     for axis, cells, stride, dilation in zip(axes, size, strides, dilations, strict=True):

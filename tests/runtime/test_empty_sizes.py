@@ -118,6 +118,16 @@ def test_windows_longer_than_what_is_fed_are_refused(layout, fetch, each_backend
         session.run(fetches[fetch], {x: images, w: np.ones((3, 2, 2, 3), np.float32)})
 
 
+@pytest.mark.parametrize("convolve", [gc.nn.conv2d, gc.nn.depthwise_conv2d])
+def test_filters_without_cells_are_refused_as_they_are_at_definition(convolve, each_backend):
+    x, w = gc.placeholder("float32", (None,) * 4), gc.placeholder("float32", (None,) * 4)
+    y = convolve(x, w, padding="VALID")
+    with gc.Session() as session:
+        for shape in ((0, 2, 3, 2), (2, 0, 3, 2)):
+            with pytest.raises(gc.ShapeError, match="at least one cell along each axis, not"):
+                session.run(y, {x: np.ones((1, 4, 4, 3)), w: np.ones(shape)})
+
+
 def test_gather_along_an_axis_before_an_empty_one(each_backend):
     x, indices = gc.placeholder("float32", (2, 3, 0)), gc.placeholder("int64", (4,))
     with gc.Session() as session:

@@ -138,8 +138,11 @@ class StepWriter:
     def _simple_draft(self, step: Step) -> Draft | None:
         """What runs `step` where that is no kernel; None where it may be one."""
         node = step.node
-        if node.op.name == "windows":  # none fits an axis that is too short: the meaning says so
-            self.positive.update((node.result.sizes[axis], None) for axis in node.attrs["axes"])
+        if (
+            node.op.name == "windows"
+        ):  # none fits an axis that is too short, nor has no cells: the meaning says so
+            counts = (node.result.sizes[axis] for axis in node.attrs["axes"])
+            self.positive.update(dict.fromkeys((*counts, *node.attrs["size"])))
         if step.bindings:
             return self._looped(loops_of(step.node, gives=True))
         if self._cells.views(step) or node.op.name == "group":
