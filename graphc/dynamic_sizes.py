@@ -132,8 +132,8 @@ def as_bound_size(item: Any) -> tuple[Size, Witnesses]:
         return size, (witness,)
     if item is None:
         raise ShapeError("None is no size: that of x is gc.shape(x)[axis], which the run knows")
-    if isinstance(item, int | np.integer) and not isinstance(item, bool) and item < 0:
-        return int(item), ()
+    if (number := sizes.as_int(item)) is not None and number < 0:
+        return number, ()
     return as_size(item), ()
 
 

@@ -59,6 +59,8 @@ def while_loop(
     if not starts:
         raise ArgumentError("while_loop: there are no loop variables")
     invariants = _invariants(loop_vars, shape_invariants)
+    if (limit := sizes.as_int(maximum_iterations)) is not None and limit < 0:
+        raise ArgumentError(f"while_loop: maximum_iterations is at least 0, not {limit}")
     types = [_formal(start, shape) for start, shape in zip(starts, invariants, strict=True)]
     free = [shape_invariants is not None and shape is None for shape in invariants]
     arguments = loop_vars if isinstance(loop_vars, list | tuple) else (loop_vars,)
@@ -272,9 +274,10 @@ def _walked(xs: Any) -> Any:
 
 
 def _checkpoint(what: str, every: Any) -> int:
-    if isinstance(every, bool) or not isinstance(every, int) or every < 0:
+    count = sizes.as_int(every)
+    if count is None or count < 0:
         raise ArgumentError(f"{what}: checkpoint_every is a number of steps, not {every!r}")
-    return every
+    return count
 
 
 def _invariants(loop_vars: Any, given: Any) -> list[Any]:

@@ -21,6 +21,7 @@ from graphc.ops.elementwise import cast
 from graphc.ops.sampling import random_bits, random_normal, random_truncated_normal, random_uniform
 from graphc.ops.source import outer_run_state
 from graphc.philox import derive_key
+from graphc.sizes import as_int
 from graphc.tensor import Tensor
 from graphc.types import UINT64, DType, as_dtype
 
@@ -60,14 +61,15 @@ def _is_number(given: Any, number: int) -> bool:
 def _whole_numbers(
     shape: Any, dtype: DType, seed: int | None, low: Any, high: Any, name: str | None
 ) -> Tensor:
-    if not (isinstance(low, int) and isinstance(high, int)) or not 0 < high - low < 1 << 32:
+    least, past = as_int(low), as_int(high)
+    if least is None or past is None or not 0 < past - least < 1 << 32:
         raise ArgumentError(
             "uniform: whole numbers need ints minval < maxval less than 2**32 apart, "
             f"not {low!r} and {high!r}"
         )
-    as_tensor(low, dtype), as_tensor(high - 1, dtype)  # both must fit
+    as_tensor(least, dtype), as_tensor(past - 1, dtype)  # both must fit
     bits = _draw(random_bits, shape, UINT64, seed, name)
-    return cast(cast(bits % as_tensor(high - low, UINT64), "int64") + low, dtype, name=name)
+    return cast(cast(bits % as_tensor(past - least, UINT64), "int64") + least, dtype, name=name)
 
 
 @explains

@@ -10,8 +10,9 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from operator import index
 from threading import local
 
 from graphc.errors import ArgumentError, ShapeError
@@ -97,6 +98,16 @@ class SizeExpr:
 
 
 Size = int | SizeExpr
+
+
+def as_int(given: object) -> int | None:
+    """`given` as an int where it is a whole number of Python's, NumPy's or any that counts; else None."""
+    if isinstance(given, bool | SizeExpr):
+        return None
+    with suppress(TypeError):
+        return index(given)  # type: ignore[arg-type]  # what has no index is asked for it
+    return None
+
 
 _serials = itertools.count()
 

@@ -157,11 +157,11 @@ def as_size(given: object) -> Size:
         return given
     if isinstance(given, str):
         return parse_size(given)
-    if isinstance(given, int | np.integer) and not isinstance(given, bool):
-        if given < 0:
-            raise ShapeError(f"a size is not negative: {given}")
-        sizes.require_countable((int(given),))
-        return int(given)
+    if (number := sizes.as_int(given)) is not None:
+        if number < 0:
+            raise ShapeError(f"a size is not negative: {number}")
+        sizes.require_countable((number,))
+        return number
     raise ArgumentError(f"a size is an int, a name or None, not {given!r}")
 
 
@@ -169,7 +169,7 @@ def as_shape(given: object) -> tuple[Size, ...] | None:
     """The shape that a user's `given` means: a sequence of sizes, one int, or None."""
     if given is None:
         return None
-    if isinstance(given, int | np.integer | str | SizeExpr):
+    if isinstance(given, int | str | SizeExpr) or sizes.as_int(given) is not None:
         return (as_size(given),)
     if not isinstance(given, list | tuple) and (
         not isinstance(given, Iterable) or isinstance(given, Mapping | Set | bytes)

@@ -17,7 +17,8 @@ class Variable(Operators):
     """State of a session, kept from run to run. Used like a tensor: every use is a new read.
 
     Args:
-        value: the initial value, a number, array or tensor (such as a draw of an initializer).
+        value: the initial value, a number, array or tensor (such as a draw of an initializer); of a
+            Variable, that which it begins with.
         dtype: what to cast the value to; None keeps its own.
         name: unique in the graph; a name used twice becomes ``name_1``.
         trainable: whether optimizers change it when not told which variables to change.
@@ -36,6 +37,8 @@ class Variable(Operators):
         if frame.graph.parent is not None:
             raise ArgumentError("a variable cannot be made inside a body: make it before the region")
         self.loc: Location | None = here()
+        if isinstance(value, Variable) and value.has_initial_value:
+            value = value.initial_value  # which is there before any variable has a value
         self.initial_value: Tensor = as_tensor(value, dtype)
         owner = self.initial_value.owner
         assert owner is not None

@@ -10,7 +10,7 @@ import numpy as np
 
 from graphc.errors import ArgumentError
 from graphc.explanation import require_flag
-from graphc.sizes import Symbol
+from graphc.sizes import Symbol, as_int
 from graphc.tensor import Tensor
 from passes.memory import MemoryPlan
 from passes.program import Program, Step
@@ -216,8 +216,7 @@ def choose_backend(name: str | None) -> str:
 
 def check_options(memory_budget: object, **flags: object) -> None:
     """Refuses what is no budget or no flag. Raises: ArgumentError."""
-    is_number = isinstance(memory_budget, int) and not isinstance(memory_budget, bool) and memory_budget > 0
-    if memory_budget is not None and not is_number:
+    if memory_budget is not None and (as_int(memory_budget) or 0) < 1:
         raise ArgumentError(f"memory_budget is a number of bytes above 0, not {memory_budget!r}")
     for flag, value in flags.items():
         require_flag(flag, value)
@@ -235,6 +234,7 @@ def choose_threads(threads: int | None) -> int:
         if not (text.isascii() and text.isdigit() and int(text) > 0):
             raise ArgumentError(f"GRAPHC_THREADS is a number above 0, not {text!r}")
         return min(int(text), _MOST_THREADS)
-    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+    count = as_int(threads)
+    if count is None or count < 1:
         raise ArgumentError(f"threads is a number above 0, not {threads!r}")
-    return min(threads, _MOST_THREADS)
+    return min(count, _MOST_THREADS)

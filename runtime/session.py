@@ -14,6 +14,7 @@ import numpy as np
 
 from graphc.errors import ArgumentError, FeedError, SessionClosedError, ShapeError, UninitializedError
 from graphc.graph import Graph, as_seed, get_default_graph
+from graphc.sizes import as_int
 from graphc.tensor import Tensor
 from graphc.variable import Variable
 from passes.running import Pass, choose_pipeline, choose_verify
@@ -94,12 +95,12 @@ class Session:
             fast_math=bool(fast_math),
             pipeline=choose_pipeline(pipeline),
             verify=choose_verify(verify),
-            memory_budget=memory_budget,
+            memory_budget=(budget := as_int(memory_budget)),
         )
         self._compilation = choose_compilation(self._backend, target, bool(check_numerics), tiered)
         self._seed, self._seed_is_given = (seed or 0) & _SEED_MASK, seed is not None
         self._values = Values()
-        self._state, self._budget = EMPTY, memory_budget
+        self._state, self._budget = EMPTY, budget
         self._light_runs = 0  # those that changed no variable
         self._native_runs = Counter()  # of these, those that went the shortest way
         self._ways: dict[Hashable, ShortWay] = {}  # the shortest ways of `run`

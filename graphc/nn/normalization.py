@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from graphc.conversion import as_tensor
 from graphc.errors import ArgumentError, DTypeError
 from graphc.explanation import explains
@@ -42,6 +44,12 @@ def moments(x: Any, axes: Any = None, keepdims: bool = False) -> tuple[Tensor, T
     return squeeze(center, every), squeeze(spread, every)
 
 
+def _require_epsilon(function: str, eps: Any) -> None:
+    """Raises ArgumentError for a number below 0, or NaN."""
+    if isinstance(eps, int | float | np.number) and not eps >= 0:
+        raise ArgumentError(f"{function}: eps is at least 0, not {eps!r}")
+
+
 @explains
 def batch_norm(
     x: Any,
@@ -57,9 +65,12 @@ def batch_norm(
 
     Shapes: ``[..., c], [c], [c], [c], [c] -> [..., c]``, or any that broadcast.
 
+    Raises: ArgumentError for an `eps` below 0.
+
     Source: Ioffe, Szegedy, "Batch normalization", ICML 2015.
     """
     x = as_tensor(x)
+    _require_epsilon("batch_norm", eps)
     slope = rsqrt(as_tensor(variance, None if isinstance(variance, Tensor | Variable) else x.dtype) + eps)
     if scale is not None:
         slope = slope * scale
@@ -75,9 +86,12 @@ def layer_norm(
 
     Shapes: ``[..., n], [n], [n] -> [..., n]``.
 
+    Raises: ArgumentError for an `eps` below 0.
+
     Source: Ba, Kiros, Hinton, "Layer normalization", arXiv 1607.06450.
     """
     x = as_tensor(x)
+    _require_epsilon("layer_norm", eps)
     center, spread = moments(x, -1, keepdims=True)
     result = (x - center) * rsqrt(spread + eps)
     if scale is not None:

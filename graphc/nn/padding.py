@@ -63,12 +63,10 @@ def as_image(function: str, x: Any, what: str = "x", axes: str = "4 axes") -> Te
 
 def as_pair(function: str, what: str, given: object) -> Pair:
     """One number for height and width, or a pair. Raises: ArgumentError for numbers below 1."""
-    pair = given if isinstance(given, list | tuple) else (given, given)
-    if len(pair) != 2 or not all(
-        isinstance(n, int | np.integer) and not isinstance(n, bool) and n >= 1 for n in pair
-    ):
+    pair = [sizes.as_int(n) or 0 for n in (given if isinstance(given, list | tuple) else (given, given))]
+    if len(pair) != 2 or min(pair) < 1:
         raise ArgumentError(f"{function}: {what} is a whole number from 1 up, or two of them, not {given!r}")
-    return int(pair[0]), int(pair[1])
+    return pair[0], pair[1]
 
 
 def as_widths(
@@ -92,13 +90,13 @@ def as_widths(
         )
         return height, width
     pairs = np.asarray(padding, object)
-    whole = all(isinstance(n, int | np.integer) and not isinstance(n, bool) and n >= 0 for n in pairs.ravel())
-    if pairs.shape != (2, 2) or not whole:
+    whole = [-1 if (n := sizes.as_int(given)) is None else n for given in pairs.ravel()]
+    if pairs.shape != (2, 2) or min(whole) < 0:
         raise ArgumentError(
             f'{function}: padding is "SAME", "VALID" or ((top, bottom), (left, right)) '
             f"in whole numbers from 0 up, not {padding!r}"
         )
-    (top, bottom), (left, right) = pairs.tolist()
+    top, bottom, left, right = whole
     return ((top, bottom), (left, right))
 
 

@@ -12,6 +12,7 @@ from graphc.op import op
 from graphc.ops.elementwise import guarded_multiply
 from graphc.ops.error_function import polynomial
 from graphc.ops.rule import on_reals, real
+from graphc.sizes import as_int
 from graphc.tensor import Tensor
 from graphc.types import TensorType
 
@@ -69,7 +70,7 @@ def polygamma(x: Tensor, n: int) -> TensorType:
     Shapes: ``[...] -> [...]``, float; float64 of an integer.
     Raises: ArgumentError for an order below 1, or above 170, whose factorials are no float64.
     """
-    if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= 170:
+    if not 1 <= (as_int(n) or 0) <= 170:
         raise ArgumentError(f"the order is an int from 1 to 170, not {n!r}")
     return real(x)
 

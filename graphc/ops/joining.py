@@ -15,7 +15,7 @@ from graphc.op import op
 from graphc.ops.late_rank import may_wait, wait, waits
 from graphc.ops.movement import broadcast_to, ensure_shape, reshape, squeeze
 from graphc.ops.slicing import slice_axis
-from graphc.sizes import Size, floor_divide, maximum, meet, remainder
+from graphc.sizes import Size, as_int, floor_divide, maximum, meet, remainder
 from graphc.tensor import Tensor
 from graphc.types import TensorType
 
@@ -136,13 +136,13 @@ def unstack(x: Any, axis: int = 0, num: int | None = None, name: str | None = No
 
     Raises: ShapeError where the size is unknown and `num` not given, or they differ.
     """
-    x = as_tensor(x)
+    x, count = as_tensor(x), as_int(num)
     if waits(x):
-        if not isinstance(num, int | np.integer) or num < 0:
+        if count is None or count < 0:
             raise ShapeError(
                 f"unstack: the size of axis {axis} of {x.type} is known only at the run: give num"
             )
-        return [wait("unstack", (x,), axis, num, part=i, name=name) for i in range(num)]
+        return [wait("unstack", (x,), axis, count, part=i, name=name) for i in range(count)]
     shape = x.result.sizes
     axis = normalize_axis(axis, len(shape), x.type)
     if num is None:
@@ -151,12 +151,12 @@ def unstack(x: Any, axis: int = 0, num: int | None = None, name: str | None = No
             raise ShapeError(
                 f"unstack: the size of axis {axis} of {x.type} is known only at the run: give num"
             )
-        num = known
-    elif not isinstance(num, int | np.integer) or num < 0 or meet(shape[axis], int(num)) is None:
+        count = known
+    elif count is None or count < 0 or meet(shape[axis], count) is None:
         raise ShapeError(f"unstack: num is {num!r}, and axis {axis} of {x.type} has not as many parts")
-    elif shape[axis] != num:
-        x = ensure_shape(x, (*shape[:axis], num, *shape[axis + 1 :]))
-    return [squeeze(slice_axis(x, axis, i, 1), (axis,), name=name) for i in range(num)]
+    elif shape[axis] != count:
+        x = ensure_shape(x, (*shape[:axis], count, *shape[axis + 1 :]))
+    return [squeeze(slice_axis(x, axis, i, 1), (axis,), name=name) for i in range(count)]
 
 
 def _unstacked(x: Any, axis: int, num: int) -> list[Any]:
@@ -180,16 +180,15 @@ def split(x: Any, n_or_sizes: Any, axis: int = 0, name: str | None = None) -> li
     """
     from graphc.dynamic_sizes import after_all, as_sizes  # builds on this module
 
-    x = as_tensor(x)
+    x, n = as_tensor(x), as_int(n_or_sizes)
     if waits(x):
-        count = n_or_sizes if isinstance(n_or_sizes, int | np.integer) else _length(n_or_sizes)
-        parts_wanted = range(max(int(count), 1))
-        return [wait("split", (x,), n_or_sizes, axis, part=i, name=name) for i in parts_wanted]
+        parts_wanted = range(max(_length(n_or_sizes) if n is None else n, 1))
+        given = n_or_sizes if n is None else n
+        return [wait("split", (x,), given, axis, part=i, name=name) for i in parts_wanted]
     shape = x.result.sizes
     axis = normalize_axis(axis, len(shape), x.type)
     whole = shape[axis]
-    if isinstance(n_or_sizes, int | np.integer) and not isinstance(n_or_sizes, bool):
-        n = int(n_or_sizes)
+    if n is not None:
         if n < 1 or (isinstance(whole, int) and whole % n):
             raise ShapeError(f"split: {n} parts do not divide axis {axis} of {x.type}")
         parts: tuple[Size, ...] = (floor_divide(whole, n),) * n

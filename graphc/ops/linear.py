@@ -132,10 +132,10 @@ may_wait(tensordot, lambda x, y, axes: np.tensordot(x, y, axes))
 
 
 def _paired_axes(axes: Any, m: int, n: int) -> tuple[list[int], list[int]]:
-    if isinstance(axes, int) and not isinstance(axes, bool):
-        if not 0 <= axes <= min(m, n):
-            raise ShapeError(f"tensordot: {axes} axes cannot meet of operands with {m} and {n} axes")
-        return list(range(m - axes, m)), list(range(axes))
+    if (count := sizes.as_int(axes)) is not None:
+        if not 0 <= count <= min(m, n):
+            raise ShapeError(f"tensordot: {count} axes cannot meet of operands with {m} and {n} axes")
+        return list(range(m - count, m)), list(range(count))
     try:
         ours, theirs = (list(side) if isinstance(side, list | tuple) else [side] for side in axes)
     except (TypeError, ValueError):

@@ -175,9 +175,10 @@ may_wait(triu, lambda x, k: _triangle(np.triu, x, k))
 
 
 def _diagonal(k: Any) -> int:
-    if not isinstance(k, int | np.integer):
+    number = sizes.as_int(k)
+    if number is None:
         raise ArgumentError(f"k is the number of a diagonal, not {k!r}")
-    return int(k)
+    return number
 
 
 def _zero(x: Tensor) -> Tensor:

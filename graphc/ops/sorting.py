@@ -169,9 +169,10 @@ def top_k(x: Any, k: Any, name: str | None = None) -> tuple[Tensor, Tensor]:
     """
     if isinstance(k, Tensor | Variable) and k.dtype.is_integer:
         return _late_top_k(as_tensor(x), k, name)
-    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 0:
+    count = sizes.as_int(k)
+    if count is None or count < 0:
         raise ArgumentError(f"top_k: k is a count, not {k!r}")
-    node = _top_k(as_tensor(x), k=int(k))
+    node = _top_k(as_tensor(x), k=count)
     return pick(node, index=0, name=name), pick(node, index=1)
 
 

@@ -3,6 +3,7 @@
 import operator
 import random
 
+import numpy as np
 import pytest
 
 import graphc as gc
@@ -79,3 +80,59 @@ def test_one_open_symbol_is_solved_for():
     assert solve(N * N, 4, {}) is None
     assert solve(N // 2, 4, {}) is None
     assert solve(N + 1, 5, {n: 4}) is None
+
+
+X = np.arange(24.0).reshape(2, 3, 4)
+IMAGES = np.arange(64.0).reshape(1, 4, 4, 4)
+FILTERS = np.ones((2, 2, 4, 2))
+
+
+class Counting:
+    """Neither an int nor NumPy's, and yet a whole number."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def __index__(self):
+        return self.number
+
+
+TAKE_INTEGERS = {
+    "sum": lambda n: gc.sum(X, [n(0), n(-1)]),
+    "unstack": lambda n: gc.unstack(X, n(1), n(3)),
+    "split": lambda n: gc.split(X, n(2), n(2)),
+    "split by sizes": lambda n: gc.split(X, [n(1), n(3)], n(2)),
+    "tile": lambda n: gc.tile(X, [n(1), n(2), n(1)]),
+    "slice": lambda n: gc.slice(X, [n(0)] * 3, [n(1), n(-1), n(2)]),
+    "one_hot": lambda n: gc.one_hot([0, 2], n(4), axis=n(0)),
+    "top_k": lambda n: gc.top_k(X, n(2)),
+    "zeros": lambda n: [gc.zeros(n(3)), gc.full([n(2), n(1)], 1.0), gc.eye(n(2), n(3))],
+    "tril": lambda n: gc.tril(X, n(1)),
+    "reshape": lambda n: gc.reshape(X, [n(6), n(-1)]),
+    "tensordot": lambda n: gc.tensordot(X, X.T, n(1)),
+    "segment_sum": lambda n: gc.segment_sum(X, [0, 1], n(3)),
+    "linspace": lambda n: gc.linspace(0.0, 1.0, n(5)),
+    "conv2d": lambda n: gc.nn.conv2d(
+        IMAGES, FILTERS[:, :, :2], strides=n(2), padding=((n(1), n(0)), (n(0), n(1))), groups=n(2)
+    ),
+    "max_pool": lambda n: gc.nn.max_pool(IMAGES, n(2), strides=(n(1), n(2))),
+    "resize_nearest": lambda n: gc.nn.resize_nearest(IMAGES, (n(3), n(5))),
+    "uniform": lambda n: gc.random.uniform([n(9)], "int32", seed=n(1), minval=n(-2), maxval=n(7)),
+    "glorot_uniform": lambda n: gc.initializers.glorot_uniform([n(2), n(3)], seed=n(1)),
+    "while_loop": lambda n: gc.while_loop(
+        lambda i: i < 9, lambda i: i + 1, gc.constant(0), maximum_iterations=n(3), checkpoint_every=n(2)
+    ),
+}
+
+
+@pytest.mark.parametrize("integer", [np.int64, np.int8, np.array, Counting])
+@pytest.mark.parametrize("name", TAKE_INTEGERS)
+def test_integers_of_all_kinds_count(name, integer):
+    if (name, integer) == ("while_loop", Counting):
+        pytest.skip("a bound is a tensor too, and no array is made of such a one")
+    options = {"threads": integer(1), "seed": integer(2)}
+    with gc.Session(backend="numpy", **options) as session:
+        expected, found = (session.run(TAKE_INTEGERS[name](kind)) for kind in (int, integer))
+    one, other = (v if isinstance(v, list | tuple) else [v] for v in (expected, found))
+    for x, y in zip(one, other, strict=True):
+        np.testing.assert_array_equal(x, y, strict=True)

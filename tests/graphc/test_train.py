@@ -528,3 +528,10 @@ def test_a_variance_that_rounding_takes_below_zero_is_none(each_backend):
         for _ in range(40):
             session.run(step)
         assert np.isfinite(session.run(w)).all()
+
+
+def test_nothing_has_the_norm_0():
+    clipped, norm = gc.train.clip_by_global_norm([], 1.0)
+    with gc.Session() as session:
+        assert clipped == []
+        assert session.run(norm) == 0.0

@@ -27,6 +27,12 @@ HERE = [
     ("variable with a masked element", gc.ArgumentError, (
          "Variable: masked elements of", "have no value: use .filled(...)"),
      lambda g: gc.Variable(np.ma.array([1, 2], mask=[0, 1]), dtype="int64")),
+    ("layer_norm by a number below 0", gc.ArgumentError, ("layer_norm: eps is at least 0, not -1e-05",),
+     lambda g: gc.nn.layer_norm(g.x, eps=-1e-5)),
+    ("batch_norm by no number", gc.ArgumentError, ("batch_norm: eps is at least 0, not nan",),
+     lambda g: gc.nn.batch_norm(g.x, mean=0.0, variance=1.0, eps=float("nan"))),
+    ("fewer steps than none", gc.ArgumentError, ("while_loop: maximum_iterations is at least 0, not -1",),
+     lambda g: gc.while_loop(lambda i: i < 9, lambda i: i + 1, 0, maximum_iterations=np.int64(-1))),
     ("cast to nothing", gc.DTypeError, (
          "cast: a dtype is wanted, not None", "x is placeholder 'x'"),
      lambda g: gc.cast(g.x, None)),

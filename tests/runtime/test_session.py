@@ -297,3 +297,15 @@ def test_the_executable_shows_what_was_compiled():
         with pytest.raises(gc.ArgumentError, match="batch"):
             executable.peak_bytes({})
         assert session.run(x + x, {x: np.ones((2, 4))}).shape == (2, 4)
+
+
+def test_a_variable_made_of_a_variable_begins_as_that_does(each_backend):
+    """Also where both get their values in one run, and where the first is a draw."""
+    first = gc.Variable(gc.random.normal([3]))
+    second, wide = gc.Variable(first), gc.Variable(first, dtype="float64")
+    with gc.Session() as session:
+        session.run(gc.global_variables_initializer())
+        drawn = session.run(first)
+        session.run(first.assign(np.zeros(3)))
+        np.testing.assert_array_equal(session.run(second), drawn)
+        np.testing.assert_array_equal(session.run(wide), drawn.astype(np.float64))
