@@ -17,7 +17,7 @@ from graphc.location import Location
 from graphc.operators import Operators
 from graphc.suggestion import suggest
 from graphc.tensor import Tensor, describe
-from graphc.types import TupleType
+from graphc.types import TupleType, Type
 
 if TYPE_CHECKING:
     from graphc.function import Function
@@ -277,8 +277,12 @@ def enter(
     attrs: Mapping[str, Any],
     name: str | None,
     location: Location | None,
+    type: Type | None = None,
 ) -> Tensor:
-    """A new node in the current graph, behind its control dependencies, registered if it has a name."""
+    """A new node in the current graph, behind its control dependencies, registered if it has a name.
+
+    Its type is what its op infers, where none is given.
+    """
     frame = current()
     graph = frame.graph
     location = placed(location, frame)
@@ -292,7 +296,8 @@ def enter(
     if after and ordered:
         inputs = _behind(inputs, after, graph, location)
     attrs = made.canonical(inputs, attrs)
-    type = made.infer(inputs, attrs)
+    if type is None:
+        type = made.infer(inputs, attrs)
     leaf = made.family == "source" and made.name != "constant"  # a read has its dependencies already
     wrapped = after and not ordered and not leaf and not isinstance(type, TupleType)
     node = Tensor(made, inputs, attrs, type, location, None if wrapped else full_name, graph)

@@ -150,10 +150,10 @@ class Op:
         try:
             for flag in self.flags:
                 require_flag(flag, attrs[flag])
-            inputs = as_operands(self, values, location)
+            inputs, type = as_operands(self, values, location), None
             if not self.binds and self._has_unranked(inputs):
-                inputs = self._stated(inputs, attrs)
-            return enter(self, inputs, attrs, name, location)
+                inputs, type = self._stated(inputs, attrs)
+            return enter(self, inputs, attrs, name, location, type)
         except GraphError as error:
             explain(error, self.name, location, tell_operands(self.labelled(values)))
             raise
@@ -265,18 +265,24 @@ class Op:
             raise failure
         return found
 
-    def _stated(self, inputs: tuple[Tensor, ...], attrs: Mapping[str, Any]) -> tuple[Tensor, ...]:
+    def _stated(
+        self, inputs: tuple[Tensor, ...], attrs: Mapping[str, Any]
+    ) -> tuple[tuple[Tensor, ...], Type | None]:
         """`inputs`, those of unknown rank of which only one is accepted stated to have that rank.
 
-        So the sizes of the result are those that the operand has at the run.
+        So the sizes of the result are those that the operand has at the run. Where none is stated it comes
+        with the type of the result, as the trials have it.
         """
-        accepted = [ranks for ranks, _ in self._trials(inputs, attrs)]
+        trials = self._trials(inputs, attrs)
+        accepted = [ranks for ranks, _ in trials]
         state_rank, stated = OPS["state_rank"], dict[Tensor, Tensor]()
         for operand in inputs:
             ranks = {each[id(operand)] for each in accepted if id(operand) in each}
             if len(ranks) == 1:
                 stated[operand] = state_rank(operand, shape=(None,) * ranks.pop())
-        return tuple([stated.get(operand, operand) for operand in inputs])
+        if not stated:
+            return inputs, _agreement([result for _, result in trials])
+        return tuple([stated.get(operand, operand) for operand in inputs]), None
 
     def make(
         self,
