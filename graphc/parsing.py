@@ -306,6 +306,7 @@ class _Parser:
 
 _KINDS: dict[str, type | tuple[type, ...]] = {
     "str": str,
+    "bool": bool,
     "Function": Function,
     "DType": DType,
     "Shape": tuple,

@@ -57,6 +57,7 @@ HOSTILE = {
     "name empty": (node("%0 = variable(name='', dtype=f32, shape=[]) : f32[]"), "a name is a text"),
     "name no Unicode": (node(r"%'\ud800' = exp(%x) : f32[4]"), "not valid Unicode"),
     "bad escape": (node(r"%'\N{no such}' = exp(%x) : f32[4]"), "is not a string"),
+    "odd flag": (node("%0 = sum(%x, axis=(0,), keepdims=()) : f32[]"), r"keepdims is a bool, not \(\)"),
     "string cut": (node("%'a = exp(%x) : f32[4]"), "such as `%0"),
     "empty name": (node("%'' = exp(%x) : f32[4]"), "a name is not empty"),
     "long number": (node(f"%{'1' * 5000} = exp(%x) : f32[4]"), "too large a number"),
