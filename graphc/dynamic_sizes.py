@@ -64,7 +64,7 @@ def _listed(shape: Any) -> list[Any]:
         shape = shape.tolist()
     if isinstance(shape, Tensor):
         return _elements(shape)
-    if isinstance(shape, int | np.integer | str | SizeExpr):
+    if isinstance(shape, int | str | SizeExpr) or sizes.as_int(shape) is not None:
         return [shape]
     if isinstance(shape, Sequence):
         return list(shape)

@@ -132,7 +132,7 @@ def test_integers_of_all_kinds_count(name, integer):
         pytest.skip("a bound is a tensor too, and no array is made of such a one")
     options = {"threads": integer(1), "seed": integer(2)}
     with gc.Session(backend="numpy", **options) as session:
-        expected, found = (session.run(TAKE_INTEGERS[name](kind)) for kind in (int, integer))
+        expected, found = session.run([TAKE_INTEGERS[name](kind) for kind in (int, integer)])
     one, other = (v if isinstance(v, list | tuple) else [v] for v in (expected, found))
     for x, y in zip(one, other, strict=True):
         np.testing.assert_array_equal(x, y, strict=True)
