@@ -2,8 +2,8 @@
 
 What is fused shares its *rows*: all axes but the last are walked once, and within a row run loops over
 the last axis with reductions between them. So a softmax, a layer normalisation, a cross-entropy or a chain of
-elementwise ops is one node each. Before that, reductions over a few rows take what `cells` says, and
-contractions what `epilogues` says.
+elementwise ops is one node each. Before that, reductions over a few rows take what `cells` says,
+contractions what `epilogues` says, and reductions down columns what `columns` says.
 
 A node that is not fused with an operand has a typed reason in the record: ``op`` (the backend has no
 code for it), ``rows`` (it walks other rows), ``order`` (something that is not fused stands between),
@@ -23,6 +23,7 @@ from graphc.tensor import Tensor
 from graphc.types import TensorType
 from passes.blocks import fuse_blocks
 from passes.cells import decide_early, find_cells, find_loose, without
+from passes.columns import fuse_columns
 from passes.epilogues import fuse_epilogues
 from passes.failure import may_fail
 from passes.grouping import accept, enclose, refuse
@@ -65,6 +66,7 @@ def fuse(function: Function, target: Target = PLAIN) -> Function:
 def _fused(function: Function, target: Target) -> Function:
     function = fuse_cells(function, target)
     function = fuse_epilogues(function, target)
+    function = fuse_columns(function, target)
     nodes = function.nodes()
     counters().nodes_visited += len(nodes)
     rows = _rows(nodes, function, target)

@@ -46,7 +46,7 @@ class Target:
         reads: how the kernel of a `fused` node with a contraction reads operand `number` of that, which the
             body makes of others; None where it has no code for it, or reads one element at a time.
         follows: whether the kernel of a contraction may do this elementwise op with its sums.
-        has_cells: whether it has kernels of `cells`, and stores results in `frames`.
+        has_cells: whether it has kernels of `cells` and of `columns`, and stores results in `frames`.
         pipeline: the passes to run in place of `passes.pipeline.PIPELINE`; None for those.
         verify: whether the result of every pass is verified.
         memory_budget: how many bytes may be alive at once in a run; None for no limit.

@@ -14,6 +14,7 @@ from graphc.laziness import Lazy
 from graphc.sizes import Size, Symbol
 from graphc.tensor import Tensor
 from passes.cells import cells_of
+from passes.columns import columns_in
 from passes.deduplication import Structure, structure_key
 from passes.program import Program, Step
 from passes.stages import stage
@@ -91,13 +92,15 @@ class LlvmBackend:
 
     @property
     def has_cells(self) -> bool:
-        """Whether there are kernels of few rows at a time: they look at no numbers."""
+        """Whether there are kernels of few rows at a time, and of columns: they look at no numbers."""
         return not self._looks
 
     def kernel(self, step: Step) -> RowKernel | None:
         """The kernel of `step`, or None where there is no machine code for it."""
         node = step.node
-        if node.op.name != "fused" or is_nested(node) or cells_of(node) or find_root(node) is not None:
+        if node.op.name != "fused" or is_nested(node) or cells_of(node) or columns_in(node) is not None:
+            return None
+        if find_root(node) is not None:
             return None
         rows = node.attrs["rows"]
         given = given_of(node, self._infinities) if self._looks else None

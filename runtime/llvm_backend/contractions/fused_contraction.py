@@ -14,6 +14,7 @@ from graphc.sizes import Size
 from graphc.tensor import Tensor
 from graphc.types import BFLOAT16, FLOAT32
 from passes.cells import cells_of
+from passes.columns import columns_in, is_of_columns
 from passes.fusion import REDUCTIONS
 from runtime.llvm_backend.contractions.contraction import Access, Contract, Expression, Step
 from runtime.llvm_backend.contractions.contraction_steps import has_contract, plain_contract
@@ -26,7 +27,6 @@ from runtime.llvm_backend.contractions.strided import (
     see_within,
 )
 from runtime.llvm_backend.ir.scalars import spelled
-from runtime.llvm_backend.rows.columns import is_of_columns
 
 _ROOTS = frozenset(("matmul", "einsum", "sum", "max", "min"))
 
@@ -42,7 +42,7 @@ def is_contraction(node: Tensor) -> bool:
 
 def find_root(node: Tensor) -> Tensor | None:
     """The contraction in the body of a `fused` node; None where there is none."""
-    if cells_of(node) is not None:
+    if cells_of(node) is not None or columns_in(node) is not None:
         return None
     body: Function = node.attrs["body"]
     given = set(body.inputs)
