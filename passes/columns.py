@@ -2,9 +2,8 @@
 
 Their kernel reads every element once, so it computes what makes the elements of others: the squares of a
 variance, the products that the gradient of a scale adds up. Those never lie in memory then. What nobody else
-needs is taken; what others need too is computed again where it is cheap and reads no more than it makes. Not
-where a kernel of rows would have to store more for it than what it makes now, nor more than MOST_ARRAYS are
-read.
+needs is taken; what others need too is computed again where it is cheap and reads no more than it makes. At
+most MOST_ARRAYS are read, and of what kernels of rows make, which have their factors at hand, only one.
 """
 
 from __future__ import annotations
@@ -149,12 +148,18 @@ class _Elements:
             return False
         return x.op is _BROADCAST or x.op.name in self._target.fusible
 
+    def _is_of_rows(self, x: Tensor, root: Tensor) -> bool:
+        """Whether a kernel of rows makes `x`: for each element, or one for each row."""
+        if x in self._given or not x.inputs or x.op.name not in self._target.fusible:
+            return False
+        return x.result.shape == root.inputs[0].result.shape or varies(x, root) == (True, False)
+
     def _pays(self, root: Tensor, found: Collection[Tensor], own: Collection[Tensor | None]) -> bool:
         """Whether less is read and written so."""
         base = root.inputs[0]
         read = dict.fromkeys(y for x in found for y in x.inputs if y not in found)
         whole = [y for y in read if y.result.shape == base.result.shape]
-        if len(whole) > MOST_ARRAYS or (len(whole) > 1 and any(self._computes(y, root) for y in whole)):
+        if len(whole) > MOST_ARRAYS or (len(whole) > 1 and any(self._is_of_rows(y, root) for y in read)):
             return False
         others = len(self._users[base] & self._roots) > 1 and base in own
         return bool(whole) and not (others and any(x.op not in CHEAP | {_BROADCAST} for x in found))

@@ -124,12 +124,13 @@ def test_what_others_need_is_made_once_where_it_is_dear() -> None:
     assert sum("[300,70]" in type for type in made) == 1
 
 
-def test_a_kernel_of_rows_stores_no_more_for_columns() -> None:
-    """It has both factors at hand: their product is one array, they would be two."""
+@pytest.mark.parametrize("number", [False, True])
+def test_a_kernel_of_rows_stores_no_more_for_columns(number: bool) -> None:
+    """It has the factors at hand: their product is one array, they would be two."""
 
     def build(m: Any, x: Any, y: Any, *_: Any) -> Any:
-        p, q = m.tanh(x), m.exp(y)
-        return m.sum(p, 1) + m.sum(q, 1), m.sum(p * q, 0)
+        p, q = (x, m.sum(y, 1, keepdims=True)) if number else (m.tanh(x), m.exp(y))
+        return m.sum(p, 1) + m.sum(q, 1), m.sum(p * q * y, 0)
 
     arrays = _arrays((300, 70), "float32")
     found, made = _run(build, arrays)
