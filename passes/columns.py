@@ -3,12 +3,13 @@
 Their kernel reads every element once, so it computes what makes the elements of others: the squares of a
 variance, the products that the gradient of a scale adds up. Those never lie in memory then. What nobody else
 needs is taken; what others need too is computed again where it is cheap and reads no more than it makes. At
-most MOST_ARRAYS are read, and of what kernels of rows make, which have their factors at hand, only one.
+most MOST_ARRAYS are read. What kernels of rows make, which have it all at hand, is read only in place of what
+is reduced.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence, Set
 
 from graphc.function import Function
 from graphc.op import OPS
@@ -125,7 +126,9 @@ class _Elements:
         base = root.inputs[0]
         if not self._computes(base, root):
             return []
-        own = {root} | (self._users[base] & self._roots)  # those whose values nobody else needs
+        own: set[Tensor | None] = {root} | (
+            self._users[base] & self._roots
+        )  # those whose values nobody else needs
         found: dict[Tensor, None] = {}
         pending = [base]
         while pending and len(found) <= _MOST_NODES:
@@ -154,12 +157,13 @@ class _Elements:
             return False
         return x.result.shape == root.inputs[0].result.shape or varies(x, root) == (True, False)
 
-    def _pays(self, root: Tensor, found: Collection[Tensor], own: Collection[Tensor | None]) -> bool:
+    def _pays(self, root: Tensor, found: Collection[Tensor], own: Set[Tensor | None]) -> bool:
         """Whether less is read and written so."""
         base = root.inputs[0]
         read = dict.fromkeys(y for x in found for y in x.inputs if y not in found)
         whole = [y for y in read if y.result.shape == base.result.shape]
-        if len(whole) > MOST_ARRAYS or (len(whole) > 1 and any(self._is_of_rows(y, root) for y in read)):
+        lone = len(whole) == 1 and own >= set(found)  # read in place of what is reduced
+        if len(whole) > MOST_ARRAYS or (not lone and any(self._is_of_rows(y, root) for y in read)):
             return False
         others = len(self._users[base] & self._roots) > 1 and base in own
         return bool(whole) and not (others and any(x.op not in CHEAP | {_BROADCAST} for x in found))
