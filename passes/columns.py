@@ -126,9 +126,8 @@ class _Elements:
         base = root.inputs[0]
         if not self._computes(base, root):
             return []
-        own: set[Tensor | None] = {root} | (
-            self._users[base] & self._roots
-        )  # those whose values nobody else needs
+        own: set[Tensor | None] = {root}  # and those whose values nobody else needs
+        own |= self._users[base] & self._roots
         found: dict[Tensor, None] = {}
         pending = [base]
         while pending and len(found) <= _MOST_NODES:
