@@ -138,7 +138,7 @@ class StepWriter:
     def _simple_draft(self, step: Step) -> Draft | None:
         """What runs `step` where that is no kernel; None where it may be one."""
         node = step.node
-        if node.op.name == "windows":  # of too short an axis there is none, nor of no cells: its meaning says so
+        if node.op.name == "windows":  # none fits a short axis, or has no cells: its meaning says so
             counts = (node.result.sizes[axis] for axis in node.attrs["axes"])
             self.positive.update(dict.fromkeys((*counts, *node.attrs["size"])))
         if step.bindings:
