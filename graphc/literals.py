@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from types import MappingProxyType
 from typing import Any
@@ -17,6 +17,7 @@ from graphc.freezing import frozen
 from graphc.op import Op
 from graphc.size_text import format_size
 from graphc.sizes import Size, SizeExpr, Symbol
+from graphc.tensor import Tensor
 from graphc.types import DType, TensorType, TupleType, Type, as_dtype, format_type
 
 INLINE = 16  # arrays of more elements stand beside the text
@@ -46,6 +47,17 @@ def parameters(op: Op) -> Mapping[str, Parameter]:
             optional = kind.endswith("| None") or kind == "Any"
             found[name] = Parameter(kind.removesuffix(" | None"), optional, missing, given.default)
     return MappingProxyType(found)
+
+
+def stated_attributes(node: Tensor) -> Iterator[tuple[str, Any, bool]]:
+    """What a text says of the attributes of `node`, in the order of its op's signature.
+
+    Each by its name, its value, and whether that is a shape. None is not said where nothing means it.
+    """
+    if node.attrs:
+        for key, parameter in parameters(node.op).items():
+            if key in node.attrs and (node.attrs[key] is not None or parameter.default is not None):
+                yield key, node.attrs[key], parameter.kind == "Shape"
 
 
 def spell_name(name: str) -> str:

@@ -40,7 +40,7 @@ import numpy as np
 from graphc.errors import FetchError, UnknownFetchError, UnknownNameError
 from graphc.function import Function, topological
 from graphc.graph import Graph, get_default_graph
-from graphc.literals import Speller, parameters, spell_file, spell_name
+from graphc.literals import Speller, spell_file, spell_name, stated_attributes
 from graphc.location import Location
 from graphc.nesting import flatten
 from graphc.parsing import parse as parse  # the way back, under the same roof
@@ -152,14 +152,14 @@ class _Printer:
                 f"{indent}  {refs[node]} = {node.op.name}({', '.join(map(refs.__getitem__, node.inputs))}"
             )
             separator = ", " if node.inputs else ""
-            for key, value in _attributes(node):
+            for key, value, is_shape in stated_attributes(node):
                 parts.append(f"{separator}{key}=")
                 if isinstance(value, Function):
                     yield value
                     start = len(parts)
                     parts.append(f"{indent}  }}")
                 else:
-                    parts.append(spell.value(value, parameters(node.op)[key].kind == "Shape"))
+                    parts.append(spell.value(value, is_shape))
                 separator = ", "
             line = "".join((*parts[start:], ") : ", spell.type(node.type)))
             parts[start:] = [line + _place(node.loc, len(line))]
@@ -187,14 +187,6 @@ def _refs(nodes: Sequence[Tensor], inputs: int) -> dict[Tensor, str]:
             refs[node] = f"%{number}"
             number += 1
     return refs
-
-
-def _attributes(node: Tensor) -> Iterator[tuple[str, Any]]:
-    """The attributes of `node` in the order of its op's signature; None, where that is what nothing means."""
-    if node.attrs:
-        for key, parameter in parameters(node.op).items():
-            if key in node.attrs and (node.attrs[key] is not None or parameter.default is not None):
-                yield key, node.attrs[key]
 
 
 def _place(location: Location | None, width: int) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from graphc.descent import Descent, descend
 from graphc.function import Function, Pairs
-from graphc.literals import Speller, parameters
+from graphc.literals import Speller, stated_attributes
 from graphc.sizes import Size, Symbol, evaluate, symbols
 from graphc.tensor import Tensor
 from graphc.types import TensorType
@@ -161,14 +161,11 @@ def _spelled(
     ``body(name, function)`` spells its bodies.
     """
     attrs: dict[str, Any] = {}
-    given = parameters(node.op) if node.attrs else {}
-    for key, parameter in given.items():
-        if key in node.attrs:
-            value = node.attrs[key]
-            if not isinstance(value, Function):
-                attrs[key] = speller.value(value, parameter.kind == "Shape")
-            else:
-                attrs[key] = yield body(key, value)
+    for key, value, is_shape in stated_attributes(node):
+        if not isinstance(value, Function):
+            attrs[key] = speller.value(value, is_shape)
+        else:
+            attrs[key] = yield body(key, value)
     loc, type = node.loc, node.type
     single = type if isinstance(type, TensorType) else None
     name = node.name

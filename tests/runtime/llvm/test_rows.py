@@ -208,9 +208,9 @@ def test_no_rows_of_no_elements_have_no_maximum(backend: str) -> None:
         x = gc.placeholder("float32", shape=(0, 0))
         session = gc.Session(graph=graph, backend=backend)
         zeros = np.zeros((0, 0), np.float32)
-        for refused in (gc.max(x, -1), gc.nn.softmax(x)):
-            with pytest.raises(gc.ShapeError):
-                session.run(refused, {x: zeros})
+        with pytest.raises(gc.ShapeError):
+            session.run(gc.max(x, -1), {x: zeros})
+        assert session.run(gc.nn.softmax(x), {x: zeros}).shape == (0, 0)
         assert session.run(gc.sum(x * 2, -1), {x: zeros}).tolist() == []
 
 
