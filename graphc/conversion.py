@@ -279,12 +279,7 @@ def _cast(tensor: Tensor, dtype: DType) -> Tensor:
 
 def as_operands(op: Op, values: Sequence[Any], location: Location | None) -> tuple[Tensor, ...]:
     """`values` as the operands of `op`, called at `location`; brought to one dtype where it asks for it."""
-    if not op.promotes:
-        if all(v.__class__ is Tensor for v in values):
-            return tuple(values)
-        with graph_frame(home_of(values)):
-            return tuple([as_tensor(v) for v in values])
-    if len(values) == 2:  # tensors of one dtype, or one and a number of no greater kind: by far the most
+    if op.promotes and len(values) == 2:  # tensors of one dtype, or one and a number that takes it, mostly
         pair: list[Any] = [v.value() if v.__class__ is Variable else v for v in values]
         values, (x, y) = pair, pair
         if x.__class__ is Tensor:
@@ -297,11 +292,16 @@ def as_operands(op: Op, values: Sequence[Any], location: Location | None) -> tup
             return _scalar(x, y, location), y
     elif len(values) == 1 and values[0].__class__ is Tensor:
         return tuple(values)
-    with graph_frame(home_of(values)):
+    home = home_of(values)
+    if home is None:
+        return _converted(op, values)
+    with graph_frame(home):
         return _converted(op, values)
 
 
 def _converted(op: Op, values: Sequence[Any]) -> tuple[Tensor, ...]:
+    if not op.promotes:
+        return tuple([v if v.__class__ is Tensor else as_tensor(v) for v in values])
     if op.variadic or len(op.promotes) == len(values):
         return promoted(values)
     chosen = [i for i, name in enumerate(op.operands) if name in op.promotes]
