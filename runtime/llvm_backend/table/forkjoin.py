@@ -92,6 +92,21 @@ _FIELDS = """\
   %generation.at = getelementptr i8, ptr %pool, i64 4
 """
 
+# A pause, and now and then a look at the clock: `again` while one waits awake, `late` when the time is over.
+_AWAKE = """\
+pause:
+  {pause}
+  %k.next = add i64 %k, 1
+  %since.look = and i64 %k, {looks}
+  %looks = icmp eq i64 %since.look, 0
+  br i1 %looks, label %look, label %{again}
+look:
+  %now = call i64 @now()
+  %waited = sub i64 %now, %begun
+  %awake = icmp ult i64 %waited, %spin
+  br i1 %awake, label %{again}, label %{late}
+"""
+
 _WORKER = """
 define void @worker(ptr %pool) {{
 entry:
@@ -136,18 +151,7 @@ spinning:
   %seen = load atomic i64, ptr %pool acquire, align 8
   %changed = icmp ne i64 %seen, %ticket
   br i1 %changed, label %top, label %pause
-pause:
-  {pause}
-  %k.next = add i64 %k, 1
-  %since.look = and i64 %k, {looks}
-  %looks = icmp eq i64 %since.look, 0
-  br i1 %looks, label %look, label %spinning
-look:
-  %now = call i64 @now()
-  %waited = sub i64 %now, %begun
-  %awake = icmp ult i64 %waited, %spin
-  br i1 %awake, label %spinning, label %sleep
-sleep:
+{spinning}sleep:
   %s1 = atomicrmw add ptr %sleepers.at, i32 1 seq_cst
   %generation = lshr i64 %ticket, 32
   %slept = call i64 (i64, ...) @syscall(i64 {futex}, ptr %generation.at, i64 {wait}, i64 %generation,
@@ -261,18 +265,7 @@ joining:
   %finished = load atomic i64, ptr %finished.at acquire, align 8
   %whole = icmp eq i64 %finished, %goal
   br i1 %whole, label %joined, label %pause
-pause:
-  {pause}
-  %k.next = add i64 %k, 1
-  %since.look = and i64 %k, {looks}
-  %looks = icmp eq i64 %since.look, 0
-  br i1 %looks, label %look, label %joining
-look:
-  %now = call i64 @now()
-  %waited = sub i64 %now, %begun
-  %soon = icmp ult i64 %waited, %spin
-  br i1 %soon, label %joining, label %yield
-yield:
+{joining}yield:
   %yielded = call i32 @sched_yield()
   br label %joining
 joined:
@@ -307,7 +300,7 @@ def fork_module() -> Module:
     if not workers_can_be():
         return Module(NAME, due_text() + _ALONE + _SERIAL, ("fork",), effort=QUICK)
     pause, declaration = _PAUSE.get(host().architecture, ("", ""))
-    values = {
+    values: dict[str, object] = {
         "FUNCTION": FUNCTION,
         "CONTEXT": CONTEXT,
         "BASE": BASE,
@@ -319,13 +312,13 @@ def fork_module() -> Module:
         "STOP": STOP,
         "WORKERS": WORKERS,
         "SPIN": SPIN,
-        "pause": pause,
         "futex": _FUTEX[architecture()],
         "wait": _WAIT,
         "wake": _WAKE,
         "most": MOST_CHUNKS,
-        "looks": _PAUSES - 1,
     }
+    for again, late in (("spinning", "sleep"), ("joining", "yield")):
+        values[again] = _AWAKE.format(pause=pause, looks=_PAUSES - 1, again=again, late=late)
     declared = "declare i64 @syscall(i64, ...)\ndeclare i32 @sched_yield()\n" + declaration
     shared = _FIELDS.format(**values)
     text = declared + due_text() + _ALONE + (_WORKER + _FORK).format(fields=shared, **values)
