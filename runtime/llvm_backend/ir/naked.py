@@ -72,30 +72,10 @@ class Registers(Writer):
         self._slots[name] = self.first_word + number
         return name
 
-    def add(self, x: Value, y: Value) -> Value:
-        """``x + y``."""
-        if isinstance(x, int) and isinstance(y, int):
-            return x + y
-        if x == 0 or y == 0:
-            return y if x == 0 else x
-        return self._make(("movq {1}, {0}", "addq {2}, {0}"), x, y)
-
-    def sub(self, x: Value, y: Value) -> Value:
-        """``x - y``."""
-        if isinstance(x, int) and isinstance(y, int):
-            return x - y
-        if y == 0 or x == y:
-            return x if y == 0 else 0
-        return self._make(("movq {1}, {0}", "subq {2}, {0}"), x, y)
-
-    def mul(self, x: Value, y: Value) -> Value:
-        """``x * y``."""
-        if isinstance(x, int) and isinstance(y, int):
-            return x * y
-        if x == 0 or y == 0:
-            return 0
-        if x == 1 or y == 1:
-            return y if x == 1 else x
+    def computed(self, what: str, x: Value, y: Value) -> Value:
+        """`x` and `y` by ``addq``, ``subq`` or ``imulq``; some products by ``leaq``."""
+        if what != "mul":
+            return self._make(("movq {1}, {0}", f"{what}q {{2}}, {{0}}"), x, y)
         if isinstance(x, int):
             x, y = y, x
         if not isinstance(y, int):

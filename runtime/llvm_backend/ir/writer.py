@@ -163,7 +163,7 @@ class Writer:
             return x + y
         if x == 0 or y == 0:
             return y if x == 0 else x
-        return self.value(f"add nsw i64 {x}, {y}")
+        return self.computed("add", x, y)
 
     def sub(self, x: Value, y: Value) -> Value:
         """``x - y``."""
@@ -171,7 +171,7 @@ class Writer:
             return x - y
         if y == 0 or x == y:
             return x if y == 0 else 0
-        return self.value(f"sub nsw i64 {x}, {y}")
+        return self.computed("sub", x, y)
 
     def mul(self, x: Value, y: Value) -> Value:
         """``x * y``."""
@@ -181,7 +181,11 @@ class Writer:
             return 0
         if x == 1 or y == 1:
             return y if x == 1 else x
-        return self.value(f"mul nsw i64 {x}, {y}")
+        return self.computed("mul", x, y)
+
+    def computed(self, what: str, x: Value, y: Value) -> Value:
+        """What `add`, `sub` or `mul`, as told, gives of `x` and `y` where the run computes it."""
+        return self.value(f"{what} nsw i64 {x}, {y}")
 
     def div(self, x: Value, y: Value) -> Value:
         """``x // y`` of numbers that are not negative; something where `y` is a 0, for that never runs."""
