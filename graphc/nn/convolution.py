@@ -8,7 +8,6 @@ convolution is padding, a view and one einsum; its gradients follow from theirs,
 
 from __future__ import annotations
 
-from operator import index
 from typing import Any
 
 from graphc import sizes
@@ -68,9 +67,10 @@ def conv2d(
     x, filters = _operands("conv2d", x, filters, "height, width, in / groups, out")
     *cells, inputs, outputs = filters.result.sizes
     strides, dilations = as_pair("conv2d", "strides", strides), as_pair("conv2d", "dilations", dilations)
-    if (sizes.as_int(groups) or 0) < 1:
+    count = sizes.as_int(groups)
+    if count is None or count < 1:
         raise ArgumentError(f"conv2d: groups is a whole number from 1 up, not {groups!r}")
-    groups = index(groups)
+    groups = count
     channels = x.result.sizes[layout.channel]
     if sizes.meet(channels, inputs * groups) is None:
         of = f" in {groups} groups" if groups > 1 else ""
