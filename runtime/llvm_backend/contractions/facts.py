@@ -9,9 +9,11 @@ from graphc.freezing import frozen
 from graphc.sizes import product
 from runtime.llvm_backend.contractions.ahead import Ahead, look_ahead
 from runtime.llvm_backend.contractions.lane_choice import estimate
-from runtime.llvm_backend.contractions.schedule import CHAINS, A, Schedule
+from runtime.llvm_backend.contractions.schedule import CHAINS, A, B, Schedule
 
 _FEW_ROWS = 8  # below, a step waits for memory
+_LARGE_PANEL = 2048  # vectors: of 64 bytes an eighth of L2, where that is large
+_PAGE = 4096  # bytes
 _LONG_TILE = 4096  # multiply-adds of vectors: some 2000 cycles
 
 
@@ -27,6 +29,8 @@ class Facts:
         even: whether the first loop within a tile has a known, even number of steps.
         many: whether the last one has so many that several sums of an output are worth it.
         adjoining: whether rows of A are as far apart as the reduction is long.
+        large_panel: whether a packed panel is much more than L1 holds.
+        by_pages: whether the rows of B that are packed lie each in another page.
         ahead: what tiles ask for of the next block; None: nothing.
     """
 
@@ -37,6 +41,8 @@ class Facts:
     even: bool
     many: bool
     adjoining: bool
+    large_panel: bool
+    by_pages: bool
     ahead: Ahead | None
 
     @staticmethod
@@ -45,6 +51,7 @@ class Facts:
         inner, row = schedule.inner, schedule.rows[-1]
         rows = product(loop.size for loop in schedule.rows)
         work = product(loop.size for loop in inner) * (schedule.pair * schedule.height * schedule.vectors)
+        steps = schedule.steps
         first, last = inner[0].size, inner[-1].size
         return Facts(
             level=_longest_level(schedule),
@@ -54,8 +61,17 @@ class Facts:
             even=isinstance(first, int) and first % 2 == 0,
             many=isinstance(last, int) and last >= 4 * CHAINS,
             adjoining=inner[0].strides[A] == 1 and row.strides[A] == first,
+            large_panel=schedule.pack and isinstance(steps, int) and steps * schedule.vectors >= _LARGE_PANEL,
+            by_pages=schedule.pack and _lies_by_pages(schedule),
             ahead=look_ahead(schedule),
         )
+
+
+def _lies_by_pages(schedule: Schedule) -> bool:
+    """Whether the last loop of the reduction goes on by a page of B or more, whose lanes lie side by side."""
+    b, stride = schedule.operands[B], schedule.inner[-1].strides[B]
+    beside = schedule.column.strides[B] == 1
+    return b is not None and beside and isinstance(stride, int) and stride * b.dtype.itemsize >= _PAGE
 
 
 def _longest_level(schedule: Schedule) -> int:

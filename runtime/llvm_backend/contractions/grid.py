@@ -21,7 +21,7 @@ _NUMBERS = ("cuts", "parts", "groups", "blocks", "of_loop", "units", "chunks")
 _MOST_CHUNKS = 64
 _GRAIN, _LIGHT_GRAIN = 1 << 20, 1 << 16  # steps that are worth a chunk of their own
 _FEW_CHUNKS = 4  # no more of them are worth one in the middle
-_ROWS_PER_PACK = 1024  # rows that should share the packing of a panel,
+_ROWS_PER_PACK = 2048  # rows that should share the packing of a panel,
 _FEWEST_PER_PACK, _ENOUGH = 96, 16  # or fewer, where there would not be so many chunks
 _HELD = 4  # the part of L2 for what a part of the rows reads of A, while panels of B go by
 

@@ -115,8 +115,9 @@ class Products:
         around: a loop around all that: how often it runs, and how far it moves A and B from where the last
             step has left them.
         by_pairs: whether two steps are written one after the other: their count is even, and `b` a register.
-        ahead: how many bytes on the next rows of A lie, side by side: every other step asks for a line of
-            them. None: none does.
+        ahead: how many bytes on the next rows of A lie, side by side: every step, or pair of steps, asks for
+            a line of them. None: none does.
+        near: how many bytes behind what a step reads of B lie that it asks for, into L1; 0: none.
         soon: what every round of the outermost loop asks for; not with `ahead`.
         ending: what becomes of the sums, of which there are several rows; None: they are given back.
     """
@@ -131,6 +132,7 @@ class Products:
     around: tuple[Value, Value, Value] | None = None
     by_pairs: bool = False
     ahead: Value | None = None
+    near: int = 0
     soon: Lines | None = None
     ending: Ending | None = None
 
@@ -256,9 +258,9 @@ class Products:
         left = f"%{_LEFT}" if self.around else count
         loop, start = [*self._step(target, at, f"({b})"), _move(self.a, a, names)], []
         if self.ahead is not None:
-            taken = 2 * len(self.rows) * self.dtype.itemsize
+            taken = (1 + self.by_pairs) * len(self.rows) * self.dtype.itemsize
             start = [f"movq {a}, %{_AHEAD}", _move(self.ahead, f"%{_AHEAD}", names)]
-            loop += [f"prefetcht0 (%{_AHEAD})", f"addq $${taken}, %{_AHEAD}"]
+            loop += [f"prefetch{'t0' if self.by_pairs else 't1'} (%{_AHEAD})", f"addq $${taken}, %{_AHEAD}"]
         if self.by_pairs:
             loop += self._step(target, at, f"({b}, {names[str(self.b)]})")
             loop += [_move(self.a, a, names), _move(self.b, b, names)]
@@ -286,6 +288,9 @@ class Products:
         places, masks = self._columns(b), _masked(self.masks, names)
         for place, column, mask in zip(places, columns, masks, strict=False):
             yield f"vmovup{kind} {place}, {column}{mask and f'{mask}{{z}}'}"
+        if self.near and columns:
+            across = len(columns) * self.width * self.dtype.itemsize
+            yield from (f"prefetcht0 {self.near + i}{b}" for i in range(0, across, _LINE))
         for i, row in enumerate(self.rows):
             place = _place(at.changed[0], row, names)
             # What is used once is read, in all lanes, where it is used.

@@ -279,3 +279,28 @@ def test_what_llvm_makes_quickly_has_nothing_that_it_selects_for_whole_blocks():
     (text,) = (text for text in texts if "asm" in text)
     assert ".max.ps." in text
     assert not re.search(r"select <|@llvm\.s(max|min)\.i64", text)
+
+
+FAR = replace(AVX512, l2=1 << 20, far_l3=True)
+
+
+@pytest.mark.parametrize(
+    ("contract", "near", "rows", "packing"),
+    [
+        (matmul(512, 1024, 2048), True, True, True),
+        (matmul(512, 512, 2048), True, True, False),  # two rows of B lie in a page
+        (matmul(512, 1024, 256), False, False, True),  # a panel of 64 KB
+        (matmul(512, 1024, 2048, transpose_y=True), True, True, False),  # lanes of B lie apart
+        (matmul(512, 1024, 2048, transpose_x=True), True, False, True),  # steps of A do
+        (matmul(512, 1024, 3000), True, False, True),  # a block is no whole row of A
+    ],
+)
+def test_where_l3_is_far_products_ask_for_what_they_read_next(contract, near, rows, packing):
+    text = emitted(contract, FAR, ALL).text
+    loops = [x for x in re.findall(r'asm sideeffect "[^"]*"', text) if "vfmadd" in x]
+    assert loops
+    for loop in loops:
+        assert re.findall(r"prefetcht0 (\d+)", loop) == (["1024", "1088", "1152", "1216"] if near else [])
+        assert ("prefetcht1 (%r10)" in loop) == rows
+    assert text.count("call void @llvm.prefetch.p0") == 4 * packing
+    assert "prefetch" not in re.sub(r"prefetcht0 \(%r10\)", "", emitted(contract, AVX512, ALL).text)
