@@ -25,7 +25,8 @@ from runtime.llvm_backend.ir.writer import Value
 _WIDE = 4  # vectors
 _STEPS = 2  # at once, where a row is alone or a tile is wide
 _LINE = 64  # bytes of a line of the cache
-_NEAR = 1024  # bytes on in a large packed panel that a step asks for: 0.97 of the time of a product
+_NARROW = 2
+_NEAR = 4  # steps on lies what a tile asks for of a large panel, twice that of a narrow one: 0.97 of the time
 _FEW_SUMS = 2  # of a tile: where there are so few, `CHAINS` are made of each output
 
 
@@ -195,11 +196,11 @@ class OuterTile(TileWriter):
         masks = [None] * self.tile.across if packed else self.masks
         pairs = self._goes_by_pairs() and isinstance(b, str)
         rows = self._places_of_rows()
-        far = packed and frame.facts.large_panel and frame.machine.far_l3
+        far = frame.schedule.pack and frame.facts.large_panel and frame.machine.far_l3
         ahead = self._rows_ahead(1 + pairs) if pairs or far else None
         asked = frame.facts.ahead
         soon = Lines(SOON, asked.lines, asked.step) if asked else None
-        near = _NEAR if far else 0
+        near = (_NEAR if self.tile.across > _NARROW else 2 * _NEAR) if far else 0
         made = Products(self.dtype, self.width, rows, a, b, masks, count, around, pairs, ahead, near, soon)
         return made if made.fits(w.module.target) else None
 

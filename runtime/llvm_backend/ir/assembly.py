@@ -117,7 +117,7 @@ class Products:
         by_pairs: whether two steps are written one after the other: their count is even, and `b` a register.
         ahead: how many bytes on the next rows of A lie, side by side: every step, or pair of steps, asks for
             a line of them. None: none does.
-        near: how many bytes behind what a step reads of B lie that it asks for, into L1; 0: none.
+        near: how many steps on, at most eight, lies what a step asks for of B, into L1; 0: none.
         soon: what every round of the outermost loop asks for; not with `ahead`.
         ending: what becomes of the sums, of which there are several rows; None: they are given back.
     """
@@ -289,8 +289,7 @@ class Products:
         for place, column, mask in zip(places, columns, masks, strict=False):
             yield f"vmovup{kind} {place}, {column}{mask and f'{mask}{{z}}'}"
         if self.near and columns:
-            across = len(columns) * self.width * self.dtype.itemsize
-            yield from (f"prefetcht0 {self.near + i}{b}" for i in range(0, across, _LINE))
+            yield from self._ask_near(at)
         for i, row in enumerate(self.rows):
             place = _place(at.changed[0], row, names)
             # What is used once is read, in all lanes, where it is used.
@@ -301,6 +300,15 @@ class Products:
             for j, (there, mask) in enumerate(zip(places, masks, strict=True)):
                 factor, mask = (columns[j], "") if columns else (there, mask)
                 yield f"vfmadd231p{kind} {factor}, {element}, {sums[i * len(places) + j]}{mask}"
+
+    def _ask_near(self, at: _Places) -> Iterator[str]:
+        """Asks for the lines of B that a later step reads."""
+        b = at.changed[1]
+        first, place = 0, f"({b}, {at.names[str(self.b)]}, {self.near})" if isinstance(self.b, str) else ""
+        if isinstance(self.b, int):
+            first, place = self.near * self.b, f"({b})"
+        across = len(self.masks) * self.width * self.dtype.itemsize
+        yield from (f"prefetcht0 {first + i}{place}" for i in range(0, across, _LINE))
 
     def _end(self, target: Target, ending: Ending, at: _Places) -> Iterator[str]:
         """What follows the loop."""

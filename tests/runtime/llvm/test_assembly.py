@@ -289,6 +289,7 @@ FAR = replace(AVX512, l2=1 << 20, far_l3=True)
     [
         (matmul(512, 1024, 2048), True, True, True),
         (matmul(512, 512, 2048), True, True, False),  # two rows of B lie in a page
+        (matmul(512, 32, 2048), False, False, False),  # the panel is all of B, where it lies
         (matmul(512, 1024, 256), False, False, True),  # a panel of 64 KB
         (matmul(512, 1024, 2048, transpose_y=True), True, True, False),  # lanes of B lie apart
         (matmul(512, 1024, 2048, transpose_x=True), True, False, True),  # steps of A do
@@ -300,7 +301,17 @@ def test_where_l3_is_far_products_ask_for_what_they_read_next(contract, near, ro
     loops = [x for x in re.findall(r'asm sideeffect "[^"]*"', text) if "vfmadd" in x]
     assert loops
     for loop in loops:
-        assert re.findall(r"prefetcht0 (\d+)", loop) == (["1024", "1088", "1152", "1216"] if near else [])
+        asked = re.findall(r"prefetcht0 (\d+)", loop)
+        assert asked == (["1024", "1088", "1152", "1216"] if near else [])
         assert ("prefetcht1 (%r10)" in loop) == rows
     assert text.count("call void @llvm.prefetch.p0") == 4 * packing
     assert "prefetch" not in re.sub(r"prefetcht0 \(%r10\)", "", emitted(contract, AVX512, ALL).text)
+
+
+def test_a_narrow_tile_asks_for_more_steps_ahead_and_one_of_unknown_rows_by_the_steps_of_b():
+    narrow = emitted(matmul(512, 32, 2048, transpose_y=True), FAR, ALL).text
+    assert set(re.findall(r"prefetcht0 ([^%]*)%", narrow)) == {"1024(", "1088("}  # eight of 128 bytes
+    unknown = [x for x, _ in loops_of(emitted(matmul(M, 1024, 2048), FAR, ALL)) if "vfmadd" in x]
+    assert unknown
+    for loop in unknown:  # whether B is packed, the run decides
+        assert re.findall(r"prefetcht0 (\d+)\([%$]\w+, [%$]\w+, 4\)", loop) == ["0", "64", "128", "192"]
