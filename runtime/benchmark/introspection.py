@@ -53,11 +53,11 @@ def count(name: str, size: int, threads: int = 2) -> dict[str, int]:
 def _kernels(executable: Any) -> dict[str, int]:
     from runtime.llvm_backend.engine.objects import count_instructions
 
-    record = executable.record
     texts = {kernel.text for kernel in executable.kernels}
+    steps = sum(len(program.steps) for program in executable.walked())
     return {
-        "steps": len(record["steps"]),
-        "steps in Python": executable.native.returns if executable.native else len(record["steps"]),
+        "steps": steps,
+        "steps in Python": executable.native.returns if executable.native else steps,
         "kernels": len(texts),
         "IR instructions": sum(map(count_instructions, texts)),
     }

@@ -144,6 +144,13 @@ def test_executables_are_counted_over_all_cases(monkeypatch):
     assert introspection.count("chain", 4)["executables"] == 1
 
 
+def test_counting_runs_the_passes_once(monkeypatch):
+    """A record runs them again, and says of each what it changed, which takes far longer than compiling."""
+    monkeypatch.setattr("runtime.records.document.prepare_recorded", None)
+    counted = introspection.count("switch", 4)
+    assert counted["steps"] > counted["kernels"] > 0
+
+
 @pytest.mark.parametrize("missing", ["avx2", "fma", "bmi2"])
 def test_a_machine_without_its_level_counts_nothing(monkeypatch, missing):
     from runtime.llvm_backend.engine import llvm
