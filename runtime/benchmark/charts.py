@@ -42,7 +42,7 @@ def lines(series: Mapping[str, Points], x_name: str, y_name: str, numbered: bool
         across, up = xs.share(x) * (_WIDTH - _LEFT - _RIGHT), ys.share(y) * (_HEIGHT - _BOTTOM - _TOP)
         return _LEFT + across, _HEIGHT - _BOTTOM - up
 
-    parts = [*_grid(xs, ys, place), _text(_WIDTH - _RIGHT + 26, _HEIGHT - _BOTTOM + 15, x_name)]
+    parts = [*_grid(xs, ys, place), _text(_WIDTH - _RIGHT + 26, _HEIGHT - _BOTTOM + 18, x_name)]
     parts.append(_text(4, _TOP + 4, y_name))
     for i, (name, points) in enumerate(shown.items()):
         places = [place(*point) for point in points]
@@ -63,7 +63,7 @@ def bars(rows: Mapping[str, Mapping[str, float]], unit: str, names: Sequence[str
     longest = max((sum(parts.values()) for parts in rows.values()), default=0.0)
     if not longest:
         return ""
-    left, found, top = 90, [], 4
+    left, found, top = 132, [], 4
     for row, parts in rows.items():
         found.append(_text(left - 6, top + 14, row, "end"))
         at = float(left)
@@ -77,8 +77,8 @@ def bars(rows: Mapping[str, Mapping[str, float]], unit: str, names: Sequence[str
         top += 24
     shown = [name for name in names if any(name in parts for parts in rows.values())]
     for i, name in enumerate(shown):
-        found += _legend(10 + i % 4 * 136, top + 6 + i // 4 * 18, name, names.index(name))
-    return _svg(top + (len(shown) + 3) // 4 * 18 + 12, found)
+        found += _legend(10 + i % 3 * 182, top + 6 + i // 3 * 18, name, names.index(name))
+    return _svg(top + (len(shown) + 2) // 3 * 18 + 12, found)
 
 
 def _colour(number: int) -> str:
@@ -112,7 +112,7 @@ def _grid(xs: _Axis, ys: _Axis, place: Callable[[float, float], tuple[float, flo
         x, bottom = place(tick, ys.ticks[0])
         parts += [
             line((x, bottom), place(tick, ys.ticks[-1])),
-            _text(x, bottom + 15, _number(tick), "middle"),
+            _text(x, bottom + 18, _number(tick), "middle"),
         ]
     for tick in ys.ticks:
         left, y = place(xs.ticks[0], tick)

@@ -8,7 +8,7 @@ from typing import Any
 
 from runtime.benchmark.charts import Points, bars, lines
 from runtime.benchmark.crown import Verdict
-from runtime.benchmark.report import Report
+from runtime.benchmark.report import ABSENT, Report
 from runtime.benchmark.sheets import Sheet, crown, remarks, sheets_of
 from runtime.benchmark.stages import least, stages_of
 
@@ -27,8 +27,9 @@ th, td { padding: .15rem .55rem; border-bottom: 1px solid var(--line); text-alig
 .text { text-align: left; }
 th:first-child, td:first-child { position: sticky; left: 0; background: var(--paper); }
 section { display: flex; flex-wrap: wrap; gap: 1.5rem; }
-figure { margin: 0; max-width: 100%; overflow-x: auto; } figcaption { font-weight: 600; }
-svg text { font-size: 11px; fill: var(--ink); } .grid { stroke: var(--line); }
+figure { margin: 0; max-width: 100%; } figcaption { font-weight: 600; }
+svg { max-width: 100%; height: auto; } svg text { font-size: 11px; fill: var(--ink); }
+@media (max-width: 600px) { svg text { font-size: 15px; } } .grid { stroke: var(--line); }
 .bad { color: var(--bad); } .good { color: var(--good); } .wide { overflow-x: auto; }
 """
 _MARKS = {"met": "good", "not met": "bad"}
@@ -40,7 +41,7 @@ def render(report: Report, verdicts: Sequence[Verdict], history: Sequence[Mappin
     machine = ", ".join(f"{name} {value}" for name, value in about["machine"].items())
     many = about["rounds"]
     rounds = "one round" if many == 1 else f"{many} rounds, of which the least counts"
-    libraries = ", ".join(about["peers"].values())
+    libraries = ", ".join(version for version in about["peers"].values() if version != ABSENT)
     told = f"{about['when']}: {machine}; {about['threads']} threads, {rounds}. {libraries}"
     parts = ["<h1>graphc bench</h1>", f"<p>{escape(told)}</p>"]
     parts += (f'<p class="bad">{escape(remark)}</p>' for remark in remarks(report))
