@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 from graphc.atomic import write_atomically
 from graphc.errors import ArgumentError
 from runtime.benchmark import crown, sheets
-from runtime.benchmark.comparing import BOUND, compare
+from runtime.benchmark.comparing import BOUND, compare, unmeasured
 from runtime.benchmark.families import FAMILIES
 from runtime.benchmark.introspection import COUNTED_CPU, is_countable
 from runtime.benchmark.measuring import Plan, about, count, graphs_of, measure
@@ -79,7 +79,7 @@ def run_bench(given: argparse.Namespace) -> int:
                 with _progress() as tell:
                     measure(plan, report, tell)
                     tell("counters")
-            report.counts.update(_counted(plan, report))
+            _count(plan, report)
     except KeyboardInterrupt:
         interrupted = True
         sys.stderr.write("interrupted: what was measured so far follows\n")
@@ -178,26 +178,21 @@ def _sizes(text: str | None) -> list[int] | None:
     return found
 
 
-def _counted(plan: Plan, report: Report) -> dict[str, dict[str, int]]:
-    """The counters of the graphs that graphc compiled; none where that fails: standard error has why."""
+def _count(plan: Plan, report: Report) -> None:
+    """Adds the counters of the graphs that graphc compiled, or why there are none."""
     if not is_countable():
         sys.stderr.write(f"counters: they are of {COUNTED_CPU}, which this machine does not run\n")
-        return {}
+        return
     wanted = []
     for family, size in plan.graphs:
         row = report.row(family, size, "graphc")
         if size <= COUNTED_SIZES and (row is None or row["cold"]):
             wanted.append((family, size))
-    told = count(wanted, plan.limits) if wanted else {}
-    ended = told.get("error", {}).get("text", "")
-    found = {}
-    for graph in (f"{family} {size}" for family, size in wanted):
-        counts = told.get(graph, {"error": ended})
+    for graph, counts in count(wanted, plan.limits).items():
+        report.counts[graph] = {} if "error" in counts else counts
         if "error" in counts:
+            report.uncounted[graph] = counts["error"]
             sys.stderr.write(f"counters of {graph}: {counts['error']}\n")
-            counts = {}
-        found[graph] = counts
-    return found
 
 
 def _refuse_without_rich() -> None:
@@ -246,10 +241,16 @@ def _prepare_files(given: argparse.Namespace) -> list[dict[str, Any]]:
             folder.mkdir(parents=True, exist_ok=True)
             if Path(path).is_dir() or not os.access(folder, os.W_OK):
                 raise ArgumentError(f"{path!r} is no file that can be written")
+    if given.json is not None and given.html is not None and _is_same(given.json, given.html):
+        raise ArgumentError(f"--json and --html are both {given.json!r}")
     if given.history is None:
         return []
     Path(given.history).mkdir(parents=True, exist_ok=True)
     return read_history(Path(given.history))
+
+
+def _is_same(one: str, other: str) -> bool:
+    return os.path.realpath(one) == os.path.realpath(other)
 
 
 def _write(
@@ -292,6 +293,9 @@ def _compare(baseline: dict[str, Any], report: Report, bound: float) -> int:
     if not compared:
         sys.stdout.write("nothing of the baseline was measured: no comparison\n")
         return 1
+    missing = unmeasured(baseline, report.as_dict())
+    if missing:
+        sys.stdout.write(f"not measured, so not compared: {', '.join(missing)}\n")
     worse = sum(each.is_worse for each in found)
     sys.stdout.write(f"compared {compared} numbers with the baseline: {worse} worse\n")
     return 1 if worse else 0

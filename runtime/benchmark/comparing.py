@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from graphc.freezing import frozen
+from runtime.benchmark.report import WARM
 from runtime.benchmark.stages import least
 
 BOUND = 1.5  # how much larger a ratio may be; both of its times are of the same machine and hour
@@ -68,7 +69,7 @@ def ratios_of(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], float]
             if own and cold:
                 found[graph, f"cold / {row['peer']}"] = own / cold
             continue
-        for part in ("again", "disk"):
+        for part in WARM:
             if own and part in row:
                 found[graph, f"{part} / cold"] = row[part]["seconds"] / own
     return found
@@ -91,10 +92,26 @@ def compare(
     return found, compared
 
 
+def unmeasured(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What of a baseline there is nothing to compare with: graphs, and graphs in a library."""
+    counted = before.get("counts", {}).keys() - now.get("counts", {}).keys()
+    return sorted(counted | (_timed(before) - _timed(now)))
+
+
+def _timed(report: Mapping[str, Any]) -> set[str]:
+    """Those of graphc even where they have no times: that is worse, and is told as such."""
+    rows = (row for row in report.get("rows", []) if row["cold"] or row["peer"] == "graphc")
+    return {f"{row['family']} {row['size']} in {row['peer']}" for row in rows}
+
+
 def _lost(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Difference]:
-    """Graphs that graphc compiled, and that it was asked for again and did not compile."""
+    """What graphc did with a graph, cold or warm, and, asked for it again, did not do."""
     tried = {(row["family"], row["size"]): row for row in now.get("rows", []) if row["peer"] == "graphc"}
     for row in before.get("rows", []):
         other = tried.get((row["family"], row["size"]))
-        if row["peer"] == "graphc" and row["cold"] and other is not None and not other["cold"]:
-            yield Difference(f"{row['family']} {row['size']}", "cold", least(row), None, True)
+        if row["peer"] != "graphc" or other is None:
+            continue
+        lost = [part for part in ("cold", *WARM) if row.get(part) and not other.get(part)]
+        if lost:  # without the first there are none of the others
+            seconds = least(row) if lost[0] == "cold" else row[lost[0]]["seconds"]
+            yield Difference(f"{row['family']} {row['size']}", lost[0], seconds, None, True)

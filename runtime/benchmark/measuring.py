@@ -151,14 +151,28 @@ class _Measuring:
 
 
 def count(graphs: Sequence[tuple[str, int]], limits: Limits) -> dict[str, dict[str, Any]]:
-    """The deterministic counters of `graphs`, by "family size"; in ``"error"``, why there are no more.
+    """The deterministic counters of each of `graphs`, by "family size"; in ``"error"``, why there are none.
 
-    The machine must be able to run what is counted (`is_countable`).
+    They share a process until it ends; the rest has another, so that each has had all of `limits` for
+    itself before it is given up. The machine must be able to run what is counted (`is_countable`).
     """
+    found: dict[str, dict[str, Any]] = {}
+    rest = list(graphs)
     with scratch() as folder:
         seen = environment(folder, 2, {"GRAPHC_CPU": COUNTED_CPU})
-        own = Interpreters((), folder)
-        return run_job({"counts": list(graphs)}, sys.executable, own.path_for("graphc"), seen, limits)
+        path = Interpreters((), folder).path_for("graphc")
+        while rest:
+            told = run_job({"counts": rest}, sys.executable, path, seen, limits)
+            left = [graph for graph in rest if _named(graph) not in told]
+            if left == rest:
+                told[_named(left.pop(0))] = {"error": told["error"]["text"]}
+            found |= {_named(graph): told[_named(graph)] for graph in rest if graph not in left}
+            rest = left
+    return found
+
+
+def _named(graph: tuple[str, int]) -> str:
+    return f"{graph[0]} {graph[1]}"
 
 
 def graphs_of(

@@ -12,6 +12,7 @@ from graphc.errors import FormatError
 
 FORM = 1  # of the data; raise it where an old file would be misread
 ABSENT = "not installed"
+WARM = ("again", "disk")  # what of a row is a compilation that found it compiled: by this process, by another
 
 
 @dataclass(slots=True)
@@ -20,16 +21,18 @@ class Report:
 
     Each row of `rows` is a graph in a library: its `family`, `size`, `peer`; its `cold` rounds; what
     else it told, by part; in `trouble`, why something is missing. `counts` are by "family size"; there
-    are none in those of a graph that could not be counted.
+    are none in those of a graph that could not be counted, and `uncounted` says why.
     """
 
     about: dict[str, Any]
     rows: list[dict[str, Any]] = field(default_factory=list)
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
+    uncounted: dict[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """It as data."""
-        return {"form": FORM, "about": self.about, "rows": self.rows, "counts": self.counts}
+        told = {"about": self.about, "rows": self.rows, "counts": self.counts, "uncounted": self.uncounted}
+        return {"form": FORM, **told}
 
     def row(self, family: str, size: int, peer: str) -> dict[str, Any] | None:
         """The row of one graph in one library, if there is one."""
@@ -73,7 +76,7 @@ def read_report(path: Path) -> dict[str, Any]:
 def _is_row(row: Any) -> bool:
     match row:
         case {"family": str(), "size": int(), "peer": str(), "cold": list(rounds)}:
-            return all(map(_is_timed, [*rounds, *(row[part] for part in ("again", "disk") if part in row)]))
+            return all(map(_is_timed, [*rounds, *(row[part] for part in WARM if part in row)]))
     return False
 
 

@@ -48,12 +48,12 @@ def remarks(report: Report) -> Iterator[str]:
         yield from (f"{graph}: {row[why]}" for why in ("trouble", "untraced") if row.get(why))
         if "differs" in row:
             yield f"{graph}: computes other numbers"
-    yield from (f"{graph}: not counted" for graph, found in report.counts.items() if not found)
+    yield from (f"{graph}: not counted: {why}" for graph, why in report.uncounted.items())
 
 
 def totals(report: Report) -> Sheet:
     """A line for each graph in each library."""
-    columns = ("family", "n", "library", "cold", "build", "first run", "warm disk", "warm", "hot")
+    columns = ("family", "n", "library", "import", "cold", "build", "first run", "warm disk", "warm", "hot")
     rows = []
     for row in report.rows:
         cold = min(row["cold"], key=lambda found: found["seconds"], default=None)
@@ -67,6 +67,7 @@ def totals(report: Report) -> Sheet:
                 row["family"],
                 f"{row['size']:,}",
                 row["peer"],
+                spell_seconds(min(row["import"])),
                 *map(spell_seconds, (cold["seconds"], cold["build"], cold["first"], *warm)),
                 f"{cold['mb']:.0f} MB",
                 f"{row['memory']['bytes'] / 1e6:.1f} MB" if "memory" in row else "",

@@ -42,6 +42,7 @@ QUICK = ["bench", "--sizes", "4", "--rounds", "1", "--seconds", "0.001"]
         (["--counters", "--vs", "jax"], "--vs is for times"),
         (["--counters", "--history", "past"], "--history is for times"),
         (["--json", str(ROOT)], "is no file that can be written"),
+        (["--json", "one", "--html", "./one"], "--json and --html are both 'one'"),
         (["--html", f"{ROOT}/README.md/page.html"], "README.md"),
         (["--history", f"{ROOT}/README.md"], "README.md"),
     ],
@@ -150,7 +151,7 @@ def compared(monkeypatch, tmp_path, before, now, *given):
         rest = {"build": 0.1, "first": 0.1, "cpu": 0.1, "mb": 1.0, "digest": [1, 1, 1]}
         rows = [
             {
-                "family": "chain", "size": 4, "peer": peer, "trouble": "",
+                "family": "chain", "size": 4, "peer": peer, "trouble": "", "import": [0.1],
                 "cold": [{**rest, "seconds": seconds, "stages": {}, "counts": {}}],
             }
             for peer, seconds in (("graphc", found), ("graphc-numpy", 1.0))
@@ -354,7 +355,7 @@ def test_files_are_written_before_anything_is_shown(monkeypatch, tmp_path):
     ("told", "why"),
     [
         ({"chain 40": {"error": "ValueError: [/b]"}}, "ValueError: [/b]"),
-        ({"error": {"text": "over the limit of 1 s"}}, "over the limit of 1 s"),
+        ({"chain 40": {"error": "over the limit of 1 s"}}, "over the limit of 1 s"),
     ],
 )
 def test_what_can_no_longer_be_counted_is_worse(monkeypatch, tmp_path, capsys, told, why):
@@ -366,8 +367,11 @@ def test_what_can_no_longer_be_counted_is_worse(monkeypatch, tmp_path, capsys, t
     assert main(["bench", "--counters", "--families", "chain", "--compare", str(tmp_path / "old.json")]) == 1
     out, err = capsys.readouterr()
     assert f"counters of chain 40: {why}" in err
-    assert "worse: chain 40: its counters was 1 and is not there" in out
-    assert "wide" not in out
+    assert out.splitlines()[1:] == [
+        "worse: chain 40: its counters was 1 and is not there",
+        "not measured, so not compared: wide 20",
+        "compared 1 numbers with the baseline: 1 worse",
+    ]
 
 
 def test_nothing_is_counted_where_nothing_compiled(monkeypatch, capsys):
@@ -376,13 +380,15 @@ def test_nothing_is_counted_where_nothing_compiled(monkeypatch, capsys):
     def failed(plan, report, tell):
         report.rows.append({"family": "chain", "size": 4, "peer": "graphc", "cold": [], "trouble": "none"})
 
+    asked = []
     monkeypatch.setattr(command, "measure", failed)
-    monkeypatch.setattr(command, "count", None)
+    monkeypatch.setattr(command, "count", lambda graphs, limits: asked.extend(graphs) or {})
     monkeypatch.setattr(command, "is_countable", lambda: True)
     assert main([*QUICK, "--families", "chain"]) == 0
     out, err = capsys.readouterr()
     assert "chain 4, graphc: none" in out
     assert err == "counters\n"
+    assert asked == []
 
 
 # Counters.

@@ -168,6 +168,46 @@ def test_trouble_after_a_cold_run_says_of_what_and_larger_graphs_are_tried(start
     assert all(row["cold"] for row in report.rows)
 
 
+@pytest.fixture
+def counted(monkeypatch):
+    """What `count` gives, and what each of its processes was asked for, where `tell` says what they tell."""
+
+    def run(graphs, tell):
+        asked = []
+
+        def fake(given, python, path, seen, limits):
+            asked.append([family for family, _ in given["counts"]])
+            assert seen["GRAPHC_CPU"] == "x86-64-v3"
+            return tell(given["counts"])
+
+        monkeypatch.setattr(measuring, "run_job", fake)
+        return measuring.count([(name, 1) for name in graphs], Limits(7)), asked
+
+    return run
+
+
+def test_counting_goes_on_after_a_graph_that_exceeds_the_limit(counted):
+    """Each has the limit for itself: who shared it with others is tried again, and who did not is not."""
+
+    def tell(graphs):
+        if graphs[0][0] == "b":
+            return {"error": {"text": "over"}}
+        return {"error": {"text": "over"}, **{f"{name} {n}": {"nodes": n} for name, n in graphs[:1]}}
+
+    found, asked = counted("abcd", tell)
+    assert asked == [["a", "b", "c", "d"], ["b", "c", "d"], ["c", "d"], ["d"]]
+    assert found == {
+        "a 1": {"nodes": 1}, "b 1": {"error": "over"}, "c 1": {"nodes": 1}, "d 1": {"nodes": 1},
+    }  # fmt: skip
+
+
+def test_graphs_that_can_all_be_counted_share_a_process(counted):
+    found, asked = counted("abc", lambda graphs: {f"{name} {n}": {"nodes": n} for name, n in graphs})
+    assert asked == [["a", "b", "c"]]
+    assert list(found) == ["a 1", "b 1", "c 1"]
+    assert counted("", None) == ({}, [])
+
+
 def test_what_is_told_is_said_with_how_far_it_is(monkeypatch, started):
     texts = []
     plan = measuring.Plan((("tree", 4), ("wide", 1000)), rounds=1)

@@ -6,7 +6,7 @@ import math
 import pytest
 
 from graphc.errors import FormatError
-from runtime.benchmark.comparing import compare, compare_counts, ratios_of
+from runtime.benchmark.comparing import compare, compare_counts, ratios_of, unmeasured
 from runtime.benchmark.crown import BARS, GRAPHS, Bar, judge
 from runtime.benchmark.fitting import fit, fit_stages
 from runtime.benchmark.measuring import graphs_of
@@ -220,6 +220,28 @@ def test_what_no_longer_compiles_is_worse():
     assert found.is_worse
     assert found.now is None
     assert compare(before, as_data())[0] == []  # it was not asked for
+
+
+@pytest.mark.parametrize("lost", ["again", "disk"])
+def test_what_is_no_longer_warm_is_worse(lost):
+    """There is no ratio of it any more, so its absence is told."""
+    warm = {"again": {"seconds": 0.5}, "disk": {"seconds": 0.25}}
+    before = as_data(row("f", 1, "graphc", cold(1), **warm))
+    left = {part: found for part, found in warm.items() if part != lost}
+    (found,), compared = compare(before, as_data(row("f", 1, "graphc", cold(1), **left)))
+    assert (found.where, found.what, found.before, found.now) == ("f 1", lost, warm[lost]["seconds"], None)
+    assert found.is_worse
+    assert compared == 1
+    (cold_too,), _ = compare(before, as_data(row("f", 1, "graphc")))
+    assert cold_too.what == "cold"
+
+
+def test_what_is_not_compared_is_named():
+    rows = [row("f", 1, peer, cold(1)) for peer in ("graphc", "jax", "torch")]
+    before = as_data(*rows, row("g", 2, "graphc"), counts={"f 1": {"a": 1}, "h 3": {"a": 1}})
+    now = as_data(rows[0], row("f", 1, "jax"), counts={"f 1": {}, "i 4": {"a": 1}})
+    assert unmeasured(before, now) == ["f 1 in jax", "f 1 in torch", "g 2 in graphc", "h 3"]
+    assert unmeasured(before, before) == unmeasured({"form": 1}, now) == []
 
 
 def test_a_graph_that_cannot_be_counted_any_more_is_worse_and_one_that_was_not_asked_for_is_not():
