@@ -49,6 +49,7 @@ class Call:
 
 Atom = Symbol | Call
 Term = tuple[tuple[Atom, ...], int]  # a product of atoms and its coefficient
+Values = Mapping[Symbol, "Size"] | Mapping[Atom, "Size"]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -262,11 +263,14 @@ def symbols(size: Size) -> Iterator[Symbol]:
                     yield from symbols(atom.operands[1])
 
 
-def substitute(size: Size, values: Mapping[Symbol, Size] | Mapping[Atom, Size]) -> Size:
-    """`size` with each atom replaced by its value where `values` has one."""
-    if not isinstance(size, SizeExpr):
-        return size
+def substitute(size: Size, values: Values, whole: Mapping[SizeExpr, Size] | None = None) -> Size:
+    """`size` with each atom replaced by its value; first multiples of sizes in `whole`, by theirs."""
     total: Size = 0
+    for was, became in (whole or {}).items():
+        times = _times(size, was)
+        size, total = size - was * times, total + became * times
+    if not isinstance(size, SizeExpr):
+        return total + size
     for atoms, coefficient in size.terms:
         term: Size = coefficient
         for atom in atoms:
@@ -276,10 +280,17 @@ def substitute(size: Size, values: Mapping[Symbol, Size] | Mapping[Atom, Size]) 
             elif isinstance(atom, Symbol):
                 term = term * _symbol(atom)
             else:
-                x, y = (substitute(operand, values) for operand in atom.operands)
+                x, y = (substitute(operand, values, whole) for operand in atom.operands)
                 term = term * _FUNCTIONS[atom.function](x, y)
         total = total + term
     return total
+
+
+def _times(size: Size, part: SizeExpr) -> int:
+    """How many of `part` are in `size`, where nothing else has its atoms: one ``3*n`` in ``3*n - 5``."""
+    have = dict(_terms(size))
+    (quotient, rest), *others = {divmod(have.get(atoms, 0), n) for atoms, n in part.terms if atoms}
+    return 0 if rest or others else quotient
 
 
 def solve(size: Size, value: int, known: Mapping[Symbol, int]) -> tuple[Symbol, int] | None:

@@ -200,12 +200,12 @@ def substitute_type(type: Type, values: Mapping[Symbol, Size]) -> Type:
     return type if shape == type.shape else TensorType(type.dtype, shape)
 
 
-def _grown(node: Tensor, inputs: Sequence[Tensor], values: Mapping[Symbol, Size]) -> dict[Size, Size]:
+def _grown(node: Tensor, inputs: Sequence[Tensor], values: Mapping[Symbol, Size]) -> dict[SizeExpr, Size]:
     """What sizes of the operands of `node` became, where that is not what `values` says.
 
     The result of 1 broadcast against n bears the symbol that is now 1, and is of size n.
     """
-    grown: dict[Size, Size] = {}
+    grown: dict[SizeExpr, Size] = {}
     for old, new in zip(node.inputs, inputs if values else (), strict=False):
         if old is new or isinstance(old.type, TupleType) or isinstance(new.type, TupleType):
             continue
@@ -216,7 +216,7 @@ def _grown(node: Tensor, inputs: Sequence[Tensor], values: Mapping[Symbol, Size]
 
 
 def _substituted(
-    attrs: Mapping[str, Any], values: Mapping[Symbol, Size], grown: Mapping[Size, Size]
+    attrs: Mapping[str, Any], values: Mapping[Symbol, Size], grown: Mapping[SizeExpr, Size]
 ) -> Mapping[str, Any]:
     if not values:
         return attrs
@@ -226,16 +226,13 @@ def _substituted(
     changed = {}
     for name, value in attrs.items():
         if isinstance(value, tuple) and any(isinstance(item, SizeExpr) for item in value):
-            better = tuple(
-                grown[item] if isinstance(item, SizeExpr) and item in grown else sizes.substitute(item, known)
-                for item in value
-            )
+            better = tuple(sizes.substitute(item, known, grown) for item in value)
             if better != value:
                 changed[name] = better
     return {**attrs, **changed} if changed else attrs
 
 
-def _solved(grown: Mapping[Size, Size], values: Mapping[Symbol, Size]) -> dict[Atom, Size]:
+def _solved(grown: Mapping[SizeExpr, Size], values: Mapping[Symbol, Size]) -> dict[Atom, Size]:
     """What atoms must have become for the sizes in `grown` to be what they became.
 
     In each one atom, the others being what `values` says: of what is computed from symbols rather than of
@@ -243,7 +240,6 @@ def _solved(grown: Mapping[Size, Size], values: Mapping[Symbol, Size]) -> dict[A
     """
     found: dict[Atom, Size] = {}
     for was, became in grown.items():
-        assert isinstance(was, SizeExpr)
         linear = [(atoms[0], factor) for atoms, factor in was.terms if len(atoms) == 1 and factor > 0]
         for atom, factor in sorted(linear, key=lambda term: (isinstance(term[0], Symbol), term[1]))[:1]:
             if factor == 1 or atom not in found:

@@ -156,6 +156,27 @@ def test_a_one_broadcasts_where_others_must_be_ones_too(each_backend):
     np.testing.assert_array_equal(found, [[3.0, 4.0, 3.0], [2.0, 3.0, 2.0]])
 
 
+# Parts of what is joined: of as many as all that is joined, less a number.
+PARTS = {
+    "behind": slice(5, None),
+    "backwards": slice(None, 1, -1),
+    "the last": slice(-6, None),
+    "every third": slice(1, None, 3),
+}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_what_is_joined_of_what_broadcast_and_what_did_not_has_its_size(part, each_backend):
+    x, y = (gc.placeholder("float32", (None,), name=name) for name in "xy")
+    z = x + y
+    result = gc.concat([z, x, z], 0)[PARTS[part]] * 2.0
+    with gc.Session(backend=each_backend) as session:
+        for a, b in (([1.0], [1.0, 2.0, 3.0]), ([1.0, 2.0, 3.0], [5.0]), ([1.0, 2.0], [3.0, 4.0])):
+            one, other = np.array(a, np.float32), np.array(b, np.float32)
+            expected = np.concatenate([one + other, one, one + other])[PARTS[part]] * 2
+            np.testing.assert_array_equal(session.run(result, {x: one, y: other}), expected)
+
+
 def test_a_size_that_is_equal_only_at_the_run_repeats_nothing(each_backend):
     x, like = gc.placeholder("int32", (1, 8)), gc.placeholder("float32", (None, None))
     spread = gc.broadcast_to(x, gc.shape(like))
