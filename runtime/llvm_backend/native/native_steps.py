@@ -158,13 +158,14 @@ class StepWriter:
             if kernel.plan.has_choices and kernel.plan.inner == 0:
                 return Draft(PYTHON)
             return self._drafted(kernel, kernel)
-        number = fill_of(node)
+        is_made = not self._cells.unmade.intersection(node.inputs)
+        number = fill_of(node) if is_made else None
         look = look_through(self._cells.unmade)
         block = block_of(node, look)
         if block is not None:
             return self._block(node, block)
         with stage("IR text"):
-            columns = () if self._cells.unmade.intersection(node.inputs) else columns_of(node)
+            columns = columns_of(node) if is_made else ()
             direct = (number,) if number else columns or copies_of(node, look)
         contract = None if direct else contract_of(node, look)
         if contract is None:

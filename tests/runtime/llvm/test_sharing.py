@@ -101,6 +101,29 @@ def test_all_fills_of_a_width_share_a_kernel():
     np.testing.assert_array_equal(results[-3], np.ones(70000, np.float32))
 
 
+# One number of many, which is read where it lies.
+NUMBERS = {
+    "a slice": (lambda x: x[2:3, 1:2], lambda x: x[2:3, 1:2]),
+    "a slice backwards": (lambda x: x[::-1, ::-1][:1, :1], lambda x: x[-1:, -1:]),
+    "a slice of a transpose": (lambda x: gc.transpose(x)[1:2, 2:3], lambda x: x[2:3, 1:2]),
+    "an element": (lambda x: x[3, 2], lambda x: x[3, 2]),
+}
+
+
+@pytest.mark.parametrize("count", [1, 7, 1000])
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_number_that_lies_among_others_is_repeated(number, count):
+    in_graph, in_numpy = NUMBERS[number]
+    x, one = gc.placeholder("float32", (4, 3)), gc.placeholder("float32", (1, 1))
+    fed = np.arange(12, dtype=np.float32).reshape(4, 3)
+    right = np.broadcast_to(in_numpy(fed), (5, count))
+    alone, beside = (gc.broadcast_to(of, (5, count)) for of in (in_graph(x), one))
+    with gc.Session(backend="llvm") as session:
+        np.testing.assert_array_equal(session.run(alone, {x: fed}), right)
+        for result in session.run([alone, beside], {x: fed, one: right[:1, :1]}):
+            np.testing.assert_array_equal(result, right)
+
+
 @pytest.mark.parametrize("dtype", ["bool", "int8", "float16", "bfloat16", "float64", "uint64"])
 @pytest.mark.parametrize("count", [1, 63, 64, 65, 5000, 1 << 18])
 def test_fills_of_every_width(dtype, count):
