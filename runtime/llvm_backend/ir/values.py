@@ -74,11 +74,11 @@ def ahead(em: Emitter, dtype: DType, array: str, index: str) -> None:
     ask(em, dtype, array, em.let(f"add i64 {index}, {_PAGE // dtype.itemsize}"))
 
 
-def ask(em: Emitter, dtype: DType, array: str, index: str) -> None:
+def ask(em: Emitter, dtype: DType, array: str, index: str, to_store: bool = False) -> None:
     """Asks the memory for the elements of `array` from `index` on, which may lie outside it."""
     at = em.let(f"getelementptr {memory_scalar(dtype)}, ptr {array}, i64 {index}")
     em.module.declare("@llvm.prefetch.p0", "declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
-    em.do(f"call void @llvm.prefetch.p0(ptr {at}, i32 0, i32 3, i32 1)")
+    em.do(f"call void @llvm.prefetch.p0(ptr {at}, i32 {int(to_store)}, i32 3, i32 1)")
 
 
 def load_single(em: Emitter, dtype: DType, array: str) -> str:

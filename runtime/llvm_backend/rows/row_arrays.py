@@ -79,12 +79,17 @@ class RowArrays:
         ask(em, dtype, row, em.let(f"add i64 {j}, {rows * (access.pitch or frame.plan.inner)}"))
 
     def store(self, em: Emitter, node: Tensor, value: str, j: str, mask: str | None, past: bool) -> None:
-        """Stores a row's values from `j` on: in the result, perhaps past the caches, or in scratch."""
-        frame, dtype = self.frame, memory_dtype(node.dtype)
+        """Stores a row's values from `j` on: in the result, perhaps past the caches, or in scratch.
+
+        Of a result that is claimed the next row is asked for.
+        """
+        frame, dtype, row = self.frame, memory_dtype(node.dtype), self._kept(em, node)
         if past and frame.written.get(node) in frame.streams:
-            stream(em, dtype, value, self._kept(em, node), j)
-        else:
-            store(em, dtype, value, self._kept(em, node), j, mask)
+            stream(em, dtype, value, row, j)
+            return
+        store(em, dtype, value, row, j, mask)
+        if mask is None and frame.written.get(node) in frame.claimed:
+            ask(em, dtype, row, em.let(f"add i64 {j}, {frame.plan.inner}"), to_store=True)
 
     def load_kept(self, em: Emitter, node: Tensor, j: str, mask: str | None) -> str:
         """A row's values that an earlier phase computed: from the result, or from scratch."""

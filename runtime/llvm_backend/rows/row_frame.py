@@ -14,7 +14,7 @@ from runtime.llvm_backend.rows.row_labels import as_index
 from runtime.llvm_backend.rows.row_loop import RowLoop, lanes_of
 from runtime.llvm_backend.rows.row_order import fits_vector
 from runtime.llvm_backend.rows.row_plan import Access, RowPlan, dtypes_of_rows
-from runtime.llvm_backend.rows.row_streams import is_streamed
+from runtime.llvm_backend.rows.row_streams import claimed_results, is_streamed
 from runtime.llvm_backend.rows.row_wave import spare_rows
 
 
@@ -24,6 +24,7 @@ class RowFrame:
     Attributes:
         in_order: whether a row is walked whole before the next one, and nothing else is.
         in_vector: whether a row is one vector, so that what is computed of it stays in registers.
+        streams, claimed: the numbers of results that may be streamed, and of those that are asked for.
         inputs, written: the numbers of operands, and of results, by node.
         slots: the numbers of the rows of scratch by what is kept there.
     """
@@ -31,7 +32,7 @@ class RowFrame:
     in_order = True
 
     def __init__(self, plan: RowPlan, module: Module, looks: Looks, streams: Collection[int] = ()) -> None:
-        self.plan, self.streams = plan, streams
+        self.plan, self.streams, self.claimed = plan, streams, claimed_results(plan)
         self.showing, self.noted = looks.showing, looks.noted
         self.loops = RowLoop(module, lanes_of(module.target, dtypes_of_rows(plan)))
         self.one, self.wide = self.loops.one, self.loops.wide

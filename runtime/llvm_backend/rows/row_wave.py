@@ -23,7 +23,7 @@ from runtime.llvm_backend.rows.row_labels import BY_LABELS
 from runtime.llvm_backend.rows.row_notes import is_untouched
 from runtime.llvm_backend.rows.row_order import is_short
 from runtime.llvm_backend.rows.row_plan import CHEAP, VIEWS, Phase, RowPlan
-from runtime.llvm_backend.rows.row_streams import is_past_caches, streamed_results
+from runtime.llvm_backend.rows.row_streams import is_past_caches, large_results
 
 Group = tuple[Phase, ...]  # one loop, and what is computed once a row before and after it
 _SMALLEST = 1 << 18  # elements that are worth a loop which is long to compile
@@ -71,7 +71,7 @@ def _is_large(plan: RowPlan) -> bool:
     if not isinstance(plan.inner, int) or plan.inner < _SHORTEST:
         return False
     elements = product((*plan.outer, plan.inner))
-    waits = is_past_caches(plan) and not streamed_results(plan)
+    waits = is_past_caches(plan) and not large_results(plan)
     return isinstance(elements, int) and elements >= _SMALLEST and is_short(plan) and not waits
 
 

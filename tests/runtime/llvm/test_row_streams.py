@@ -16,6 +16,8 @@ from runtime.llvm_backend.rows.row_plan import plan_rows
 
 @pytest.fixture(params=[1, 3, 8])
 def share(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    near = replace(host(), far_l3=False)
+    monkeypatch.setattr(row_streams, "host", lambda: near)
     monkeypatch.setattr(row_streams, "_SMALLEST", 0)
     monkeypatch.setattr(row_streams, "share_streamed", lambda plan, threads: request.param)
     monkeypatch.setattr(patterns, "share_streamed", lambda plan, threads: request.param)
@@ -69,3 +71,26 @@ def test_how_much_goes_past_the_caches(
         function = gc.Session(graph=graph, backend="llvm").compile(gc.nn.softmax(x), [x]).function
     (plan,) = [plan for node in function.nodes() if node.op.name == "fused" and (plan := plan_rows(node))]
     assert [row_streams.share_streamed(plan, threads) for threads in (1, 2)] == [alone, together]
+
+
+@pytest.mark.parametrize(("l2", "claims"), [(1 << 10, True), (1 << 20, False)])
+def test_where_l3_is_far_rows_are_asked_for_before_they_are_stored(
+    l2: int, claims: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    far = replace(host(), far_l3=True, l2=l2, l3=1 << 16)
+    monkeypatch.setattr(row_streams, "host", lambda: far)
+    monkeypatch.setattr(row_streams, "_SMALLEST", 1 << 18)
+    x = np.random.default_rng(0).standard_normal((1234, 80 if claims else 96)).astype("float32")
+    with gc.Graph().as_default() as graph:
+        given = gc.placeholder("float32", shape=x.shape)
+        session = gc.Session(graph=graph, backend="llvm", threads=2)
+        exe = session.compile([gc.nn.softmax(given)], [given])
+        (text,) = [k.text for k in exe.kernels if "exp" in k.text]
+        assert ("i32 1, i32 3, i32 1)" in text) == claims  # to be stored
+        assert "!nontemporal" not in text
+        flat = session.compile([gc.tanh(given) * 2 + 1], [given])
+        assert not any("i32 1, i32 3, i32 1)" in k.text for k in flat.kernels)
+        assert any("!nontemporal" in k.text for k in flat.kernels)
+        found = session.run(gc.nn.softmax(given), {given: x})
+    wide = np.exp(x.astype(np.float64))
+    assert np.allclose(found, wide / wide.sum(-1, keepdims=True), rtol=1e-5)
