@@ -40,15 +40,10 @@ with _resting(lasting=True):
         VerificationError,
     )
     from graphc.function import Function
-    from graphc.graph import (
-        Graph,
-        control_dependencies,
-        get_default_graph,
-        name_scope,
-        reset_default_graph,
-    )
+    from graphc.graph import Graph, get_default_graph, reset_default_graph
     from graphc.loops import map_fn, scan, while_loop
     from graphc.ops import *  # noqa: F403  every op is a name that users type
+    from graphc.scopes import control_dependencies, name_scope
     from graphc.tensor import Tensor
     from graphc.variable import Variable, assign, global_variables_initializer, trainable_variables
 

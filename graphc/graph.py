@@ -55,7 +55,7 @@ class Graph(Displayed):
     @contextmanager
     def as_default(self) -> Iterator[Graph]:
         """Makes it the current graph inside. Re-entrant; each thread has a stack of its own."""
-        with _frame(Frame(self, "", ())):
+        with framed(Frame(self, "", ())):
             yield self
 
     def __enter__(self) -> NoReturn:
@@ -183,7 +183,8 @@ def frame_of(graph: Graph) -> Frame:
 
 
 @contextmanager
-def _frame(frame: Frame) -> Iterator[Frame]:
+def framed(frame: Frame) -> Iterator[Frame]:
+    """Nodes of this thread are made in `frame` inside."""
     frames = _thread.frames  # a child after fork ends what other threads were in, and its own stay
     depth = len(frames)
     try:
@@ -210,51 +211,11 @@ def reset_default_graph() -> None:
 
 
 @contextmanager
-def name_scope(name: str) -> Iterator[str]:
-    """Names made inside begin with ``name/``; a scope opened twice becomes ``name_1/``.
-
-    A `name` that ends in ``/`` re-opens exactly that scope.
-    """
-    check_name(name)
-    frame = current()
-    again = name.endswith("/")
-    scope = name if again else frame.graph.unique_name(frame.scope + name) + "/"
-    with _frame(replace(frame, scope=scope)):
-        yield scope
-
-
-@contextmanager
-def control_dependencies(dependencies: Sequence[Any] | None) -> Iterator[None]:
-    """What is made inside runs after `dependencies`; None clears those of the scopes around.
-
-    Raises: ArgumentError for a dependency that is no tensor, operation or variable.
-    """
-    from graphc.variable import Variable  # variables are made in graphs
-
-    frame = current()
-    if dependencies is None:
-        with _frame(replace(frame, dependencies=())):
-            yield
-        return
-    if isinstance(dependencies, Tensor | Variable):
-        dependencies = [dependencies]
-    if not isinstance(dependencies, Iterable):
-        raise ArgumentError(f"control dependencies are a list of tensors or operations, not {dependencies!r}")
-    listed = []
-    for given in dependencies:
-        if not isinstance(given, Tensor | Variable):
-            raise ArgumentError(f"a control dependency is a tensor or an operation, not {given!r}")
-        listed.append(given.value() if isinstance(given, Variable) else given)
-    with _frame(replace(frame, dependencies=(*frame.dependencies, *listed))):
-        yield
-
-
-@contextmanager
 def body_graph() -> Iterator[Graph]:
     """A graph for the body of a region, current inside; it sees the tensors of the graphs around."""
     frame = current()
     body = Graph(parent=frame.graph)
-    with _frame(Frame(body, frame.scope, ())):
+    with framed(Frame(body, frame.scope, ())):
         yield body
 
 
@@ -264,7 +225,7 @@ def graph_frame(graph: Graph | None) -> Iterator[None]:
     if graph is None:
         yield
         return
-    with _frame(Frame(graph, "", ())):
+    with framed(Frame(graph, "", ())):
         yield
 
 

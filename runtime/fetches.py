@@ -8,8 +8,9 @@ from typing import Any
 
 from graphc.errors import FetchError, ForeignFetchError, UnknownFetchError, UnknownNameError
 from graphc.freezing import frozen
-from graphc.graph import Graph, control_dependencies
+from graphc.graph import Graph
 from graphc.location import at_line
+from graphc.scopes import control_dependencies
 from graphc.tensor import Tensor, describe
 from graphc.variable import Variable
 

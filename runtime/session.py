@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import numpy as np
 
 from graphc.errors import ArgumentError, FeedError, SessionClosedError, ShapeError, UninitializedError
+from graphc.explanation import explains
 from graphc.graph import Graph, as_seed, get_default_graph
 from graphc.sizes import as_int
 from graphc.tensor import Tensor
@@ -69,6 +70,7 @@ class Session:
     Raises: ArgumentError.
     """
 
+    @explains
     def __init__(
         self,
         graph: Graph | None = None,

@@ -13,6 +13,7 @@ from graphc.conversion import as_tensor
 from graphc.errors import ArgumentError, CheckError, DTypeError, ShapeError
 from graphc.explanation import explains
 from graphc.op import op
+from graphc.operators import Operators
 from graphc.tensor import Tensor
 from graphc.types import BOOL, OPERATION, DType, TensorType, TupleType
 
@@ -88,6 +89,7 @@ def group(*operations: Any, name: str | None = None) -> Tensor:
     Without any it does nothing.
 
     Shapes: ``... ->`` nothing; fetching it gives None.
+    Raises: ArgumentError for what is no tensor, operation or variable.
     """
     flat: list[Tensor] = []
     pending = [*operations][::-1]
@@ -95,8 +97,10 @@ def group(*operations: Any, name: str | None = None) -> Tensor:
         item = pending.pop()
         if isinstance(item, list | tuple):
             pending.extend(reversed(item))
-        else:
+        elif isinstance(item, Operators):
             flat.append(as_tensor(item))
+        else:
+            raise ArgumentError(f"a group is of tensors and operations, not {item!r}")
     return _group(*flat, name=name)
 
 

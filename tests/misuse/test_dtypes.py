@@ -258,14 +258,24 @@ HERE = [
          "assign: variable 'w': f32[3,2]", "it is variable 'w'",
          "value is placeholder 'stranger'"),
      lambda g: g.w.assign(g.stranger)),
+    # Scopes and groups.
+    ("scope no text", gc.ArgumentError, (
+         "a name is a text that is not empty, not None",),
+     lambda g: gc.name_scope(None).__enter__()),
+    ("control deps", gc.ArgumentError, (
+         "control dependencies are a list of tensors or operations, not 3",),
+     lambda g: gc.control_dependencies(3).__enter__()),
+    ("control dep", gc.ArgumentError, (
+         "a control dependency is a tensor or an operation, not 3",),
+     lambda g: gc.control_dependencies([3]).__enter__()),
+    ("group of a number", gc.ArgumentError, (
+         "group: a group is of tensors and operations, not 3",),
+     lambda g: gc.group(g.x, [3])),
 ]
 
 # The text tells of another line (where what is fed was made), or Python's traceback tells of this one.
 ELSEWHERE = [
     # Names and arguments.
-    ("scope no text", gc.ArgumentError, (
-         "a name is a text that is not empty, not None",),
-     lambda g: gc.name_scope(None).__enter__()),
     ("unknown argument", TypeError, (
          "sum() has no argument 'axes': it is sum(x, axis=None, keepdims=False); did you mean 'axis'?",),
      lambda g: gc.sum(g.x, axes=0)),
@@ -283,9 +293,6 @@ ELSEWHERE = [
          "unexpected keyword argument 'beta1'",
          "it is Adam(lr=0.001, betas=(0.9, 0.999), eps=1e-08, name=None)"),
      lambda g: gc.train.Adam(beta1=0.9)),
-    ("control deps", gc.ArgumentError, (
-         "control dependencies are a list of tensors or operations, not 3",),
-     lambda g: gc.control_dependencies(3).__enter__()),
     ("graph entered", TypeError, (
          "a graph is opened by `with graph.as_default():`",),
      lambda g: g.graph.__enter__()),
@@ -301,9 +308,6 @@ ELSEWHERE = [
     ("get_tensor in other letters", gc.UnknownNameError, (
          "no tensor or variable is named 'Images'; did you mean 'images'?",),
      lambda g: g.graph.get_tensor("Images")),
-    ("control dep", gc.ArgumentError, (
-         "a control dependency is a tensor or an operation, not 3",),
-     lambda g: gc.control_dependencies([3]).__enter__()),
     ("get_tensor", gc.UnknownNameError, (
          "no tensor or variable is named 'xx'; did you mean 'x'?",),
      lambda g: g.graph.get_tensor("xx")),

@@ -109,6 +109,16 @@ HERE = [
     ("run permutation", gc.ShapeError, (
          "top_k: the 3 largest of only 2 elements", "y is placeholder 'y': f32[2]"),
      lambda g: g.run(gc.top_k(g.y, 3)[0], {g.y: [1, 2]})),
+    # Options.
+    ("backend", gc.ArgumentError, (
+         "Session: backend is 'numpy' or 'llvm', not 'tpu'",),
+     lambda g: gc.Session(backend="tpu")),
+    ("a flag as a text", gc.ArgumentError, (
+         "fast_math is True or False, not 'no'",),
+     lambda g: gc.Session(fast_math="no")),
+    ("backend in the place of a graph", gc.ArgumentError, (
+         "a session runs a gc.Graph, not 'numpy': name the others, as backend=...",),
+     lambda g: gc.Session("numpy")),
 ]
 
 # The text tells of another line (where what is fed was made), or Python's traceback tells of this one.
@@ -219,15 +229,6 @@ ELSEWHERE = [
     ("closed enter", gc.SessionClosedError, (
          "the session is closed: open a new one",),
      lambda g: g.closed().__enter__()),
-    ("backend", gc.ArgumentError, (
-         "backend is 'numpy' or 'llvm', not 'tpu'",),
-     lambda g: gc.Session(backend="tpu")),
-    ("a flag as a text", gc.ArgumentError, (
-         "fast_math is True or False, not 'no'",),
-     lambda g: gc.Session(fast_math="no")),
-    ("backend in the place of a graph", gc.ArgumentError, (
-         "a session runs a gc.Graph, not 'numpy': name the others, as backend=...",),
-     lambda g: gc.Session("numpy")),
     ("reset inside", gc.ArgumentError, (
          "the default graph cannot be reset inside `with graph.as_default()`",),
      lambda g: gc.reset_default_graph()),
