@@ -133,3 +133,19 @@ def test_gather_along_an_axis_before_an_empty_one(each_backend):
     with gc.Session() as session:
         found = session.run(gc.gather(x, indices, axis=1), {x: np.zeros((2, 3, 0)), indices: [0, 1, 2, 0]})
     assert found.shape == (2, 4, 0)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_gather_without_rows_looks_at_its_indices(known, each_backend):
+    given = np.zeros((0, 3, 2), np.float32)
+    x, indices = (
+        gc.placeholder("float32", given.shape if known else (None,) * 3),
+        gc.placeholder("int64", (None,)),
+    )
+    y = gc.gather(x, indices, axis=1)
+    with gc.Session() as session:
+        assert session.run(y, {x: given, indices: np.arange(-3, 3)}).shape == (0, 6, 2)
+        assert session.run(gc.shape(y), {x: given, indices: []}).tolist() == [0, 0, 2]
+        for wrong in ([3], [0, -4], [*np.zeros(10_000, int), 7]):
+            with pytest.raises(gc.IndexOutOfRangeError, match=f"index {wrong[-1]} is out of range"):
+                session.run(y, {x: given, indices: wrong})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from graphc.sizes import Size, product
+from graphc.sizes import Size, minimum, product
 from graphc.tensor import Tensor
 from graphc.types import DType
 from runtime.llvm_backend.ir.text import INDEX
@@ -73,7 +73,26 @@ def _gather(node: Tensor) -> Sequence[LoopKernel]:
         part(0, first, w.min(w.sub(many, first), w.size("per", per)))
     else:
         chunks = in_parts(w, outer, count, 2 * item * (inner if isinstance(inner, int) else 1), part)
-    return (w.kernel(f"gather of {x.dtype} by {dtype}", chunks),)
+    kernel = w.kernel(f"gather of {x.dtype} by {dtype}", chunks)
+    if isinstance(outer, int) and outer > 0:
+        return (kernel,)
+    return kernel, _look_at(indices, size, 1 - minimum(outer, 1))
+
+
+def _look_at(indices: Tensor, size: Size, times: Size) -> LoopKernel:
+    """Looks whether `indices` are of an axis of `size`, where they are read `times`, which is 0 or 1."""
+    count, dtype = product(indices.result.sizes), indices.dtype
+    w = LoopWriter()
+    per, chunks = cut_in_chunks(count, dtype.itemsize)
+    places, n = w.operand(1), w.size("n", size)
+
+    def look(k: Value) -> None:
+        given = load_index(w, dtype, places, k)
+        _, inside = wrapped(w, dtype, given, n)
+        w.choose(inside, lambda: None, lambda: missed(w, given))
+
+    w.own(w.size("count", count), w.size("per", per), look)
+    return w.kernel(f"look at {dtype}", chunks * times)
 
 
 def _gather_nd(node: Tensor) -> Sequence[LoopKernel]:
