@@ -19,6 +19,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -255,11 +256,16 @@ class PortableFunction:
             return None
 
     def run(
-        self, state: RunWords, arrays: Sequence[Any], grow: Callable[[RunWords], bool] | None = None
+        self,
+        state: RunWords,
+        arrays: Sequence[Any],
+        grow: Callable[[RunWords], bool] | None = None,
+        over: Sequence[Array] = (),
     ) -> list[Array] | None:
         """The outputs, on words that the caller has claimed; None where the call goes the slow way.
 
-        ``grow(state)`` is asked where the prelude refuses: whether to try it again.
+        ``grow(state)`` is asked where the prelude refuses: whether to try it again. `over` are outputs of
+        a run before that nobody reads any more: those whose sizes are still right are written over.
         """
         call, words = self._call, state.words
         for array, feed in zip(arrays, self._feeds, strict=True):
@@ -274,8 +280,9 @@ class PortableFunction:
                 if call.table.run(state) != DONE:
                     return None
         results = []
-        for dtype, sizes, pointers, make in self._outputs:
-            results.append(make([s if isinstance(s, int) else int(words[s[0]]) for s in sizes], dtype))
+        for (dtype, sizes, pointers, make), old in zip_longest(self._outputs, over):
+            shape = tuple(s if isinstance(s, int) else int(words[s[0]]) for s in sizes)
+            results.append(old if old is not None and old.shape == shape else make(shape, dtype))
             words[pointers] = results[-1].ctypes.data
         state.begin(call.main)
         number = call.states.index(state)
