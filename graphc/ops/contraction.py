@@ -94,7 +94,7 @@ def _product(x: Any, xs: tuple[Label, ...], y: Any, ys: tuple[Label, ...], kept:
     x, xs, y, ys = _unstretched(*_reduced(x, xs, {*xs}), *_reduced(y, ys, {*ys}))
     alone = tuple(i for i in (*xs, *ys) if i not in kept and not (i in xs and i in ys))
     if alone and x.dtype.kind == "f":
-        return _reduced(_product(x, xs, y, ys, (*kept, *alone)), (*kept, *alone), {*kept})[0]
+        return _summed_last(x, xs, y, ys, kept, alone)
     x, xs = _reduced(x, xs, {*kept, *ys})
     y, ys = _reduced(y, ys, {*kept, *xs})
     shared = [i for i in xs if i in ys]
@@ -112,6 +112,33 @@ def _product(x: Any, xs: tuple[Label, ...], y: Any, ys: tuple[Label, ...], kept:
     result = np.matmul(left, right).reshape([extent[i] for i in made])
     result = result.transpose([made.index(i) for i in kept if i in made])
     return _placed(result, tuple(i for i in kept if i in made), kept)
+
+
+_MOST_HELD = 1 << 21  # products that are held at once
+
+
+def _summed_last(
+    x: Any,
+    xs: tuple[Label, ...],
+    y: Any,
+    ys: tuple[Label, ...],
+    kept: tuple[Label, ...],
+    alone: tuple[Label, ...],
+) -> Any:
+    """The product of both, summed over the labels `alone`: part by part along the longest, in float64."""
+    extent = {**dict(zip(ys, y.shape, strict=True)), **dict(zip(xs, x.shape, strict=True))}
+    longest = max(alone, key=lambda i: extent[i])
+    row = (*kept, *alone)
+    others = math.prod(extent.get(i, 1) for i in row if i != longest)
+    step = max(_MOST_HELD // max(others, 1), 1)
+    total: Any = 0.0
+    for begin in range(0, max(extent[longest], 1), step):
+        own = slice(begin, begin + step)
+        left = x[tuple(own if i == longest else slice(None) for i in xs)]
+        right = y[tuple(own if i == longest else slice(None) for i in ys)]
+        part = _product(left, xs, right, ys, row)
+        total = total + part.sum(axis=tuple(range(len(kept), len(row))), dtype=np.float64)
+    return np.asarray(total, x.dtype)
 
 
 def _unstretched(x: Any, xs: tuple[Label, ...], y: Any, ys: tuple[Label, ...]) -> tuple[Any, ...]:

@@ -1,9 +1,12 @@
 """matmul, einsum and tensordot against NumPy."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
 import graphc as gc
+from graphc.ops import contraction
 
 RNG = np.random.default_rng(0)
 
@@ -47,6 +50,41 @@ def test_einsum_is_numpys(case):
     slopes = gc.gradients(gc.sum(known), [x for x in known.inputs if x.op.name == "constant"])
     for slope in run(slopes):
         assert np.isfinite(slope).all()
+
+
+@pytest.mark.parametrize("most", [1, 7, 10**6])
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
+def test_letters_of_one_operand_are_summed_part_by_part(most, dtype, monkeypatch):
+    monkeypatch.setattr(contraction, "_MOST_HELD", most)
+    for equation, *shapes in (
+        ("i,j->", (5,), (4,)),
+        ("bik,bkj->b", (2, 5, 3), (2, 3, 4)),
+        ("ij,k->j", (3, 2), (6,)),
+        ("ijk,ij->i", (2, 1, 5), (2, 3)),
+        ("i,j->", (0,), (4,)),
+    ):
+        arrays = [RNG.normal(size=shape).astype(dtype) for shape in shapes]
+        found = contraction.contract(*arrays, equation=equation)
+        expected = np.einsum(equation, *(array.astype("float64") for array in arrays))
+        assert (found.dtype, found.shape) == (dtype, expected.shape)
+        loose = 20 * np.finfo(dtype).eps
+        np.testing.assert_allclose(found, expected, rtol=loose, atol=loose)
+
+
+def test_no_sum_of_one_operand_overflows_where_no_product_does():
+    x = np.full(5, 3e38, np.float32)
+    found = contraction.contract(x, np.full(3, 1e-3, np.float32), equation="i,j->")
+    assert found == pytest.approx(4.5e36)
+
+
+def test_few_products_are_held_at_once():
+    x = np.ones(8192, np.float32)
+    tracemalloc.start()
+    try:
+        assert contraction.contract(x, x, equation="i,j->") == x.size**2
+        assert tracemalloc.get_traced_memory()[1] < x.size**2
+    finally:
+        tracemalloc.stop()
 
 
 def test_gradients_of_a_chain_of_letters():
