@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Callable
 from typing import BinaryIO
 
@@ -14,11 +15,16 @@ def write_atomically(
     """Gives the file `path` what ``write(file)`` writes, all of it or, on any failure, none of it.
 
     A reader sees the old file or the new one, never a part. The permissions of a file that is
-    replaced are kept. A symbolic link is followed. What is not `durable` may be lost or cut off by a
+    replaced are kept. A symbolic link is followed. A device or a pipe stays what it is, and takes what is
+    written as it comes. What is not `durable` may be lost or cut off by a
     failure of the power, which whoever reads it must see; it does not wait for the disk.
 
     Raises: whatever `write` raises; OSError where the folder cannot be written.
     """
+    if _is_special(path):
+        with open(path, "wb") as special:
+            write(special)
+        return
     target = os.path.realpath(os.fspath(path))
     folder = os.path.dirname(target)
     temporary = os.path.join(folder, f".{os.urandom(8).hex()}.tmp")
@@ -39,6 +45,14 @@ def write_atomically(
         raise
     if durable:
         _sync_folder(folder)
+
+
+def _is_special(path: str | os.PathLike[str]) -> bool:
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def _sync_folder(folder: str) -> None:

@@ -289,6 +289,21 @@ def test_who_interrupts_right_after_the_file_is_made_leaves_none(tmp_path, monke
     assert not [*tmp_path.iterdir()]
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")
+def test_a_pipe_or_a_device_takes_what_is_written_and_stays_one(tmp_path):
+    """Root who dumps to /dev/null keeps it."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write_atomically(tmp_path / "link", lambda file: file.write(b"whole"))
+        assert os.read(reader, 100) == b"whole"
+    finally:
+        os.close(reader)
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+    assert sorted(os.listdir(tmp_path)) == ["link", "pipe"]
+
+
 def test_a_folder_in_the_way_is_an_oserror(tmp_path):
     (tmp_path / "f").mkdir()
     with pytest.raises(OSError, match="directory"):
