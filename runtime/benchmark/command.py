@@ -93,6 +93,8 @@ def run_bench(given: argparse.Namespace) -> int:
     _show(given, report, verdicts)
     partly = interrupted or troubles
     status = 0 if partly or baseline is None else _compare(baseline, report, given.bound)
+    for trouble in troubles[1:]:
+        sys.stderr.write(f"{trouble}\n")
     if troubles:
         raise troubles[0]
     return 130 if interrupted else status
