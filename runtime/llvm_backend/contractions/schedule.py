@@ -48,6 +48,7 @@ CHAINS = 4  # sums that are made at once of an output of few rows, or steps wait
 _DOT_ACCUMULATORS = 8
 _MOST_OF_ANY = 12  # rows of a tile where their number is known at the run: those left over cost more
 _OUTER_BLOCK, _DOT_BLOCK = 1152, LONG_REDUCTION  # steps of a reduction that stay in registers
+_SCATTERED_BLOCK, _FEW_SETS = 192, 512  # or so many, where their lines lie this number of bytes apart
 
 
 @frozen
@@ -186,7 +187,9 @@ def _plan_outer(
     order = _by(A, B) if column.strides[B] not in (0, 1) or len(contract.ins) == 1 else _by(B, A)
     reduction = _merge(sorted((_loop(dim, operands) for dim in reduced), key=order))
     reduction = reduction or (Loop(1, (0,) * len(operands)),)
-    outer, block = split_reduction([x.size for x in reduction], contract, _OUTER_BLOCK)
+    scattered = _is_scattered(operands, rows, reduction, machine)
+    most = _SCATTERED_BLOCK if scattered else _OUTER_BLOCK
+    outer, block = split_reduction([x.size for x in reduction], contract, most)
     pair, height, vectors = _size_tile(rows, column, machine, width, shared=not batch)
     schedule = Schedule(
         form="outer",
@@ -206,7 +209,7 @@ def _plan_outer(
         panels=split_lanes(column.size, width, vectors),
     )
     pack, transposed, adaptive = _packing(schedule, contract, machine)
-    copy = _copies_a(schedule)
+    copy = _copies_a(schedule) and not scattered
     return replace(schedule, pack=pack, transposed=transposed, adaptive=adaptive, copy=copy)
 
 
@@ -216,6 +219,19 @@ def _choose_a(contract: Contract, lane: str) -> int:
         return 0
     x, y = (access.stride(lane) for access in contract.ins)
     return 1 if x != 0 and (y == 0 or (x == 1 and y != 1)) else 0
+
+
+def _is_scattered(
+    operands: Sequence[Access | None], rows: Sequence[Loop], reduction: Sequence[Loop], machine: VectorUnit
+) -> bool:
+    """Whether each step of a tile reads another line of A, these fall in few sets, and L3 is far.
+
+    L2 keeps the lines of some 100 steps for the next tiles, which read what is beside: a copy does no more.
+    """
+    a, last, step = operands[A], rows[-1], reduction[-1].strides[A]
+    if a is None or not machine.far_l3 or len(rows) > 1 or a.dtype == FLOAT16:
+        return False
+    return last.strides[A] == 1 and isinstance(step, int) and step * a.dtype.itemsize % _FEW_SETS == 0
 
 
 def _size_tile(

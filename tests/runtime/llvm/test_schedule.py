@@ -95,6 +95,22 @@ def test_a_is_copied_only_where_its_steps_fall_in_one_cache_set():
     assert not scheduled(matmul(1024, 1024, 1024)).copy
 
 
+def test_where_l3_is_far_a_is_not_copied_but_few_steps_are_a_block_where_their_lines_fall_in_few_sets():
+    far = Vectors(64, 32, far_l3=True)
+    for rows, columns in ((512, 128), (128, 512), (1024, 1024)):
+        contract = matmul(rows, columns, 1024, transpose_x=True)
+        assert scheduled(contract).block is None
+        assert scheduled(contract, far).block == 171  # six alike
+        assert not scheduled(contract, far).copy
+    for contract in (
+        matmul(500, 512, 1024, transpose_x=True),  # lines are apart by other numbers
+        matmul(512, 512, 384, transpose_x=True),  # two blocks are no more than one
+        matmul(512, 512, 1024),  # a line has many steps
+    ):
+        assert scheduled(contract, far).block is None
+    assert scheduled(matmul(512, 512, 1024, dtype=FLOAT16, transpose_x=True), far).copy
+
+
 def test_lanes_are_steps_where_only_the_reduction_is_contiguous():
     assert scheduled(matmul(8, 512, 512, transpose_y=True)).form == "dot"
     assert scheduled(matmul(512, 512, 512, transpose_y=True)).form == "outer"
