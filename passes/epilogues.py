@@ -9,7 +9,8 @@ A user that is not taken has a typed reason in the record: ``op`` (it is not ele
 no code for it, or none that checks its numbers), ``shape`` (it is of another shape), ``dtype`` (bfloat16,
 which is rounded step by step), ``order`` (what it reads needs the contraction by another way), ``size`` (the
 kernel would grow beyond MOST_NODES), ``traffic`` (the kernel would read and write more than MOST_ARRAYS
-besides, tile by tile: the update of a variable is faster row by row).
+besides, tile by tile: the update of a variable is faster row by row). Of those that are too many, the first
+that cost nothing are taken, as a bias.
 """
 
 from __future__ import annotations
@@ -76,7 +77,8 @@ class _Epilogues:
             if watched:
                 self._report(node, reasons)
         groups = [sorted(group, key=self._place.__getitem__) for group in self._groups if len(group) > 1]
-        accepted = [group for group in groups if self._is_light(group) and accept(group, "epilogue")]
+        light = [part for group in groups if (part := self._light_part(group))]
+        accepted = [group for group in light if accept(group, "epilogue")]
         before = self._prologues(accepted)
         with_epilogue = {self._root(group) for group in accepted}
         accepted += [[root] for root in before if root not in with_epilogue]
@@ -95,8 +97,17 @@ class _Epilogues:
     def _root(self, group: Sequence[Tensor]) -> Tensor:
         return next(node for node in group if node in self._contractions)
 
-    def _is_light(self, group: Sequence[Tensor]) -> bool:
-        """Whether few arrays of the shape of the result are read and written besides that."""
+    def _light_part(self, group: list[Tensor]) -> list[Tensor]:
+        """`group` where it is light, else as many of its first nodes as cost nothing, or none."""
+        if self._traffic(group) <= MOST_ARRAYS:
+            return group
+        refuse(self._root(group), group[-1], "traffic")
+        first = group.index(self._root(group)) + 2
+        ends = range(len(group) - 1, first - 1, -1)
+        return next((group[:end] for end in ends if self._traffic(group[:end]) == 0), [])
+
+    def _traffic(self, group: Sequence[Tensor]) -> int:
+        """How many arrays of the shape of the result are read and written besides that."""
         counted = dict.fromkeys(group, 0)  # how often each is read inside
         read: set[Tensor] = set()
         for node in group:
@@ -107,10 +118,7 @@ class _Epilogues:
                     read.add(x)
         shape = group[-1].result.shape
         stored = sum([self._users[node] > inside for node, inside in counted.items()])
-        light = stored - 1 + sum([x.result.shape == shape for x in read]) <= MOST_ARRAYS
-        if not light:
-            refuse(self._root(group), group[-1], "traffic")
-        return light
+        return stored - 1 + sum([x.result.shape == shape for x in read])
 
     def _rows(self, group: Sequence[Tensor]) -> tuple[Size, ...]:
         root = self._root(group)

@@ -92,6 +92,18 @@ def test_an_update_is_left_to_the_rows():
     assert "traffic" in reasons
 
 
+def test_of_what_is_too_much_the_kernel_takes_what_costs_nothing():
+    x, w = square(), square("w")
+    y = x @ w + 1.0
+    many = [f(y) for f in (gc.tanh, gc.exp, gc.sin, gc.cos)[: MOST_ARRAYS + 1]]
+    arrays = [np.eye(4), np.ones((4, 4))]
+    names, reasons = fused([y, *many], [x, w], arrays)
+    assert names == [["matmul", "add"]]
+    assert "traffic" in reasons
+    names, _ = fused([x @ w, y, *many], [x, w], arrays)  # the product itself would be one more array
+    assert not names
+
+
 def test_what_is_common_to_two_kernels_is_computed_once():
     x, y = square(), square("y")
     mask = gc.greater(y, 0.5)
