@@ -13,7 +13,7 @@ from runtime.llvm_backend.contractions.schedule import CHAINS, A, B, Schedule
 
 _FEW_ROWS = 8  # below, a step waits for memory
 _LARGE_PANEL = 2048  # vectors: of 64 bytes an eighth of L2, where that is large
-_PAGE = 4096  # bytes
+_PAGE, _LINE = 4096, 64  # bytes
 _LONG_TILE = 4096  # multiply-adds of vectors: some 2000 cycles
 
 
@@ -31,6 +31,7 @@ class Facts:
         adjoining: whether rows of A are as far apart as the reduction is long.
         large_panel: whether a packed panel is much more than L1 holds.
         by_pages: whether the rows of B that are packed lie each in another page.
+        apart: whether each step reads another line of A, for rows that lie side by side.
         ahead: what tiles ask for of the next block; None: nothing.
     """
 
@@ -43,6 +44,7 @@ class Facts:
     adjoining: bool
     large_panel: bool
     by_pages: bool
+    apart: bool
     ahead: Ahead | None
 
     @staticmethod
@@ -63,6 +65,7 @@ class Facts:
             adjoining=inner[0].strides[A] == 1 and row.strides[A] == first,
             large_panel=schedule.pack and isinstance(steps, int) and steps * schedule.vectors >= _LARGE_PANEL,
             by_pages=schedule.pack and _lies_by_pages(schedule),
+            apart=_lies_apart(schedule),
             ahead=look_ahead(schedule),
         )
 
@@ -72,6 +75,13 @@ def _lies_by_pages(schedule: Schedule) -> bool:
     b, stride = schedule.operands[B], schedule.inner[-1].strides[B]
     beside = schedule.column.strides[B] == 1
     return b is not None and beside and isinstance(stride, int) and stride * b.dtype.itemsize >= _PAGE
+
+
+def _lies_apart(schedule: Schedule) -> bool:
+    """Whether rows of A lie side by side, and the last loop of the reduction goes on by a line or more."""
+    a, stride = schedule.operands[A], schedule.inner[-1].strides[A]
+    beside = schedule.rows[-1].strides[A] == 1 and not schedule.copy
+    return a is not None and beside and isinstance(stride, int) and stride * a.dtype.itemsize >= _LINE
 
 
 def _longest_level(schedule: Schedule) -> int:

@@ -201,7 +201,9 @@ class OuterTile(TileWriter):
         asked = frame.facts.ahead
         soon = Lines(SOON, asked.lines, asked.step) if asked else None
         near = (_NEAR if self.tile.across > _NARROW else 2 * _NEAR) if far else 0
-        made = Products(self.dtype, self.width, rows, a, b, masks, count, around, pairs, ahead, near, soon)
+        apart = frame.facts.apart and frame.machine.far_l3
+        asks = (ahead, near, apart, soon)
+        made = Products(self.dtype, self.width, rows, a, b, masks, count, around, pairs, *asks)
         return made if made.fits(w.module.target) else None
 
     def _rows_ahead(self, steps: int) -> Value | None:

@@ -18,6 +18,7 @@ from runtime.llvm_backend.ir.writer import Value, Writer
 _BITS = (256, 512)  # of vectors
 _SUFFIXES = {FLOAT32: "s", FLOAT64: "d"}
 _FAR = 1 << 31  # how far an instruction reaches
+_APART = 8  # steps on lies a line of A that is asked for by itself: the most that an address is scaled by
 _AHEAD = "r10"  # where the line lies that is asked for
 _LEFT = "r11"  # counts the steps that are left, where a loop is around them
 _LINE = 64  # bytes of a line of the cache
@@ -118,6 +119,7 @@ class Products:
         ahead: how many bytes on the next rows of A lie, side by side: every step, or pair of steps, asks for
             a line of them. None: none does.
         near: how many steps on, at most eight, lies what a step asks for of B, into L1; 0: none.
+        apart: whether each step asks for the line with the last row that A has eight steps on.
         soon: what every round of the outermost loop asks for; not with `ahead`.
         ending: what becomes of the sums, of which there are several rows; None: they are given back.
     """
@@ -133,6 +135,7 @@ class Products:
     by_pairs: bool = False
     ahead: Value | None = None
     near: int = 0
+    apart: bool = False
     soon: Lines | None = None
     ending: Ending | None = None
 
@@ -290,6 +293,8 @@ class Products:
             yield f"vmovup{kind} {place}, {column}{mask and f'{mask}{{z}}'}"
         if self.near and columns:
             yield from self._ask_near(at)
+        if self.apart:
+            yield self._ask_apart(at)
         for i, row in enumerate(self.rows):
             place = _place(at.changed[0], row, names)
             # What is used once is read, in all lanes, where it is used.
@@ -309,6 +314,14 @@ class Products:
             first, place = self.near * self.b, f"({b})"
         across = len(self.masks) * self.width * self.dtype.itemsize
         yield from (f"prefetcht0 {first + i}{place}" for i in range(0, across, _LINE))
+
+    def _ask_apart(self, at: _Places) -> str:
+        """Asks for a line of A that a later step reads."""
+        a, last = at.changed[0], self.rows[-1]
+        row = last.offset * last.scale if isinstance(last.offset, int) else 0
+        if isinstance(self.a, int):
+            return f"prefetcht0 {row + _APART * self.a}({a})"
+        return f"prefetcht0 {row}({a}, {at.names[self.a]}, {_APART})"
 
     def _end(self, target: Target, ending: Ending, at: _Places) -> Iterator[str]:
         """What follows the loop."""

@@ -292,7 +292,7 @@ FAR = replace(AVX512, l2=1 << 20, far_l3=True)
         (matmul(512, 32, 2048), False, False, False),  # the panel is all of B, where it lies
         (matmul(512, 1024, 256), False, False, True),  # a panel of 64 KB
         (matmul(512, 1024, 2048, transpose_y=True), True, True, False),  # lanes of B lie apart
-        (matmul(512, 1024, 2048, transpose_x=True), True, False, True),  # steps of A do
+        (matmul(512, 1024, 2048, transpose_x=True), False, False, True),  # steps of A do: a block has few
         (matmul(512, 1024, 3000), True, False, True),  # a block is no whole row of A
     ],
 )
@@ -301,11 +301,28 @@ def test_where_l3_is_far_products_ask_for_what_they_read_next(contract, near, ro
     loops = [x for x in re.findall(r'asm sideeffect "[^"]*"', text) if "vfmadd" in x]
     assert loops
     for loop in loops:
-        asked = re.findall(r"prefetcht0 (\d+)", loop)
+        asked = re.findall(r"prefetcht0 (\d+)\([%$]\w+\)", loop)
         assert asked == (["1024", "1088", "1152", "1216"] if near else [])
         assert ("prefetcht1 (%r10)" in loop) == rows
     assert text.count("call void @llvm.prefetch.p0") == 4 * packing
     assert "prefetch" not in re.sub(r"prefetcht0 \(%r10\)", "", emitted(contract, AVX512, ALL).text)
+
+
+def test_where_l3_is_far_products_ask_for_steps_of_a_that_lie_each_in_another_line():
+    """By the last row of a tile: where it is in another line than the first, no tile before has read that."""
+    for contract, apart in (
+        (matmul(512, 128, 300, transpose_x=True), True),
+        (matmul(512, 128, 300), False),  # a line has many steps
+        (matmul(8, 128, 300, transpose_x=True), False),  # a line has two
+        (matmul(M, 128, 300, transpose_x=True), False),  # how far they are apart only the run knows
+    ):
+        loops = [x for x, _ in loops_of(emitted(contract, FAR, ALL)) if "vfmadd" in x]
+        assert loops
+        for loop in loops:
+            last = 4 * (loop.count("vbroadcastss") - 1)
+            asked = re.findall(r"prefetcht0 (\d+)\([%$]\w+, [%$]\w+, 8\)", loop)
+            assert asked == ([str(last)] if apart else [])
+    assert "prefetch" not in emitted(matmul(512, 128, 300, transpose_x=True), AVX512, ALL).text
 
 
 def test_a_narrow_tile_asks_for_more_steps_ahead_and_one_of_unknown_rows_by_the_steps_of_b():
