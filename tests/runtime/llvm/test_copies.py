@@ -1,6 +1,7 @@
 """Copies: every way that elements are moved, at sizes around its vectors, blocks and segments."""
 
 import ctypes
+import itertools
 import mmap
 import sys
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 import graphc as gc
+from runtime.llvm_backend.loops import movement_steps
 
 DTYPES = ["bool", "int8", "float16", "float32", "int64"]
 
@@ -195,3 +197,12 @@ def test_axes_are_one_only_where_they_lie_in_a_row_on_both_sides():
     x = array("float32", 2, 3, 4)
     result, _ = moved(lambda fed: gc.concat([fed, fed[::-1]], 1), x)
     np.testing.assert_array_equal(result, np.concatenate([x, x[::-1]], 1))
+
+
+@pytest.mark.parametrize("step", [1, 2, -1, -3])
+def test_slices_are_told_from_those_that_leave_the_array(step):
+    """Types refuse them first, so nothing but this sees a bound that is one off."""
+    for size, start, count in itertools.product(range(5), range(-1, 6), range(-1, 5)):
+        inside = count >= 0 and all(0 <= start + i * step < size for i in range(count))
+        told = movement_steps._inside([size], [start], [count], [step])
+        assert all(number >= 0 for number in told) == inside, (size, start, count)
