@@ -394,3 +394,20 @@ def test_machines_are_open_before_whoever_waits_for_code_asks():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "2\n"  # for code that is made quickly, and for other code
+
+
+def test_workers_at_rest_are_taken_again_and_those_at_work_are_not():
+    compiler.wait()
+    with compiler._books:
+        first = compiler._idle_workers(2)
+        other = compiler._idle_workers(1)
+        assert not {*first} & {*other}
+        for worker in first:
+            compiler._rest(worker)
+        assert {*compiler._idle_workers(2)} <= {*compiler._workers} - {*other}
+        known = len(compiler._workers)
+        for worker in (*compiler._working,):
+            compiler._rest(worker)
+        assert len({*compiler._idle_workers(known)}) == len(compiler._workers) == known
+        for worker in (*compiler._working,):
+            compiler._rest(worker)
