@@ -1,4 +1,4 @@
-"""Strided: values that are other values seen with strides: transposes, windows, slices.
+"""Strided: values that are other values seen with strides: transposes, windows, slices, axes of size 1.
 
 Where only contractions use such a value it never exists: they read the value below it along these strides.
 """
@@ -31,7 +31,7 @@ def see_dense(tensor: Tensor) -> Strided:
 
 
 def look_through(nodes: Collection[Tensor]) -> Look:
-    """How values are seen where `nodes`, all of them `is_strided`, do not exist."""
+    """How values are seen where `nodes`, all of them `is_strided` or `is_thin`, do not exist."""
 
     def look(tensor: Tensor) -> Strided:
         chain = []
@@ -61,9 +61,7 @@ def see_within(frame: Tensor) -> Strided:
 
 def is_strided(node: Tensor) -> bool:
     """Whether `node` is its operand seen with strides, for all sizes that may be fed."""
-    if node.op.name not in _SEEN or not all(
-        isinstance(t.type, TensorType) and t.type.shape is not None for t in (node, *node.inputs)
-    ):
+    if node.op.name not in _STRIDED or not _have_ranks(node, *node.inputs):
         return False
     if node.op.name == "strided_slice":
         attrs = node.attrs
@@ -72,6 +70,18 @@ def is_strided(node: Tensor) -> bool:
         shape = node.inputs[0].result.sizes
         return all(isinstance(shape[axis], int) for axis in node.attrs["axes"])
     return True
+
+
+def _have_ranks(*tensors: Tensor) -> bool:
+    return all(isinstance(t.type, TensorType) and t.type.shape is not None for t in tensors)
+
+
+def is_thin(node: Tensor) -> bool:
+    """Whether `node` is its operand with or without axes of size 1; alone that is no work, but a view."""
+    if node.op.name not in _THIN or not _have_ranks(node, *node.inputs):
+        return False
+    before, after = ([size for size in x.result.sizes if size != 1] for x in (node.inputs[0], node))
+    return before == after
 
 
 def is_inside(
@@ -107,8 +117,16 @@ def _windowed(node: Tensor, below: Strided) -> Strided:
     return Strided(below.offset, (*strides[:last], *cells, *strides[last:]))
 
 
-_SEEN: dict[str, Callable[[Tensor, Strided], Strided]] = {
+def _thinned(node: Tensor, below: Strided) -> Strided:
+    sizes = node.inputs[0].result.sizes
+    moving = iter([stride for size, stride in zip(sizes, below.strides, strict=True) if size != 1])
+    return Strided(below.offset, tuple(0 if size == 1 else next(moving) for size in node.result.sizes))
+
+
+_STRIDED: dict[str, Callable[[Tensor, Strided], Strided]] = {
     "transpose": _transposed,
     "strided_slice": _sliced,
     "windows": _windowed,
 }
+_THIN = frozenset(("reshape", "squeeze", "expand_dims"))
+_SEEN = {**_STRIDED, **dict.fromkeys(_THIN, _thinned)}

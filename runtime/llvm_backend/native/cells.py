@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Mapping
 
 from graphc.tensor import Tensor
@@ -12,23 +13,34 @@ from passes.program import Program, Step
 from passes.weight import parts_of
 from runtime.llvm_backend.contractions.block_steps import block_of
 from runtime.llvm_backend.contractions.fused_contraction import contract_of
-from runtime.llvm_backend.contractions.strided import is_strided
+from runtime.llvm_backend.contractions.strided import is_strided, is_thin
 from runtime.llvm_backend.loops.joins import JOINS
 
 # Their result is the memory of their first operand.
 VIEWS = frozenset(
     ("reshape", "expand_dims", "squeeze", "identity", "after", "stop_gradient", "assign", "ensure_shape")
 )
+_FEW_PARTS = 4  # of a value: queries, keys and values are three
 
 
 def find_unmade(program: Program) -> frozenset[Tensor]:
-    """Strided values that only contractions and joins use, directly or through others such: none is made."""
+    """Strided values that only contractions and joins use, directly or through others such: none is made.
+
+    Nor are those with axes of size 1, or without, of such a value, where it is no part of many: a kernel of
+    each of them would have to be planned, for it lies elsewhere.
+    """
     kept = {program.nodes[b] for b in (*program.outputs, *(b for _, b in program.assignments))}
     strided = {
         step.node
         for step in program.steps
         if is_strided(step.node) and step.node not in kept and step.node.dtype is not BFLOAT16
     }
+    parts = Counter(node.inputs[0] for node in strided)
+    for step in program.steps if strided else ():
+        x, below = step.node, step.node.inputs[0] if step.node.inputs else None
+        few = below in strided and parts[below.inputs[0]] <= _FEW_PARTS
+        if few and x not in kept and is_thin(x):
+            strided.add(x)
     unmade: set[Tensor] = set()
     used: set[Tensor] = set()  # by what must find it in memory
     reads_strided: dict[Hashable, bool] = {}
@@ -43,6 +55,9 @@ def find_unmade(program: Program) -> frozenset[Tensor]:
                 reads_strided[key] = kernels or node.op.name in JOINS
             if not reads_strided[key]:
                 used.update(node.inputs)
+    for step in program.steps if unmade else ():
+        if is_thin(step.node) and step.node.inputs[0] not in unmade:
+            unmade.discard(step.node)  # of what is made it is a view
     return frozenset(unmade)
 
 
