@@ -13,7 +13,8 @@ from runtime.llvm_backend.contractions.schedule import CHAINS, A, B, Schedule
 
 _FEW_ROWS = 8  # below, a step waits for memory
 _LARGE_PANEL = 2048  # vectors: of 64 bytes an eighth of L2, where that is large
-_PAGE, _LINE = 4096, 64  # bytes
+_LARGE_B = 3 << 20  # bytes: one of 2.3 MB was packed no faster when it was asked for
+_LINE = 64  # bytes
 _LONG_TILE = 4096  # multiply-adds of vectors: some 2000 cycles
 
 
@@ -30,7 +31,7 @@ class Facts:
         many: whether the last one has so many that several sums of an output are worth it.
         adjoining: whether rows of A are as far apart as the reduction is long.
         large_panel: whether a packed panel is much more than L1 holds.
-        by_pages: whether the rows of B that are packed lie each in another page.
+        far_rows: whether a packed B comes from beyond L2, by rows.
         apart: whether each step reads another line of A, for rows that lie side by side.
         ahead: what tiles ask for of the next block; None: nothing.
     """
@@ -43,7 +44,7 @@ class Facts:
     many: bool
     adjoining: bool
     large_panel: bool
-    by_pages: bool
+    far_rows: bool
     apart: bool
     ahead: Ahead | None
 
@@ -64,17 +65,19 @@ class Facts:
             many=isinstance(last, int) and last >= 4 * CHAINS,
             adjoining=inner[0].strides[A] == 1 and row.strides[A] == first,
             large_panel=schedule.pack and isinstance(steps, int) and steps * schedule.vectors >= _LARGE_PANEL,
-            by_pages=schedule.pack and _lies_by_pages(schedule),
+            far_rows=schedule.pack and _has_far_rows(schedule),
             apart=_lies_apart(schedule),
             ahead=look_ahead(schedule),
         )
 
 
-def _lies_by_pages(schedule: Schedule) -> bool:
-    """Whether the last loop of the reduction goes on by a page of B or more, whose lanes lie side by side."""
-    b, stride = schedule.operands[B], schedule.inner[-1].strides[B]
-    beside = schedule.column.strides[B] == 1
-    return b is not None and beside and isinstance(stride, int) and stride * b.dtype.itemsize >= _PAGE
+def _has_far_rows(schedule: Schedule) -> bool:
+    """Whether lanes of B lie side by side, and all of it is more than L2 holds."""
+    b, column = schedule.operands[B], schedule.column
+    elements = product(loop.size for loop in schedule.reduction) * column.size
+    if b is None or column.strides[B] != 1 or not isinstance(elements, int):
+        return False
+    return elements * b.dtype.itemsize >= _LARGE_B
 
 
 def _lies_apart(schedule: Schedule) -> bool:

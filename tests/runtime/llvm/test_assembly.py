@@ -288,9 +288,10 @@ FAR = replace(AVX512, l2=1 << 20, far_l3=True)
     ("contract", "near", "rows", "packing"),
     [
         (matmul(512, 1024, 2048), True, True, True),
-        (matmul(512, 512, 2048), True, True, False),  # two rows of B lie in a page
+        (matmul(512, 768, 3000), True, False, True),
+        (matmul(512, 256, 2048), True, True, False),  # L2 holds B
         (matmul(512, 32, 2048), False, False, False),  # the panel is all of B, where it lies
-        (matmul(512, 1024, 256), False, False, True),  # a panel of 64 KB
+        (matmul(512, 4096, 256), False, False, True),  # a panel of 64 KB
         (matmul(512, 1024, 2048, transpose_y=True), True, True, False),  # lanes of B lie apart
         (matmul(512, 1024, 2048, transpose_x=True), False, False, True),  # steps of A do: a block has few
         (matmul(512, 1024, 3000), True, False, True),  # a block is no whole row of A
