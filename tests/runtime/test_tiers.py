@@ -96,6 +96,20 @@ def test_where_both_differ_the_meaning_stays_and_a_warning_says_so(monkeypatch):
         np.testing.assert_allclose(session.run(y, {x: data}), np.exp(data), rtol=1e-6)
 
 
+def test_where_what_is_assigned_differs_the_meaning_stays(monkeypatch):
+    count = gc.Variable(0.0, name="count")
+    more = count.assign_add(1.0)
+    wrong = [np.float32(2.0)], {"count": np.float32(7.0)}
+    monkeypatch.setattr("runtime.tiers.run_whole", lambda *given: wrong)
+    with gc.Session(tiered=True, backend="llvm") as session:
+        session.run(gc.global_variables_initializer())
+        assert session.run(more) == 1
+        wait(session)
+        with pytest.warns(RuntimeWarning, match="what is assigned to 'count' differs"):
+            assert session.run(more) == 2
+        assert session.run(more) == 3
+
+
 def test_what_is_seen_from_outside_is_not_run_twice():
     seen = []
 
