@@ -215,6 +215,8 @@ def _fits(node: Tensor, cells: Cells, target: Target) -> bool:
         return node.result.sizes == cells.whole and all(isinstance(image[axis], int) for axis in axes)
     if node.op.family != "elementwise" or node.op.name not in target.fusible or may_fail(node):
         return False
+    if not target.holds(node):
+        return False
     if BFLOAT16 in [x.dtype for x in (node, *node.inputs)]:
         return False
     own = node.result.sizes

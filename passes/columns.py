@@ -91,7 +91,7 @@ def _is_element(x: Tensor, root: Tensor) -> bool:
 
 def fuse_columns(function: Function, target: Target) -> Function:
     """`function` with reductions down columns, and what makes their elements, in `fused` nodes. Linear."""
-    if not target.has_cells:
+    if not target.has_columns:
         return function
     nodes, given = function.nodes(), set(function.inputs)
     roots = [n for n in nodes if n not in given and is_of_columns(n) and not target.contracts(n)]

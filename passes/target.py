@@ -46,7 +46,9 @@ class Target:
         reads: how the kernel of a `fused` node with a contraction reads operand `number` of that, which the
             body makes of others; None where it has no code for it, or reads one element at a time.
         follows: whether the kernel of a contraction may do this elementwise op with its sums.
-        has_cells: whether it has kernels of `cells` and of `columns`, and stores results in `frames`.
+        has_cells: whether it has kernels of `cells`, and stores results in `frames`.
+        holds: whether a kernel of cells may do this elementwise op.
+        has_columns: whether it has kernels of `columns`.
         pipeline: the passes to run in place of `passes.pipeline.PIPELINE`; None for those.
         verify: whether the result of every pass is verified.
         memory_budget: how many bytes may be alive at once in a run; None for no limit.
@@ -60,6 +62,8 @@ class Target:
     reads: Callable[[Tensor, int], Reading | None] = _never
     follows: Callable[[Tensor], bool] = _always
     has_cells: bool = False
+    holds: Callable[[Tensor], bool] = _always
+    has_columns: bool = False
     pipeline: tuple[Callable[[Function, Target], Function], ...] | None = None
     verify: bool = False
     memory_budget: int | None = None
@@ -74,6 +78,8 @@ class Target:
             reads=PLAIN.reads,
             follows=PLAIN.follows,
             has_cells=PLAIN.has_cells,
+            holds=PLAIN.holds,
+            has_columns=PLAIN.has_columns,
         )
 
 

@@ -56,6 +56,14 @@ class Backend(Protocol):
     def has_cells(self) -> bool:
         """Whether there are kernels of few rows at a time, and of results among zeros."""
 
+    @property
+    def holds(self) -> Callable[[Tensor], bool]:
+        """Which elementwise ops a kernel of few rows at a time may have."""
+
+    @property
+    def has_columns(self) -> bool:
+        """Whether there are kernels of reductions over the first axes and what makes their elements."""
+
     def kernel(self, step: Step) -> Kernel | None:
         """What runs `step`: ``kernel(*operands) -> result``. None: the op's NumPy meaning does."""
 
@@ -199,6 +207,8 @@ def target_of(backend: Backend, **options: Any) -> Target:
         reads=backend.reads,
         follows=backend.follows,
         has_cells=backend.has_cells,
+        holds=backend.holds,
+        has_columns=backend.has_columns,
         **options,
     )
 

@@ -17,7 +17,7 @@ class NumpyBackend:
 
     name = "numpy"
     fusible: frozenset[str] = frozenset()
-    has_cells = False
+    has_cells = has_columns = False
 
     def __init__(self, check_numerics: bool = False) -> None:
         # What is walked so that an op is named is to be as it was defined.
@@ -29,6 +29,10 @@ class NumpyBackend:
 
     def follows(self, node: Tensor) -> bool:
         """Nothing is taken along."""
+        return False
+
+    def holds(self, node: Tensor) -> bool:
+        """Nothing is held."""
         return False
 
     def reads(self, node: Tensor, number: int) -> None:

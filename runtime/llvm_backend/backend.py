@@ -35,6 +35,7 @@ from runtime.llvm_backend.rows.infinities import Infinities
 from runtime.llvm_backend.rows.numerics import NO_LOOKS, Given, find_looks, given_of
 from runtime.llvm_backend.rows.row_code import RowKernel
 from runtime.llvm_backend.rows.row_kernel import fusible_ops, write_rows
+from runtime.llvm_backend.rows.row_notes import is_noted_in_cells
 from runtime.llvm_backend.rows.row_order import effort_of
 from runtime.llvm_backend.rows.row_plan import RowPlan, plan_rows
 from runtime.llvm_backend.rows.row_wave import is_noted
@@ -92,7 +93,17 @@ class LlvmBackend:
 
     @property
     def has_cells(self) -> bool:
-        """Whether there are kernels of few rows at a time, and of columns: they look at no numbers."""
+        """Whether there are kernels of few rows at a time: they look at nothing, the CPU may note it."""
+        return not self._looks or target_of(host()).notes
+
+    @property
+    def holds(self) -> Callable[[Tensor], bool]:
+        """Which elementwise ops such a kernel may have."""
+        return is_noted_in_cells if self._looks else PLAIN.holds
+
+    @property
+    def has_columns(self) -> bool:
+        """Whether there are kernels of columns: they look at no numbers."""
         return not self._looks
 
     def kernel(self, step: Step) -> RowKernel | None:

@@ -24,7 +24,7 @@ from runtime.llvm_backend.rows.numerics import NONFINITE, NOTED
 from runtime.llvm_backend.rows.row_notes import SILENT, TELLING
 
 _ENTRY = "contraction"
-_AFTER = (TELLING | SILENT) - {"div", "reciprocal", "rsqrt", "log", "log1p", "where"}
+_AFTER = (TELLING | SILENT) - {"div", "reciprocal", "rsqrt", "log", "log1p"}
 
 
 @lru_cache(maxsize=256)

@@ -11,9 +11,10 @@ from runtime.llvm_backend.contractions.facts import Facts
 from runtime.llvm_backend.contractions.registers import VectorUnit
 from runtime.llvm_backend.contractions.schedule import A, B, Loop, Schedule
 from runtime.llvm_backend.contractions.splits import Masks
+from runtime.llvm_backend.ir.notes import in_all_lanes
 from runtime.llvm_backend.ir.scalars import emit_op
 from runtime.llvm_backend.ir.text import Emitter
-from runtime.llvm_backend.ir.values import memory_scalar
+from runtime.llvm_backend.ir.values import memory_scalar, register_scalar
 from runtime.llvm_backend.ir.writer import Value, Writer
 
 SOON = "%soon"  # where the lines lie that a tile asks for
@@ -180,8 +181,10 @@ def evaluate(
     def write(em: Emitter, operands: Sequence[str]) -> list[str]:
         values = list(operands)
         for step in expression.steps:
-            of = [dtypes[i] for i in step.operands]
-            values.append(emit_op(em, step.op, [values[i] for i in step.operands], of, step.dtype))
+            of, own = [dtypes[i] for i in step.operands], [values[i] for i in step.operands]
+            if step.op == "where" and step.dtype.is_floating:  # the CPU may be asked what it notes
+                own[1:] = [in_all_lanes(em, register_scalar(step.dtype), x) for x in own[1:]]
+            values.append(emit_op(em, step.op, own, of, step.dtype))
         return values
 
     found = [value, *reads]

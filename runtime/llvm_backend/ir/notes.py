@@ -5,11 +5,16 @@ Whoever reads them calls a function for what is noted: LLVM may order arithmetic
 
 from __future__ import annotations
 
-from runtime.llvm_backend.ir.text import QUICKLY
+from runtime.llvm_backend.ir.text import QUICKLY, Emitter
 
 FLAGS = 0b1101  # invalid operation, division by zero, overflow
 DECLARATIONS = """declare void @llvm.x86.sse.stmxcsr(ptr)
 declare void @llvm.x86.sse.ldmxcsr(ptr)"""
+
+
+def in_all_lanes(em: Emitter, scalar: str, value: str) -> str:
+    """`value`, which may be chosen: else LLVM would leave out where it is not, and the CPU note less."""
+    return em.intrinsic("arithmetic.fence", scalar, value) if em.module.target.notes else value
 
 
 def noting_text(name: str, inside: str, parameters: str, flag: int, kind: int) -> str:

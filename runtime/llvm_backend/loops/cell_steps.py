@@ -29,6 +29,7 @@ from runtime.llvm_backend.contractions.lane_choice import estimate
 from runtime.llvm_backend.contractions.strided import see, see_dense, see_within
 from runtime.llvm_backend.engine.machine import host
 from runtime.llvm_backend.ir.casts import cast
+from runtime.llvm_backend.ir.notes import in_all_lanes
 from runtime.llvm_backend.ir.scalars import emit_op, spelled
 from runtime.llvm_backend.ir.text import Emitter, Module, target_of
 from runtime.llvm_backend.ir.values import (
@@ -37,13 +38,16 @@ from runtime.llvm_backend.ir.values import (
     load_single,
     memory_dtype,
     memory_scalar,
+    register_scalar,
     store,
     stream,
 )
 from runtime.llvm_backend.loops.copies import merge_axes
 from runtime.llvm_backend.loops.loop_kernel import LoopKernel, Word, cut_in_chunks, item_bytes
 from runtime.llvm_backend.loops.movement_steps import zeros_around
-from runtime.llvm_backend.rows.row_loop import RowLoop, Span, Visit, lanes_of
+from runtime.llvm_backend.rows.numerics import NONFINITE
+from runtime.llvm_backend.rows.row_loop import CHUNK, RowLoop, Span, Visit, lanes_of
+from runtime.llvm_backend.rows.row_notes import define_noted
 from runtime.llvm_backend.rows.row_streams import outgrows_caches
 
 _MEETING = {"max": "maximum", "min": "minimum"}
@@ -62,16 +66,17 @@ class _Lie(NamedTuple):
     is_whole: bool
 
 
-def _cells(node: Tensor) -> Sequence[LoopKernel]:
+def cells_in(node: Tensor, noted: bool = False) -> Sequence[LoopKernel]:
+    """The kernels of a `fused` node of cells, none for another; `noted`: that tell what the CPU notes."""
     cells = cells_of(node)
-    return () if cells is None else (*zeros_around(node), _CellWriter(node, cells).kernel())
+    return () if cells is None else (*zeros_around(node), _CellWriter(node, cells, noted).kernel())
 
 
 class _CellWriter:
     """Writes one kernel. A value of the body is one register, or one for each cell."""
 
-    def __init__(self, node: Tensor, cells: Cells) -> None:
-        self.body, self.cells = node.attrs["body"], cells
+    def __init__(self, node: Tensor, cells: Cells, noted: bool) -> None:
+        self.body, self.cells, self.noted = node.attrs["body"], cells, noted
         nodes = self.body.nodes()
         self.given = {x: i for i, x in enumerate(self.body.inputs)}
         self.inside = [x for x in nodes if x not in self.given]
@@ -102,9 +107,17 @@ class _CellWriter:
         self.loops.walk(first, last, 1, [], lambda at, _: self._place(at, length))
         if self.streamed:
             end_streams(one)
-        self.loops.define()
+        self._define()
         name = ".".join(x.op.name for x in self.inside if x.op.name not in (*_VIEWS, _WINDOWS))
         return LoopKernel(f"{name} of cells", self.module.text, tuple(self.words), chunks)
+
+    def _define(self) -> None:
+        if self.noted:
+            flag = len(self.words)
+            self.words.append(Word("flag"))
+            define_noted(self.module, "kernel", CHUNK, self.loops.body, flag, NONFINITE)
+        else:
+            self.loops.define()
 
     def lie(self, x: Tensor) -> _Lie | None:
         """How an operand or a result lies; None for what every place reads alike."""
@@ -239,17 +252,26 @@ class _Elements:
     def _read(self, x: Tensor, array: str) -> list[str]:
         em, lie = self.em, self.writer.lie(x)
         if lie is not None:
-            return [load(em, x.dtype, array, at, self.mask) for at in self.places[lie]]
+            return [self._load(x, array, at) for at in self.places[lie]]
         if self.writer.cells.is_by_cell(x):
             type = memory_scalar(memory_dtype(x.dtype))
             places = [em.let(f"getelementptr {type}, ptr {array}, i64 {i}") for i in range(self.writer.many)]
             return [load_single(em, x.dtype, at) for at in places]
         if x.result.sizes and x.result.sizes[-1] != 1:
-            return [load(em, x.dtype, array, self.j, self.mask)]
+            return [self._load(x, array, self.j)]
         return [load_single(em, x.dtype, array)]
+
+    def _load(self, x: Tensor, array: str, at: str) -> str:
+        """A vector; of what the CPU notes lanes beyond the row are none, for they are as the first."""
+        return load(self.em, x.dtype, array, at, self.mask, self.writer.noted)
 
     def _computed(self, node: Tensor, operands: Sequence[Sequence[str]], cell: int) -> str:
         own = [values[cell if len(values) > 1 else 0] for values in operands]
+        if self.writer.noted and node.op.name == "where":
+            own[1:] = [
+                in_all_lanes(self.em, register_scalar(node.dtype), value) if x.inputs else value
+                for x, value in zip(node.inputs[1:], own[1:], strict=True)
+            ]
         op = spelled(node.op.name, node.attrs)
         return emit_op(self.em, op, own, [x.dtype for x in node.inputs], node.dtype)
 
@@ -265,4 +287,4 @@ class _Elements:
         return cast(em, found, total, dtype)
 
 
-LOOPS: dict[str, Callable[[Tensor], Sequence[LoopKernel]]] = {"fused": _cells}
+LOOPS: dict[str, Callable[[Tensor], Sequence[LoopKernel]]] = {"fused": cells_in}

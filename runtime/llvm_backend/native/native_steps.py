@@ -29,6 +29,7 @@ from runtime.llvm_backend.engine.library import Module, Promises, expect
 from runtime.llvm_backend.engine.llvm import THOROUGH
 from runtime.llvm_backend.engine.machine import host
 from runtime.llvm_backend.ir.text import target_of
+from runtime.llvm_backend.loops.cell_steps import cells_in
 from runtime.llvm_backend.loops.column_steps import columns_of
 from runtime.llvm_backend.loops.fill_kernel import fill_of
 from runtime.llvm_backend.loops.loop_kernel import LoopKernel
@@ -170,7 +171,8 @@ class StepWriter:
         contract = None if direct else contract_of(node, look)
         if contract is None:
             with stage("IR text"):
-                loops = direct or loops_of(node)
+                noted = self._looks and node.op.name == "fused"
+                loops = direct or (cells_in(node, noted) if noted else loops_of(node))
             return self._looped(loops)
         with stage("IR text"):
             made = choose_kernel(contract, self._looks, self._looks and node.op.name == "fused")

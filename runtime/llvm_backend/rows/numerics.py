@@ -20,6 +20,7 @@ from graphc.freezing import frozen
 from graphc.function import Function
 from graphc.tensor import Tensor
 from graphc.types import TensorType
+from passes.cells import cells_of
 from passes.program import Program
 from passes.weight import parts_of
 from runtime.llvm_backend.rows.infinities import NONE, Infinities, Kinds, spread
@@ -205,7 +206,7 @@ def find_checks(program: Program) -> frozenset[int]:
 
 def _shown_in(node: Tensor, infinities: Infinities) -> frozenset[int]:
     body: Function = node.attrs["body"]
-    if any(inside.op.name in NOTED for inside in body.nodes()):  # it looks at nothing
+    if cells_of(node) or any(inside.op.name in NOTED for inside in body.nodes()):  # it looks at nothing
         return frozenset()
     return find_looks(body, given_of(node, infinities)).inputs
 

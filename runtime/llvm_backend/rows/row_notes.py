@@ -33,6 +33,7 @@ SILENT |= frozenset(
 SILENT |= frozenset(("greater_equal", "logical_and", "logical_or", "logical_xor", "logical_not", "isnan"))
 SILENT |= frozenset(("isinf", "isfinite", "sigmoid", "tanh", "erf", "normal_cdf", "softplus", "sin", "cos"))
 SILENT |= frozenset(("log", "log1p"))
+_IN_CELLS = (TELLING | SILENT) - {"log", "log1p"}  # nothing is looked at besides
 # What may be asked of an infinity.
 _ASKING = frozenset(("equal", "not_equal", "isnan", "isinf", "isfinite", "where"))
 _BESIDE = SILENT | VIEWS | {PICK.name, PUT.name, "logsumexp"} | {op.name for op in REDUCTIONS}
@@ -57,6 +58,13 @@ def may_tell(body: Function, kinds: Mapping[Tensor, Kinds]) -> bool:
         return node.op.name in TELLING or node.op.name in _BESIDE
 
     return target_of(host()).notes and all(map(is_right, body.nodes()))
+
+
+def is_noted_in_cells(node: Tensor) -> bool:
+    """Whether the CPU notes what is wrong with an elementwise `node` in a kernel of cells."""
+    dtypes = [x.dtype for x in (node, *node.inputs)]
+    real = all(dtype in (FLOAT32, FLOAT64) for dtype in dtypes if dtype.is_floating)
+    return real and node.op.name in _IN_CELLS
 
 
 def is_untouched(node: Tensor) -> bool:

@@ -34,6 +34,7 @@ FOLLOWED: dict[str, Callable[..., Any]] = {
     "a quotient": lambda x, w, b: gc.tanh(1.0 / (x @ w + b)),
     "a logarithm": lambda x, w, b: gc.maximum(gc.log(gc.square(x @ w + b)), 0.0),
     "a choice": lambda x, w, b: gc.where(x @ w > 0.0, gc.exp(-(x @ w)), b),
+    "left out": lambda x, w, b: gc.where(b < 0.0, (x @ w) * 2.0, 0.0),
     "normed": lambda x, w, b: gc.nn.layer_norm(x @ w + b),
     "shared": lambda x, w, b: (y := x @ w, gc.relu(y), gc.sum(gc.exp(-gc.abs(y)), 0)),
 }
