@@ -35,7 +35,7 @@ def choose_kernel(contract: Contract, checked: bool, follows: bool) -> Kernel:
     """
     machine, target = host(), target_of(host())
     noted = checked and (follows or (target.notes and _is_arithmetic(contract)))
-    linkage = INTERNAL if noted else ""
+    linkage, target = INTERNAL if noted else "", replace(target, notes=noted)
     made = emit_pairs(contract, machine, _ENTRY, target=target, linkage=linkage)
     made = made or emit_contraction(contract, machine, _ENTRY, target=target, linkage=linkage)
     return _noted(made) if noted else made

@@ -182,7 +182,7 @@ def evaluate(
         values = list(operands)
         for step in expression.steps:
             of, own = [dtypes[i] for i in step.operands], [values[i] for i in step.operands]
-            if step.op == "where" and step.dtype.is_floating:  # the CPU may be asked what it notes
+            if step.op == "where" and step.dtype.is_floating:
                 own[1:] = [in_all_lanes(em, register_scalar(step.dtype), x) for x in own[1:]]
             values.append(emit_op(em, step.op, own, of, step.dtype))
         return values

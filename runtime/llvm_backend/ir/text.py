@@ -34,7 +34,8 @@ class Target:
         half: whether float and half are converted by an instruction.
         masks: whether masked loads and stores of every width are cheap.
         assembly: whether the instructions of `ir.assembly` are its own.
-        notes: whether a register says which exceptions arithmetic met, to be read as x86 has it.
+        notes: whether a register says which exceptions arithmetic met, to be read as x86 has it, and the text
+            may be of a kernel that reads it.
     """
 
     vector_bits: int = 128

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -189,7 +190,7 @@ class StepWriter:
 
     def _block(self, node: Tensor, block: Block) -> Draft:
         with stage("IR text"):
-            made = emit_block(block, host(), _ENTRY, target=target_of(host()))
+            made = emit_block(block, host(), _ENTRY, target=replace(target_of(host()), notes=False))
         for contract in block.contracts:
             if contract.combine in ("max", "min"):
                 self.positive[contract.dims[-2].size] = None
