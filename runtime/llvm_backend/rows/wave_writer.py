@@ -36,6 +36,8 @@ class WaveWriter(RowWriter):
     def each_row(self, first: str, end: str) -> None:
         """The loop over steps."""
         groups, one = wave_groups(self.plan), self.one
+        if self.noted:
+            self._clear_scratch()
         behind = len(groups) - 1
         delayed = self._delayed(groups)
         carried = [
@@ -68,6 +70,17 @@ class WaveWriter(RowWriter):
         left = self.loops.walk(first, one.let(f"add i64 {end}, {behind}"), 1, [*carried, *seen], step)
         self.sight.hold(left[len(carried) :])
         self.counts = None
+
+    def _clear_scratch(self) -> None:
+        """Of rows that are not there yet the CPU is to note nothing: a NaN that signals may lie there."""
+        one = self.one
+        for row in (self.spare, *self.kept):
+
+            def clear(j: str, _: Sequence[str], row: str = row) -> list[str]:
+                one.do(f"store i64 0, ptr {one.let(f'getelementptr i64, ptr {row}, i64 {j}')}, align 8")
+                return []
+
+            self.loops.walk("0", self.inner, 1, [], clear)
 
     def _absent(self, node: Tensor) -> str:
         """What a loop begins with that has no row yet; the CPU is to note nothing of it."""
