@@ -22,10 +22,9 @@ from runtime.llvm_backend.ir.naked import Registers
 from runtime.llvm_backend.ir.values import memory_scalar
 from runtime.llvm_backend.ir.writer import Value
 
-_WIDE = 4  # vectors
+_WIDE, _NARROW = 4, 2  # vectors
 _STEPS = 2  # at once, where a row is alone or a tile is wide
 _LINE = 64  # bytes of a line of the cache
-_NARROW = 2
 _NEAR = 4  # steps on lies what a tile asks for of a large panel, twice that of a narrow one: 0.97 of the time
 _FEW_SUMS = 2  # of a tile: where there are so few, `CHAINS` are made of each output
 
