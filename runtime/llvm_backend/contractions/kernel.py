@@ -40,9 +40,10 @@ from runtime.llvm_backend.contractions.grid import Grid, grid_words, lay_out, re
 from runtime.llvm_backend.contractions.lane_choice import estimate
 from runtime.llvm_backend.contractions.packing import scratch_bytes
 from runtime.llvm_backend.contractions.partials import count_finish, count_tree, finish_frame, write_tree
+from runtime.llvm_backend.contractions.planning import plan
 from runtime.llvm_backend.contractions.registers import VectorUnit
 from runtime.llvm_backend.contractions.row_product import part_reduction
-from runtime.llvm_backend.contractions.schedule import OUT, A, B, Schedule, plan
+from runtime.llvm_backend.contractions.schedule import OUT, A, B, Schedule
 from runtime.llvm_backend.contractions.tile import Frame
 from runtime.llvm_backend.contractions.turning import turn_lanes
 from runtime.llvm_backend.contractions.widening import Widening

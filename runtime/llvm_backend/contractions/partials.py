@@ -13,7 +13,7 @@ from runtime.llvm_backend.contractions.contraction import Access, Contract, Expr
 from runtime.llvm_backend.contractions.cuts import LONG_REDUCTION
 from runtime.llvm_backend.contractions.driver import pointer_of
 from runtime.llvm_backend.contractions.framing import PARTIALS, make_frame
-from runtime.llvm_backend.contractions.schedule import plan
+from runtime.llvm_backend.contractions.planning import plan
 from runtime.llvm_backend.contractions.tile import Frame
 from runtime.llvm_backend.ir import lanes
 from runtime.llvm_backend.ir.text import QUICKLY

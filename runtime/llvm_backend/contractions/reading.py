@@ -11,7 +11,8 @@ from runtime.llvm_backend.contractions.framing import make_frame
 from runtime.llvm_backend.contractions.fused_contraction import contract_of
 from runtime.llvm_backend.contractions.grid import lay_out
 from runtime.llvm_backend.contractions.pair_kernel import find_product
-from runtime.llvm_backend.contractions.schedule import A, plan
+from runtime.llvm_backend.contractions.planning import plan
+from runtime.llvm_backend.contractions.schedule import A
 from runtime.llvm_backend.engine.machine import host
 from runtime.llvm_backend.ir.writer import Evaluator
 

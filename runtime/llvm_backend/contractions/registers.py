@@ -52,12 +52,19 @@ AVX512, AVX2, NEON, SSE = Vectors(64, 32), Vectors(32, 16), Vectors(16, 32), Vec
 _NARROW, _TALL_ENOUGH = 2, 7  # vectors and rows of a tile
 _PAGE = 4096  # bytes of memory that lie in one piece
 _LITTLE = 16 << 10  # bytes of a panel that stay in L1 wherever they lie
+MANY_TILES = 8  # of rows: so many use a panel that is packed since it is crowded
+_TILES_FAR, _LARGE_B = 3, 1 << 19  # so many do where L3 is far and B has so many bytes
 _TALLEST = 16  # rows of a tile one vector wide: more of them cost more code, and are hardly faster
 
 
 def count_lanes(unit: VectorUnit, itemsize: int) -> int:
     """Lanes of elements of that size; at least two, which LLVM splits where no register has them."""
     return max(2, unit.vector_bytes // itemsize)
+
+
+def count_vectors(size: Size, width: int) -> int:
+    """About how many vectors of so many lanes a loop of that size fills."""
+    return -(-estimate(size) // width)
 
 
 def even_part(total: int, most: int) -> int:
@@ -91,6 +98,14 @@ def is_crowded(strides: Sequence[Size], steps: int, across: int, itemsize: int, 
     places = _PAGE // math.gcd(_PAGE, *(estimate(stride) * itemsize for stride in strides))
     room = unit.l2 * min(places * across, _PAGE) // _PAGE
     return steps * across >= min(2 * room, unit.l2 // 3)
+
+
+def least_tiles(nbytes: Size, unit: VectorUnit) -> int:
+    """How many tiles of rows use a panel that is packed since it is crowded, of a B of so many bytes.
+
+    Where L3 is far they are few: packing asks for lines ahead that a tile would wait for.
+    """
+    return _TILES_FAR if unit.far_l3 and isinstance(nbytes, int) and nbytes >= _LARGE_B else MANY_TILES
 
 
 @lru_cache(maxsize=1024)

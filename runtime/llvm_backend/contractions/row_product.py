@@ -14,8 +14,9 @@ from graphc.sizes import product
 from runtime.llvm_backend.contractions.contraction import AS_IT_IS, Access, Contract, Dim, row_major
 from runtime.llvm_backend.contractions.cuts import LONG_REDUCTION
 from runtime.llvm_backend.contractions.framing import PARTIALS
+from runtime.llvm_backend.contractions.planning import plan
 from runtime.llvm_backend.contractions.registers import VectorUnit
-from runtime.llvm_backend.contractions.schedule import B, plan
+from runtime.llvm_backend.contractions.schedule import B
 
 _GRAIN = 1 << 16  # elements of the matrix that are worth a part
 _MOST_PARTS = 16

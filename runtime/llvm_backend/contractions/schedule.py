@@ -1,54 +1,24 @@
-"""Schedule: which dim plays which role, from strides alone; no kernel is written here.
-
-    role        rule
-    vector      an output dim of stride 1 in `out`, best one of stride 1 in an input: that input is B
-    batch       an output dim that moves B as well: outermost
-    rows        output dims of stride 0 in B; the last (two, where it is short) are tiled in registers
-    reduction   ordered by B's stride, neighbours merged where their strides compose in every operand
-    B panel     packed where its lanes are apart, or where many rows use it and the cache has no room for it
-    A           in place; copied where its steps fall in one set of the cache, or to widen it once
+"""Schedule: how a contract is run: which loop plays which role, and where its operands lie.
 
 The order of loops is fixed: units of output > blocks of the reduction > panels of the vector dim >
-rows > register tile > reduction within the block. Where the reduction alone is contiguous (a row sum, a
-product with few rows of the other's rows) its lanes are the vector dim: the form is "dot".
+rows > register tile > reduction within the block.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Literal
 
 from graphc.freezing import frozen
 from graphc.sizes import Size, product
-from graphc.types import FLOAT16
-from runtime.llvm_backend.contractions.contraction import Access, Contract, Dim
-from runtime.llvm_backend.contractions.cuts import (
-    LONG_REDUCTION,
-    count_steps,
-    is_cut_in_blocks,
-    is_long,
-    split_reduction,
-)
-from runtime.llvm_backend.contractions.lane_choice import estimate, is_dot, lane_dim
-from runtime.llvm_backend.contractions.registers import (
-    VectorUnit,
-    alike_part,
-    choose_tile,
-    count_lanes,
-    even_part,
-    is_crowded,
-)
-from runtime.llvm_backend.contractions.splits import Split, split_evenly, split_lanes
+from runtime.llvm_backend.contractions.contraction import Access
+from runtime.llvm_backend.contractions.splits import Split
 
 A, B, OUT = 0, 1, 2  # the first operands of every loop; then come the reads, then what is stored besides
 SHORT = 4  # steps that are written one after the other, where the reduction has no more
 CHAINS = 4  # sums that are made at once of an output of few rows, or steps wait for steps
 _DOT_ACCUMULATORS = 8
-_MOST_OF_ANY = 12  # rows of a tile where their number is known at the run: those left over cost more
-_OUTER_BLOCK, _DOT_BLOCK = 1152, LONG_REDUCTION  # steps of a reduction that stay in registers
-_SCATTERED_BLOCK, _FEW_SETS = 192, 512  # or so many, where their lines lie this number of bytes apart
+_SQUARE = 16  # bytes of a row of a square that is transposed
 
 
 @frozen
@@ -126,273 +96,11 @@ class Schedule:
         return whole * first
 
 
-def plan(contract: Contract, machine: VectorUnit, alone: bool = True) -> Schedule:
-    """The schedule of a contract on a machine; `alone`: its threads share it, it is no part of a block."""
-    width = count_lanes(machine, contract.accumulator.itemsize)
-    dims = [dim for dim in contract.dims if dim.size != 1]
-    kept = [dim for dim in dims if dim.name in contract.out.strides]
-    reduced = [dim for dim in dims if dim.name not in contract.out.strides]
-    if is_dot(contract, kept, reduced, width):
-        return _plan_dot(contract, kept, reduced, width)
-    return _cut(_plan_outer(contract, kept, reduced, machine, width), machine.l2, alone)
-
-
-# ---- roles -------------------------------------------------------------------------------------------
-
-
-def _operands(contract: Contract, a: int) -> tuple[Access | None, ...]:
-    b = contract.ins[1 - a] if len(contract.ins) == 2 else None
-    reads: list[Access] = []
-    for index in (a, 1 - a)[: len(contract.ins)]:
-        reads += contract.input_expression(index).reads
-    also = (access for _, access in contract.also)
-    return (contract.ins[a], b, contract.out, *reads, *contract.epilogue.reads, *also)
-
-
-def _loop(dim: Dim, operands: Sequence[Access | None]) -> Loop:
-    return Loop(dim.size, tuple(access.stride(dim.name) if access else 0 for access in operands))
-
-
-def _merge(loops: Sequence[Loop]) -> tuple[Loop, ...]:
-    """Neighbours become one where the outer's stride is the inner's times its size, in all operands."""
-    merged: list[Loop] = []
-    for loop in loops:
-        if merged and all(x == loop.size * y for x, y in zip(merged[-1].strides, loop.strides, strict=True)):
-            merged[-1] = Loop(merged[-1].size * loop.size, loop.strides)
-        else:
-            merged.append(loop)
-    return tuple(merged)
-
-
-def _by(operand: int, *others: int) -> Callable[[Loop], tuple[int, ...]]:
-    return lambda loop: tuple(-abs(estimate(loop.strides[x])) for x in (operand, *others))
-
-
-# ---- the outer form ----------------------------------------------------------------------------------
-
-
-def _plan_outer(
-    contract: Contract, kept: Sequence[Dim], reduced: Sequence[Dim], machine: VectorUnit, width: int
-) -> Schedule:
-    lane = lane_dim(contract, kept, reduced, width)
-    name = lane.name if lane else ""
-    a = _choose_a(contract, name)
-    operands = _operands(contract, a)
-    column = _loop(lane, operands) if lane else Loop(1, (0,) * len(operands))
-    loops = [_loop(dim, operands) for dim in kept if dim.name != name]
-    batch = _merge(sorted((loop for loop in loops if loop.strides[B] != 0), key=_by(OUT, B)))
-    inward = _by(OUT, A) if column.strides[OUT] == 1 else _by(A)  # where no store is whole, by A alone
-    rows = _merge(sorted((loop for loop in loops if loop.strides[B] == 0), key=inward))
-    rows = rows or (Loop(1, (0,) * len(operands)),)
-    order = _by(A, B) if column.strides[B] not in (0, 1) or len(contract.ins) == 1 else _by(B, A)
-    reduction = _merge(sorted((_loop(dim, operands) for dim in reduced), key=order))
-    reduction = reduction or (Loop(1, (0,) * len(operands)),)
-    scattered = _is_scattered(operands, rows, reduction, machine)
-    most = _SCATTERED_BLOCK if scattered else _OUTER_BLOCK
-    outer, block = split_reduction([x.size for x in reduction], contract, most)
-    pair, height, vectors = _size_tile(rows, column, machine, width, shared=not batch)
-    schedule = Schedule(
-        form="outer",
-        operands=operands,
-        inputs=(a, 1 - a),
-        batch=batch,
-        rows=rows,
-        column=column,
-        reduction=reduction,
-        outer=outer,
-        block=block,
-        pair=pair,
-        height=height,
-        vectors=vectors,
-        width=width,
-        tiles=_split_rows(rows, pair, height),
-        panels=split_lanes(column.size, width, vectors),
-    )
-    pack, transposed, adaptive = _packing(schedule, contract, machine)
-    copy = _copies_a(schedule) and not scattered
-    return replace(schedule, pack=pack, transposed=transposed, adaptive=adaptive, copy=copy)
-
-
-def _choose_a(contract: Contract, lane: str) -> int:
-    """The input that lanes do not move; else the one whose lanes are apart, where the other's are not."""
-    if len(contract.ins) == 1:
-        return 0
-    x, y = (access.stride(lane) for access in contract.ins)
-    return 1 if x != 0 and (y == 0 or (x == 1 and y != 1)) else 0
-
-
-def _is_scattered(
-    operands: Sequence[Access | None], rows: Sequence[Loop], reduction: Sequence[Loop], machine: VectorUnit
-) -> bool:
-    """Whether each step of a tile reads another line of A, these fall in few sets, and L3 is far.
-
-    L2 keeps the lines of some 100 steps for the next tiles, which read what is beside: a copy does no more.
-    """
-    a, last, step = operands[A], rows[-1], reduction[-1].strides[A]
-    if a is None or not machine.far_l3 or len(rows) > 1 or a.dtype == FLOAT16:
-        return False
-    return last.strides[A] == 1 and isinstance(step, int) and step * a.dtype.itemsize % _FEW_SETS == 0
-
-
-def _size_tile(
-    rows: Sequence[Loop], column: Loop, machine: VectorUnit, width: int, shared: bool
-) -> tuple[int, int, int]:
-    """How many of the last two rows and how many vectors are in a tile."""
-    last, vectors_in_all, registers = rows[-1], _vectors_of(column, width), machine.vector_registers
-    lanes_in_a = column.strides[A] != 0
-    if lanes_in_a:
-        height, vectors = min(3 if column.strides[B] != 0 else 4, estimate(last.size)), min(4, vectors_in_all)
-    else:
-        height, vectors = choose_tile(estimate(last.size), vectors_in_all, registers, shared=shared)
-        if not isinstance(last.size, int):
-            height = min(height, _MOST_OF_ANY)
-    if isinstance(column.size, int):
-        vectors = even_part(vectors_in_all, vectors)
-    if isinstance(last.size, int):
-        height = even_part(last.size, height)
-        height = alike_part(last.size, height, vectors) if len(rows) > 1 else height
-    above = rows[-2].size if len(rows) > 1 else None
-    if lanes_in_a or not isinstance(above, int) or not isinstance(last.size, int) or last.size > height:
-        return 1, height, vectors
-    fits = (registers - max(2, registers // 8) - vectors) // vectors // height
-    return even_part(above, max(1, min(above, fits))), height, vectors
-
-
-def _packing(schedule: Schedule, contract: Contract, machine: VectorUnit) -> tuple[bool, bool, bool]:
-    """Whether B is packed, whether by transposing squares, and whether the run decides if it is."""
-    b, column, rows, inner = schedule.operands[B], schedule.column, schedule.rows, schedule.inner
-    first = inner[0].size if schedule.block is None else schedule.block
-    steps = math.prod(estimate(loop.size) for loop in inner[1:]) * estimate(first)
-    if b is None or schedule.lanes_in_a or steps == 0:
-        return False, False, False
-    columns = schedule.vectors * schedule.width
-    across = columns * contract.accumulator.itemsize
-    heavy = is_crowded([x.strides[B] for x in inner], steps, across, b.dtype.itemsize, machine)
-    whole = column.size == columns
-    reuse = math.prod(estimate(loop.size) for loop in rows) // (schedule.height * schedule.pair)
-    is_known = all(isinstance(loop.size, int) for loop in rows)
-    apart, widened = column.strides[B] not in (0, 1), b.dtype == FLOAT16
-    prepared = bool(contract.input_expression(schedule.inputs[B]).steps)
-    alone = is_known and reuse <= 1  # one tile has all rows
-    pack = apart or widened or (prepared and not alone) or (heavy and reuse >= 8 and not whole)
-    contiguous = [loop.size for loop in inner if loop.strides[B] == 1]
-    side = _square_side(b, schedule.width)
-    transposed = apart and any(not isinstance(size, int) or size >= side for size in contiguous)
-    adaptive = pack and not (apart or widened or prepared or is_known) and b.dtype == contract.accumulator
-    return pack, transposed, adaptive
-
-
-def _vectors_of(column: Loop, width: int) -> int:
-    return -(-estimate(column.size) // width)
-
-
-def _split_rows(rows: Sequence[Loop], pair: int, height: int) -> tuple[Split, ...]:
-    last = split_evenly(rows[-1].size, height)
-    return (split_evenly(rows[-2].size, pair), last) if pair > 1 else (last,)
-
-
-def _copies_a(schedule: Schedule) -> bool:
-    """Whether A is copied: all steps of a column of it fall in one cache set, or it is float16."""
-    a, rows, inner = schedule.operands[A], schedule.rows, schedule.inner
-    if (
-        schedule.lanes_in_a
-        or len(rows) > 1
-        or a is None
-        or inner[-1].size == 0
-        or any(loop.strides[A] == 0 for loop in (*rows, *inner))
-    ):
-        return False
-    if a.dtype == FLOAT16:
-        return True
-    step = inner[-1].strides[A]
-    crowded = rows[0].strides[A] == 1 and isinstance(step, int) and step * a.dtype.itemsize % 1024 == 0
-    wide = _vectors_of(schedule.column, schedule.width) >= 3 * schedule.vectors
-    return crowded and wide and estimate(rows[0].size) >= 16
-
-
-def _cut(schedule: Schedule, l2: int, alone: bool) -> Schedule:
-    """The schedule with its reduction cut, or whole."""
-    b, steps, part = schedule.operands[B], product(loop.size for loop in schedule.reduction), schedule.steps
-    rows = product(loop.size for loop in schedule.rows)
-    several = schedule.block is not None and len(schedule.reduction) > 1
-    # Of products of matrices, whose steps are one loop, that alone takes 0.95 to 1.4 times the time.
-    if alone and several and b is not None and not schedule.batch:
-        shared = count_steps(rows * schedule.column.size, steps)
-        if shared:
-            return replace(schedule, cut=shared, by_parts=True)
-    if is_long(steps):
-        return replace(schedule, cut=LONG_REDUCTION)
-    if b is None or schedule.batch or schedule.lanes_in_a or schedule.copy:
-        return schedule
-    room = l2 // b.dtype.itemsize
-    whole = len(schedule.reduction) > 1 or schedule.block is None
-    if whole or not is_cut_in_blocks(steps, part, rows, schedule.column.size, room):
-        return schedule
-    return replace(schedule, cut=estimate(part))
-
-
-# ---- the dot form ------------------------------------------------------------------------------------
-
-
-def _plan_dot(contract: Contract, kept: Sequence[Dim], reduced: Sequence[Dim], width: int) -> Schedule:
-    operands = _operands(contract, 0)
-    if operands[B] is not None:  # fewer rows than columns: B is the larger one
-        sizes = [product(dim.size for dim in kept if access.stride(dim.name) != 0) for access in contract.ins]
-        if estimate(sizes[0]) > estimate(sizes[1]):
-            operands = _operands(contract, 1)
-    a = 0 if operands[A] is contract.ins[0] else 1
-    loops = [_loop(dim, operands) for dim in kept]
-    unary = operands[B] is None
-    both = [loop for loop in loops if not unary and loop.strides[A] != 0 and loop.strides[B] != 0]
-    columns = [loop for loop in loops if not unary and loop.strides[A] == 0]
-    rows = [loop for loop in loops if unary or (loop.strides[A] != 0 and loop.strides[B] == 0)]
-    merged_columns = _merge(sorted(columns, key=_by(OUT, B)))
-    column = merged_columns[-1] if merged_columns else Loop(1, (0,) * len(operands))
-    batch = _merge(sorted([*both, *merged_columns[:-1]], key=_by(OUT, B)))
-    merged_rows = _merge(sorted(rows, key=_by(OUT, A))) or (Loop(1, (0,) * len(operands)),)
-    unit = next(dim for dim in reduced if all(access.stride(dim.name) == 1 for access in contract.ins))
-    others = sorted((_loop(dim, operands) for dim in reduced if dim is not unit), key=_by(A, B))
-    reduction = _merge([*others, _loop(unit, operands)])
-    few = estimate(merged_rows[-1].size)
-    height, across = (few, 8) if few <= 2 else (4, 4)
-    if unary:
-        height, across = min(few, 4), 1
-    across = min(across, estimate(column.size)) if isinstance(column.size, int) else across
-    if isinstance(merged_rows[-1].size, int):
-        height = even_part(merged_rows[-1].size, height)
-    if isinstance(column.size, int):
-        across = even_part(column.size, across)
-    outer, block = split_reduction([x.size for x in reduction], contract, _DOT_BLOCK)
-    height, across = max(1, height), max(1, across)
-    return Schedule(
-        form="dot",
-        operands=operands,
-        inputs=(a, 1 - a),
-        batch=batch,
-        rows=merged_rows,
-        column=column,
-        reduction=reduction,
-        outer=outer,
-        block=block,
-        pair=1,
-        height=height,
-        vectors=across,
-        cut=LONG_REDUCTION if is_long(product(dim.size for dim in reduced)) else 0,
-        width=width,
-        tiles=_split_rows(merged_rows, 1, height),
-        panels=split_evenly(column.size, across),
-    )
-
-
-def _square_side(b: Access, width: int) -> int:
-    return min(width, max(1, 16 // b.dtype.itemsize))
-
-
 def square_side(schedule: Schedule) -> int:
     """Steps of the reduction in a square of B that is transposed: they are 16 bytes."""
     b = schedule.operands[B]
     assert b is not None  # or nothing would be packed
-    return _square_side(b, schedule.width)
+    return min(schedule.width, max(1, _SQUARE // b.dtype.itemsize))
 
 
 def dot_copies(sums: int) -> int:

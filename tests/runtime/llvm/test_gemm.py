@@ -13,8 +13,8 @@ from graphc.sizes import Symbol, named
 from graphc.types import BFLOAT16, BOOL, FLOAT16, FLOAT32, FLOAT64, INT32, INT64, UINT32
 from runtime.llvm_backend.contractions.contraction import Access, Contract, Dim, Expression, Step, row_major
 from runtime.llvm_backend.contractions.kernel import emit_contraction
+from runtime.llvm_backend.contractions.planning import plan
 from runtime.llvm_backend.contractions.registers import AVX2, AVX512, NEON, SSE, Vectors
-from runtime.llvm_backend.contractions.schedule import plan
 from tests.runtime.llvm.contracts import Loaded, check, host, make_buffers, parse, target_machine
 from tests.runtime.llvm.frontends import (
     Convolution,

@@ -8,6 +8,7 @@ from graphc.sizes import Symbol, named
 from graphc.types import BFLOAT16, FLOAT16, FLOAT64
 from runtime.llvm_backend.contractions.grid import Grid, part_range
 from runtime.llvm_backend.contractions.kernel import emit_contraction
+from runtime.llvm_backend.contractions.planning import plan
 from runtime.llvm_backend.contractions.registers import (
     AVX2,
     AVX512,
@@ -17,7 +18,7 @@ from runtime.llvm_backend.contractions.registers import (
     choose_tile,
     even_part,
 )
-from runtime.llvm_backend.contractions.schedule import OUT, A, B, plan
+from runtime.llvm_backend.contractions.schedule import OUT, A, B
 from runtime.llvm_backend.ir.writer import Evaluator
 from tests.runtime.llvm.frontends import (
     Convolution,
@@ -78,14 +79,16 @@ def test_b_is_packed_where_its_lanes_are_apart_or_it_is_used_much_and_crowds_the
 
 def test_where_l3_is_far_every_panel_is_packed_that_is_used_much_and_more_than_a_little():
     far = Vectors(64, 32, far_l3=True)
-    for sizes in ((128, 512, 784), (512, 512, 512), (1000, 1000, 1000)):
+    for sizes in ((128, 512, 784), (512, 512, 512), (1000, 1000, 1000), (18, 512, 512), (48, 512, 128)):
         assert not scheduled(matmul(*sizes)).pack
         assert scheduled(matmul(*sizes), far).pack
     for sizes in (
         (64, 64, 64),
         (8, 512, 784),
         (512, 64, 512),
-    ):  # little, used by two tiles, packed as it lies
+        (32, 512, 128),
+        (12, 512, 784),
+    ):  # little, used by one tile, packed as it lies, of little by five tiles, by two
         assert not scheduled(matmul(*sizes), far).pack
 
 

@@ -9,8 +9,9 @@ from graphc.sizes import Symbol, named
 from graphc.types import FLOAT16, FLOAT32, FLOAT64
 from runtime.llvm_backend.contractions.contraction import Access, Expression, Step, row_major
 from runtime.llvm_backend.contractions.kernel import emit_contraction
+from runtime.llvm_backend.contractions.planning import plan
 from runtime.llvm_backend.contractions.registers import AVX2, AVX512, Vectors
-from runtime.llvm_backend.contractions.schedule import B, plan
+from runtime.llvm_backend.contractions.schedule import B
 from runtime.llvm_backend.contractions.turning import turn_lanes
 from tests.runtime.llvm.contracts import Loaded, check, make_buffers
 from tests.runtime.llvm.frontends import Convolution, convolve, convolve_input_gradient, matmul
