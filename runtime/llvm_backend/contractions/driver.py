@@ -22,7 +22,7 @@ from runtime.llvm_backend.contractions.packing import (
     write_copy,
     write_pack,
 )
-from runtime.llvm_backend.contractions.registers import MANY_TILES
+from runtime.llvm_backend.contractions.registers import least_tiles
 from runtime.llvm_backend.contractions.schedule import OUT, A, B, Loop
 from runtime.llvm_backend.contractions.splits import Masks, tile_start, visit_panel, visit_tile
 from runtime.llvm_backend.contractions.tile import (
@@ -317,7 +317,7 @@ class Driver:
         many: Value = 1
         for size in across:
             many = w.mul(many, size)
-        worth = w.compare("sge", many, MANY_TILES * schedule.height * schedule.pair)
+        worth = w.compare("sge", many, least_tiles(frame.facts.far) * schedule.height * schedule.pair)
         found = w.choose(worth, pack, lambda: [pointers[B], *map(str, plain)], ["ptr", *["i64"] * len(steps)])
         return found[0], tuple(found[1:])
 

@@ -9,6 +9,8 @@ from graphc.freezing import frozen
 from graphc.sizes import product
 from runtime.llvm_backend.contractions.ahead import Ahead, look_ahead
 from runtime.llvm_backend.contractions.lane_choice import estimate
+from runtime.llvm_backend.contractions.placing import count_bytes
+from runtime.llvm_backend.contractions.registers import VectorUnit, is_far
 from runtime.llvm_backend.contractions.schedule import CHAINS, A, B, Schedule
 
 _FEW_ROWS = 8  # below, a step waits for memory
@@ -31,6 +33,7 @@ class Facts:
         many: whether the last one has so many that several sums of an output are worth it.
         adjoining: whether rows of A are as far apart as the reduction is long.
         large_panel: whether a packed panel is much more than L1 holds.
+        far: whether B comes from an L3 that is far.
         far_rows: whether a packed B comes from beyond L2, by rows.
         apart: whether each step reads another line of A, for rows that lie side by side.
         ahead: what tiles ask for of the next block; None: nothing.
@@ -44,13 +47,14 @@ class Facts:
     many: bool
     adjoining: bool
     large_panel: bool
+    far: bool
     far_rows: bool
     apart: bool
     ahead: Ahead | None
 
     @staticmethod
-    def of(schedule: Schedule) -> Facts:
-        """Those of a schedule with its numbers."""
+    def of(schedule: Schedule, machine: VectorUnit) -> Facts:
+        """Those of a schedule with its numbers, for a machine."""
         inner, row = schedule.inner, schedule.rows[-1]
         rows = product(loop.size for loop in schedule.rows)
         work = product(loop.size for loop in inner) * (schedule.pair * schedule.height * schedule.vectors)
@@ -65,6 +69,7 @@ class Facts:
             many=isinstance(last, int) and last >= 4 * CHAINS,
             adjoining=inner[0].strides[A] == 1 and row.strides[A] == first,
             large_panel=schedule.pack and isinstance(steps, int) and steps * schedule.vectors >= _LARGE_PANEL,
+            far=is_far(count_bytes(schedule), machine),
             far_rows=schedule.pack and _has_far_rows(schedule),
             apart=_lies_apart(schedule),
             ahead=look_ahead(schedule),
@@ -73,11 +78,8 @@ class Facts:
 
 def _has_far_rows(schedule: Schedule) -> bool:
     """Whether lanes of B lie side by side, and all of it is more than L2 holds."""
-    b, column = schedule.operands[B], schedule.column
-    elements = product(loop.size for loop in schedule.reduction) * column.size
-    if b is None or column.strides[B] != 1 or not isinstance(elements, int):
-        return False
-    return elements * b.dtype.itemsize >= _LARGE_B
+    nbytes = count_bytes(schedule)
+    return schedule.column.strides[B] == 1 and isinstance(nbytes, int) and nbytes >= _LARGE_B
 
 
 def _lies_apart(schedule: Schedule) -> bool:

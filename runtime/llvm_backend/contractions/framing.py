@@ -38,7 +38,7 @@ def make_frame(
         name=name,
         contract=contract,
         schedule=schedule,
-        facts=facts or Facts.of(schedule),
+        facts=facts or Facts.of(schedule, machine),
         machine=machine,
         flagged=flagged,
         direct=direct,

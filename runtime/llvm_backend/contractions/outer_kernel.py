@@ -26,6 +26,7 @@ _WIDE, _NARROW = 4, 2  # vectors
 _STEPS = 2  # at once, where a row is alone or a tile is wide
 _LINE = 64  # bytes of a line of the cache
 _NEAR = 4  # steps on lies what a tile asks for of a large panel, twice that of a narrow one: 0.97 of the time
+_FAR = 8  # and of a B from an L3 that is far: the most that an address is scaled by
 _FEW_SUMS = 2  # of a tile: where there are so few, `CHAINS` are made of each output
 
 
@@ -193,17 +194,25 @@ class OuterTile(TileWriter):
             around = first, w.sub(far_a, w.mul(count, a)), w.sub(far_b, w.mul(count, b))
         packed = frame.schedule.pack and not frame.schedule.adaptive
         masks = [None] * self.tile.across if packed else self.masks
-        pairs = self._goes_by_pairs() and isinstance(b, str)
+        near = self._steps_ahead()
+        pairs = self._goes_by_pairs() and isinstance(b, str) and not near
         rows = self._places_of_rows()
-        far = frame.schedule.pack and frame.facts.large_panel and frame.machine.far_l3
-        ahead = self._rows_ahead(1 + pairs) if pairs or far else None
+        ahead = self._rows_ahead(1 + pairs) if pairs or near else None
         asked = frame.facts.ahead
         soon = Lines(SOON, asked.lines, asked.step) if asked else None
-        near = (_NEAR if self.tile.across > _NARROW else 2 * _NEAR) if far else 0
         apart = frame.facts.apart and frame.machine.far_l3
         asks = (ahead, near, apart, soon)
         made = Products(self.dtype, self.width, rows, a, b, masks, count, around, pairs, *asks)
         return made if made.fits(w.module.target) else None
+
+    def _steps_ahead(self) -> int:
+        """How many steps on lies what a tile asks for of B; 0: it does not ask."""
+        frame, facts = self.frame, self.frame.facts
+        if not frame.schedule.pack:
+            return _FAR if facts.far and facts.many else 0
+        if not facts.large_panel or not frame.machine.far_l3:
+            return 0
+        return _NEAR if self.tile.across > _NARROW else 2 * _NEAR
 
     def _rows_ahead(self, steps: int) -> Value | None:
         """How many bytes on the rows of the next tile lie, where they are as long as the reduction.

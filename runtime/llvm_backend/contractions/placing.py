@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from graphc.sizes import product
+from graphc.sizes import Size, product
 from graphc.types import FLOAT16
 from runtime.llvm_backend.contractions.contraction import Access, Contract
 from runtime.llvm_backend.contractions.lane_choice import estimate
@@ -18,6 +18,7 @@ from runtime.llvm_backend.contractions.registers import (
     VectorUnit,
     count_vectors,
     is_crowded,
+    is_far,
     least_tiles,
 )
 from runtime.llvm_backend.contractions.schedule import A, B, Loop, Schedule, square_side
@@ -35,8 +36,7 @@ def place_b(schedule: Schedule, contract: Contract, machine: VectorUnit) -> tupl
     columns = schedule.vectors * schedule.width
     across = columns * contract.accumulator.itemsize
     heavy = is_crowded([x.strides[B] for x in inner], steps, across, b.dtype.itemsize, machine)
-    elements = product(loop.size for loop in (*schedule.reduction, column))
-    least = least_tiles(elements * b.dtype.itemsize, machine)
+    least = least_tiles(is_far(count_bytes(schedule), machine))
     whole = column.size == columns
     reuse = math.prod(estimate(loop.size) for loop in rows) // (schedule.height * schedule.pair)
     is_known = all(isinstance(loop.size, int) for loop in rows)
@@ -49,6 +49,13 @@ def place_b(schedule: Schedule, contract: Contract, machine: VectorUnit) -> tupl
     transposed = apart and any(not isinstance(size, int) or size >= side for size in contiguous)
     adaptive = pack and not (apart or widened or prepared or is_known) and b.dtype == contract.accumulator
     return pack, transposed, adaptive
+
+
+def count_bytes(schedule: Schedule) -> Size:
+    """How large a B without batches is."""
+    b = schedule.operands[B]
+    elements = product(loop.size for loop in (*schedule.reduction, schedule.column))
+    return elements * b.dtype.itemsize if b else 0
 
 
 def copies_a(schedule: Schedule) -> bool:

@@ -6,8 +6,8 @@
     rows        output dims of stride 0 in B; the last (two, where it is short) are tiled in registers
     reduction   ordered by B's stride, neighbours merged where their strides compose in every operand
 
-`placing` says where tiles read A and B then. Where the reduction alone is contiguous (a row sum, a product with few rows of the other's rows) its lanes
-are the vector dim: the form is "dot".
+`placing` says where tiles then find A and B. Where the reduction alone is contiguous (a row sum, a product
+with few rows of the other's rows) its lanes are the vector dim: the form is "dot".
 """
 
 from __future__ import annotations

@@ -52,8 +52,8 @@ AVX512, AVX2, NEON, SSE = Vectors(64, 32), Vectors(32, 16), Vectors(16, 32), Vec
 _NARROW, _TALL_ENOUGH = 2, 7  # vectors and rows of a tile
 _PAGE = 4096  # bytes of memory that lie in one piece
 _LITTLE = 16 << 10  # bytes of a panel that stay in L1 wherever they lie
-MANY_TILES = 8  # of rows: so many use a panel that is packed since it is crowded
-_TILES_FAR, _LARGE_B = 3, 1 << 19  # so many do where L3 is far and B has so many bytes
+_TILES, _TILES_FAR = 8, 3  # of rows, that use a panel which is packed since it is crowded
+_LARGE_B = 1 << 19  # bytes: about half of L2
 _TALLEST = 16  # rows of a tile one vector wide: more of them cost more code, and are hardly faster
 
 
@@ -100,12 +100,17 @@ def is_crowded(strides: Sequence[Size], steps: int, across: int, itemsize: int, 
     return steps * across >= min(2 * room, unit.l2 // 3)
 
 
-def least_tiles(nbytes: Size, unit: VectorUnit) -> int:
-    """How many tiles of rows use a panel that is packed since it is crowded, of a B of so many bytes.
+def is_far(nbytes: Size, unit: VectorUnit) -> bool:
+    """Whether a B of so many bytes comes from an L3 that is far."""
+    return unit.far_l3 and isinstance(nbytes, int) and nbytes >= _LARGE_B
 
-    Where L3 is far they are few: packing asks for lines ahead that a tile would wait for.
+
+def least_tiles(far: bool) -> int:
+    """How many tiles of rows use a panel that is packed since it is crowded.
+
+    They are few where B `is_far`: what packing asks for early, each tile would wait for.
     """
-    return _TILES_FAR if unit.far_l3 and isinstance(nbytes, int) and nbytes >= _LARGE_B else MANY_TILES
+    return _TILES_FAR if far else _TILES
 
 
 @lru_cache(maxsize=1024)

@@ -333,3 +333,34 @@ def test_a_narrow_tile_asks_for_more_steps_ahead_and_one_of_unknown_rows_by_the_
     assert unknown
     for loop in unknown:  # whether B is packed, the run decides
         assert re.findall(r"prefetcht0 (\d+)\([%$]\w+, [%$]\w+, 4\)", loop) == ["0", "64", "128", "192"]
+
+
+@pytest.mark.parametrize(
+    ("contract", "asks"),
+    [
+        (matmul(8, 512, 784), True),
+        (matmul(12, 512, 300), True),
+        (matmul(8, 128, 300), False),  # L2 holds B
+        (matmul(8, 16384, 12), False),  # a step that lies so far on is hardly ever one
+        (matmul(1, 512, 784), False),  # which multiplies B where it lies, eight vectors of it at once
+    ],
+)
+def test_where_l3_is_far_few_rows_ask_for_steps_of_a_large_b_where_it_lies(contract, asks):
+    loops = [x for x, _ in loops_of(emitted(contract, FAR, ALL)) if "vfmadd" in x]
+    assert loops
+    for loop in loops:
+        read = len(set(re.findall(r"vmovups (\d+)\([%$]\w+\), ", loop)))
+        asked = re.findall(r"prefetcht0 (\d+)\([%$]\w+, [%$]\w+, 8\)", loop)
+        assert asked == ([str(64 * i) for i in range(read)] if asks else [])
+    assert not re.search(r"prefetcht\d \d", emitted(contract, AVX512, ALL).text)
+
+
+def test_where_l3_is_far_the_run_packs_a_large_b_for_fewer_tiles():
+    def tiles(steps):
+        kernel = emitted(matmul(M, 512, steps), FAR, ALL)
+        rows = [loop.count("vbroadcastss") for loop, _ in loops_of(kernel) if "vfmadd" in loop]
+        return [int(x) / max(rows) for x in re.findall(r"icmp sge i64 %[\w.]+, (\d+)", kernel.text)]
+
+    assert 3 in tiles(784)
+    assert 8 in tiles(200)
+    assert 3 not in tiles(200)
