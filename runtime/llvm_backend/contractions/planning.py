@@ -146,7 +146,9 @@ def _size_tile(
     if lanes_in_a:
         height, vectors = min(3 if column.strides[B] != 0 else 4, estimate(last.size)), min(4, vectors_in_all)
     else:
-        height, vectors = choose_tile(estimate(last.size), vectors_in_all, registers, shared=shared)
+        height, vectors = choose_tile(
+            estimate(last.size), vectors_in_all, registers, shared=shared, far=machine.far_l3
+        )
         if not isinstance(last.size, int):
             height = min(height, _MOST_OF_ANY)
     if isinstance(column.size, int):

@@ -54,6 +54,7 @@ _PAGE = 4096  # bytes of memory that lie in one piece
 _LITTLE = 16 << 10  # bytes of a panel that stay in L1 wherever they lie
 _TILES, _TILES_FAR = 8, 3  # of rows, that use a panel which is packed since it is crowded
 _LARGE_B = 1 << 19  # bytes: about half of L2
+_WIDEST, _WIDEST_FAR = 16, 24  # vectors of a tile
 _TALLEST = 16  # rows of a tile one vector wide: more of them cost more code, and are hardly faster
 
 
@@ -114,13 +115,15 @@ def least_tiles(far: bool) -> int:
 
 
 @lru_cache(maxsize=1024)
-def choose_tile(rows: int, vectors: int, registers: int, shared: bool = True) -> tuple[int, int]:
+def choose_tile(
+    rows: int, vectors: int, registers: int, shared: bool = True, far: bool = False
+) -> tuple[int, int]:
     """The register tile (rows, vectors) of least cost, by four terms for a step of the reduction.
 
     They are multiply-adds (two a cycle), loads (two a cycle), lines of B from L2 (half a line a cycle)
     and latency.
     About four registers stay free: LLVM's scheduler hoists loads, and would spill without a word.
-    `shared`: panels are all that threads can share out.
+    `shared`: panels are all that threads can share out; `far`: L3 is far, so a row alone reads long pieces.
     """
     best = (math.inf, 1, 1)
 
@@ -129,7 +132,11 @@ def choose_tile(rows: int, vectors: int, registers: int, shared: bool = True) ->
         busiest = max(height * across / 2, (height + across) / 2, from_l2, 5.0)
         return busiest + 0.15 + 0.03 * (height + across)
 
-    widest = 8 if rows == 1 and shared else 16  # one row waits for memory: more panels are more even
+    widest = _WIDEST
+    if rows == 1 and far and vectors >= 4 * _WIDEST_FAR:
+        widest = _WIDEST_FAR
+    elif rows == 1 and shared:
+        widest = _WIDEST // 2  # one row waits for memory: more panels are more even
     for across in range(1, min(vectors, widest) + 1):
         if even_part(vectors, across) != across:
             continue

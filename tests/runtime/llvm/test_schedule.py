@@ -92,6 +92,13 @@ def test_where_l3_is_far_every_panel_is_packed_that_is_used_much_and_more_than_a
         assert not scheduled(matmul(*sizes), far).pack
 
 
+def test_where_l3_is_far_a_row_alone_reads_long_pieces_if_there_are_panels_for_many_threads():
+    far = Vectors(64, 32, far_l3=True)
+    assert (scheduled(matmul(1, 4096, 64)).vectors, scheduled(matmul(1, 4096, 64), far).vectors) == (8, 24)
+    for contract in (matmul(1, 1024, 64), matmul(2, 4096, 64)):
+        assert scheduled(contract).vectors == scheduled(contract, far).vectors
+
+
 def test_a_is_copied_only_where_its_steps_fall_in_one_cache_set():
     assert scheduled(matmul(1024, 1024, 1024, transpose_x=True)).copy
     assert not scheduled(matmul(1000, 1000, 1000, transpose_x=True)).copy
@@ -189,8 +196,9 @@ def test_depthwise_and_pooling_have_lanes_in_both_operands():
 @pytest.mark.parametrize("machine", [AVX512, AVX2, NEON, SSE])
 def test_tiles_leave_registers_free(machine):
     for rows in (1, 2, 3, 5, 7, 8, 13, 64, 100, 1000):
-        for vectors in (1, 2, 3, 4, 5, 8, 64):
-            height, across = choose_tile(rows, vectors, machine.vector_registers)
+        for vectors in (1, 2, 3, 4, 5, 8, 64, 128):
+            far = machine is AVX512 and vectors == 128
+            height, across = choose_tile(rows, vectors, machine.vector_registers, far=far)
             held = across if rows > 1 else 1  # a row alone reads B where it multiplies
             free = machine.vector_registers - height * across - held
             assert free >= max(2, machine.vector_registers // 8)
