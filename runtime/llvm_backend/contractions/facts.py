@@ -11,11 +11,12 @@ from runtime.llvm_backend.contractions.ahead import Ahead, look_ahead
 from runtime.llvm_backend.contractions.lane_choice import estimate
 from runtime.llvm_backend.contractions.placing import count_bytes
 from runtime.llvm_backend.contractions.registers import VectorUnit, is_far
-from runtime.llvm_backend.contractions.schedule import CHAINS, A, B, Schedule
+from runtime.llvm_backend.contractions.schedule import CHAINS, OUT, A, B, Schedule
 
 _FEW_ROWS = 8  # below, a step waits for memory
 _LARGE_PANEL = 2048  # vectors: of 64 bytes an eighth of L2, where that is large
 _LARGE_B = 3 << 20  # bytes: one of 2.3 MB was packed no faster when it was asked for
+_LARGE_OUT = 6 << 20  # bytes: one of 4 MB was stored no faster when it was asked for
 _LINE = 64  # bytes
 _LONG_TILE = 4096  # multiply-adds of vectors: some 2000 cycles
 
@@ -35,6 +36,7 @@ class Facts:
         large_panel: whether a packed panel is much more than L1 holds.
         far: whether B comes from an L3 that is far.
         far_rows: whether a packed B comes from beyond L2, by rows.
+        far_out: whether an L3 that is far has to be asked for what is stored, in time for short tiles.
         apart: whether each step reads another line of A, for rows that lie side by side.
         ahead: what tiles ask for of the next block; None: nothing.
     """
@@ -49,6 +51,7 @@ class Facts:
     large_panel: bool
     far: bool
     far_rows: bool
+    far_out: bool
     apart: bool
     ahead: Ahead | None
 
@@ -60,10 +63,11 @@ class Facts:
         work = product(loop.size for loop in inner) * (schedule.pair * schedule.height * schedule.vectors)
         steps = schedule.steps
         first, last = inner[0].size, inner[-1].size
+        is_long = isinstance(work, int) and work >= _LONG_TILE
         return Facts(
             level=_longest_level(schedule),
             few_rows=isinstance(rows, int) and rows < _FEW_ROWS,
-            long_tile=isinstance(work, int) and work >= _LONG_TILE,
+            long_tile=is_long,
             has_steps=tuple(isinstance(x.size, int) and x.size != 0 for x in schedule.reduction),
             even=isinstance(first, int) and first % 2 == 0,
             many=isinstance(last, int) and last >= 4 * CHAINS,
@@ -71,6 +75,7 @@ class Facts:
             large_panel=schedule.pack and isinstance(steps, int) and steps * schedule.vectors >= _LARGE_PANEL,
             far=is_far(count_bytes(schedule), machine),
             far_rows=schedule.pack and _has_far_rows(schedule),
+            far_out=not is_long and machine.far_l3 and _has_large_out(schedule),
             apart=_lies_apart(schedule),
             ahead=look_ahead(schedule),
         )
@@ -80,6 +85,15 @@ def _has_far_rows(schedule: Schedule) -> bool:
     """Whether lanes of B lie side by side, and all of it is more than L2 holds."""
     nbytes = count_bytes(schedule)
     return schedule.column.strides[B] == 1 and isinstance(nbytes, int) and nbytes >= _LARGE_B
+
+
+def _has_large_out(schedule: Schedule) -> bool:
+    """Whether lanes of the output lie side by side, and all of it is much more than L2 holds."""
+    out, loops = schedule.operands[OUT], (*schedule.batch, *schedule.rows, schedule.column)
+    elements = product(loop.size for loop in loops)
+    if out is None or not isinstance(elements, int):
+        return False
+    return schedule.column.strides[OUT] == 1 and elements * out.dtype.itemsize >= _LARGE_OUT
 
 
 def _lies_apart(schedule: Schedule) -> bool:

@@ -170,7 +170,8 @@ class OuterTile(TileWriter):
             )
             for x in (OUT, *reads)
         ]
-        ending = Ending(steps, places[1:], places[0], self.masks, "%rows" if tile.clamped else None)
+        rows = "%rows" if tile.clamped else None
+        ending = Ending(steps, places[1:], places[0], self.masks, rows, frame.facts.far_out)
         made = replace(products, ending=ending)
         return made if made.fits(self.w.module.target) else None
 

@@ -51,7 +51,7 @@ AVX512, AVX2, NEON, SSE = Vectors(64, 32), Vectors(32, 16), Vectors(16, 32), Vec
 
 _NARROW, _TALL_ENOUGH = 2, 7  # vectors and rows of a tile
 _PAGE = 4096  # bytes of memory that lie in one piece
-_LITTLE = 16 << 10  # bytes of a panel that stay in L1 wherever they lie
+_LITTLE = 16 << 10  # bytes of a panel that stay in L1
 _TILES, _TILES_FAR = 8, 3  # of rows, that use a panel which is packed since it is crowded
 _LARGE_B = 1 << 19  # bytes: about half of L2
 _WIDEST, _WIDEST_FAR = 16, 24  # vectors of a tile
@@ -90,15 +90,16 @@ def is_crowded(strides: Sequence[Size], steps: int, across: int, itemsize: int, 
 
     Rows of it that are apart by a power of two, or nearly, fall in few sets of the cache: those of the lines
     that they have in a page, for pages lie anywhere. Twice the room of L2 is enough: it is read in order. Not
-    where L3 is far: what lies apart is not fetched ahead, so L1 has to hold it.
+    where L3 is far: what lies apart is not fetched ahead, so L1 has to hold it, in as few sets.
     """
-    if steps * across <= _LITTLE:
-        return False
-    if unit.far_l3 or not all(isinstance(stride, int) for stride in strides):
-        return True
+    nbytes = steps * across
+    if not all(isinstance(stride, int) for stride in strides):
+        return nbytes > _LITTLE
     places = _PAGE // math.gcd(_PAGE, *(estimate(stride) * itemsize for stride in strides))
-    room = unit.l2 * min(places * across, _PAGE) // _PAGE
-    return steps * across >= min(2 * room, unit.l2 // 3)
+    part = min(places * across, _PAGE) / _PAGE  # of the sets
+    if unit.far_l3:
+        return nbytes > _LITTLE * part
+    return nbytes > _LITTLE and nbytes >= min(2 * unit.l2 * part, unit.l2 // 3)
 
 
 def is_far(nbytes: Size, unit: VectorUnit) -> bool:

@@ -67,6 +67,7 @@ class Ending:
             reads nothing.
         masks: which lanes of each vector of a row count; None: all.
         rows: how many there are, where a tile has more of them; None: all.
+        asks: whether the lines that are stored to are asked for before the loop.
     """
 
     steps: Sequence[tuple[str, int | None]]
@@ -74,6 +75,7 @@ class Ending:
     out: Place
     masks: Sequence[str | None]
     rows: str | None = None
+    asks: bool = False
 
     @property
     def moving(self) -> list[Place]:
@@ -205,6 +207,8 @@ class Products:
         def body(changed: Sequence[str], names: Mapping[str, str]) -> Iterator[str]:
             at = _Places(vectors, changed, names)
             yield from (_clear(target, x) for x in vectors[:many])
+            if ending.asks:
+                yield from self._ask_to_store(ending.out, names)
             yield from self._lines(target, at)
             yield from self._end(target, ending, at)
 
@@ -214,7 +218,8 @@ class Products:
 
     @property
     def _looks_ahead(self) -> bool:
-        return self.ahead is not None or self.soon is not None
+        asks = self.ending is not None and self.ending.asks
+        return self.ahead is not None or self.soon is not None or asks
 
     def _is_wide(self) -> bool:
         return 8 * self.width * self.dtype.itemsize == _BITS[-1]
@@ -280,6 +285,10 @@ class Products:
         loop += [_move(beyond_a, a, names), _move(beyond_b, b, names), f"subq $$1, {count}", "jg 3b"]
         return [*first, f"testq {count}, {count}", "jle 4f", "3:", *loop, "4:"]
 
+    def _across(self) -> int:
+        """How many bytes a row of vectors has."""
+        return len(self.masks) * self.width * self.dtype.itemsize
+
     def _columns(self, place: str) -> list[str]:
         """Where the vectors of a row lie."""
         return [f"{j * self.width * self.dtype.itemsize}{place}" for j in range(len(self.masks))]
@@ -312,8 +321,7 @@ class Products:
         first, place = 0, f"({b}, {at.names[str(self.b)]}, {self.near})" if isinstance(self.b, str) else ""
         if isinstance(self.b, int):
             first, place = self.near * self.b, f"({b})"
-        across = len(self.masks) * self.width * self.dtype.itemsize
-        yield from (f"prefetcht0 {first + i}{place}" for i in range(0, across, _LINE))
+        yield from (f"prefetcht0 {first + i}{place}" for i in range(0, self._across(), _LINE))
 
     def _ask_apart(self, at: _Places) -> str:
         """Asks for a line of A that a later step reads."""
@@ -322,6 +330,14 @@ class Products:
         if isinstance(self.a, int):
             return f"prefetcht0 {row + _APART * self.a}({a})"
         return f"prefetcht0 {row}({a}, {at.names[self.a]}, {_APART})"
+
+    def _ask_to_store(self, out: Place, names: Mapping[str, str]) -> Iterator[str]:
+        """Asks for the lines that the ending writes, which no other core has then."""
+        yield f"movq {names[out.first]}, %{_AHEAD}"
+        for i in range(len(self.rows)):
+            if i:
+                yield _move(out.row, f"%{_AHEAD}", names)
+            yield from (f"prefetchw {x}(%{_AHEAD})" for x in range(0, self._across(), _LINE))
 
     def _end(self, target: Target, ending: Ending, at: _Places) -> Iterator[str]:
         """What follows the loop."""

@@ -355,6 +355,29 @@ def test_where_l3_is_far_few_rows_ask_for_steps_of_a_large_b_where_it_lies(contr
     assert not re.search(r"prefetcht\d \d", emitted(contract, AVX512, ALL).text)
 
 
+@pytest.mark.parametrize(
+    ("contract", "asks"),
+    [
+        (matmul(2048, 1000, 32), True),
+        (matmul(2048, 1000, 16, dtype=FLOAT64), True),
+        (matmul(1000, 1000, 32), False),  # 4 MB
+        (matmul(2048, 1000, 512), False),  # stores have time
+        (matmul(M, 1000, 32), False),
+    ],
+)
+def test_where_l3_is_far_short_tiles_of_a_large_result_ask_for_the_lines_that_they_store(contract, asks):
+    for machine in (FAR, AVX512):
+        text = emitted(contract, machine, ALL).text
+        tiles = [x for x in re.findall(r'asm sideeffect "[^"]*"', text) if "vfmadd" in x]
+        assert tiles
+        for tile in tiles:
+            stored = len(re.findall(r"vmovup[sd] %zmm\d+, \d+\(", tile))
+            lines = re.findall(r"prefetchw (\d+)\(%r10\)", tile.split("1:")[0])
+            assert stored
+            assert len(lines) == (stored if asks and machine is FAR else 0)
+            assert tile.count("prefetchw") == len(lines)
+
+
 def test_where_l3_is_far_the_run_packs_a_large_b_for_fewer_tiles():
     def tiles(steps):
         kernel = emitted(matmul(M, 512, steps), FAR, ALL)

@@ -370,6 +370,11 @@ def test_of_rows_that_only_the_run_knows_no_more_are_copied(rows):
     check(contract, values={Symbol("M"): rows}, machine=machine)
 
 
+@pytest.mark.parametrize("sizes", [(1201, 1300, 20), (2047, 1024, 33)])
+def test_lines_of_a_large_result_may_be_asked_for_beyond_its_edges(sizes):
+    check(matmul(*sizes), machine=replace(host(), far_l3=True))
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 def test_partial_sums_and_copies_of_operands_lie_apart(threads):
     """A long reduction is cut, and both operands' steps are apart: each chunk copies what it reads."""

@@ -92,6 +92,19 @@ def test_where_l3_is_far_every_panel_is_packed_that_is_used_much_and_more_than_a
         assert not scheduled(matmul(*sizes), far).pack
 
 
+def test_where_l3_is_far_a_little_panel_is_packed_if_its_rows_fall_in_few_sets_of_l1():
+    far = Vectors(64, 32, far_l3=True)
+    for sizes, packed in (
+        ((2048, 2048, 16), True),  # its rows begin at one place of a page each
+        ((2048, 512, 64), True),  # at two
+        ((2048, 1000, 64), False),
+        ((2048, 2048, 4), False),
+        ((40, 512, 64), False),  # used by too few tiles
+    ):
+        assert scheduled(matmul(*sizes), far).pack == packed
+        assert not scheduled(matmul(*sizes)).pack
+
+
 def test_where_l3_is_far_a_row_alone_reads_long_pieces_if_there_are_panels_for_many_threads():
     far = Vectors(64, 32, far_l3=True)
     assert (scheduled(matmul(1, 4096, 64)).vectors, scheduled(matmul(1, 4096, 64), far).vectors) == (8, 24)
