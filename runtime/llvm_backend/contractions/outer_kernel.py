@@ -17,8 +17,9 @@ from runtime.llvm_backend.contractions.register_tile import Offsets, TileWriter,
 from runtime.llvm_backend.contractions.schedule import CHAINS, OUT, SHORT, A, B
 from runtime.llvm_backend.contractions.tile import SOON, apply
 from runtime.llvm_backend.ir import lanes
-from runtime.llvm_backend.ir.assembly import Ending, Lines, Place, Products, Row
+from runtime.llvm_backend.ir.assembly import Products
 from runtime.llvm_backend.ir.naked import Registers
+from runtime.llvm_backend.ir.operands import Ending, Lines, Place, Row
 from runtime.llvm_backend.ir.values import memory_scalar
 from runtime.llvm_backend.ir.writer import Value
 

@@ -14,7 +14,8 @@ from runtime.llvm_backend.contractions.kernel import emit_contraction
 from runtime.llvm_backend.contractions.registers import AVX2, AVX512
 from runtime.llvm_backend.engine.llvm import QUICK, THOROUGH
 from runtime.llvm_backend.engine.machine import host as this_machine
-from runtime.llvm_backend.ir.assembly import Ending, Lines, Place, Products, Row
+from runtime.llvm_backend.ir.assembly import Products
+from runtime.llvm_backend.ir.operands import Ending, Lines, Place, Row
 from runtime.llvm_backend.ir.text import Target, target_of
 from tests.runtime.llvm import contracts
 from tests.runtime.llvm.contracts import Loaded, make_buffers
