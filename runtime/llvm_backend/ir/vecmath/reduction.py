@@ -16,6 +16,12 @@ _PARTS_DOUBLE = (
     float.fromhex("0x1.3198a2e0p-69"),
     float.fromhex("0x1.b839a252049c1p-104"),
 )
+# In parts of 53 bits, for a fused multiply-add: the angle less n times the first is exact.
+_PARTS_FUSED = (
+    float.fromhex("0x1.921fb54442d18p+0"),
+    float.fromhex("0x1.1a62633145c07p-54"),
+    float.fromhex("-0x1.f1976b7ed8fbcp-110"),
+)
 # In float the parts rest on the product being exact inside a fused multiply-add.
 _PARTS_SINGLE = (
     float.fromhex("0x1.921fb0p+00"),
@@ -58,6 +64,11 @@ def reduce(v: Lanes, x: str, *, exact: bool = True) -> Turned:
 def _reduce_double(v: Lanes, x: str) -> Turned:
     shifted = v.muladd(x, v.number(_TWO_OVER_PI), v.number(v.magic))
     n = v.subtract(shifted, v.number(v.magic))
+    if v.emitter.target.fma:
+        first, second, third = (v.number(-part) for part in _PARTS_FUSED)
+        product, error = v.exact_product(n, second)
+        angle, low = v.exact_sum(v.muladd(n, first, x), product)
+        return Turned(angle, v.muladd(n, third, v.add(low, error)), v.bits(shifted))
     parts = [v.multiply(n, v.number(part)) for part in _PARTS_DOUBLE]
     rest = v.subtract(x, parts[0])
     rest, first = v.exact_sum(rest, v.negate(parts[1]))
