@@ -172,9 +172,10 @@ class OuterTile(TileWriter):
             for x in (OUT, *reads)
         ]
         rows = "%rows" if tile.clamped else None
-        ending = Ending(steps, places[1:], places[0], self.masks, rows, frame.facts.far_out)
-        made = replace(products, ending=ending)
-        return made if made.fits(self.w.module.target) else None
+        ending = Ending(steps, places[1:], places[0], self.masks, rows)
+        ways = (True, False) if frame.facts.far_out else (False,)  # to ask takes a register
+        made = (replace(products, ending=replace(ending, asks=asks)) for asks in ways)
+        return next((x for x in made if x.fits(self.w.module.target)), None)
 
     def _products(self, inside: int) -> Products | None:
         """The last loops in the CPU's own instructions; None where it has none, or there are not so many."""
@@ -210,6 +211,8 @@ class OuterTile(TileWriter):
     def _steps_ahead(self) -> int:
         """How many steps on lies what a tile asks for of B; 0: it does not ask."""
         frame, facts = self.frame, self.frame.facts
+        if self.tile.pair * self.tile.height == 1:
+            return 0  # it gave a row alone nothing
         if not frame.schedule.pack:
             return _FAR if facts.far and facts.many else 0
         if not facts.large_panel or not frame.machine.far_l3:

@@ -236,7 +236,7 @@ class Products:
         places, masks = self._columns(b), _masked(self.masks, names)
         for place, column, mask in zip(places, columns, masks, strict=False):
             yield f"vmovup{kind} {place}, {column}{mask and f'{mask}{{z}}'}"
-        if self.near and columns:
+        if self.near:
             yield from self._ask_near(at)
         if self.apart:
             yield self._ask_apart(at)

@@ -343,7 +343,7 @@ def test_a_narrow_tile_asks_for_more_steps_ahead_and_one_of_unknown_rows_by_the_
         (matmul(12, 512, 300), True),
         (matmul(8, 128, 300), False),  # L2 holds B
         (matmul(8, 16384, 12), False),  # a step that lies so far on is hardly ever one
-        (matmul(1, 512, 784), False),  # which multiplies B where it lies, eight vectors of it at once
+        (convolve(Convolution(1, 8, 8, 256, 64, kernel=(4, 4))), True),  # blocks of it are of 256 KB
     ],
 )
 def test_where_l3_is_far_few_rows_ask_for_steps_of_a_large_b_where_it_lies(contract, asks):
@@ -353,15 +353,33 @@ def test_where_l3_is_far_few_rows_ask_for_steps_of_a_large_b_where_it_lies(contr
         read = len(set(re.findall(r"vmovups (\d+)\([%$]\w+\), ", loop)))
         asked = re.findall(r"prefetcht0 (\d+)\([%$]\w+, [%$]\w+, 8\)", loop)
         assert asked == ([str(64 * i) for i in range(read)] if asks else [])
-    assert not re.search(r"prefetcht\d \d", emitted(contract, AVX512, ALL).text)
+    assert not re.search(r"prefetcht0 \d", emitted(contract, AVX512, ALL).text)
+
+
+def test_a_row_alone_asks_for_nothing_and_goes_by_pairs_where_l3_is_far_too():
+    loops = [x for x, _ in loops_of(emitted(matmul(1, 4096, 784), FAR, ALL)) if "vfmadd" in x]
+    assert loops
+    for loop in loops:
+        assert "prefetch" not in loop
+        assert "subq $$2," in loop
+
+
+def test_packed_panels_of_a_b_that_is_far_or_not_are_multiplied_by_one_text():
+    little, far = (emitted(matmul(128, 512, steps), FAR, ALL) for steps in (200, 300))
+    assert little.schedules[0].pack
+    assert little.text is far.text
 
 
 @pytest.mark.parametrize(
     ("contract", "asks"),
     [
         (matmul(2048, 1000, 32), True),
-        (matmul(2048, 1000, 16, dtype=FLOAT64), True),
+        (matmul(2048, 1024, 32), True),
+        (matmul(512, 1000, 32, batch=[(4, True, True)]), True),
+        (matmul(1000, 1000, 16, dtype=FLOAT64), True),
         (matmul(1000, 1000, 32), False),  # 4 MB
+        (matmul(1536, 1024, 33), True),  # 6 MB
+        (matmul(1535, 1024, 33), False),
         (matmul(2048, 1000, 512), False),  # stores have time
         (matmul(M, 1000, 32), False),
     ],
@@ -372,11 +390,28 @@ def test_where_l3_is_far_short_tiles_of_a_large_result_ask_for_the_lines_that_th
         tiles = [x for x in re.findall(r'asm sideeffect "[^"]*"', text) if "vfmadd" in x]
         assert tiles
         for tile in tiles:
-            stored = len(re.findall(r"vmovup[sd] %zmm\d+, \d+\(", tile))
-            lines = re.findall(r"prefetchw (\d+)\(%r10\)", tile.split("1:")[0])
-            assert stored
-            assert len(lines) == (stored if asks and machine is FAR else 0)
-            assert tile.count("prefetchw") == len(lines)
+            before, after = (x.split("\\0A") for x in tile.split("1:"))
+            register = re.search(r"vmovup[sd] %zmm\d+, \d+\((%\w+)\)", tile)[1]
+            stored = path(after[after.index("2:") :], register)
+            assert len(set(stored)) > 4
+            asked = path(before, "%r10") if asks and machine is FAR else []
+            assert asked[: len(stored)] == (stored if asks and machine is FAR else [])
+            assert tile.count("prefetchw") == sum(x.isdigit() for x in asked)
+
+
+def path(lines, register):
+    """What is written to a register, and which bytes behind it are asked for, read or written, in turn."""
+    found = (re.search(rf"(\d+)\({register}\)|(.*), {register}$", line) for line in lines)
+    return [x[1] or x[2] for x in found if x]
+
+
+def test_a_tile_that_has_no_register_to_ask_with_is_one_assembly_nevertheless():
+    for rows, asks in ((100_000, False), (50_000, False), (100_000, True)):
+        steps = [("add", 0, 1), *([] if asks else [("div", 3, 2)])]
+        reads = [{"m": 18, "n": 1}, {}][: len(steps)]
+        text = emitted(matmul(rows, 18, 16, epilogue=expression(*reads, steps=steps)), FAR, ALL).text
+        assert text.count("naked") == 2
+        assert ("prefetchw" in text) == asks
 
 
 def test_where_l3_is_far_the_run_packs_a_large_b_for_fewer_tiles():
