@@ -34,9 +34,9 @@ class Facts:
         many: whether the last one has so many that several sums of an output are worth it.
         adjoining: whether rows of A are as far apart as the reduction is long.
         large_panel: whether a packed panel is much more than L1 holds.
-        far: whether B comes from an L3 that is far.
+        far: whether B comes from an L3 that is far, where tiles may read it as it lies.
         far_rows: whether a packed B comes from beyond L2, by rows.
-        far_out: whether an L3 that is far has to be asked for what is stored, in time for short tiles.
+        far_out: whether short tiles ask for the lines that they store: of a large output, where L3 is far.
         apart: whether each step reads another line of A, for rows that lie side by side.
         ahead: what tiles ask for of the next block; None: nothing.
     """
@@ -73,7 +73,7 @@ class Facts:
             many=isinstance(last, int) and last >= 4 * CHAINS,
             adjoining=inner[0].strides[A] == 1 and row.strides[A] == first,
             large_panel=schedule.pack and isinstance(steps, int) and steps * schedule.vectors >= _LARGE_PANEL,
-            far=is_far(count_bytes(schedule), machine),
+            far=(schedule.adaptive or not schedule.pack) and is_far(count_bytes(schedule), machine),
             far_rows=schedule.pack and _has_far_rows(schedule),
             far_out=not is_long and machine.far_l3 and _has_large_out(schedule),
             apart=_lies_apart(schedule),
@@ -88,12 +88,10 @@ def _has_far_rows(schedule: Schedule) -> bool:
 
 
 def _has_large_out(schedule: Schedule) -> bool:
-    """Whether lanes of the output lie side by side, and all of it is much more than L2 holds."""
+    """Whether the output is much more than L2 holds."""
     out, loops = schedule.operands[OUT], (*schedule.batch, *schedule.rows, schedule.column)
     elements = product(loop.size for loop in loops)
-    if out is None or not isinstance(elements, int):
-        return False
-    return schedule.column.strides[OUT] == 1 and elements * out.dtype.itemsize >= _LARGE_OUT
+    return out is not None and isinstance(elements, int) and elements * out.dtype.itemsize >= _LARGE_OUT
 
 
 def _lies_apart(schedule: Schedule) -> bool:

@@ -110,7 +110,7 @@ def is_far(nbytes: Size, unit: VectorUnit) -> bool:
 def least_tiles(far: bool) -> int:
     """How many tiles of rows use a panel that is packed since it is crowded.
 
-    They are few where B `is_far`: what packing asks for early, each tile would wait for.
+    They are few where B `is_far`: each tile would wait for what packing reads once.
     """
     return _TILES_FAR if far else _TILES
 

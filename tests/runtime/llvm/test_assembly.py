@@ -399,6 +399,30 @@ def test_where_l3_is_far_short_tiles_of_a_large_result_ask_for_the_lines_that_th
             assert tile.count("prefetchw") == sum(x.isdigit() for x in asked)
 
 
+@pytest.mark.parametrize(
+    ("contract", "rows"),
+    [
+        (matmul(1, 1600, 100), 1),
+        (matmul(8, 512, 300, epilogue=bias_relu_residual(512)), 8),  # B is asked for where it lies
+        (matmul(9, 300, 300, dtype=FLOAT64), 9),
+        (matmul(18, 512, 300), 18),  # packed
+        *((matmul(M, 512, 300), rows) for rows in (0, 1, 5, 20, 40)),  # as the run decides
+        (matmul(100, 2048, 6), 100),
+        (matmul(1201, 1321, 20, epilogue=bias_relu_residual(1321)), 1201),  # lines are asked for to store
+        (matmul(310, 1000, 20, batch=[(3, True, True)], dtype=FLOAT64), 310),
+    ],
+)
+def test_the_bits_are_the_same_where_l3_is_far(contract, rows):
+    values, found = {Symbol("M"): rows}, []
+    for far in (False, True):
+        loaded = contracts.check(contract, values=values, machine=replace(this_machine(), far_l3=far))
+        for order in (list, lambda chunks: chunks[::-1]):
+            buffers = make_buffers(contract, values)
+            loaded(buffers, values, order)
+            found.append(buffers["out"].tobytes())
+    assert found == found[:1] * 4
+
+
 def path(lines, register):
     """What is written to a register, and which bytes behind it are asked for, read or written, in turn."""
     found = (re.search(rf"(\d+)\({register}\)|(.*), {register}$", line) for line in lines)

@@ -75,11 +75,20 @@ def test_b_is_packed_where_its_lanes_are_apart_or_it_is_used_much_and_crowds_the
     assert not scheduled(matmul(32, 32, 32, dtype=BFLOAT16)).pack
     assert scheduled(matmul(named("m"), 1024, 600)).adaptive
     assert not scheduled(matmul(named("m"), 1000, 600)).pack
+    assert scheduled(matmul(1000, named("n"), 784)).pack  # how far its rows are apart only the run knows
+    assert not scheduled(matmul(1000, named("n"), 16)).pack
 
 
 def test_where_l3_is_far_every_panel_is_packed_that_is_used_much_and_more_than_a_little():
     far = Vectors(64, 32, far_l3=True)
-    for sizes in ((128, 512, 784), (512, 512, 512), (1000, 1000, 1000), (18, 512, 512), (48, 512, 128)):
+    for sizes in (
+        (128, 512, 784),
+        (512, 512, 512),
+        (1000, 1000, 1000),
+        (18, 512, 512),
+        (48, 512, 128),
+        (40, 512, 256),
+    ):
         assert not scheduled(matmul(*sizes)).pack
         assert scheduled(matmul(*sizes), far).pack
     for sizes in (
@@ -90,6 +99,9 @@ def test_where_l3_is_far_every_panel_is_packed_that_is_used_much_and_more_than_a
         (12, 512, 784),
     ):  # little, used by one tile, packed as it lies, of little by five tiles, by two
         assert not scheduled(matmul(*sizes), far).pack
+    assert scheduled(matmul(40, 512, 200, dtype=FLOAT64), far).pack
+    for contract in (matmul(40, 512, 200), matmul(40, 512, named("k"))):  # how large B is only the run knows
+        assert not scheduled(contract, far).pack
 
 
 def test_where_l3_is_far_a_little_panel_is_packed_if_its_rows_fall_in_few_sets_of_l1():
@@ -97,8 +109,10 @@ def test_where_l3_is_far_a_little_panel_is_packed_if_its_rows_fall_in_few_sets_o
     for sizes, packed in (
         ((2048, 2048, 16), True),  # its rows begin at one place of a page each
         ((2048, 512, 64), True),  # at two
-        ((2048, 1000, 64), False),
+        ((2048, 1000, 64), False),  # in all of them
+        ((2048, 1000, 72), True),
         ((2048, 2048, 4), False),
+        ((2048, 2048, 6), True),
         ((40, 512, 64), False),  # used by too few tiles
     ):
         assert scheduled(matmul(*sizes), far).pack == packed
@@ -108,8 +122,11 @@ def test_where_l3_is_far_a_little_panel_is_packed_if_its_rows_fall_in_few_sets_o
 def test_where_l3_is_far_a_row_alone_reads_long_pieces_if_there_are_panels_for_many_threads():
     far = Vectors(64, 32, far_l3=True)
     assert (scheduled(matmul(1, 4096, 64)).vectors, scheduled(matmul(1, 4096, 64), far).vectors) == (8, 24)
-    for contract in (matmul(1, 1024, 64), matmul(2, 4096, 64)):
+    for contract in (matmul(1, 1520, 64), matmul(2, 4096, 64)):
         assert scheduled(contract).vectors == scheduled(contract, far).vectors
+    for batch, vectors in ([], 8), ([(3, True, True)], 16):  # threads share out rows too
+        contract = matmul(1, 1536, 64, batch=batch)
+        assert (scheduled(contract).vectors, scheduled(contract, far).vectors) == (vectors, 24)
 
 
 def test_a_is_copied_only_where_its_steps_fall_in_one_cache_set():
