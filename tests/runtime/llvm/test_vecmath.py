@@ -355,6 +355,22 @@ def test_orders_of_polygamma(order):
     assert gc.polygamma(1.0, n=170).dtype.name == "float32"
 
 
+@pytest.mark.parametrize("target", TARGETS)
+def test_tanh_of_float_is_accurate_around_where_its_intervals_meet(target):
+    """Against NumPy's of float64, whose error is none of a float's."""
+    run = compiled("tanh", FLOAT32, 1, TARGETS[target])
+    edges = np.float32([0, *np.arange(0.25, 1, 0.25), *np.arange(1, 3, 0.5), *range(3, 8), 9, 10, 1e30])
+    bits = edges.view(np.int32)[:, None] + np.arange(-1000, 1001, dtype=np.int32)
+    x = np.abs(bits.astype(np.uint32).view(np.float32).ravel())
+    x = np.concatenate([x, np.logspace(-38, 1, 100_000, dtype=np.float32)])
+    x = x[np.isfinite(x)]
+    found, exact = run(x), np.tanh(x.astype(np.float64))
+    error = np.abs(found - exact) / np.spacing(exact.astype(np.float32)).astype(np.float64)
+    assert error.max() <= (1.4 if host_target().masks and target != "plain" else 2.5)
+    assert found.max() == 1
+    np.testing.assert_array_equal(run(-x), -found)
+
+
 @pytest.mark.parametrize("name", ["power", "exp", "tanh"])
 def test_floats_that_are_widened_fill_registers_that_there_are(name: str) -> None:
     """Eight doubles are two registers of AVX2: an instruction of AVX-512 would end the process."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from runtime.llvm_backend.ir.vecmath.exponential import exp_in_range, half_expm1
 from runtime.llvm_backend.ir.vecmath.lanes import Lanes
+from runtime.llvm_backend.ir.vecmath.tanh_table import tanh_by_table
 
 # (tanh(x) / x - 1) / x ** 2 in x ** 2.
 _TANH_DOUBLE = (
@@ -23,10 +24,12 @@ _TANH_DOUBLE = (
 
 
 def tanh(v: Lanes, x: str) -> str:
-    """In float ``t / (t + 1)`` with ``t = (exp(2 |x|) - 1) / 2``.
+    """In float by table, or ``t / (t + 1)`` with ``t = (exp(2 |x|) - 1) / 2``.
 
     In double a polynomial up to 0.625, beyond it ``1 - 2 / (exp(2 |x|) + 1)``.
     """
+    if v.looks_up:
+        return tanh_by_table(v, x)
     size = v.magnitude(x)
     if not v.double:
         t = half_expm1(v, v.at_most(v.number(20.0), v.add(size, size)))
