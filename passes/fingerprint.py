@@ -27,7 +27,7 @@ from passes.pipeline import Request
 MOST_NODES = 20_000  # of a request, those of bodies included
 MOST_BYTES = 16 << 20  # of its constants
 MOST_ASSIGNED = 1 << 20  # of its constants, where it does no more than assign them
-_ASSIGNING = frozenset(("constant", "assign", "group"))
+_ASSIGNING = frozenset(("constant", "broadcast_to", "assign", "group"))
 
 
 @frozen
@@ -51,7 +51,8 @@ class _UnknownError(Exception):
 def fingerprint(request: Request) -> Fingerprint | None:
     """The fingerprint of `request`; None where there is none, or it takes too long. Linear.
 
-    To assign large constants, as an initializer does, is compiled sooner than their bytes are hashed.
+    To assign large constants, as an initializer does, and zeros beside them, as an optimizer has, is compiled
+    sooner than their bytes are hashed.
     """
     nodes, speller = topological((*request.fetches, *request.feeds)), _Speller()
     if _assigned_bytes(nodes) > MOST_ASSIGNED:

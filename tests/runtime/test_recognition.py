@@ -63,6 +63,14 @@ def test_what_only_assigns_large_constants_is_compiled_sooner_than_their_bytes_a
     assert heard.entered["lowering"] == 1
     assert executable.native is not None
 
+    def with_slots():
+        w = gc.Variable(np.arange(8, dtype=np.float32), name="w")
+        gc.train.Adam(0.1).minimize(gc.sum(w * w))
+        return initializer()
+
+    assert not is_recognised(with_slots)
+    assert not is_recognised(with_slots)
+
     def computes():
         return initializer(gc.exp(gc.constant([1.0])))
 
