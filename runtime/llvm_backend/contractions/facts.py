@@ -15,7 +15,7 @@ from runtime.llvm_backend.contractions.schedule import CHAINS, OUT, A, B, Schedu
 
 _FEW_ROWS = 8  # below, a step waits for memory
 _LARGE_PANEL = 2048  # vectors: of 64 bytes an eighth of L2, where that is large
-_LARGE_B = 3 << 20  # bytes: one of 2.3 MB was packed no faster when it was asked for
+_VERY_LARGE_B = 3 << 20  # bytes: one of 2.3 MB was packed no faster when it was asked for
 _LARGE_OUT = 6 << 20  # bytes: one of 4 MB was stored no faster when it was asked for
 _LINE = 64  # bytes
 _LONG_TILE = 4096  # multiply-adds of vectors: some 2000 cycles
@@ -84,7 +84,7 @@ class Facts:
 def _has_far_rows(schedule: Schedule) -> bool:
     """Whether lanes of B lie side by side, and all of it is more than L2 holds."""
     nbytes = count_bytes(schedule)
-    return schedule.column.strides[B] == 1 and isinstance(nbytes, int) and nbytes >= _LARGE_B
+    return schedule.column.strides[B] == 1 and isinstance(nbytes, int) and nbytes >= _VERY_LARGE_B
 
 
 def _has_large_out(schedule: Schedule) -> bool:

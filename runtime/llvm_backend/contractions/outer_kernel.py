@@ -26,8 +26,8 @@ from runtime.llvm_backend.ir.writer import Value
 _WIDE, _NARROW = 4, 2  # vectors
 _STEPS = 2  # at once, where a row is alone or a tile is wide
 _LINE = 64  # bytes of a line of the cache
-_NEAR = 4  # steps on lies what a tile asks for of a large panel, twice that of a narrow one: 0.97 of the time
-_FAR = 8  # and of a B from an L3 that is far: the most that an address is scaled by
+_NEAR = 4  # steps on lies what a tile asks for of a large panel: 0.97 of the time
+_FAR = 8  # of a narrow one, or of a B from an L3 that is far: the most that an address is scaled by
 _FEW_SUMS = 2  # of a tile: where there are so few, `CHAINS` are made of each output
 
 
@@ -217,7 +217,7 @@ class OuterTile(TileWriter):
             return _FAR if facts.far and facts.many else 0
         if not facts.large_panel or not frame.machine.far_l3:
             return 0
-        return _NEAR if self.tile.across > _NARROW else 2 * _NEAR
+        return _NEAR if self.tile.across > _NARROW else _FAR
 
     def _rows_ahead(self, steps: int) -> Value | None:
         """How many bytes on the rows of the next tile lie, where they are as long as the reduction.

@@ -1,19 +1,17 @@
 """The complement of the error function in float, by tables that fill one register each.
 
-``erfc(x) = exp(-x ** 2) f(x)`` for ``x >= 0``, where f, the scaled complement, falls slowly. Sixteen
-intervals, four in each octave of ``x + 1``, have a polynomial each in the distance d from about their middle
-c, which is exact; c is such that f(c) is nearly a float, so the sum is rounded once. ``x ** 2`` is taken with
-its error, for that of the exponential would grow with it.
+``erfc(x) = exp(-x ** 2) f(x)`` for ``x >= 0``, where f, the scaled complement, falls slowly: it is
+`piecewise`. ``x ** 2`` is taken with its error, for that of the exponential would grow with it.
 """
 
 from __future__ import annotations
 
 from runtime.llvm_backend.ir.vecmath.exponential import exp_by_table
 from runtime.llvm_backend.ir.vecmath.lanes import Lanes
+from runtime.llvm_backend.ir.vecmath.piecewise import piecewise
 
-# For each interval, by the last four of the bits of x + 1 down to its quarter octave: c, f(c), and the
-# polynomial in d that ``(f(c + d) - f(c)) / d`` is, at Chebyshev's nodes: to 7e-9 of f. Two are not used.
-_CENTRES, _VALUES, *_SLOPES = (
+# At Chebyshev's nodes, to 7e-9 of f. Two are not used.
+_SCALED = (
     (
         1.2500434,
         1.7500024,
@@ -174,12 +172,5 @@ def tail_by_table(
     v: Lanes, size: str, square: str, low: str, *, rest: str | None = None, offset: int = 0
 ) -> str:
     """``2 ** offset * exp(-(square + low)) f(size + rest)``, for sizes within the limit, or NaN."""
-    quarter = v.on_bits("lshr", v.bits(v.add(size, v.number(1.0))), 21)
-    d = v.subtract(size, v.looked_up(_CENTRES, quarter))
-    if rest is not None:
-        d = v.add(d, rest)
-    *lower, slope = (v.looked_up(table, quarter) for table in _SLOPES)
-    for coefficient in reversed(lower):
-        slope = v.muladd(slope, d, coefficient)
-    factor = v.muladd(slope, d, v.looked_up(_VALUES, quarter))
+    factor = piecewise(v, size, _SCALED, rest)
     return exp_by_table(v, v.negate(square), offset, low=low, factor=factor)

@@ -1,18 +1,16 @@
 """The hyperbolic tangent of float by tables that fill one register each: no exponential, no division.
 
-Sixteen intervals, four in each octave of ``|x| + 1``, have a polynomial each in the distance d from about
-their middle c, which is exact; c is such that tanh(c) is nearly a float, so the sum is rounded once. The
-first has c = 0 and a slope of 1 there, so what is tiny is itself. Of all floats the result is off by 1.36
-units in the last place at most.
+It is `piecewise` in ``|x|``. The first interval has c = 0 and a slope of 1 there, so what is tiny is itself.
+Of all floats the result is off by 1.36 units in the last place at most.
 """
 
 from __future__ import annotations
 
 from runtime.llvm_backend.ir.vecmath.lanes import Lanes
+from runtime.llvm_backend.ir.vecmath.piecewise import piecewise
 
-# For each interval, by the last four of the bits of |x| + 1 down to its quarter octave: c, tanh(c), and the
-# polynomial in d that ``(tanh(c + d) - tanh(c)) / d`` is, at Chebyshev's nodes. Two are not used.
-_CENTRES, _VALUES, *_SLOPES = (
+# At Chebyshev's nodes. Two are not used.
+_TANH = (
     (
         1.250421,
         1.7504297,
@@ -164,9 +162,4 @@ _LIMIT = 10.0  # where the result is 1 long since
 def tanh_by_table(v: Lanes, x: str) -> str:
     """``tanh(x)`` of floats; where `Lanes.looks_up` holds."""
     size = v.at_most(v.number(_LIMIT), v.magnitude(x))
-    quarter = v.on_bits("lshr", v.bits(v.add(size, v.number(1.0))), 21)
-    d = v.subtract(size, v.looked_up(_CENTRES, quarter))
-    *lower, slope = (v.looked_up(table, quarter) for table in _SLOPES)
-    for coefficient in reversed(lower):
-        slope = v.muladd(slope, d, coefficient)
-    return v.with_sign(v.muladd(slope, d, v.looked_up(_VALUES, quarter)), x)
+    return v.with_sign(piecewise(v, size, _TANH), x)
