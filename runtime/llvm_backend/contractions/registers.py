@@ -122,7 +122,8 @@ def choose_tile(
     """The register tile (rows, vectors) of least cost, by four terms for a step of the reduction.
 
     They are multiply-adds (two a cycle), loads (two a cycle), lines of B from L2 (half a line a cycle)
-    and latency.
+    and latency. With taller tiles of as many vectors, all steps take no more of any of them, and there are
+    fewer tiles: so of each width the tallest is the best.
     About four registers stay free: LLVM's scheduler hoists loads, and would spill without a word.
     `shared`: panels are all that threads can share out; `far`: L3 is far, so a row alone reads long pieces.
     """
@@ -142,23 +143,20 @@ def choose_tile(
         if even_part(vectors, across) != across:
             continue
         held = across if rows > 1 else 1  # a row alone reads B where it multiplies
-        tallest = (registers - held - max(2, registers // 8)) // across
-        over = -(-vectors // across)
-        wide = vectors - (across - 1) * over
-        narrow = over - wide
-        for height in range(1, min(rows, 24 if across > 1 else _TALLEST, tallest) + 1):
-            down = -(-rows // height)
-            if -(-rows // down) != height:  # `even_part`, but for speed
-                continue
-            tall = rows - (height - 1) * down
-            short = down - tall
-            cost = tall * wide * cycles(height, across)
-            if short:
-                cost += short * wide * cycles(height - 1, across)
-            if narrow:
-                cost += tall * narrow * cycles(height, across - 1)
-            if short and narrow:
-                cost += short * narrow * cycles(height - 1, across - 1)
-            if cost < best[0] - 1e-9:
-                best = (cost, height, across)
+        most = min((registers - held - max(2, registers // 8)) // across, 24 if across > 1 else _TALLEST)
+        if most < 1:
+            break
+        height, over = even_part(rows, most), -(-vectors // across)
+        wide, down = vectors - (across - 1) * over, -(-rows // height)
+        narrow, tall = over - wide, rows - (height - 1) * down
+        short = down - tall
+        cost = tall * wide * cycles(height, across)
+        if short:
+            cost += short * wide * cycles(height - 1, across)
+        if narrow:
+            cost += tall * narrow * cycles(height, across - 1)
+        if short and narrow:
+            cost += short * narrow * cycles(height - 1, across - 1)
+        if cost < best[0] - 1e-9:
+            best = (cost, height, across)
     return best[1], best[2]
