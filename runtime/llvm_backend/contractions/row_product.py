@@ -69,21 +69,18 @@ def _count_parts(contract: Contract, machine: VectorUnit) -> int | None:
     whole = product(sizes)
     if not isinstance(whole, int) or not isinstance(steps, int) or not 0 < steps <= LONG_REDUCTION:
         return None
-    schedule = plan(contract, machine)
-    b = schedule.operands[B]
-    if (
-        schedule.form != "outer"
-        or schedule.pack
-        or schedule.batch
-        or len(schedule.reduction) != 1
-        or product(loop.size for loop in schedule.rows) != 1
-        or schedule.column.strides[B] != 1
-        or b is None
-        or whole // steps * b.dtype.itemsize >= _WIDE
-        or any(access.dtype != contract.accumulator for access in contract.ins)
-        or sum(dim.size != 1 for dim in contract.reduced_dims) != 1
-    ):
-        return None
     most = min(_MOST_PARTS, whole // _GRAIN, steps // _FEWEST_STEPS)
     found = [count for count in range(2, most + 1) if steps % count == 0]
-    return max(found, key=lambda count: (count % 4 == 0, count % 2 == 0, count), default=None)
+    total = contract.accumulator
+    if (
+        not found
+        or sum(dim.size != 1 for dim in contract.output_dims) != 1  # it is of one row
+        or sum(dim.size != 1 for dim in contract.reduced_dims) != 1
+        or whole // steps * total.itemsize >= _WIDE
+        or any(access.dtype is not total for access in contract.ins)
+    ):
+        return None
+    schedule = plan(contract, machine)
+    if schedule.form != "outer" or schedule.pack or schedule.column.strides[B] != 1:
+        return None
+    return max(found, key=lambda count: (count % 4 == 0, count % 2 == 0, count))
