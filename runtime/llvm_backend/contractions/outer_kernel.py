@@ -172,9 +172,9 @@ class OuterTile(TileWriter):
             for x in (OUT, *reads)
         ]
         rows = "%rows" if tile.clamped else None
-        ending = Ending(steps, places[1:], places[0], self.masks, rows)
         ways = (True, False) if frame.facts.far_out else (False,)  # to ask takes a register
-        made = (replace(products, ending=replace(ending, asks=asks)) for asks in ways)
+        endings = (Ending(steps, places[1:], places[0], self.masks, rows, asks) for asks in ways)
+        made = (replace(products, ending=ending) for ending in endings)
         return next((x for x in made if x.fits(self.w.module.target)), None)
 
     def _products(self, inside: int) -> Products | None:

@@ -6,7 +6,7 @@ all three are known. A line of these takes it 2 us, and runs alike whatever effo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from graphc.freezing import frozen
 from graphc.types import FLOAT32, FLOAT64, DType
@@ -80,18 +80,18 @@ class Products:
     def fits(self, target: Target) -> bool:
         """Whether the CPU has such instructions, and as many registers."""
         bits = 8 * self.width * self.dtype.itemsize
-        sums = len(self.rows) * len(self.masks)
+        sums, masks, numbers = len(self.rows) * len(self.masks), self._held_masks(), self._numbers()
         return (
             target.assembly
             and self.dtype in _SUFFIXES
             and bits in _BITS
             and bits <= target.vector_bits
-            and (not self._held_masks() or (target.masks and self.width in (8, 16)))
+            and (not masks or (target.masks and self.width in (8, 16)))
             and sums + self._count_scratch() <= _count_vectors(target)
             and (self.ending is None or len(self.ending.moving) <= _MOVING)
-            and len(self._held_masks()) <= _MASKS
-            and self._count_pointers() <= (_POINTERS if self.ending is None else _ALL)
-            and all(-_FAR <= x < _FAR for x in self._numbers() if isinstance(x, int))
+            and len(masks) <= _MASKS
+            and self._count_pointers(numbers) <= (_POINTERS if self.ending is None else _ALL)
+            and all(-_FAR <= x < _FAR for x in numbers if isinstance(x, int))
         )
 
     def add(self, w: Writer, a: str, b: str, sums: Sequence[str]) -> list[str]:
@@ -101,7 +101,7 @@ class Products:
         """
         target, many = w.module.target, len(sums)
         vectors = many + self._count_scratch()
-        inputs = dict.fromkeys(self._names(), ("i64", "r"))
+        inputs = dict.fromkeys(_names(self._numbers()), ("i64", "r"))
         inputs |= dict.fromkeys(self._held_masks(), (f"<{self.width} x i1>", "^Yk"))
         inputs |= dict.fromkeys(self._given(), ("ptr", "r"))
         names = {x: f"${vectors + 3 + i}" for i, x in enumerate(inputs)}
@@ -110,7 +110,7 @@ class Products:
         vector = lanes.vector_type(self.dtype, self.width)
         places: Sequence[int] = range(vectors, vectors + 3)
         if set(sums) == {lanes.constant(0, self.dtype, self.width)}:
-            lines = [_clear(target, x) for x in at.vectors[:many]]
+            lines = _clear(target, at.vectors[:many])
         else:
             changed, places = [*((vector, x) for x in sums), *changed], [*range(many), *places]
         lines += self._lines(target, at)
@@ -140,15 +140,13 @@ class Products:
         kind, many = "zmm" if self._is_wide() else "ymm", len(self.rows) * len(self.masks)
         vectors = [f"%{kind}{i}" for i in range(many + self._count_scratch())]
 
-        def body(changed: Sequence[str], names: Mapping[str, str]) -> Iterator[str]:
+        def body(changed: Sequence[str], names: Mapping[str, str]) -> list[str]:
             at = _Places(vectors, changed, names)
-            yield from (_clear(target, x) for x in vectors[:many])
-            if ending.asks:
-                yield from self._ask_to_store(ending.out, names)
-            yield from self._lines(target, at)
-            yield from self._end(target, ending, at)
+            asked = self._ask_to_store(ending.out, names) if ending.asks else []
+            lines = [*_clear(target, vectors[:many]), *asked, *self._lines(target, at)]
+            return [*lines, *self._end(target, ending, at)]
 
-        needed = [*self._names(), *self._held_masks(), *self._given()]
+        needed = [*_names(self._numbers()), *self._held_masks(), *self._given()]
         taken = [f"%{register}" for register in self._taken()]
         return registers.write(body, [a, b, self._rounds()], needed, taken)
 
@@ -168,20 +166,17 @@ class Products:
         """The registers that are asked for by name."""
         return [*([_LEFT] if self.around else []), *([_AHEAD] if self._looks_ahead else [])]
 
-    def _count_pointers(self) -> int:
-        """How many general registers there have to be."""
+    def _count_pointers(self, numbers: Sequence[Value]) -> int:
+        """How many general registers there have to be, some for `numbers`."""
         own = 3 + (self.around is not None) + self._looks_ahead
-        return len(self._names()) + len(self._given()) + own
+        return len(_names(numbers)) + len(self._given()) + own
 
     def _numbers(self) -> list[Value]:
+        """What the instructions name besides two pointers and a count."""
         moves = (self.count, *self.around[1:]) if self.around else ()
         ahead = [] if self.ahead is None else [self.ahead]
         ending = [] if self.ending is None else self.ending.numbers
-        return [self.a, self.b, *(row.offset for row in self.rows), *moves, *ahead, *ending]
-
-    def _names(self) -> list[str]:
-        """What has to be in general registers, besides two pointers and a count."""
-        return list(dict.fromkeys(x for x in self._numbers() if isinstance(x, str)))
+        return [self.a, self.b, *[row.offset for row in self.rows], *moves, *ahead, *ending]
 
     def _held_masks(self) -> list[str]:
         """What has to be in registers of masks."""
@@ -227,37 +222,48 @@ class Products:
 
     def _columns(self, place: str) -> list[str]:
         """Where the vectors of a row lie."""
-        return [f"{j * self.width * self.dtype.itemsize}{place}" for j in range(len(self.masks))]
+        return [f"{at}{place}" for at in range(0, self._across(), self.width * self.dtype.itemsize)]
 
-    def _step(self, target: Target, at: _Places, b: str) -> Iterator[str]:
+    def _step(self, target: Target, at: _Places, b: str) -> list[str]:
         """A step from A and `b` on; an instruction's last operand is written."""
         kind, names, many = _SUFFIXES[self.dtype], at.names, len(self.rows) * len(self.masks)
         sums, (element, *columns) = at.vectors[:many], at.vectors[many:]
-        places, masks = self._columns(b), _masked(self.masks, names)
-        for place, column, mask in zip(places, columns, masks, strict=False):
-            yield f"vmovup{kind} {place}, {column}{mask and f'{mask}{{z}}'}"
+        places, masks, across = self._columns(b), _masked(self.masks, names), len(self.masks)
+        lines = [
+            f"vmovup{kind} {place}, {column}{mask and f'{mask}{{z}}'}"
+            for place, column, mask in zip(places, columns, masks, strict=False)
+        ]
         if self.near:
-            yield from self._ask_near(at)
+            lines += self._ask_near(at)
         if self.apart:
-            yield self._ask_apart(at)
+            lines.append(self._ask_apart(at))
         for i, row in enumerate(self.rows):
             place = _place(at.changed[0], row, names)
             # What is used once is read, in all lanes, where it is used.
             if len(columns) == 1 and target.masks:
-                yield f"vfmadd231p{kind} {place}{{1to{self.width}}}, {columns[0]}, {sums[i]}"
+                lines.append(f"vfmadd231p{kind} {place}{{1to{self.width}}}, {columns[0]}, {sums[i]}")
                 continue
-            yield f"vbroadcasts{kind} {place}, {element}"
-            for j, (there, mask) in enumerate(zip(places, masks, strict=True)):
-                factor, mask = (columns[j], "") if columns else (there, mask)
-                yield f"vfmadd231p{kind} {factor}, {element}, {sums[i * len(places) + j]}{mask}"
+            lines.append(f"vbroadcasts{kind} {place}, {element}")
+            here = sums[i * across : (i + 1) * across]
+            if columns:
+                lines += [
+                    f"vfmadd231p{kind} {x}, {element}, {total}"
+                    for x, total in zip(columns, here, strict=True)
+                ]
+            else:
+                lines += [
+                    f"vfmadd231p{kind} {x}, {element}, {total}{mask}"
+                    for x, total, mask in zip(places, here, masks, strict=True)
+                ]
+        return lines
 
-    def _ask_near(self, at: _Places) -> Iterator[str]:
+    def _ask_near(self, at: _Places) -> list[str]:
         """Asks for the lines of B that a later step reads."""
         b = at.changed[1]
         first, place = 0, f"({b}, {at.names[str(self.b)]}, {self.near})" if isinstance(self.b, str) else ""
         if isinstance(self.b, int):
             first, place = self.near * self.b, f"({b})"
-        yield from (f"prefetcht0 {first + i}{place}" for i in range(0, self._across(), _LINE))
+        return [f"prefetcht0 {first + i}{place}" for i in range(0, self._across(), _LINE)]
 
     def _ask_apart(self, at: _Places) -> str:
         """Asks for a line of A that a later step reads."""
@@ -267,51 +273,55 @@ class Products:
             return f"prefetcht0 {row + _APART * self.a}({a})"
         return f"prefetcht0 {row}({a}, {at.names[self.a]}, {_APART})"
 
-    def _ask_to_store(self, out: Place, names: Mapping[str, str]) -> Iterator[str]:
+    def _ask_to_store(self, out: Place, names: Mapping[str, str]) -> list[str]:
         """Asks for the lines that the ending writes, which no other core has then."""
-        yield f"movq {names[out.first]}, %{_AHEAD}"
-        for i in range(len(self.rows)):
-            if i:
-                yield _move(out.row, f"%{_AHEAD}", names)
-            yield from (f"prefetchw {x}(%{_AHEAD})" for x in range(0, self._across(), _LINE))
+        on = _move(out.row, f"%{_AHEAD}", names)
+        asked = [f"prefetchw {x}(%{_AHEAD})" for x in range(0, self._across(), _LINE)]
+        return [f"movq {names[out.first]}, %{_AHEAD}", *asked, *[on, *asked] * (len(self.rows) - 1)]
 
-    def _end(self, target: Target, ending: Ending, at: _Places) -> Iterator[str]:
+    def _end(self, target: Target, ending: Ending, at: _Places) -> list[str]:
         """What follows the loop."""
-        kind, names, many = _SUFFIXES[self.dtype], at.names, len(self.rows) * len(self.masks)
+        kind, names, across = _SUFFIXES[self.dtype], at.names, len(self.masks)
+        many, moving, masks = len(self.rows) * across, ending.moving, _masked(ending.masks, names)
         zero, alike = at.vectors[many : many + 2]
         there = {id(x): names[x.first] for x in (ending.out, *ending.reads)}
-        for moved, register in zip(ending.moving, at.changed, strict=False):
-            yield f"movq {names[moved.first]}, {register}"
-            there[id(moved)] = register
+        there |= {id(x): register for x, register in zip(moving, at.changed, strict=False)}
+        lines = [f"movq {names[moved.first]}, {there[id(moved)]}" for moved in moving]
         if any(op == "relu" for op, _ in ending.steps):
-            yield _clear(target, zero)
-        across, masks = len(self.masks), _masked(ending.masks, names)
+            lines += _clear(target, [zero])
+        on = [_move(moved.row, there[id(moved)], names) for moved in moving]
+        columns = {register: self._columns(f"({register})") for register in there.values()}
         for i in range(len(self.rows)):
-            if i:
-                yield from (_move(moved.row, there[id(moved)], names) for moved in ending.moving)
             sums = at.vectors[i * across : (i + 1) * across]
+            lines += on if i else []
             for op, number in ending.steps:
                 if number is None:
-                    yield from (f"vmaxp{kind} {x}, {zero}, {x}" for x in sums)
+                    lines += [f"vmaxp{kind} {x}, {zero}, {x}" for x in sums]
                     continue
                 read = ending.reads[number]
-                places = self._columns(f"({there[id(read)]})")
+                register = there[id(read)]
                 if read.alike:
-                    yield f"vbroadcasts{kind} ({there[id(read)]}), {alike}"
-                    places = [alike] * across
-                for x, place, mask in zip(sums, places, masks, strict=True):
-                    yield f"v{op}p{kind} {place}, {x}, {x}{mask}"
-            for x, place, mask in zip(sums, self._columns(f"({there[id(ending.out)]})"), masks, strict=True):
-                yield f"vmovup{kind} {x}, {place}{mask}"
+                    lines.append(f"vbroadcasts{kind} ({register}), {alike}")
+                places = [alike] * across if read.alike else columns[register]
+                lines += [
+                    f"v{op}p{kind} {place}, {x}, {x}{mask}"
+                    for x, place, mask in zip(sums, places, masks, strict=True)
+                ]
+            stored = zip(sums, columns[there[id(ending.out)]], masks, strict=True)
+            lines += [f"vmovup{kind} {x}, {place}{mask}" for x, place, mask in stored]
             if ending.rows is not None and i + 1 < len(self.rows):
-                yield f"cmpq $${i + 1}, {names[ending.rows]}"
-                yield "jle 5f"
-        if ending.rows is not None:
-            yield "5:"
+                lines += [f"cmpq $${i + 1}, {names[ending.rows]}", "jle 5f"]
+        return lines if ending.rows is None else [*lines, "5:"]
 
 
-def _clear(target: Target, register: str) -> str:
-    return f"{'vpxord' if target.masks else 'vpxor'} {register}, {register}, {register}"
+def _names(numbers: Sequence[Value]) -> list[str]:
+    """Those of `numbers` that have to be in general registers."""
+    return list(dict.fromkeys([x for x in numbers if isinstance(x, str)]))
+
+
+def _clear(target: Target, registers: Sequence[str]) -> list[str]:
+    clear = "vpxord" if target.masks else "vpxor"
+    return [f"{clear} {x}, {x}, {x}" for x in registers]
 
 
 def _masked(masks: Sequence[str | None], names: Mapping[str, str]) -> list[str]:

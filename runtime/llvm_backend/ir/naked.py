@@ -124,9 +124,10 @@ class Registers(Writer):
     def _make(self, lines: Sequence[str], *reads: Value, serves: str = "") -> str:
         """What `lines` compute of `reads`, numbers among them."""
         key = (lines, reads)
-        if key not in self._made:
-            self._made[key] = self._add(lines, reads, serves)
-        return self._made[key]
+        found = self._made.get(key)
+        if found is None:
+            found = self._made[key] = self._add(lines, reads, serves)
+        return found
 
     def _add(self, lines: Sequence[str], reads: Sequence[Value], serves: str = "") -> str:
         name = f"%t{len(self._ops)}"
@@ -155,11 +156,10 @@ class Registers(Writer):
         }
         ops, last = self._used([*map(str, own), *held.values(), *needed])
         registers, kept = self._allocate(ops, last, taken)
-        before = [
-            line.format(registers[op.made], *(self._place(x, registers, kept) for x in op.reads))
-            for _, op in ops
-            for line in op.lines
-        ]
+        before: list[str] = []
+        for _, op in ops:
+            operands = [self._place(x, registers, kept) for x in (op.made, *op.reads)]
+            before += [line.format(*operands) for line in op.lines]
         names = {**self._masks, **{x: registers[there] for x, there in held.items()}}
         lines = body([registers[str(x)] for x in own], names)
         saved = [f"pushq {x}" for x in kept]
@@ -199,17 +199,17 @@ class Registers(Writer):
         found = {x: register for x, register in self._given.items() if x in last}
         unused = [register for x, register in self._given.items() if x not in last]
         pool = [x for x in (*unused, *_FREE, *_KEPT) if x not in taken]
-        held = dict(found)  # what is still read, or was not yet
+        read_last: dict[int, list[str]] = {}  # by each operation, or all
+        for x in (*found, *(op.made for _, op in ops if op.made in last)):
+            read_last.setdefault(last[x], []).append(x)
         for i, op in ops:
-            free = [held.pop(x) for x in [x for x in held if last[x] == i]]
+            free = [found[x] for x in read_last.get(i, ())]
             if len(op.lines) == 1:  # it reads before it writes
                 pool[:0], free = free, []
             if not pool:
                 raise Unwritable
             found[op.made] = pool.pop(0)
-            if op.made in last:
-                held[op.made] = found[op.made]
-            else:
+            if op.made not in last:
                 free.append(found[op.made])
             pool[:0] = free
         used = {found[op.made] for _, op in ops}
