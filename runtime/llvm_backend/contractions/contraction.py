@@ -17,7 +17,7 @@ either of its gradients. Tiling is splitting a dim: ``k -> (ko, ki)`` with strid
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from graphc.errors import ArgumentError
@@ -125,7 +125,7 @@ class Contract:
     def accumulator(self) -> DType:
         """The dtype that is combined in: float32 for the 16-bit floats, else that of the inputs."""
         dtype = self.input_expression(0).result_dtype(self.ins[0].dtype)
-        return FLOAT32 if dtype in (FLOAT16, BFLOAT16) else dtype
+        return FLOAT32 if dtype is FLOAT16 or dtype is BFLOAT16 else dtype
 
     def input_expression(self, index: int) -> Expression:
         """The prologue of one input."""
@@ -215,9 +215,9 @@ class Block:
 
 
 def _check(contract: Contract) -> None:
-    names = [dim.name for dim in contract.dims]
-    if len(set(names)) != len(names):
-        raise ArgumentError(f"dims {names} are not distinct")
+    names, out = {dim.name for dim in contract.dims}, contract.out.strides
+    if len(names) != len(contract.dims):
+        raise ArgumentError(f"dims {[dim.name for dim in contract.dims]} are not distinct")
     for dim in contract.dims:
         if isinstance(dim.size, int) and dim.size < 0:
             raise ArgumentError(f"dim {dim.name!r} has the size {dim.size}")
@@ -226,38 +226,43 @@ def _check(contract: Contract) -> None:
     if contract.prologue and len(contract.prologue) != len(contract.ins):
         raise ArgumentError("there is one prologue for each input, or none at all")
     for access in contract.accesses:
-        if unknown := set(access.strides) - set(names):
-            raise ArgumentError(f"{access.buffer!r} has strides for {sorted(unknown)}, which are no dims")
-    if contract.accumulator == BOOL:
+        if not access.strides.keys() <= names:
+            unknown = sorted(access.strides.keys() - names)
+            raise ArgumentError(f"{access.buffer!r} has strides for {unknown}, which are no dims")
+    if contract.accumulator is BOOL:
         raise ArgumentError(f"{contract.ins[0].buffer!r} is bool, which is not combined")
-    empty = any(dim.size == 0 for dim in contract.output_dims)
-    for dim in contract.output_dims:
-        if contract.out.stride(dim.name) == 0 and dim.size != 1 and not empty:
-            raise ArgumentError(f"every {dim.name!r} of the output has the same address")
+    if 0 in out.values():
+        _check_addresses(contract)
     values = 1 + len(contract.epilogue.reads) + len(contract.epilogue.steps)
     for number, access in contract.also:
-        if not 0 <= number < values or set(access.strides) != set(contract.out.strides):
+        if not 0 <= number < values or access.strides.keys() != out.keys():
             raise ArgumentError(f"{access.buffer!r} is no value of the epilogue along the output dims")
     for access in contract.epilogue.reads:
-        if set(access.strides) - set(contract.out.strides) - contract.within:
+        if not access.strides.keys() <= out.keys() | contract.within:
             raise ArgumentError(f"the epilogue reads {access.buffer!r} along a reduced dim")
+    _check_expression(contract.out, contract.epilogue)
     for access, expression in zip(contract.ins, contract.prologue, strict=False):
         for read in expression.reads:
             if any(read.stride(name) != 0 and access.stride(name) == 0 for name in names):
                 raise ArgumentError(f"{read.buffer!r} moves along a dim that {access.buffer!r} does not")
-    for given, expression in _expressions(contract):
-        values = 1 + len(expression.reads)
-        for number, step in enumerate(expression.steps):
-            if not step.operands or not all(0 <= i < values + number for i in step.operands):
-                raise ArgumentError(f"step {step.op!r} has operands {step.operands}, not yet computed")
-        if expression.reads and not expression.steps:
-            raise ArgumentError(f"reads of an expression on {given} without a step")
+        _check_expression(access, expression)
 
 
-def _expressions(contract: Contract) -> Iterable[tuple[str, Expression]]:
-    yield contract.out.buffer, contract.epilogue
-    for access, expression in zip(contract.ins, contract.prologue, strict=False):
-        yield access.buffer, expression
+def _check_addresses(contract: Contract) -> None:
+    """That different elements of the output lie at different places."""
+    dims = contract.output_dims
+    still = [dim.name for dim in dims if dim.size != 1 and contract.out.stride(dim.name) == 0]
+    if still and all(dim.size != 0 for dim in dims):
+        raise ArgumentError(f"every {still[0]!r} of the output has the same address")
+
+
+def _check_expression(given: Access, expression: Expression) -> None:
+    values = 1 + len(expression.reads)
+    for number, step in enumerate(expression.steps):
+        if not step.operands or not all(0 <= i < values + number for i in step.operands):
+            raise ArgumentError(f"step {step.op!r} has operands {step.operands}, not yet computed")
+    if expression.reads and not expression.steps:
+        raise ArgumentError(f"reads of an expression on {given.buffer} without a step")
 
 
 def row_major(names: Sequence[str], sizes: Sequence[Size]) -> dict[str, Size]:

@@ -56,7 +56,7 @@ def split_reduction(sizes: Sequence[Size], contract: Contract, most: int) -> tup
     """
     steps = product(sizes)
     whole = 2 * most
-    if contract.out.dtype != contract.accumulator:
+    if contract.out.dtype is not contract.accumulator:
         whole = max(whole, min(_MANY_BLOCKS * most, LONG_REDUCTION))
     if isinstance(steps, int) and steps <= whole:
         return 0, None

@@ -23,8 +23,8 @@ def make_frame(
     """What the parts of the kernel share; `facts` are those of numbers that are words in `schedule`."""
     total = contract.accumulator
     flagged = schedule.cut > 0 or schedule.block is not None or schedule.outer > 0
-    direct = contract.out.buffer != PARTIALS and contract.out.dtype == total
-    direct = direct and contract.epilogue.result_dtype(total) == total
+    direct = contract.out.buffer != PARTIALS and contract.out.dtype is total
+    direct = direct and contract.epilogue.result_dtype(total) is total
     dtypes: list[DType] = [access.dtype if access else total for access in schedule.operands]
     rows = schedule.rows
     if schedule.pack:

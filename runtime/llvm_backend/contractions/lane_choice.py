@@ -54,7 +54,7 @@ def lane_dim(contract: Contract, kept: Sequence[Dim], reduced: Sequence[Dim], wi
         return first
     others = [dim for dim in kept if dim.size != 0 and any(a.stride(dim.name) for a in contract.ins)]
     best = min(others, key=cost, default=first)
-    return best if 2 * cost(best) < cost(first) else first
+    return best if best is not first and 2 * cost(best) < cost(first) else first
 
 
 def _apart(contract: Contract, lane: Dim, row: Dim) -> tuple[bool, ...]:

@@ -40,14 +40,14 @@ def place_b(schedule: Schedule, contract: Contract, machine: VectorUnit) -> tupl
     whole = column.size == columns
     reuse = math.prod(estimate(loop.size) for loop in rows) // (schedule.height * schedule.pair)
     is_known = all(isinstance(loop.size, int) for loop in rows)
-    apart, widened = column.strides[B] not in (0, 1), b.dtype == FLOAT16
+    apart, widened = column.strides[B] not in (0, 1), b.dtype is FLOAT16
     prepared = bool(contract.input_expression(schedule.inputs[B]).steps)
     alone = is_known and reuse <= 1  # one tile has all rows
     pack = apart or widened or (prepared and not alone) or (heavy and reuse >= least and not whole)
     contiguous = [loop.size for loop in inner if loop.strides[B] == 1]
     side = square_side(schedule)
     transposed = apart and any(not isinstance(size, int) or size >= side for size in contiguous)
-    adaptive = pack and not (apart or widened or prepared or is_known) and b.dtype == contract.accumulator
+    adaptive = pack and not (apart or widened or prepared or is_known) and b.dtype is contract.accumulator
     return pack, transposed, adaptive
 
 
@@ -69,7 +69,7 @@ def copies_a(schedule: Schedule) -> bool:
         or any(loop.strides[A] == 0 for loop in (*rows, *inner))
     ):
         return False
-    if a.dtype == FLOAT16:
+    if a.dtype is FLOAT16:
         return True
     step = inner[-1].strides[A]
     crowded = rows[0].strides[A] == 1 and isinstance(step, int) and step * a.dtype.itemsize % 1024 == 0
@@ -85,6 +85,6 @@ def is_scattered(
     L2 keeps the lines of some 100 steps for the next tiles, which read what is beside: a copy does no more.
     """
     a, last, step = operands[A], rows[-1], reduction[-1].strides[A]
-    if a is None or not machine.far_l3 or len(rows) > 1 or a.dtype == FLOAT16:
+    if a is None or not machine.far_l3 or len(rows) > 1 or a.dtype is FLOAT16:
         return False
     return last.strides[A] == 1 and isinstance(step, int) and step * a.dtype.itemsize % _FEW_SETS == 0

@@ -107,7 +107,7 @@ class TileWriter:
     def store(self, write: Callable[[bool], None]) -> None:
         """Stores finished values, or partial ones where the reduction goes on in another call."""
         contract = self.frame.contract
-        alike = contract.out.dtype == self.dtype and not contract.epilogue.steps and not contract.also
+        alike = contract.out.dtype is self.dtype and not contract.epilogue.steps and not contract.also
         if not self.frame.flagged or alike:
             write(True)
         elif not self.frame.direct:

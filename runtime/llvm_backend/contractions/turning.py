@@ -27,8 +27,8 @@ def turn_lanes(contract: Contract, schedule: Schedule) -> tuple[Contract, Contra
     total = contract.accumulator
     if (
         len(contract.ins) == 1
-        or contract.epilogue.result_dtype(total) != total
-        or contract.out.dtype != total
+        or contract.epilogue.result_dtype(total) is not total
+        or contract.out.dtype is not total
     ):
         return None
     b, rows = contract.ins[schedule.inputs[B]], math.prod(estimate(loop.size) for loop in schedule.rows)
@@ -41,7 +41,7 @@ def turn_lanes(contract: Contract, schedule: Schedule) -> tuple[Contract, Contra
         or schedule.cut
         or schedule.column.strides[B] in (0, 1)
         or schedule.column.strides[OUT] not in (0, 1)
-        or b.dtype != total
+        or b.dtype is not total
         or contract.input_expression(schedule.inputs[B]).steps
         or not isinstance(elements, int)
         or elements < _FEWEST

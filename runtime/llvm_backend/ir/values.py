@@ -13,7 +13,6 @@ from runtime.llvm_backend.ir.text import Emitter, load_text, store_text
 from runtime.llvm_backend.ir.vecmath.lanes import Lanes
 
 _PAGE = 4096
-_HALVES = (FLOAT16, BFLOAT16)
 _FLOATS = {"float16": "float", "bfloat16": "float", "float32": "float", "float64": "double"}
 _IN_REGISTERS = {d.name: f"i{8 * d.itemsize}" for d in DTYPES} | _FLOATS | {"bool": "i1"}
 _IN_MEMORY = _IN_REGISTERS | {"float16": "i16", "bfloat16": "i16", "bool": "i8"}
@@ -36,7 +35,7 @@ def memory_dtype(dtype: DType) -> DType:
 
 def register_bytes(dtype: DType) -> int:
     """How many bytes of a register one lane takes."""
-    return 4 if dtype in _HALVES else dtype.itemsize
+    return 4 if dtype is FLOAT16 or dtype is BFLOAT16 else dtype.itemsize
 
 
 def lanes(em: Emitter, dtype: DType) -> Lanes:
