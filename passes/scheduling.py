@@ -9,14 +9,16 @@ Linear.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
+from itertools import accumulate, chain
 
-from graphc.function import Function
+from graphc.function import Function, in_order
 from graphc.laziness import Lazy
 from graphc.ops.state import after, pick
 from graphc.tensor import Tensor
 from passes.updates import find_late
-from passes.weight import bytes_of, guess_bytes, parts_of
+from passes.weight import guess_bytes_of, parts_of
 
 Order = list[int]  # nodes by their number in the order of definition
 
@@ -31,87 +33,71 @@ class _Schedule:
 
     def __init__(self, function: Function) -> None:
         self.nodes = nodes = function.nodes()
-        number = {node: i for i, node in enumerate(nodes)}
-        self.inputs = [number[node] for node in function.inputs]
-        self.roots = [number[node] for node in (*function.outputs, *function.effects)]
-        self.operands = [[number[i] for i in node.inputs] for node in nodes]
+        number = {node: i for i, node in enumerate(nodes)}.__getitem__
+        self.inputs = list(map(number, function.inputs))
+        self.roots = list(map(number, (*function.outputs, *function.effects)))
+        self.operands = operands = [list(map(number, node.inputs)) for node in nodes]
         self.fixed = {*self.inputs, *self.roots}
         self.picks: dict[int, list[int]] = {}
+        root = list(range(len(nodes)))  # whose memory each is: `after` is that of its operand
         for i, node in enumerate(nodes):
             if node.op is pick:
-                self.picks.setdefault(self.operands[i][0], []).append(i)
+                self.picks.setdefault(operands[i][0], []).append(i)
+            elif node.op is after:
+                root[i] = root[operands[i][0]]
+        self.picked = set(chain.from_iterable(self.picks.values()))
         self.size = self._guessed_sizes()
-        # `after` is the memory of its operand: whose memory each node reads, and how often it is read.
-        self.root = list(range(len(nodes)))
-        for i, node in enumerate(nodes):
-            if node.op is after:
-                self.root[i] = self.root[self.operands[i][0]]
-        root = self.root
-        self.uses = [
-            (root[given[0]],) if len(given) == 1 else tuple({root[j] for j in given})
-            for given in self.operands
-        ]
-        self.readers = [0] * len(nodes)
-        for used in self.uses:
-            for j in used:
-                self.readers[j] += 1
-        for j in {root[i] for i in self.roots}:
-            self.readers[j] += 1
+        self.reads = [[root[j] for j in given] for given in operands]  # whose memory
+        kept = {root[i] for i in self.roots}
+        self.dying = [i for i, size in enumerate(self.size) if size and i not in kept]
 
     def best(self) -> list[Tensor]:
-        size, depth = self.size, self._depths()
-        defined = list(range(len(self.nodes)))
-        need = self._needs()
+        depth, nodes = self._depths(), self.nodes
+        defined = list(range(len(nodes)))
         found = self._with_picks(defined)
         least = self._held(found)
         walks = (
-            (self.roots, lambda i: size[i] - need[i]),
+            (self.roots, self._gains().__getitem__),
             # What can be had first is: of the gradients of layers, that of the last one.
             (sorted(self.roots, key=depth.__getitem__), depth.__getitem__),
         )
+        tried = [defined]
         for roots, key in walks:
             walk = self._sunk(self._walked(roots, key))
-            if walk is not None:
+            if walk not in tried:
+                tried.append(walk)
                 walk = self._with_picks(walk)
                 held = self._held(walk)
                 if held < least:
                     found, least = walk, held
-        nodes = self.nodes
         late = find_late(nodes, self.operands, self.size)
         if late:
             found = [*(i for i in found if i not in late), *(i for i in found if i in late)]
         return [nodes[i] for i in found]
 
-    def _walked(self, roots: Sequence[int], key: Callable[[int], int]) -> Order | None:
-        """The order in which what `roots` reach is had, operands by `key`; None for that of definition."""
-        needs, same = [], roots == self.roots
-        for given in self.operands:
-            ordered = given if len(given) < 2 else sorted(given, key=key)
-            same = same and ordered == given
-            needs.append(ordered)
-        return None if same else _in_order(roots, needs, self.inputs)
+    def _walked(self, roots: Sequence[int], key: Callable[[int], int]) -> Order:
+        """The order in which what `roots` reach is had, operands by `key`."""
+        needs = [given if len(given) < 2 else sorted(given, key=key) for given in self.operands]
+        if roots == self.roots and needs == self.operands:
+            return list(range(len(needs)))  # that of definition
+        return in_order(roots, needs.__getitem__, self.inputs)
 
-    def _sunk(self, order: Order | None) -> Order | None:
-        """`order` with nodes that take more memory than their operands, as draws do, right before their use.
-
-        None for that of definition, where nothing sinks.
-        """
-        sinking, operands = self._sinking, self.operands
+    def _sunk(self, order: Order) -> Order:
+        """`order` with nodes that take more memory than their operands, as draws do, right before use."""
+        sinking = self._sinking
         if not sinking:
             return order
-        users = [0] * len(operands)
-        for given in operands:
-            for i in set(given):
-                users[i] += 1
+        below = self._sinking_operands
+        users = Counter(chain.from_iterable(below.values()))
         backwards = []
-        for last in reversed(range(len(operands)) if order is None else order):
+        for last in reversed(order):
             stack = [] if last in sinking else [last]
             while stack:
                 i = stack.pop()
                 backwards.append(i)
-                for j in dict.fromkeys(operands[i]):
+                for j in below.get(i, ()):
                     users[j] -= 1
-                    if not users[j] and j in sinking:
+                    if not users[j]:
                         stack.append(j)
         return backwards[::-1]
 
@@ -129,27 +115,34 @@ class _Schedule:
                 found.add(i)
         return found
 
+    @Lazy
+    def _sinking_operands(self) -> dict[int, list[int]]:
+        """Of each node that has some: those of its operands that sink."""
+        sinking = self._sinking
+        return {
+            i: [j for j in dict.fromkeys(given) if j in sinking]
+            for i, given in enumerate(self.operands)
+            if not sinking.isdisjoint(given)
+        }
+
     def _with_picks(self, order: Order) -> Order:
         """`order` with every pick right behind what it picks from, so that no other result is held for it."""
         if not self.picks:
             return order
-        place = {i: at for at, i in enumerate(order)}
+        place = dict(zip(order, range(len(order)), strict=True))
         result = []
         for i in order:
-            if self.nodes[i].op is not pick:
+            if i not in self.picked:
                 result.append(i)
-                result.extend(sorted(self.picks.get(i, ()), key=place.__getitem__))
+                if i in self.picks:
+                    result += sorted(self.picks[i], key=place.__getitem__)
         return result
 
     def _depths(self) -> list[int]:
         """The length of the longest way from a source to each node."""
         depth: list[int] = []
         for given in self.operands:
-            most = 0
-            for j in given:
-                if depth[j] > most:
-                    most = depth[j]
-            depth.append(1 + most)
+            depth.append(1 + max(map(depth.__getitem__, given), default=0))
         return depth
 
     def _guessed_sizes(self) -> list[int]:
@@ -160,62 +153,35 @@ class _Schedule:
                 size[whole] = max(size[whole] - size[i], 0)
         return size
 
-    def _needs(self) -> list[int]:
-        """The bytes alive at once while each node is computed, were it alone and a tree."""
+    def _gains(self) -> list[int]:
+        """The bytes of each node, less those alive at once while it is computed, were it alone and a tree."""
         size = self.size
-        need: list[int] = []
-        for i, given in enumerate(self.operands):
+        gain: list[int] = []
+        for own, given in zip(size, self.operands, strict=True):
             held = most = 0
-            if len(given) == 1:
-                held, most = size[given[0]], need[given[0]]
-            elif given:
-                for j in sorted(dict.fromkeys(given), key=lambda j: size[j] - need[j]):
-                    most = max(most, held + need[j])
-                    held += size[j]
-            need.append(max(most, held + size[i]))
-        return need
+            for j in given if len(given) < 2 else sorted({*given}, key=gain.__getitem__):
+                held += size[j]
+                if held - gain[j] > most:
+                    most = held - gain[j]
+            gain.append(own - max(most, held + own))
+        return gain
 
-    def _held(self, order: Iterable[int]) -> tuple[int, int]:
+    def _held(self, order: Order) -> tuple[int, int]:
         """The most bytes alive at once, and the sum over all steps."""
-        size, uses, root = self.size, self.uses, self.root
-        left = self.readers.copy()
-        alive = peak = total = 0
-        for i in order:
-            alive += size[i]
-            if alive > peak:
-                peak = alive
-            total += alive
-            for j in uses[i]:
-                left[j] -= 1
-                if not left[j]:
-                    alive -= size[j]
-            if root[i] == i and not left[i]:
-                alive -= size[i]
-        return peak, total
+        size, reads = self.size, self.reads
+        last = [0] * len(order)  # when each is read for the last time
+        for at, i in enumerate(order):
+            last[i] = at
+            for j in reads[i]:
+                last[j] = at
+        change = [*map(size.__getitem__, order), 0]
+        for i in self.dying:
+            change[last[i] + 1] -= size[i]
+        *alive, _ = accumulate(change)
+        return max(alive, default=0), sum(alive)
 
 
 def _guessed_bytes(node: Tensor) -> int:
     if not node.inputs:  # sources are there anyway
         return 0
-    return sum([guess_bytes(bytes_of(type)) for type in parts_of(node.type)])
-
-
-def _in_order(roots: Sequence[int], needs: Sequence[Sequence[int]], first: Sequence[int]) -> Order:
-    """What `roots` reach, each after what it needs, depth first; `first` come first."""
-    order = list(dict.fromkeys(first))
-    done = bytearray(len(needs))
-    for i in order:
-        done[i] = 1
-    stack = [*roots][::-1]
-    while stack:
-        i = stack[-1]
-        if not done[i]:
-            waiting = [j for j in needs[i] if not done[j]]
-            if waiting:
-                waiting.reverse()
-                stack += waiting
-                continue
-            done[i] = 1
-            order.append(i)
-        stack.pop()
-    return order
+    return sum(map(guess_bytes_of, parts_of(node.type)))

@@ -30,16 +30,22 @@ def find_late(nodes: Sequence[Tensor], operands: Sequence[Sequence[int]], size: 
 
     `operands` of each of `nodes`, by number, stand before it; `size` is the bytes of each. Linear.
     """
-    if not any(node.op is assign for node in nodes) or not any(node.op is fused for node in nodes):
+    ops = [node.op for node in nodes]
+    if assign not in ops or fused not in ops:
         return set()
-    needed = bytearray(len(nodes))  # by what does not wait
-    assigned = bytearray(len(nodes))
+    needed: set[int] = set()  # by what does not wait
+    assigned: set[int] = set()
     late: set[int] = set()
     held = 0
     for i in reversed(range(len(nodes))):
-        node, given = nodes[i], operands[i]
-        waits = node.op in _BEHIND and not needed[i]
-        if node.op is fused and assigned[i] and not needed[i] and _is_elementwise(node):
+        node, op, given = nodes[i], ops[i], operands[i]
+        if op in _BEHIND:
+            if i in needed:
+                needed.update(given)
+            if op is assign or i in assigned:
+                assigned.update(given)
+            continue
+        if op is fused and i in assigned and i not in needed and _is_elementwise(node):
             waiting = sum(size[j] for j in dict.fromkeys(given))
             if not _is_small(node):
                 _refuse(node, "bytes")
@@ -48,11 +54,7 @@ def find_late(nodes: Sequence[Tensor], operands: Sequence[Sequence[int]], size: 
             else:
                 held += waiting
                 late.add(i)
-        for j in given:
-            if not waits:
-                needed[j] = 1  # also by another update: those that wait need nothing of each other
-            if node.op is assign or (node.op in _BEHIND and assigned[i]):
-                assigned[j] = 1
+        needed.update(given)  # also by another update: those that wait need nothing of each other
     if len(late) < 2:
         return set()
     for i, given in enumerate(operands):

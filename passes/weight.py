@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 from graphc.sizes import Size, evaluate, product, symbols
 from graphc.types import TensorType, TupleType, Type
 
@@ -23,3 +25,8 @@ def guess_bytes(size: Size) -> int:
     if size.__class__ is int:
         return size  # by far the most frequent
     return evaluate(size, dict.fromkeys(symbols(size), GUESS))
+
+
+def guess_bytes_of(type: TensorType) -> int:
+    """The bytes of a value with a guess for each symbol, without a product of symbols."""
+    return 0 if type.shape is None else prod(map(guess_bytes, type.shape)) * type.dtype.numpy.itemsize
