@@ -9,7 +9,7 @@ import numpy as np
 
 from graphc import sizes
 from graphc.errors import VerificationError
-from graphc.function import Function, bodies
+from graphc.function import Function, bodies, topological
 from graphc.op import OPS, Op
 from graphc.sizes import Size, SizeExpr, Symbol
 from graphc.tensor import Tensor, describe
@@ -21,9 +21,9 @@ _DATA = (bool, int, float, str, DType, SizeExpr, TensorType, TupleType, np.gener
 def verify(function: Function) -> Function:
     """`function` itself, once every node in it and in its bodies is found to be right.
 
-    That is: inputs are single values, each once; every placeholder reached is an input; names are
-    texts; attributes are data or Functions; each stored type is what the op's rule says of operands
-    and attributes; a body takes what its op hands in.
+    That is: inputs are single values, each once; its nodes are those that a walk finds, in that order;
+    every placeholder reached is an input; names are texts; attributes are data or Functions; each stored
+    type is what the op's rule says of operands and attributes; a body takes what its op hands in.
 
     Raises: VerificationError that names the node, its op, the user's line and both types.
     """
@@ -48,6 +48,8 @@ def _checked_nodes(function: Function) -> Sequence[Tensor]:
         if not isinstance(node.type, TensorType):
             _fail(node, f"an input is a single value, not {node.type}")
     nodes = function.nodes()
+    if list(nodes) != topological(function.outputs + function.effects, first=function.inputs):
+        raise VerificationError("a Function has its nodes in another order than a walk finds them")
     for node in nodes:
         if node.op.name == "placeholder" and node not in inputs:
             _fail(node, "it is reached, and it is no input of the Function")

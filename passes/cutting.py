@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from graphc.errors import FeedError
-from graphc.function import Function, bodies, rebuild, with_inputs
+from graphc.function import Function, all_functions, rebuild, with_inputs
 from graphc.location import at_line
 from graphc.ops.source import _placeholder as placeholder
 from graphc.tensor import Tensor, describe
@@ -35,16 +35,11 @@ def _as_input(node: Tensor, number: int) -> Tensor:
 
 
 def _refuse_unfed(function: Function) -> None:
-    pending, seen = [function], {function}
-    while pending:
-        current = pending.pop()
+    for current in all_functions(function):
         given = set(current.inputs)
         for node in current.nodes():
             if node.op is placeholder and node not in given:
                 raise _unfed(node)
-            new = [body for _, body in bodies(node) if body not in seen]
-            seen.update(new)
-            pending += new
 
 
 def refuse_unranked(function: Function, feeds: Sequence[Tensor], cause: Exception) -> None:

@@ -9,16 +9,18 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import numpy as np
 
-from graphc.function import Function, bodies, in_order, rebuild, with_inputs
+from graphc.function import Function, bodies, in_known_order, in_order, rebuild, with_inputs
 from graphc.graph import has_effects
 from graphc.ops.source import _placeholder as placeholder
 from graphc.tensor import Tensor
+from graphc.types import DType
 from passes.record import Decision, counters, decide, is_watched
 from passes.rewrite import transform_all
 from passes.target import PLAIN, Target
 
 _SMALL = 1024  # bytes of an array that is a key as it is
 _SAMPLES = 61
+_PLAIN = frozenset((int, str, DType, type(None)))  # equal to what they equal
 
 
 def deduplicate(function: Function, target: Target = PLAIN) -> Function:
@@ -31,11 +33,9 @@ def deduplicate(function: Function, target: Target = PLAIN) -> Function:
 
 
 def _deduplicated(function: Function) -> Function:
-    counters().nodes_visited += len(function.nodes())
+    nodes = function.nodes()
+    counters().nodes_visited += len(nodes)
     first: dict[Hashable, Tensor] = {}
-    if all(first.setdefault(_key(node, node.inputs), node) is node for node in function.nodes()):
-        return function
-    first = {}
 
     def make(node: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
         made = with_inputs(node, inputs)
@@ -45,7 +45,10 @@ def _deduplicated(function: Function) -> Function:
             return found if decide(merged, made, found) else made
         return found
 
-    return rebuild(function, make)[0]
+    result, new = rebuild(function, make)
+    if result is function:
+        return function
+    return in_known_order(result, dict.fromkeys(map(new.__getitem__, nodes)))  # of first calls
 
 
 def call_key(node: Tensor) -> Hashable:
@@ -69,10 +72,9 @@ def attributes_key(attrs: Mapping[str, Any]) -> Hashable:
 
 
 def _value_key(value: Any) -> Hashable:
-    key: Hashable = value
     kind = value.__class__
-    if kind is int or kind is str:
-        return key  # by far the most frequent
+    if kind in _PLAIN:
+        return value  # type: ignore[no-any-return]  # by far the most frequent
     if kind is tuple:
         return tuple([item if item.__class__ is int else _value_key(item) for item in value])
     if isinstance(value, np.ndarray):
@@ -81,11 +83,11 @@ def _value_key(value: Any) -> Hashable:
         return structure_key(value)
     if isinstance(value, float):
         return ("float", value.hex())  # -0.0 is not 0.0
-    if isinstance(value, bool | int):
-        return (type(value).__name__, value)  # True is not 1
+    if isinstance(value, int):
+        return (kind.__name__, value)  # True is not 1
     if isinstance(value, tuple):
         return tuple([_value_key(item) for item in value])
-    return key
+    return value  # type: ignore[no-any-return]  # equal to what it equals
 
 
 class _Content:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from itertools import chain
+from operator import attrgetter
 
 from graphc.errors import VerificationError
-from graphc.function import Function, follow, in_order, is_followed, with_inputs
+from graphc.function import Function, follow, in_known_order, in_order, is_followed, with_inputs
 from graphc.ops.region import fused
 from graphc.ops.source import _placeholder as placeholder
 from graphc.ops.state import pick
@@ -16,6 +17,8 @@ from graphc.tensor import Tensor
 from graphc.types import TupleType
 from passes.deduplication import attributes_key
 from passes.record import Decision, decide, is_watched
+
+_inputs: Callable[[Tensor], tuple[Tensor, ...]] = attrgetter("inputs")
 
 
 def accept(group: Sequence[Tensor], reason: str) -> bool:
@@ -47,35 +50,34 @@ def enclose(
     lists for it, in the same order, whether others need that too or not.
     """
     group_of = {node: i for i, group in enumerate(groups) for node in group}
-    wanted = {*function.outputs, *function.effects}
-    for node in nodes:
-        own = group_of.get(node)
-        for operand in node.inputs:
-            number = group_of.get(operand)
-            if number is not None and number != own:
-                wanted.add(operand)
-    outputs = [[node for node in group if node in wanted] for group in groups]
     wholes = [(*own, *group) for own, group in zip(before or [()] * len(groups), groups, strict=True)]
     operands = [_operands(whole) for whole in wholes]
+    wanted = {*function.outputs, *function.effects, *chain.from_iterable(operands)}
+    wanted.update(chain.from_iterable([node.inputs for node in nodes if node not in group_of]))
+    outputs = [[node for node in group if node in wanted] for group in groups]
     bodies = _Bodies()
-    new: dict[Tensor, Tensor] = {node: node for node in function.inputs}
-    for item in _order(function, group_of, operands):
+    new: dict[Tensor | int, Tensor] = {node: node for node in function.inputs}
+    order = _order(function, group_of, operands)
+    for item in order:
+        if item in new:
+            continue
         if isinstance(item, int):
-            out = outputs[item]
             lead = leads[item] if leads else _lead(groups[item])
             inputs = tuple([new[operand] for operand in operands[item]])
-            body = bodies.body(wholes[item], operands[item], out)
-            made = _fused(body, inputs, out, walked[item], lead)
-            for index, node in enumerate(out):
-                attrs = {"index": index}
-                new[node] = Tensor(pick, (made,), attrs, node.type, node.loc, node.name, node.owner)
-        elif item not in new:
+            body = bodies.body(wholes[item], operands[item], outputs[item])
+            new[item] = _fused(body, inputs, outputs[item], walked[item], lead)
+        elif item in group_of:
+            number = group_of[item]
+            attrs = {"index": outputs[number].index(item)}
+            new[item] = Tensor(pick, (new[number],), attrs, item.type, item.loc, item.name, item.owner)
+        else:
             new[item] = with_inputs(item, tuple([new[operand] for operand in item.inputs]))
-    return Function(
+    result = Function(
         function.inputs,
         tuple([new[node] for node in function.outputs]),
         tuple([new[node] for node in function.effects]),
     )
+    return in_known_order(result, [new[item] for item in order])
 
 
 def fuse_alone(group: Sequence[Tensor], outputs: Sequence[Tensor], walked: tuple[Size, ...]) -> Tensor:
@@ -110,7 +112,7 @@ def _lead(group: Sequence[Tensor]) -> Tensor:
 
 def _operands(group: Sequence[Tensor]) -> list[Tensor]:
     inside = set(group)
-    return list(dict.fromkeys(i for node in group for i in node.inputs if i not in inside))
+    return [x for x in dict.fromkeys(chain.from_iterable(map(_inputs, group))) if x not in inside]
 
 
 class _Bodies:
@@ -158,19 +160,18 @@ def _body(group: Sequence[Tensor], operands: Sequence[Tensor], outputs: Sequence
 def _order(
     function: Function, group_of: dict[Tensor, int], operands: list[list[Tensor]]
 ) -> list[Tensor | int]:
-    """Nodes that are in no group, and groups, each after what it needs; without recursion.
+    """Nodes that no group computes for itself, and groups, each after what it needs; without recursion.
 
     Raises: VerificationError where a group needs itself by way of others, so that nothing can come first.
     """
     asked: set[int] = set()
 
-    def needs(item: Tensor | int) -> list[Tensor | int]:
+    def needs(item: Tensor | int) -> Sequence[Tensor | int]:
         if not isinstance(item, int):
-            return [group_of.get(x, x) for x in item.inputs]
+            return (group_of[item],) if item in group_of else item.inputs
         if item in asked:
             raise VerificationError("what is fused together needs itself by way of what is not")
         asked.add(item)
-        return [group_of.get(x, x) for x in operands[item]]
+        return operands[item]
 
-    roots = [group_of.get(x, x) for x in (*function.outputs, *function.effects)]
-    return in_order(roots, needs, function.inputs)
+    return in_order((*function.outputs, *function.effects), needs, function.inputs)

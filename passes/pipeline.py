@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from graphc.errors import ShapeError
 from graphc.freezing import frozen
-from graphc.function import Function, all_nodes
+from graphc.function import Function, all_nodes, in_known_order
 from graphc.ops.source import _constant as constant
 from graphc.ops.state import _group as group
 from graphc.ops.state import assign
@@ -164,8 +164,11 @@ def define(request: Request, target: Target, tell: AfterEach, passes: tuple[Pass
 
 def _keeping_effects(function: Function) -> Function:
     """`function` with all it assigns, prints and checks as effects: no rewrite of a value drops them."""
-    effects = dict.fromkeys((*function.effects, *[node for node in function.nodes() if node.op.effect]))
-    return function if len(effects) == len(function.effects) else replace(function, effects=tuple(effects))
+    nodes = function.nodes()
+    effects = dict.fromkeys((*function.effects, *[node for node in nodes if node.op.effect]))
+    if len(effects) == len(function.effects):
+        return function
+    return in_known_order(replace(function, effects=tuple(effects)), nodes)  # which reach them anyway
 
 
 def run(passes: Sequence[Pass], function: Function, target: Target, tell: AfterEach) -> Function:

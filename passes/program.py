@@ -11,7 +11,7 @@ import numpy as np
 from graphc import sizes
 from graphc.errors import GraphError
 from graphc.freezing import frozen
-from graphc.function import Function, bodies
+from graphc.function import Function, all_functions, bodies
 from graphc.location import at_line
 from graphc.sizes import Size, SizeExpr, Symbol, sole_symbol, symbols
 from graphc.tensor import Tensor
@@ -256,18 +256,13 @@ def size_guards(function: Function) -> tuple[Check, ...]:
     is left of it.
     """
     found: dict[tuple[Size, Size], Check] = {}
-    pending, seen = [function], {function}
-    while pending:
-        current = pending.pop()
+    for current in all_functions(function):
         nodes = current.nodes()
         symbolic = _symbolic(nodes)
         for node in nodes:
             if not symbolic.isdisjoint(node.inputs) or (node.attrs and _says_sizes(node)):
                 for x, y in meetings_of(node):
                     found.setdefault((x, y), Check(x, y, node, current is not function))
-            new = [body for _, body in bodies(node) if body not in seen]
-            seen.update(new)
-            pending += new
     return tuple(found.values())
 
 

@@ -25,6 +25,7 @@ from passes.match import Surroundings
 from passes.record import Decision, counters, decide
 
 Apply = Callable[[Match], Tensor | None]
+_op: Callable[[Tensor], Op] = attrgetter("op")
 _MOST_STEPS = 64  # of rewriting one node: rules that undo one another would never end
 _MOST_SWEEPS = 8  # over one function: the later ones see what the earlier ones left with one user
 
@@ -53,7 +54,7 @@ class Rule:
             return False
         if not (self.of or self.repeated):
             return True
-        return any(x.op in self.of for x in operands) or (self.repeated and _repeats(operands))
+        return not self.of.isdisjoint(map(_op, operands)) or (self.repeated and _repeats(operands))
 
 
 def _repeats(operands: Sequence[Tensor]) -> bool:
@@ -100,7 +101,7 @@ class Index:
 
     def knows_some(self, nodes: Iterable[Tensor]) -> bool:
         """Whether there is a rule for the op of one of `nodes`."""
-        return not self._by_op.keys().isdisjoint(map(attrgetter("op"), nodes))
+        return not self._by_op.keys().isdisjoint(map(_op, nodes))
 
     def rules_for(self, node: Tensor) -> tuple[Rule, ...]:
         """The rules that may hold for `node`, by its op and those of its operands."""
@@ -115,10 +116,11 @@ class Index:
             x, y = operands
             key = (op, floats, x.op, y.op, x is y)
         else:
-            key = (op, floats, frozenset([x.op for x in operands]), _repeats(operands))
+            key = (op, floats, frozenset(map(_op, operands)), _repeats(operands))
         found = self._known.get(key)
         if found is None:
-            found = tuple([each for each in self._by_op[op] if each.may_hold(operands)])
+            rules = [each for each in self._by_op[op] if not (floats and each.integers)]
+            found = tuple([each for each in rules if each.may_hold(operands)])
             self._known[key] = found
         return found
 
@@ -251,7 +253,7 @@ class _Sweep:
         """Makes the users of `node` users of `heir`."""
         if heir is not node:
             uses = self.around.uses
-            uses[heir] += uses.pop(node, 0)
+            uses[heir] = uses.get(heir, 0) + uses.pop(node, 0)
 
     def release(self, operands: tuple[Tensor, ...]) -> None:
         """Takes one use from each of `operands`, and from what only they used."""
@@ -264,16 +266,21 @@ class _Sweep:
 
     def step(self, node: Tensor) -> None:
         """One attempt on `node`, its operands settled."""
-        done = self.done
-        ready = node
+        done, inert = self.done, self.inert
+        ready, made = node, None
         if self.has_changed:
             ready = with_inputs(node, tuple([done[i] for i in node.inputs]))
-        made = self.attempt(ready)
+        if ready not in inert:
+            rules = self.rules.rules_for(ready)
+            if rules and _have_ranks(ready):
+                made = self.attempt(ready, rules)
+            else:
+                inert.add(ready)
         if made is None:
-            self.done[node] = ready
+            done[node] = ready
             if ready is not node:
                 self.has_changed = True
-                self.done[ready] = ready
+                done[ready] = ready
                 self.hand_on(node, ready)
             return
         self.has_changed = True
@@ -298,18 +305,12 @@ class _Sweep:
                 self.tally.nodes_made += 1
                 stack.extend(node.inputs)
 
-    def attempt(self, node: Tensor) -> Tensor | None:
-        """What the first rule that applies makes of `node`."""
-        if node in self.inert:
-            return None
-        rules = self.rules.rules_for(node)
-        if not rules or not _have_ranks(node):
-            self.inert.add(node)
-            return None
+    def attempt(self, node: Tensor, rules: Iterable[Rule]) -> Tensor | None:
+        """What the first of `rules` that applies makes of `node`."""
         tally, around = self.tally, self.around
         refused, around.refused = around.refused, False
         with on_behalf_of(node.loc):
-            match = Match(node, self.around)
+            match = Match(node, around)
             for each in rules:
                 tally.rules_tried += 1
                 try:

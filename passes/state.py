@@ -25,9 +25,11 @@ def thread_state(function: Function, target: Target = PLAIN) -> Function:
     Raises: StateError where two assignments of one variable have no order.
     """
     nodes = function.nodes()
-    seen = visible_assignments(nodes)
-    if not seen.assignments:
+    assigned = [node.attrs["variable"] for node in nodes if node.op is assign]
+    reads = [node for node in nodes if node.op is variable and node.inputs]  # those that come after something
+    if not assigned or (not reads and len({*assigned}) == len(assigned)):
         return function
+    seen = visible_assignments(nodes)
     refuse_unordered(seen)
     new: dict[Tensor, Tensor] = {}
 

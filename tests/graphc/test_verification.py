@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import graphc as gc
-from graphc.function import Function
+from graphc.function import Function, in_known_order
 from graphc.op import OPS
 from graphc.text import as_function
 from graphc.types import FLOAT32, TensorType
@@ -92,6 +92,14 @@ def test_a_body_with_inputs_of_another_type(x):
 
 def test_an_input_twice(x):
     broken("one of its inputs twice", Function((x, x), (x,)))
+
+
+def test_nodes_in_another_order_than_that_of_a_walk(x):
+    y = gc.exp(x)
+    z = gc.neg(y)
+    verify(in_known_order(Function((x,), (z,)), (x, y, z)))
+    broken("in another order", in_known_order(Function((x,), (z,)), (x, z, y)))
+    broken("in another order", in_known_order(Function((x,), (z,)), (x, y, gc.sin(x), z)))
 
 
 def test_an_operation_as_input(graph):
