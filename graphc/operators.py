@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import graphc  # only its name: the ops build on tensors, and are all there when an operator is used
+from graphc.absence import Absent, Hiding, present
 
 if TYPE_CHECKING:
     import graphc.ops
     from graphc.tensor import Tensor
 
 
-class Operators:
+class Operators(metaclass=Hiding):
     """What `Tensor` and `Variable` share: each operator makes the node of the op it stands for.
 
     ``==`` stays identity, so that tensors can be keys of a dict; `gc.equal` compares values. What asks for
@@ -174,17 +175,44 @@ class Operators:
     def __delitem__(self, key: Any) -> NoReturn:
         raise TypeError("elements are not deleted: x[...] and gc.boolean_mask give those that are kept")
 
-    if not TYPE_CHECKING:  # checkers are to find what there is not
+    def __dir__(self) -> list[str]:
+        return present(type(self), super().__dir__())
 
-        def __getattr__(self, name: str) -> NoReturn:
-            if name.startswith("_"):
-                raise AttributeError(name)
-            text = f"a {type(self).__name__.lower()} has no attribute {name!r}"
-            if name in ("eval", "numpy", "item", "tolist", "data"):
-                text = f"{self._told()} has no {name!r}, nor a value yet: session.run gives it"
-            elif name in ("assign", "assign_add", "assign_sub", "initializer"):
-                text = f"only variables have {name!r}, and this is {self._told()}; "
-                text += "scatter_update(indices, updates) of a variable assigns rows"
-            elif callable(getattr(graphc.ops, name, None)):
-                text += f": gc.{name} is a function"
-            raise AttributeError(text, name=name, obj=self)
+
+def lack(names: Iterable[str], tell: Callable[[Any, str], str]) -> None:
+    """Has tensors and variables say by ``tell(held, name)`` that they have no attributes `names`."""
+    for name in names:
+        if name not in vars(Operators):
+            setattr(Operators, name, Absent(name, tell))
+
+
+def lack_functions(found: Mapping[str, object]) -> None:
+    """Has them say of each op in `found` that it is a function."""
+    lack((x for x, value in found.items() if callable(value) and not x.startswith("_")), _tell_function)
+
+
+def _tell_function(held: object, name: str) -> str:
+    return f"a {_kind(held).__name__.lower()} has no attribute {name!r}: gc.{name} is a function"
+
+
+def _tell_value(held: object, name: str) -> str:
+    return f"{_told(held)} has no {name!r}, nor a value yet: session.run gives it"
+
+
+def _tell_assignment(held: object, name: str) -> str:
+    return (
+        f"only variables have {name!r}, and this is {_told(held)}; "
+        "scatter_update(indices, updates) of a variable assigns rows"
+    )
+
+
+def _kind(held: object) -> type:
+    return held if isinstance(held, type) else type(held)
+
+
+def _told(held: Any) -> str:
+    return f"the class {held.__name__}" if isinstance(held, type) else str(held._told())
+
+
+lack(("eval", "numpy", "item", "tolist", "data"), _tell_value)
+lack(("assign", "assign_add", "assign_sub", "initializer"), _tell_assignment)

@@ -85,7 +85,7 @@ class Variable(Operators):
                 raise StateError(
                     f"{self.describe()} was read without its initial value: restore it from a checkpoint"
                 )
-            return super().__getattr__(name)
+            return super().__getattribute__(name)  # which says what there is not
 
     @property
     def dtype(self) -> DType:

@@ -1,5 +1,6 @@
 """Every op by name; importing a family registers its ops."""
 
+from graphc.operators import lack_functions as _lack_functions
 from graphc.ops.accumulation import cumprod, cumsum, linear_recurrence, prod
 from graphc.ops.accumulation import prod as reduce_prod
 from graphc.ops.bitwise import bitwise_and, bitwise_not, bitwise_or, bitwise_xor, left_shift, right_shift
@@ -101,3 +102,5 @@ from graphc.ops.trigonometry import (
     tanh,
 )
 from graphc.ops.window import overlap_add, windows
+
+_lack_functions(globals())

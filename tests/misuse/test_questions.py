@@ -86,7 +86,7 @@ CASES = [
      lambda g: g.x.numpy()),
     ("eval()", AttributeError, ("has no 'eval', nor a value yet: session.run gives it",),
      lambda g: g.w.eval()),
-    ("no such attribute", AttributeError, ("a tensor has no attribute 'sahpe'",), lambda g: g.x.sahpe),
+    ("no such attribute", AttributeError, ("'Tensor' object has no attribute 'sahpe'",), lambda g: g.x.sahpe),
     ("a function of another room", AttributeError, ("graphc has no 'softmax'; there is gc.nn.softmax",),
      lambda g: gc.softmax(g.x)),
     ("no such function", AttributeError, ("graphc has no 'tanhh'",), lambda g: gc.tanhh(g.x)),
