@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from operator import attrgetter
 from threading import local
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from graphc.drawing.display import Displayed
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 _operands: Callable[[Tensor], Sequence[Tensor]] = attrgetter("inputs")
 _has_bodies: Callable[[Tensor], bool] = attrgetter("op.has_bodies")
 Item = TypeVar("Item", bound=Hashable)
-_BEHIND = object()  # stands on an item whose needs lie above
 
 
 @dataclass(frozen=True, eq=False, repr=False, slots=True, weakref_slot=True)
@@ -96,21 +95,22 @@ def in_order(
     once what it needs.
     """
     done: dict[Item, None] = dict.fromkeys(first)
-    stack: list[Any] = [*roots][::-1]
-    pop, push = stack.pop, stack.append
-    while stack:
-        item = pop()
-        if item is _BEHIND:
-            done[pop()] = None
-        elif item not in done:
-            needed = needs(item)
-            if needed:
-                push(item)
-                push(_BEHIND)
-                stack += [*needed][::-1]
-            else:
+    path: list[tuple[Item, Iterator[Item]]] = []  # whose needs are looked at, and what came beside each
+    items = iter(roots)
+    while True:
+        for item in items:
+            if item not in done:
+                needed = needs(item)
+                if needed:
+                    path.append((item, items))
+                    items = iter(needed)
+                    break
                 done[item] = None
-    return list(done)
+        else:
+            if not path:
+                return list(done)
+            item, items = path.pop()
+            done[item] = None
 
 
 def bodies(node: Tensor) -> Iterator[tuple[str, Function]]:

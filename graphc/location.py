@@ -55,14 +55,21 @@ def made_at(location: Location | None) -> str:
 
 
 _on_behalf_of: ContextVar[Location | None] = ContextVar("on_behalf_of", default=None)
-_is_ours: dict[str, bool] = {}  # files
 _places: dict[tuple[str, int], Location] = {}  # lines that were asked for, which nodes share
 _MOST_PLACES = 4096
 
 
+class _Files(dict[str, bool]):
+    def __missing__(self, file: str) -> bool:
+        return self.setdefault(file, file.startswith(_OURS))
+
+
+_is_ours = _Files()  # looked at once for each
+
+
 def is_ours(file: str) -> bool:
     """Whether code of `file` is graphc's, so that no user wrote it."""
-    return _is_ours.setdefault(file, file.startswith(_OURS))
+    return _is_ours[file]
 
 
 def here() -> Location | None:
@@ -72,12 +79,8 @@ def here() -> Location | None:
         return borrowed
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        file = frame.f_code.co_filename
-        ours = _is_ours.get(file)
-        if ours is None:
-            ours = is_ours(file)
-        if not ours:
-            place = file, frame.f_lineno
+        if not _is_ours[frame.f_code.co_filename]:
+            place = frame.f_code.co_filename, frame.f_lineno
             return _places.get(place) or _placed(place)
         frame = frame.f_back
     return None

@@ -44,8 +44,8 @@ class DType:
         return self.numpy
 
     def __eq__(self, other: object) -> bool:
-        if self is other:
-            return True
+        if isinstance(other, DType):
+            return self is other
         if isinstance(other, str):
             return other in (self.name, self.code)
         if isinstance(other, np.dtype | type) and self is not BFLOAT16:
