@@ -144,6 +144,8 @@ def as_told(path: str = "/proc/cpuinfo") -> Machine | None:
         flags = lines["flags"].split()
     except (OSError, KeyError, ValueError):
         return None
+    if any(flag in flags and _asked().get(flag.upper()) is False for flag in ("avx2", "avx512f")):
+        return None  # an emulator, such as valgrind, shows this process another CPU than the system's
     intel = lines.get("vendor_id") == "GenuineIntel" and family == 6
     features = dict.fromkeys((x.replace("avx512_", "avx512") for x in flags), True)  # as LLVM spells them
     parts = (lines.get("vendor_id", ""), str(family), str(model), lines.get("stepping", ""), *sorted(flags))
@@ -200,16 +202,16 @@ def architecture() -> str:
 
 
 def _identify(*parts: str) -> str:
-    """A hash of the CPU, the system and LLVM.
-
-    NumPy asks the CPU itself what it can do: so an emulator that shows a process another CPU than the
-    kernel's has objects of its own.
-    """
-    core = getattr(np, "_core", None)
-    seen = getattr(getattr(core, "_multiarray_umath", None), "__cpu_features__", {})
-    can = sorted(name for name in seen if seen[name])
+    """A hash of the CPU, the system, LLVM, and what the CPU itself says it can do."""
+    can = sorted(name for name, there in _asked().items() if there)
     text = "\n".join((sys.platform, architecture(), llvm.version(), *parts, "", *can))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _asked() -> Mapping[str, bool]:
+    """What the CPU can do by NumPy, which asks it itself and not its system; empty where it does not say."""
+    core = getattr(np, "_core", None)
+    return getattr(getattr(core, "_multiarray_umath", None), "__cpu_features__", {})
 
 
 def open_target_machine(effort: int = llvm.THOROUGH) -> Any:

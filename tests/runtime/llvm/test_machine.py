@@ -22,6 +22,7 @@ flags\t\t: fpu sse2 avx avx2 fma f16c {flags}
 processor\t: 1
 flags\t\t: none
 """
+ASKED = "numpy._core._multiarray_umath.__cpu_features__"  # where NumPy keeps what the CPU said
 AVX512 = "avx512f avx512bw avx512vl avx512_vnni"
 
 
@@ -30,6 +31,7 @@ def told(tmp_path, monkeypatch):
     """The machine that a description is of, on Linux on x86-64 wherever this runs."""
     monkeypatch.setattr("runtime.llvm_backend.engine.machine.architecture", lambda: "x86_64")
     monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(ASKED, {})  # nor what the CPU of this run says
 
     def read(text):
         path = tmp_path / "cpuinfo"
@@ -63,6 +65,20 @@ def test_the_widest_vectors_are_not_always_the_best(told):
         assert (machine.vector_registers, machine.masks, machine.int8, machine.half) == (32, True, True, True)
         assert not machine.bf16
         assert not machine.f16
+
+
+@pytest.mark.parametrize(("flag", "feature"), [("avx512f", "AVX512F"), ("avx2", "AVX2")])
+def test_the_system_is_not_believed_where_the_cpu_says_otherwise(told, monkeypatch, flag, feature):
+    # Valgrind shows a process a CPU without AVX-512, and the system describes its own: LLVM could not make
+    # instructions of that description for this CPU.
+    text = INTEL.format(model=85, flags=AVX512)
+    assert told(text) is not None
+    for seen in ({feature: True}, {}, {"SSE2": False}):
+        monkeypatch.setattr(ASKED, seen)
+        assert told(text) is not None
+    monkeypatch.setattr(ASKED, {feature: False})
+    assert told(text) is None
+    assert told(text.replace(flag, "")) is not None
 
 
 def test_l3_is_far_on_the_mesh_of_a_server(told):
@@ -136,5 +152,5 @@ def test_another_llvm_makes_other_code(monkeypatch, told):
 
 def test_another_view_of_the_cpu_makes_other_code(monkeypatch, told):
     one = told(INTEL.format(model=85, flags=""))
-    monkeypatch.setattr("numpy._core._multiarray_umath.__cpu_features__", {"AVX2": True})
+    monkeypatch.setattr(ASKED, {"AVX2": True})
     assert told(INTEL.format(model=85, flags="")).identity != one.identity
