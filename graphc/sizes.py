@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from operator import index
 from threading import local
+from typing import NamedTuple
 
 from graphc.errors import ArgumentError, ShapeError
 from graphc.freezing import frozen
@@ -21,9 +22,11 @@ from graphc.freezing import frozen
 _MOST_ELEMENTS = 2**63 - 1
 
 
-@frozen
-class Symbol:
-    """A size known only at the run: named by the user, or unknown (`name` is None) and numbered."""
+class Symbol(NamedTuple):
+    """A size known only at the run: named by the user, or unknown (`name` is None) and numbered.
+
+    A tuple, for it is hashed and compared more often than anything else: that is no call of Python's then.
+    """
 
     name: str | None
     serial: int = 0
@@ -57,6 +60,9 @@ class SizeExpr:
     """A polynomial over atoms: ``sum(coefficient * product(atoms))``, terms in canonical order."""
 
     terms: tuple[Term, ...]
+
+    def __hash__(self) -> int:
+        return hash(self.terms)
 
     def __add__(self, other: Size) -> Size:
         if not isinstance(other, int):
@@ -131,9 +137,10 @@ def _symbol(symbol: Symbol) -> SizeExpr:
 
 def sole_symbol(size: Size) -> Symbol | None:
     """The symbol that `size` is, or None where it is a number or arithmetic."""
-    match size:
-        case SizeExpr(((((Symbol() as symbol),), 1),)):
-            return symbol
+    if isinstance(size, SizeExpr) and len(size.terms) == 1:
+        atoms, coefficient = size.terms[0]
+        if coefficient == 1 and len(atoms) == 1 and isinstance(atoms[0], Symbol):
+            return atoms[0]
     return None
 
 
