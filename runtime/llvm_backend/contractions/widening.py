@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache, lru_cache
 
 from graphc.sizes import Size, SizeExpr, Symbol, named, sole_symbol, substitute
 from runtime.llvm_backend.contractions.contraction import Access
@@ -84,18 +85,31 @@ class Widening:
     def _split(self, split: Split, size: Size) -> Split:
         full, count = split.full, split.count
         if split.open:
-            full = split.size // split.step
-            count = full + (split.size - full * split.step + (split.rest - 1)) // split.rest
+            full, count = _count_tiles(split.size, split.step, split.rest)
         assert full is not None  # they are missing where it is open alone
         assert count is not None
         return replace(split, size=size, full=self.word(full), count=self.word(count))
 
     def _new(self, number: Size) -> SizeExpr:
-        made = named(f"w{len(self.values)}")
-        symbol = sole_symbol(made)
-        assert symbol is not None  # it is nothing else
+        made, symbol = _name(len(self.values))
         self.values[symbol] = number
         return made
+
+
+@cache
+def _name(number: int) -> tuple[SizeExpr, Symbol]:
+    """What the word of that number is called, and the symbol that this is."""
+    made = named(f"w{number}")
+    symbol = sole_symbol(made)
+    assert symbol is not None  # it is nothing else
+    return made, symbol
+
+
+@lru_cache(maxsize=64)
+def _count_tiles(size: Size, step: int, rest: int) -> tuple[Size, Size]:
+    """Full tiles, and all, of a size that is known only at the run."""
+    full = size // step
+    return full, full + (size - full * step + (rest - 1)) // rest
 
 
 def _likely_multiples(schedule: Schedule) -> tuple[int, ...]:
