@@ -170,11 +170,19 @@ def part_range(w: Writer, grid: Grid, part: Value) -> tuple[Value, Value]:
     return start(part), start(w.add(part, 1))
 
 
-def grid_words(widening: Widening, frame: Frame) -> dict[str, Size]:
+def known_grid(frame: Frame) -> Grid | None:
+    """The grid of a kernel in numbers; None where a size is known only at the run."""
+    try:
+        return lay_out(Evaluator({}), frame)
+    except KeyError:
+        return None
+
+
+def grid_words(widening: Widening, frame: Frame, grid: Grid | None) -> dict[str, Size]:
     """Words for the numbers of the grid of a kernel, but for what other words or the schedule say.
 
-    `frame` has numbers. `plan` writes the words where a size is known only at the run. A kernel of one unit
-    has none.
+    `frame` has numbers, and `grid` is its `known_grid`. `plan` writes the words where there is none. A kernel
+    of one unit has none of them.
     """
     source = frame.schedule
     flexible = {"parts", "groups", "units", "chunks"}
@@ -184,9 +192,7 @@ def grid_words(widening: Widening, frame: Frame) -> dict[str, Size]:
         flexible.add("blocks")
     if source.block is not None:
         flexible.add("of_loop")
-    try:
-        grid = lay_out(Evaluator({}), frame)
-    except KeyError:
+    if grid is None:
         return {name: widening.later() if name in flexible else 1 for name in _NUMBERS}
     if grid.units == 1:
         flexible -= {"cuts", "parts", "groups", "units", "chunks"}

@@ -36,7 +36,7 @@ from runtime.llvm_backend.contractions.contraction import (
 )
 from runtime.llvm_backend.contractions.driver import SCRATCH, Phase, span_of, write_main
 from runtime.llvm_backend.contractions.framing import PARTIALS, make_frame
-from runtime.llvm_backend.contractions.grid import Grid, grid_words, lay_out, read_grid
+from runtime.llvm_backend.contractions.grid import Grid, grid_words, known_grid, lay_out, read_grid
 from runtime.llvm_backend.contractions.lane_choice import estimate
 from runtime.llvm_backend.contractions.packing import scratch_bytes
 from runtime.llvm_backend.contractions.partials import count_finish, count_tree, finish_frame, write_tree
@@ -130,11 +130,15 @@ def emit_contraction(
     made = _planned(contract, machine, name)
     widening = Widening()
     wide = made.widened(widening)
-    numbers = tuple(tuple(grid_words(widening, frame).items()) for frame in made.frames)
+    known = [known_grid(frame) for frame in made.frames]
+    laid_out = zip(made.frames, known, strict=True)
+    numbers = tuple(tuple(grid_words(widening, frame, grid).items()) for frame, grid in laid_out)
     free = frozenset(symbol for symbol, number in widening.values.items() if isinstance(number, SizeExpr))
     multiples, planned = tuple(widening.multiples.items()), frozenset(widening.planned)
     text = _written(_Draft(wide, numbers, multiples, planned, free), target or Target(), linkage)
-    return made.kernel(text, tuple(map(widening.actual, text.words)))
+    grids = [grid for grid in known if grid is not None]
+    words = tuple(map(widening.actual, text.words))
+    return made.kernel(text, words, grids if len(grids) == len(known) else ())
 
 
 def write_contraction(
@@ -249,9 +253,9 @@ class _Plan:
         """The word with the chunks of the first phase."""
         return len(self.buffers) + 2
 
-    def count(self, w: Writer) -> tuple[list[Grid], list[Value]]:
-        """The grid of each frame, and the chunks of each phase."""
-        grids = [lay_out(w, frame) for frame in self.frames]
+    def count(self, w: Writer, known: Sequence[Grid] = ()) -> tuple[Sequence[Grid], list[Value]]:
+        """The grid of each frame, if they are not `known`, and the chunks of each phase."""
+        grids = known or [lay_out(w, frame) for frame in self.frames]
         counts = [grid.chunks for grid in grids]
         if self.split:
             cuts = grids[0].cuts
@@ -298,14 +302,14 @@ class _Plan:
         span, shift = self.place
         return _Plan(frames, self.buffers, (widening.word(span), widening.word(shift)), self.split)
 
-    def kernel(self, text: _Text, words: tuple[Size, ...]) -> Kernel:
-        """The kernel with that text and what its `words` are."""
+    def kernel(self, text: _Text, words: tuple[Size, ...], known: Sequence[Grid] = ()) -> Kernel:
+        """The kernel with that text and what its `words` are, and its grids, if they are `known`."""
         return Kernel(
             name=self.frames[0].name,
             text=text.text,
             buffers=self.buffers,
             words=words,
-            phases=tuple(Phase(x, partial(_count, self, i)) for i, x in enumerate(self.phases)),
+            phases=tuple(Phase(x, partial(_count, self, known, i)) for i, x in enumerate(self.phases)),
             counted=text.is_counted,
             scratch_size=self.scratch_size,
             shared_size=self.shared_size,
@@ -362,5 +366,5 @@ def _written(draft: _Draft, target: Target, linkage: str) -> _Text:
     return _Text(f"{module.text}\n{w.functions()}", tuple(w.words), light, counted)
 
 
-def _count(made: _Plan, number: int, w: Writer) -> Value:
-    return made.count(w)[1][number]
+def _count(made: _Plan, known: Sequence[Grid], number: int, w: Writer) -> Value:
+    return made.count(w, known)[1][number]

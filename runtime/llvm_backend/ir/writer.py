@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TypeVar
 
-from graphc.sizes import Size, SizeExpr, Symbol, substitute
+from graphc.sizes import Size, SizeExpr, Symbol, evaluate
 from runtime.llvm_backend.ir.text import Emitter, Module, Target, numbered, unseen
 
 Made = TypeVar("Made")
@@ -350,11 +350,8 @@ class Evaluator(Writer):
 
     def __init__(self, values: Mapping[Symbol, int]) -> None:
         super().__init__()
-        self._values = dict(values)
+        self._values = values
 
     def word(self, size: Size) -> Value:
         """The number that a size is. Raises: KeyError where a symbol has no value."""
-        number = substitute(size, dict(self._values))
-        if not isinstance(number, int):
-            raise KeyError(f"no value for {number}")
-        return number
+        return evaluate(size, self._values)
