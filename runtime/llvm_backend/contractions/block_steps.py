@@ -32,7 +32,7 @@ _FEW_KEYS = 128  # are visited as soon as looked at
 
 def is_kernel_of_sums(node: Tensor) -> bool:
     """Whether `node` is a contraction whose kernel may go on with the sums; or a block of such."""
-    return block_of(node) is not None if is_nested(node) else is_contraction(node)
+    return block_of(node) is not None if node.op.name == "fused" else is_contraction(node)
 
 
 def block_of(node: Tensor, look: Look = see_dense) -> Block | None:

@@ -37,6 +37,7 @@ from runtime.llvm_backend.contractions.pairs import ROUNDED
 from runtime.llvm_backend.contractions.strided import (
     Look,
     Strided,
+    have_ranks,
     is_inside,
     is_strided,
     see,
@@ -51,13 +52,10 @@ _BITS = {1: UINT8, 2: UINT16, 4: UINT32, 8: UINT64}
 
 def has_contract(node: Tensor) -> bool:
     """Whether there is a `plain_contract` of `node`, which takes longer to make."""
-    types = [each.type for each in (node, *node.inputs)]
-    if any(not isinstance(t, TensorType) or t.shape is None for t in types):
-        return False
-    if is_strided(node):
-        return True
     front = _FRONTS.get(node.op.name)
-    return front is not None and front[0](node)
+    if front is None:
+        return is_strided(node)
+    return have_ranks(node, *node.inputs) and front[0](node)
 
 
 def plain_contract(node: Tensor, look: Look = see_dense) -> Contract | None:

@@ -61,7 +61,7 @@ def see_within(frame: Tensor) -> Strided:
 
 def is_strided(node: Tensor) -> bool:
     """Whether `node` is its operand seen with strides, for all sizes that may be fed."""
-    if node.op.name not in _STRIDED or not _have_ranks(node, *node.inputs):
+    if node.op.name not in _STRIDED or not have_ranks(node, *node.inputs):
         return False
     if node.op.name == "strided_slice":
         attrs = node.attrs
@@ -72,13 +72,18 @@ def is_strided(node: Tensor) -> bool:
     return True
 
 
-def _have_ranks(*tensors: Tensor) -> bool:
-    return all(isinstance(t.type, TensorType) and t.type.shape is not None for t in tensors)
+def have_ranks(*tensors: Tensor) -> bool:
+    """Whether all of them are arrays of known ranks."""
+    for tensor in tensors:
+        type = tensor.type
+        if not isinstance(type, TensorType) or type.shape is None:
+            return False
+    return True
 
 
 def is_thin(node: Tensor) -> bool:
     """Whether `node` is its operand with or without axes of size 1; alone that is no work, but a view."""
-    if node.op.name not in _THIN or not _have_ranks(node, *node.inputs):
+    if node.op.name not in _THIN or not have_ranks(node, *node.inputs):
         return False
     before, after = ([size for size in x.result.sizes if size != 1] for x in (node.inputs[0], node))
     return before == after
