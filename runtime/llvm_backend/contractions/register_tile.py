@@ -80,25 +80,30 @@ class TileWriter:
         """Puts the offset of every row in each of `operands` into `rows`, where it is not there yet."""
         for x in operands:
             if x not in self.rows[0]:
+                strides = self._strides(x)
                 for row, place in zip(self.rows, self.indices, strict=True):
-                    row[x] = self._offset(x, *place)
+                    row[x] = self._offset(strides, *place)
 
     def row(self, above: Value, index: Value) -> Offsets:
         """The offsets of one row: number `index` under number `above` of the pair."""
         index = self._valid(index)
-        return {x: self._offset(x, above, index) for x in self.frame.used}
+        return {x: self._offset(self._strides(x), above, index) for x in self.frame.used}
 
     def _valid(self, index: Value) -> Value:
         """The row that `index` stands for: surplus ones are the last one again."""
         w = self.w
         return w.min(index, w.sub("%rows", 1)) if self.tile.clamped and index != 0 else index
 
-    def _offset(self, x: int, above: Value, index: Value) -> Value:
+    def _strides(self, x: int) -> list[Value]:
+        """How far apart rows of an operand lie, and the pair's."""
         w, rows = self.w, self.frame.rows
-        offset = w.mul(index, w.word(rows[-1].strides[x]))
-        if self.tile.pair > 1:
-            offset = w.add(offset, w.mul(above, w.word(rows[-2].strides[x])))
-        return offset
+        last = w.word(rows[-1].strides[x])
+        return [last, w.word(rows[-2].strides[x])] if self.tile.pair > 1 else [last]
+
+    def _offset(self, strides: Sequence[Value], above: Value, index: Value) -> Value:
+        w, (stride, *pairs) = self.w, strides
+        offset = w.mul(index, stride)
+        return w.add(offset, w.mul(above, pairs[0])) if pairs else offset
 
     def place(self, operand: int, offset: Value, dtype: DType | None = None) -> str:
         """The address of an operand `offset` elements on."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
 from typing import Literal
 
 from graphc.types import DType
@@ -22,15 +23,10 @@ from runtime.llvm_backend.ir.text import (
     suffix_of,
     vector_of,
 )
-from runtime.llvm_backend.ir.values import memory_scalar, register_scalar, to_memory, to_register
+from runtime.llvm_backend.ir.values import is_itself, memory_scalar, register_scalar, to_memory, to_register
 from runtime.llvm_backend.ir.writer import Value, Writer
 
 Combine = Literal["multiply_add", "add", "max", "min"]
-
-
-def is_itself(dtype: DType) -> bool:
-    """Whether registers hold what memory holds."""
-    return register_scalar(dtype) == memory_scalar(dtype)
 
 
 def vector_type(dtype: DType, width: int) -> str:
@@ -73,12 +69,12 @@ def store(
 def _load(
     w: Writer, pointer: str, dtype: DType, width: int, stride: Value = 1, mask: str | None = None
 ) -> str:
-    type, vector = memory_scalar(dtype), vector_type(dtype, width)
+    type = memory_scalar(dtype)
     if stride == 0 or width == 1:
         return broadcast(w, w.value(f"load {type}, ptr {pointer}, align {dtype.itemsize}"), type, width)
     if stride == 1:
         return w.value(load_text(w.module, type, width, pointer, dtype.itemsize, mask))
-    name = suffix(dtype, width)
+    name, vector = suffix_of(type, width), vector_of(type, width)
     w.declare(
         f"{vector} @llvm.masked.gather.{name}.v{width}p0(<{width} x ptr>, i32, <{width} x i1>, {vector})"
     )
@@ -91,11 +87,11 @@ def _load(
 def _store(
     w: Writer, x: str, pointer: str, dtype: DType, width: int, stride: Value = 1, mask: str | None = None
 ) -> None:
-    type, vector = memory_scalar(dtype), vector_type(dtype, width)
+    type = memory_scalar(dtype)
     if width == 1 or stride == 1:
         w.do(store_text(w.module, type, width, x, pointer, dtype.itemsize, None if width == 1 else mask))
         return
-    name = f"@llvm.masked.scatter.{suffix(dtype, width)}.v{width}p0"
+    vector, name = vector_of(type, width), f"@llvm.masked.scatter.{suffix_of(type, width)}.v{width}p0"
     w.declare(f"void {name}({vector}, <{width} x ptr>, i32, <{width} x i1>)")
     w.do(
         f"call void {name}({vector} {x}, {_places(w, pointer, type, width, stride)}, i32 {dtype.itemsize}, "
@@ -187,20 +183,26 @@ def transpose_pieces(w: Writer, rows: Sequence[str], dtype: DType, width: int) -
     """Squares side by side, each as wide as there are `rows` of `width` lanes, transposed where they are."""
     type, piece = f"<{width} x {register_scalar(dtype)}>", len(rows)
 
-    def shuffle(x: str, y: str, first: int, unit: int) -> str:
-        """Units of `x` and `y` in turn, from half a piece on: of each piece one half."""
-        units = (begin + at for begin in range(first, width, piece) for at in range(0, piece // 2, unit))
-        places = ", ".join(f"i32 {at + side + i}" for at in units for side in (0, width) for i in range(unit))
-        return w.value(f"shufflevector {type} {x}, {type} {y}, <{width} x i32> <{places}>")
-
     def columns(found: Sequence[str], unit: int) -> list[str]:
         if len(found) == 1:
             return list(found)
         pairs = list(zip(found[::2], found[1::2], strict=True))
-        halves = ([shuffle(x, y, first, unit) for x, y in pairs] for first in (0, piece // 2))
-        return [x for half in halves for x in columns(half, 2 * unit)]
+        made = []
+        for first in (0, piece // 2):
+            places = _in_turn(width, piece, first, unit)
+            half = [w.value(f"shufflevector {type} {x}, {type} {y}, {places}") for x, y in pairs]
+            made += columns(half, 2 * unit)
+        return made
 
     return columns(rows, 1)
+
+
+@cache
+def _in_turn(width: int, piece: int, first: int, unit: int) -> str:
+    """The lanes of units of two vectors in turn, from `first` on: of each piece one half."""
+    units = [begin + at for begin in range(first, width, piece) for at in range(0, piece // 2, unit)]
+    places = ", ".join([f"i32 {at + side + i}" for at in units for side in (0, width) for i in range(unit)])
+    return f"<{width} x i32> <{places}>"
 
 
 def transpose(w: Writer, rows: Sequence[str], scalar: str) -> list[str]:

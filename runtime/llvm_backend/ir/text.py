@@ -171,10 +171,9 @@ class Emitter:
 
     def intrinsic(self, name: str, scalar: str, *operands: str) -> str:
         """``llvm.name`` of operands and a result of one type."""
-        of = vector_of(scalar, self.width)
-        full = f"@llvm.{name}.{suffix_of(scalar, self.width)}"
-        self.module.declare(full, f"declare {of} {full}({', '.join([of] * len(operands))})")
-        return self.let(f"call {of} {full}({', '.join(f'{of} {x}' for x in operands)})")
+        of, full, declaration = intrinsic_of(name, scalar, self.width, len(operands))
+        self.module.declare(full, declaration)
+        return self.let(f"call {of} {full}({', '.join([f'{of} {x}' for x in operands])})")
 
     def counter(self, x: str) -> str:
         """`x`, an i64 that counts a loop; see `unseen`."""
@@ -289,6 +288,14 @@ def suffix_of(scalar: str, width: int) -> str:
     """How intrinsics name that type, such as ``v16f32``."""
     of = _SUFFIXES.get(scalar, scalar)
     return of if width == 1 else f"v{width}{of}"
+
+
+@cache
+def intrinsic_of(name: str, scalar: str, width: int, operands: int) -> tuple[str, str, str]:
+    """The type of ``llvm.name`` of so many operands, its full name, and how it is declared."""
+    of = vector_of(scalar, width)
+    full = f"@llvm.{name}.{suffix_of(scalar, width)}"
+    return of, full, f"declare {of} {full}({', '.join([of] * operands)})"
 
 
 @cache

@@ -15,7 +15,9 @@ from runtime.llvm_backend.ir.vecmath.lanes import Lanes
 _PAGE = 4096
 _FLOATS = {"float16": "float", "bfloat16": "float", "float32": "float", "float64": "double"}
 _IN_REGISTERS = {d.name: f"i{8 * d.itemsize}" for d in DTYPES} | _FLOATS | {"bool": "i1"}
-_IN_MEMORY = _IN_REGISTERS | {"float16": "i16", "bfloat16": "i16", "bool": "i8"}
+_OTHERWISE = {"float16": "i16", "bfloat16": "i16", "bool": "i8"}
+_IN_MEMORY = _IN_REGISTERS | _OTHERWISE
+_BYTES = {d.name: d.itemsize for d in DTYPES} | {"float16": 4, "bfloat16": 4}
 
 
 def register_scalar(dtype: DType) -> str:
@@ -28,6 +30,11 @@ def memory_scalar(dtype: DType) -> str:
     return _IN_MEMORY[dtype.name]
 
 
+def is_itself(dtype: DType) -> bool:
+    """Whether registers hold what memory holds."""
+    return dtype.name not in _OTHERWISE
+
+
 def memory_dtype(dtype: DType) -> DType:
     """How arrays hold it: bfloat16 as float32, as NumPy does."""
     return FLOAT32 if dtype is BFLOAT16 else dtype
@@ -35,7 +42,7 @@ def memory_dtype(dtype: DType) -> DType:
 
 def register_bytes(dtype: DType) -> int:
     """How many bytes of a register one lane takes."""
-    return 4 if dtype is FLOAT16 or dtype is BFLOAT16 else dtype.itemsize
+    return _BYTES[dtype.name]
 
 
 def lanes(em: Emitter, dtype: DType) -> Lanes:

@@ -17,7 +17,7 @@ Made = TypeVar("Made")
 Value = int | str
 Carried = Sequence[tuple[str, str]]  # the types and first values of what a loop carries
 INTERNAL = "internal "  # the linkage of what only functions of the same module call
-_HOLES = "\ue000\ue001\ue002"  # in a phrase: of names, of the block, of the first operand; others follow
+_HOLE = 0xE000  # the letter that stands in a phrase for its names; then come those of the block, of operands
 
 
 class Writer:
@@ -94,15 +94,15 @@ class Writer:
         self._count += 1
         found = self._phrases.get((id(owner), kind))
         if found is None:
-            emitter = Emitter(self.module, width, prefix=_HOLES[0], label=_HOLES[1])
-            values = write(emitter, [chr(ord(_HOLES[2]) + i) for i in range(len(operands))])
-            text = "\n".join([*emitter.lines, emitter.label, *values])
+            first, label, *others = holes = [chr(_HOLE + i) for i in range(2 + len(operands))]
+            emitter = Emitter(self.module, width, prefix=first, label=label)
+            values = write(emitter, others)
+            text = "\n".join([*emitter.lines, emitter.label, *values]).replace("{", "{{").replace("}", "}}")
+            for i, hole in enumerate(holes):
+                text = text.replace(hole, f"{{{i}}}")
             found = self._phrases[id(owner), kind] = owner, text, len(values)
         _, text, many = found
-        text = text.replace(_HOLES[0], f"e{self._count}.").replace(_HOLES[1], self._label)
-        for i, operand in enumerate(operands):
-            text = text.replace(chr(ord(_HOLES[2]) + i), operand)
-        lines = text.split("\n")
+        lines = text.format(f"e{self._count}.", self._label, *operands).split("\n")
         self._label = lines[-1 - many]
         self._lines += lines[: -1 - many]
         return lines[-many:]
