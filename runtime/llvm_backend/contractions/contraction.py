@@ -18,7 +18,6 @@ either of its gradients. Tiling is splitting a dim: ``k -> (ko, ki)`` with strid
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from graphc.errors import ArgumentError
 from graphc.freezing import frozen
@@ -145,17 +144,17 @@ def without_numbers(contract: Contract) -> Contract:
         return Access(access.buffer, 0, {}, access.dtype)
 
     def bared(expression: Expression) -> Expression:
-        return replace(expression, reads=tuple(map(bare, expression.reads)))
+        return Expression(tuple(map(bare, expression.reads)), expression.steps)
 
-    return replace(
-        contract,
-        dims=(),
-        ins=tuple(map(bare, contract.ins)),
-        out=bare(contract.out),
-        prologue=tuple(map(bared, contract.prologue)),
-        epilogue=bared(contract.epilogue),
-        also=tuple((number, bare(access)) for number, access in contract.also),
-        within=frozenset(),
+    return Contract(
+        (),
+        tuple(map(bare, contract.ins)),
+        bare(contract.out),
+        contract.combine,
+        tuple(map(bared, contract.prologue)),
+        bared(contract.epilogue),
+        tuple((number, bare(access)) for number, access in contract.also),
+        values=contract.values,
     )
 
 

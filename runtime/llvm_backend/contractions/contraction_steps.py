@@ -69,8 +69,10 @@ def plain_contract(node: Tensor, look: Look = see_dense) -> Contract | None:
 
 def _is_product(node: Tensor) -> bool:
     """Whether there are one or two operands, whose products are as NumPy has them."""
-    alike = node.dtype is not BOOL and all(x.dtype is node.dtype for x in node.inputs)
-    return alike and len(node.inputs) <= 2 and not (len(node.inputs) == 1 and node.dtype is BFLOAT16)
+    dtype, many = node.dtype, len(node.inputs)
+    if dtype is BOOL or many > 2 or (many == 1 and dtype is BFLOAT16):
+        return False
+    return all(x.dtype is dtype for x in node.inputs)
 
 
 def _matmul(node: Tensor, look: Look) -> Contract:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 from graphc.freezing import frozen
 from graphc.sizes import Size
@@ -345,6 +344,7 @@ class Driver:
         start, stop = rows if level == grid.level else (0, grid.levels[level])
         loop = frame.rows[level]
         depth = len(frame.rows) - level  # 1: the last, 2: the pair's
+        across = tile.across, tile.masks, tile.clamped_columns
 
         def step(index: Value, _: list[str]) -> None:
             inner = w.add(w.mul(number, grid.levels[level]), index) if ahead else 0
@@ -356,14 +356,15 @@ class Driver:
             def visit(extent: int, clamped: bool, at: Value, valid: Value) -> None:
                 moved = advance(w, frame, pointers, loop, at)
                 if depth == 2:
-                    here = replace(tile, pair=extent)
+                    here = Tile(extent, tile.height, tile.clamped, *across)
                     self._rows(level + 1, here, moved, rows, numbers, flags, inner)
                     return
-                leaf = replace(tile, height=extent, clamped=clamped)
-                if leaf not in self.tiles:
-                    self.tiles[leaf] = write_naked_tile(w, frame, leaf)
+                leaf = Tile(tile.pair, extent, clamped, *across)
+                naked = self.tiles.get(leaf)
+                if naked is None:
+                    naked = self.tiles[leaf] = write_naked_tile(w, frame, leaf)
                 soon = self._soon(inner, ahead) if ahead else None
-                convention = CONVENTION if self.tiles[leaf] else ""
+                convention = CONVENTION if naked else ""
                 given = numbers[0], valid, *numbers[1:]
                 call_tile(w, frame, leaf, moved, given, flags, soon, convention)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 from graphc.sizes import Size, product, substitute, symbols
 from runtime.llvm_backend.contractions.contraction import Contract, Dim
@@ -12,6 +13,7 @@ _HINT = 192  # what a size known only at the run is taken for
 _MOST_ROWS_OF_DOT = 16
 
 
+@lru_cache(maxsize=1024)
 def estimate(size: Size) -> int:
     """A number to decide by: symbols are taken for a middling size.
 

@@ -180,12 +180,14 @@ class OuterTile(TileWriter):
     def _products(self, inside: int) -> Products | None:
         """The last loops in the CPU's own instructions; None where it has none, or there are not so many."""
         w, frame = self.w, self.frame
+        if len(frame.inner) < inside:
+            return None
         loops = frame.inner[-inside:]
         known = isinstance(loops[-1].size, int) and loops[-1].size <= SHORT
         plain = not self.unary and not any(frame.expression(x).steps for x in (A, B))
         if not plain or self.across[A] != 0 or self.across[B] != 1 or self._chains() > 1:
             return None
-        if known or len(loops) < inside or any(frame.dtypes[x] is not self.dtype for x in (A, B)):
+        if known or any(frame.dtypes[x] is not self.dtype for x in (A, B)):
             return None
         a, b = self._moves(1)
         count = first = (
