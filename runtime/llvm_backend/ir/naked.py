@@ -203,14 +203,14 @@ class Registers(Writer):
         for x in (*found, *(op.made for _, op in ops if op.made in last)):
             read_last.setdefault(last[x], []).append(x)
         for i, op in ops:
-            free = [found[x] for x in read_last.get(i, ())]
+            free = [found[x] for x in read_last[i]] if i in read_last else []
             if len(op.lines) == 1:  # it reads before it writes
-                pool[:0], free = free, []
+                pool, free = free + pool, []
             if not pool:
                 raise Unwritable
-            found[op.made] = pool.pop(0)
+            made = found[op.made] = pool.pop(0)
             if op.made not in last:
-                free.append(found[op.made])
-            pool[:0] = free
+                free.append(made)
+            pool = free + pool
         used = {found[op.made] for _, op in ops}
         return found, [x for x in _KEPT if x in used]

@@ -8,7 +8,7 @@ Scalar types are spelled as LLVM spells them: ``float``, ``double``, ``half``, `
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 
 from graphc.freezing import frozen
@@ -272,8 +272,7 @@ def store_text(
 def halves(let: Callable[[str], str], scalar: str, x: str, width: int) -> list[str]:
     """The lower and the upper lanes of `x`, by what `let` makes of instructions; scalars where it has two."""
     half, of = width // 2, vector_of(scalar, width)
-    sides = [", ".join(f"i32 {start + i}" for i in range(half)) for start in (0, half)]
-    parts = [let(f"shufflevector {of} {x}, {of} poison, <{half} x i32> <{side}>") for side in sides]
+    parts = [let(f"shufflevector {of} {x}, {of} poison, {lanes_from(start, half)}") for start in (0, half)]
     return parts if half > 1 else [let(f"extractelement <1 x {scalar}> {part}, i64 0") for part in parts]
 
 
@@ -305,9 +304,23 @@ def splat(scalar: str, text: str, width: int) -> str:
 
 
 @cache
+def lanes_from(start: int, many: int) -> str:
+    """The mask of a shuffle that takes so many lanes that lie side by side."""
+    return f"<{many} x i32> <{', '.join([f'i32 {start + i}' for i in range(many)])}>"
+
+
+@cache
 def numbered(width: int, scalar: str = "i64") -> str:
     """A constant whose lanes hold their own numbers, from 0 on."""
     return f"<{', '.join(f'{scalar} {i}' for i in range(width))}>"
+
+
+def float_texts(scalar: str, values: Sequence[float]) -> list[str]:
+    """`float_text` of each, which takes less for all of them at once."""
+    singles, doubles, bits = (f"<{len(values)}{kind}" for kind in "fdQ")
+    if scalar == "float":
+        values = struct.unpack(singles, struct.pack(singles, *values))
+    return [f"0x{x:016X}" for x in struct.unpack(bits, struct.pack(doubles, *values))]
 
 
 def float_text(scalar: str, value: float) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from hashlib import sha1
 from math import inf
 
-from runtime.llvm_backend.ir.text import Emitter, float_text
+from runtime.llvm_backend.ir.text import Emitter, float_texts
 
 # Of x and y the larger one, else y, by the bytes of a register and of a lane.
 _LARGER = {
@@ -220,7 +220,7 @@ class Lanes:
     def looked_up(self, table: Sequence[float], index: str) -> str:
         """The one of 16 numbers, or 32 floats, that the last four or five bits of `index` say."""
         em, of = self.emitter, self.scalar
-        numbers = [f"{of} {float_text(of, x)}" for x in table]
+        numbers = [f"{of} {text}" for text in float_texts(of, table)]
         if name := _PERMUTATIONS.get((of, em.width, len(table))):
             lanes, whole = em.type(of), em.type(self.whole)
             parts = [
