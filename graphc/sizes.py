@@ -17,16 +17,13 @@ from threading import local
 from typing import NamedTuple
 
 from graphc.errors import ArgumentError, ShapeError
-from graphc.freezing import frozen
 
 _MOST_ELEMENTS = 2**63 - 1
 
 
+# Atoms are tuples: they are hashed more often than anything else, and that is no call of Python's then.
 class Symbol(NamedTuple):
-    """A size known only at the run: named by the user, or unknown (`name` is None) and numbered.
-
-    A tuple, for it is hashed and compared more often than anything else: that is no call of Python's then.
-    """
+    """A size known only at the run: named by the user, or unknown (`name` is None) and numbered."""
 
     name: str | None
     serial: int = 0
@@ -37,8 +34,7 @@ class Symbol(NamedTuple):
         return (0, self.name) if self.name is not None else (1, str(self.serial).zfill(12))
 
 
-@frozen
-class Call:
+class Call(NamedTuple):
     """``//``, ``%`` or ``max`` of two sizes, where it does not simplify."""
 
     function: str
@@ -60,9 +56,6 @@ class SizeExpr:
     """A polynomial over atoms: ``sum(coefficient * product(atoms))``, terms in canonical order."""
 
     terms: tuple[Term, ...]
-
-    def __hash__(self) -> int:
-        return hash(self.terms)
 
     def __add__(self, other: Size) -> Size:
         if not isinstance(other, int):
@@ -137,10 +130,9 @@ def _symbol(symbol: Symbol) -> SizeExpr:
 
 def sole_symbol(size: Size) -> Symbol | None:
     """The symbol that `size` is, or None where it is a number or arithmetic."""
-    if isinstance(size, SizeExpr) and len(size.terms) == 1:
-        atoms, coefficient = size.terms[0]
-        if coefficient == 1 and len(atoms) == 1 and isinstance(atoms[0], Symbol):
-            return atoms[0]
+    if isinstance(size, SizeExpr) and len(size.terms) == 1 and len(size.terms[0][0]) == 1:
+        (atom,), coefficient = size.terms[0]
+        return atom if coefficient == 1 and isinstance(atom, Symbol) else None
     return None
 
 
