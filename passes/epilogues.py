@@ -99,26 +99,31 @@ class _Epilogues:
 
     def _light_part(self, group: list[Tensor]) -> list[Tensor]:
         """`group` where it is light, else as many of its first nodes as cost nothing, or none."""
-        if self._traffic(group) <= MOST_ARRAYS:
+        root, traffic = self._root(group), self._traffic(group)
+        if traffic[-1] <= MOST_ARRAYS:
             return group
-        refuse(self._root(group), group[-1], "traffic")
-        first = group.index(self._root(group)) + 2
-        ends = range(len(group) - 1, first - 1, -1)
-        return next((group[:end] for end in ends if self._traffic(group[:end]) == 0), [])
+        refuse(root, group[-1], "traffic")
+        first = group.index(root) + 2
+        return next((group[:end] for end in range(len(group) - 1, first - 1, -1) if not traffic[end - 1]), [])
 
-    def _traffic(self, group: Sequence[Tensor]) -> int:
-        """How many arrays of the shape of the result are read and written besides that."""
-        counted = dict.fromkeys(group, 0)  # how often each is read inside
+    def _traffic(self, group: Sequence[Tensor]) -> list[int]:
+        """How many arrays of the shape of the result are read and written besides that, up to each node."""
+        shape = group[0].result.shape
+        left: dict[Tensor, int] = {}  # how many users of each are not inside
         read: set[Tensor] = set()
+        besides, found = -1, []
         for node in group:
             for x in {*node.inputs}:
-                if x in counted:
-                    counted[x] += 1
-                elif node not in self._contractions:
+                if x in left:
+                    left[x] -= 1
+                    besides -= not left[x]  # nobody needs it stored
+                elif x not in read and node not in self._contractions:
                     read.add(x)
-        shape = group[-1].result.shape
-        stored = sum([self._users[node] > inside for node, inside in counted.items()])
-        return stored - 1 + sum([x.result.shape == shape for x in read])
+                    besides += x.result.shape == shape
+            left[node] = self._users[node]
+            besides += 1
+            found.append(besides)
+        return found
 
     def _rows(self, group: Sequence[Tensor]) -> tuple[Size, ...]:
         root = self._root(group)
@@ -174,7 +179,7 @@ class _Epilogues:
             or not self._target.follows(node)
         ):
             return "op"
-        return "dtype" if BFLOAT16 in [x.dtype for x in (node, *node.inputs)] else ""
+        return "dtype" if any(x.dtype is BFLOAT16 for x in (node, *node.inputs)) else ""
 
     def _comes_along(self, operand: Tensor, shape: tuple[Size, ...] | None) -> bool:
         """Whether only the user of `operand` needs it, and its kernel may compute it."""

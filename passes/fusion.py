@@ -149,15 +149,15 @@ def _follow_users(nodes: Sequence[Tensor], rows: dict[Tensor, Rows], loose: set[
 
     So are the slopes that come in backwards, and labels. Views come along with what they show.
     """
-    wanted: dict[Tensor, Rows | None] = {}
+    wanted: dict[Tensor, Rows | None] = {}  # of loose ones
     moved: list[Tensor] = []
-    for node in reversed(nodes):
+    for node in reversed(nodes) if loose else ():
         walked = wanted.get(node)
-        if walked is not None and node in loose and rows.get(node) != walked:
+        if walked is not None and rows.get(node) != walked:
             rows[node] = walked
             moved.append(node)
         walked = rows.get(node)
-        for operand in node.inputs:
+        for operand in loose.intersection(node.inputs):
             own = walked if walked is not None and _is_number(operand, node, walked) else None
             wanted[operand] = own if wanted.get(operand, own) == own else None
     for node in reversed(moved):
@@ -243,21 +243,22 @@ class _Groups:
 
     def __init__(self, nodes: Sequence[Tensor], function: Function, rows: dict[Tensor, Rows]) -> None:
         self._nodes, self._rows = nodes, rows
+        self._inside = [node for node in nodes if node in rows]
+        self._joined = {x: [y for y in x.inputs if _is_joined(y, x, rows)] for x in self._inside}
         self._leader = {node: node for node in rows}
         self._large: set[Tensor] = set()  # groups that only their size keeps from others
         self._sizes: dict[Tensor, int] = {}
-        self._stage = _stages(nodes, rows)
+        self._stage = stage = _stages(nodes, self._joined)
         apart: list[Tensor] = []
-        for node in nodes:
-            for operand in node.inputs:
-                if not _is_joined(operand, node, rows):
-                    continue
-                if self._stage[operand] == self._stage[node]:
-                    self._leader[self.leader(operand)] = self.leader(node)
+        for node, operands in self._joined.items():
+            for operand in operands:
+                if stage[operand] == stage[node]:
+                    self._leader[self.leader(operand)] = node  # which nothing has led yet
                 else:
                     apart.append(operand)
         self._read = set(map(self.leader, apart))  # groups that others could be joined with
-        self._advance(set(function.inputs))
+        if apart:
+            self._advance(set(function.inputs))
 
     def leader(self, node: Tensor) -> Tensor:
         """The node that stands for the group of `node`."""
@@ -270,9 +271,8 @@ class _Groups:
     def members(self) -> list[list[Tensor]]:
         """All groups, each in the order of the nodes."""
         found: dict[Tensor, list[Tensor]] = {}
-        for node in self._nodes:
-            if node in self._rows:
-                found.setdefault(self.leader(node), []).append(node)
+        for node in self._inside:
+            found.setdefault(self.leader(node), []).append(node)
         return list(found.values())
 
     def reason(self, node: Tensor) -> str:
@@ -298,7 +298,7 @@ class _Groups:
                 if group[0] in self._rows:
                     found = self._raised(group, stage, early)
                 else:
-                    found = min((early[x] - 1 for x in group[0].inputs), default=most)
+                    found = min(map(early.__getitem__, group[0].inputs), default=most + 1) - 1
                 early.update(dict.fromkeys(group, found))
 
     def _raised(self, group: Sequence[Tensor], stage: int, early: Mapping[Tensor, int]) -> int:
@@ -309,10 +309,11 @@ class _Groups:
             for operand in node.inputs:
                 if operand in self._rows and self.leader(operand) is own:
                     continue
-                joined = _is_joined(operand, node, self._rows)
-                limit = min(limit, early[operand] - (not joined))
-                if joined:
+                if operand in self._joined[node]:
                     near[self.leader(operand)] = early[operand]
+                    limit = min(limit, early[operand])
+                else:
+                    limit = min(limit, early[operand] - 1)
         hosts = [host for host, at in near.items() if at == limit > stage]
         size = sum(self._sizes[host] for host in (own, *hosts))
         if size > MOST_NODES:
@@ -365,10 +366,12 @@ def _lines_up(operand: Tensor, node: Tensor, rows: Rows) -> bool:
     return node.result.shape in (rows.outer, (*rows.outer, 1))
 
 
-def _stages(nodes: Sequence[Tensor], rows: dict[Tensor, Rows]) -> dict[Tensor, int]:
+def _stages(nodes: Sequence[Tensor], joined: Mapping[Tensor, Sequence[Tensor]]) -> dict[Tensor, int]:
     stage = dict.fromkeys(nodes, 0)
     for node in reversed(nodes):
+        own, near = stage[node], joined.get(node, ())
         for operand in node.inputs:
-            step = 0 if _is_joined(operand, node, rows) else 1
-            stage[operand] = max(stage[operand], stage[node] + step)
+            least = own if operand in near else own + 1
+            if stage[operand] < least:
+                stage[operand] = least
     return stage
