@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from graphc.errors import FeedError
-from graphc.function import Function, all_functions, rebuild, with_inputs
+from graphc.function import Function, all_functions, in_known_order, rebuild, with_inputs
 from graphc.location import at_line
 from graphc.ops.source import _placeholder as placeholder
 from graphc.tensor import Tensor, describe
@@ -19,9 +19,12 @@ def cut_feeds(function: Function, feeds: Sequence[Tensor]) -> tuple[Function, di
     """
     inputs = {node: _as_input(node, i) for i, node in enumerate(feeds)}
     new: dict[Tensor, Tensor] = {}
-    if any(made is not node for node, made in inputs.items()):
+    is_cut = any(made is not node for node, made in inputs.items())
+    if is_cut:
         function, new = rebuild(replace(function, inputs=()), with_inputs, inputs)
     result = Function(tuple(inputs.values()), function.outputs, function.effects)
+    if not is_cut:  # only placeholders are fed, which need nothing: what needs them stands as it stood
+        result = in_known_order(result, dict.fromkeys((*result.inputs, *function.nodes())))
     _refuse_unfed(result)
     return result, new
 

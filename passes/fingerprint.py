@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from graphc.freezing import frozen
-from graphc.function import Function, bodies, in_order, topological
+from graphc.function import Function, bodies, in_order
 from graphc.op import OPS, Op
 from graphc.sizes import Atom, Size, SizeExpr, Symbol
 from graphc.tensor import Tensor
@@ -54,7 +54,7 @@ def fingerprint(request: Request) -> Fingerprint | None:
     To assign large constants, as an initializer does, and zeros beside them, as an optimizer has, is compiled
     sooner than their bytes are hashed.
     """
-    nodes, speller = topological((*request.fetches, *request.feeds)), _Speller()
+    nodes, speller = request.nodes(), _Speller()
     if _assigned_bytes(nodes) > MOST_ASSIGNED:
         return None
     try:
@@ -95,32 +95,32 @@ class _Speller:
         for body in in_order(_bodies_of(nodes), lambda body: _bodies_of(body.nodes())):
             yield self._body(body)
             self._bodies[body] = len(self._bodies)
-        number = {node: i for i, node in enumerate(nodes)}
+        number = _numbered(nodes)
         yield from self._lines(nodes, number)
-        yield _joined(number[node] for node in request.fetches)
-        yield _joined(number[node] for node in request.feeds)
+        yield ",".join([number[node] for node in request.fetches])
+        yield ",".join([number[node] for node in request.feeds])
         for node in request.feeds:
             if node in request.types:
                 yield f"{number[node]}:{self._type(request.types[node])}"
         for symbol, size in request.sizes.items():
             yield f"{self._atom(symbol)}={size}"
 
-    def _lines(self, nodes: Sequence[Tensor], number: dict[Tensor, int]) -> Iterator[str]:
+    def _lines(self, nodes: Sequence[Tensor], number: dict[Tensor, str]) -> Iterator[str]:
         self.nodes += len(nodes)
         if self.nodes > MOST_NODES:
             raise _UnknownError
         for node in nodes:
+            operands = ",".join(map(number.__getitem__, node.inputs))
             attrs = "".join([f",{name}={self._value(value)}" for name, value in node.attrs.items()])
+            op = self._ops.get(node.op) or self._op(node.op)
             type = self._types.get(id(node.type)) or self._type(node.type)
-            yield f"{self._op(node.op)}({_joined([number[i] for i in node.inputs])}{attrs}){type}"
+            yield f"{op}({operands}{attrs}){type}"
 
     def _op(self, op: Op) -> str:
-        found = self._ops.get(op)
-        if found is None:
-            if OPS.get(op.name) is not op or not op.__module__.startswith("graphc."):
-                raise _UnknownError  # its meaning is its user's, who may change it
-            found = self._ops[op] = op.name
-        return found
+        if OPS.get(op.name) is not op or not op.__module__.startswith("graphc."):
+            raise _UnknownError  # its meaning is its user's, who may change it
+        self._ops[op] = op.name
+        return op.name
 
     def _value(self, value: Any) -> str:
         kind = value.__class__
@@ -133,11 +133,12 @@ class _Speller:
         if kind is float:
             return f"f{struct.pack('<d', value).hex()}"  # -0.0 is not 0.0, nor one NaN another
         if kind is tuple:
-            return f"({','.join([self._value(item) for item in value])})"
+            items = [f"i{item}" if item.__class__ is int else self._value(item) for item in value]
+            return f"({','.join(items)})"
+        if kind is DType:
+            return f"d{value.name}"
         if isinstance(value, SizeExpr):
             return self._size(value)
-        if isinstance(value, DType):
-            return f"d{value.name}"
         if kind is np.ndarray or isinstance(value, np.generic):
             return self._array(np.asarray(value))
         if isinstance(value, Function):
@@ -156,16 +157,17 @@ class _Speller:
 
     def _body(self, body: Function) -> str:
         nodes = body.nodes()
-        number = {node: i for i, node in enumerate(nodes)}
+        number = _numbered(nodes)
         parts = [str(len(body.inputs)), *self._lines(nodes, number)]
-        parts.append(_joined(number[node] for node in body.outputs))
-        parts.append(_joined(number[node] for node in body.effects))
+        parts.append(",".join([number[node] for node in body.outputs]))
+        parts.append(",".join([number[node] for node in body.effects]))
         return "{" + "\n".join(parts) + "}"
 
     def _type(self, type: TensorType | TupleType) -> str:
         if isinstance(type, TupleType):
             return f"<{';'.join([self._type(element) for element in type.elements])}>"
-        shape = "?" if type.shape is None else ",".join([self._size(size) for size in type.shape])
+        sizes = ("?",) if type.shape is None else type.shape
+        shape = ",".join([self._size(size) if size.__class__ is SizeExpr else str(size) for size in sizes])
         found = self._types[id(type)] = f"{type.dtype.name}[{shape}]"
         return found
 
@@ -188,5 +190,5 @@ def _bodies_of(nodes: Sequence[Tensor]) -> list[Function]:
     return [body for node in nodes if node.op.has_bodies for _, body in bodies(node)]
 
 
-def _joined(numbers: Iterator[int] | list[int]) -> str:
-    return ",".join([str(number) for number in numbers])
+def _numbered(nodes: Sequence[Tensor]) -> dict[Tensor, str]:
+    return dict(zip(nodes, map(str, range(len(nodes))), strict=True))

@@ -137,7 +137,7 @@ def phases_of(program: Program) -> dict[Symbol, int]:
 
 def phase_of(size: Size, phases: Mapping[Symbol, int]) -> int:
     """After which of the steps that bind sizes `size` is known; 0: before the first step."""
-    return max((phases.get(symbol, 0) for symbol in symbols(size)), default=0)
+    return max((phases.get(symbol, 0) for symbol in symbols(size)), default=0) if phases else 0
 
 
 def _packed(program: Program, cells: list[Life], stacks: bool) -> Packing:
@@ -178,8 +178,8 @@ def _lives(
     begun: dict[Cell, tuple[int, Size]] = {}
     for number, step in enumerate(program.steps):
         ending = dict.fromkeys(dies.get(number, ()))
-        over = overwrites(step)
-        for part, type in enumerate(parts_of(step.node.type)):
+        over, parts = overwrites(step), parts_of(step.node.type)
+        for part, type in enumerate(parts):
             cell, size = (step.output, part), bytes_of(type)
             if cell in roots or cell in outside:
                 continue
@@ -195,11 +195,8 @@ def _lives(
             if cell in place:
                 first, size = begun[place[cell]]
                 lives.append(Life(place[cell], size, guess_bytes(size), first, number))
-        results = len(parts_of(step.node.type))
-        lives.extend(
-            Life((step.output, results + i), size, guess_bytes(size), number, number)
-            for i, size in enumerate(works(step))
-        )
+        for i, size in enumerate(works(step), len(parts)):
+            lives.append(Life((step.output, i), size, guess_bytes(size), number, number))
     return lives, place, overwritten
 
 
@@ -278,7 +275,7 @@ def _outside(program: Program, roots: Mapping[Cell, Cell]) -> set[Cell]:
     outside -= set(_late_results(program, roots))
     outside.update((buffer, 0) for buffer in given)
     for step in program.steps:
-        own = {binding.symbol for binding in step.bindings}
+        own = {binding.symbol for binding in step.bindings} if step.bindings else set()
         for part, type in enumerate(parts_of(step.node.type)):
             if type.shape is None or (own and any(own.intersection(symbols(size)) for size in type.shape)):
                 outside.add((step.output, part))
@@ -295,14 +292,15 @@ def _late_results(program: Program, roots: Mapping[Cell, Cell]) -> Iterator[Cell
 
 
 def _last_uses(program: Program, roots: Mapping[Cell, Cell]) -> dict[int, list[Cell]]:
-    """The cells with memory of their own, by the number of the last step that touches them."""
-    parts = {step.output: len(parts_of(step.node.type)) for step in program.steps}
+    """The memory of what steps make, by the number of the last step that touches it."""
+    held: dict[int, list[Cell]] = {}  # of what steps make
     last: dict[Cell, int] = {}
     for number, step in enumerate(program.steps):
+        parts = [(step.output, part) for part in range(len(parts_of(step.node.type)))]
+        held[step.output] = [roots.get(cell, cell) for cell in parts]
         for buffer in (step.output, *step.inputs):
-            for part in range(parts.get(buffer, 1)):
-                cell = (buffer, part)
-                last[roots.get(cell, cell)] = number
+            for cell in held.get(buffer, ()):
+                last[cell] = number
     last.update(dict.fromkeys(_late_results(program, roots), len(program.steps) - 1))
     result: dict[int, list[Cell]] = {}
     for cell, number in last.items():

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from graphc.errors import ShapeError
 from graphc.freezing import frozen
-from graphc.function import Function, all_nodes, in_known_order
+from graphc.function import Function, all_nodes, in_known_order, topological
 from graphc.ops.source import _constant as constant
 from graphc.ops.state import _group as group
 from graphc.ops.state import assign
@@ -109,6 +109,13 @@ class Request:
     feeds: tuple[Tensor, ...]
     types: Mapping[Tensor, TensorType] = field(default_factory=dict)
     sizes: Mapping[Symbol, int] = field(default_factory=dict)
+    _order: tuple[Tensor, ...] | None = field(default=None, init=False, repr=False, compare=False)
+
+    def nodes(self) -> tuple[Tensor, ...]:
+        """Every node that fetches and feeds reach, operands before users."""
+        if self._order is None:  # walked once, as of a `Function`
+            object.__setattr__(self, "_order", tuple(topological((*self.fetches, *self.feeds))))
+        return self._order or ()
 
 
 def prepare(request: Request, target: Target = PLAIN, after_each: AfterEach | None = None) -> Prepared:
@@ -139,7 +146,7 @@ def _pipeline_for(function: Function) -> tuple[Pass, ...]:
 def define(request: Request, target: Target, tell: AfterEach, passes: tuple[Pass, ...] = DEFINED) -> Function:
     """The function of `request` as defined: no requests for gradients are left, and feeds have cut it."""
     fetches, feeds = request.fetches, request.feeds
-    function = Function((), (*fetches, *feeds), effects_of(fetches))
+    function = in_known_order(Function((), (*fetches, *feeds), effects_of(fetches)), request.nodes())
     binders = [node for node in function.nodes() if node.op.binds]
     if binders:
         function = replace(function, outputs=(*function.outputs, *binders))
@@ -154,7 +161,10 @@ def define(request: Request, target: Target, tell: AfterEach, passes: tuple[Pass
     outputs = function.outputs
     wanted, fed = outputs[: len(fetches)], outputs[len(fetches) : len(fetches) + len(feeds)]
     binding = outputs[len(fetches) + len(feeds) :]
-    function, new = cut_feeds(Function((), wanted, function.effects), fed)
+    rest = Function((), wanted, function.effects)
+    if not binding:  # all else that is reached is fed, and comes first in what follows
+        rest = in_known_order(rest, function.nodes())
+    function, new = cut_feeds(rest, fed)
     tell("cut_feeds", function)
     function = bind_sizes(function, tuple(new.get(node, node) for node in binding))
     tell("bind_sizes", function)

@@ -189,23 +189,17 @@ def _steps(
     planned: Planned,
 ) -> Iterator[Step]:
     """A step for each of `nodes`, in order; `bound` grows by the symbols that they give."""
+    of = number.__getitem__
     for node in nodes:
         checked = checks.before(node)
         inner = dict(bodies(node)) if node.op.has_bodies else {}
-        around = frozenset(bound)  # without what the node itself binds: a body of it may bind that as well
+        # Without what the node itself binds: a body of it may bind that as well.
+        programs = Bodies(inner, frozenset(bound), planned) if inner else _NO_BODIES
         binds = node.op.binds or (inner and node.op.name != _FUSED)
         own = tuple(_bindings(node.type, bound)) if binds else ()
         checks.bind(own)
-        yield Step(
-            node,
-            tuple(number[operand] for operand in node.inputs),
-            number[node],
-            tuple(number[dead] for dead in last_uses.get(node, ())),
-            tuple(_sized(node, own)),
-            own,
-            checked,
-            Bodies(inner, around, planned) if inner else _NO_BODIES,
-        )
+        reads, frees = tuple(map(of, node.inputs)), tuple(map(of, last_uses.get(node, ())))
+        yield Step(node, reads, of(node), frees, _sized(node, own), own, checked, programs)
 
 
 class _Checks:
@@ -239,7 +233,8 @@ class _Checks:
 
     def bind(self, bindings: Sequence[Binding]) -> None:
         """Notes what a step gives."""
-        self._late.update(binding.symbol for binding in bindings)
+        for binding in bindings:
+            self._late.add(binding.symbol)
 
     def at_first(self) -> tuple[Check, ...]:
         """The checks that come before all steps."""
@@ -270,7 +265,7 @@ def meetings_of(node: Tensor) -> list[tuple[Size, Size]]:
     """The pairs of sizes that the type rule of `node` takes as equal without knowing it."""
     if node.op.family == "elementwise" and _alike(node.inputs):
         return []  # by far the most frequent: nothing there to meet
-    if not any(_is_symbolic(i) for i in node.inputs) and not any(_sized(node, ())):
+    if not any(map(_is_symbolic, node.inputs)) and not _sized(node, ()):
         return []
     if any(isinstance(i.type, TensorType) and i.type.shape is None for i in node.inputs):
         return []  # the rule is tried on made-up ranks, and what meets there says nothing of the run
@@ -330,16 +325,19 @@ def _bindings(type: TensorType | TupleType, bound: set[Symbol]) -> Iterator[Bind
                 yield Binding(axis, symbol, part)
 
 
-def _sized(node: Tensor, own: tuple[Binding, ...]) -> Iterator[str]:
+def _sized(node: Tensor, own: tuple[Binding, ...]) -> tuple[str, ...]:
     """The attributes of `node` that hold symbolic sizes, those that it binds itself left out."""
+    if not node.attrs or not _says_sizes(node):
+        return ()
     if node.op.binds and isinstance(node.type, TensorType) and node.type.shape is None:
-        return  # it says what its result is to bind, which has no axes to bind it by
+        return ()  # it says what its result is to bind, which has no axes to bind it by
     mine = {binding.symbol for binding in own}
-    for name, value in node.attrs.items():
-        if isinstance(value, tuple) and any(
-            isinstance(size, SizeExpr) and not mine.issuperset(symbols(size)) for size in value
-        ):
-            yield name
+    return tuple(
+        name
+        for name, value in node.attrs.items()
+        if isinstance(value, tuple)
+        and any(isinstance(size, SizeExpr) and not mine.issuperset(symbols(size)) for size in value)
+    )
 
 
 def _last_uses(function: Function, nodes: Sequence[Tensor]) -> dict[Tensor, list[Tensor]]:

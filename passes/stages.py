@@ -29,13 +29,12 @@ class Heard:
     cpu: dict[str, float] = field(default_factory=dict)
     entered: Counter[str] = field(default_factory=Counter)
     counts: Counter[str] = field(default_factory=Counter)
+    _open: list[_Timed] = field(default_factory=list)
 
 
 class _Thread(local):
     def __init__(self) -> None:
         self.heard: Heard | None = None
-        self.open: list[str] = []
-        self.wall = self.cpu = 0.0  # when the innermost open stage was entered, or came to be again
 
 
 _thread = _Thread()
@@ -44,7 +43,8 @@ _SILENCE = nullcontext()
 
 def stage(name: str) -> AbstractContextManager[None]:
     """Times what runs inside, in this thread, as the stage `name`."""
-    return _SILENCE if _thread.heard is None else _Timed(name)
+    heard = _thread.heard
+    return _SILENCE if heard is None else _Timed(heard, name)
 
 
 def count(name: str, amount: int) -> None:
@@ -66,41 +66,40 @@ def is_counted() -> bool:
 @contextmanager
 def listening(counts_too: bool = True) -> Iterator[Heard]:
     """Collects the stages of what runs inside, in this thread; without `counts_too` their `wall` alone."""
-    outer = _thread.heard, _thread.open, _thread.wall, _thread.cpu
-    _thread.heard, _thread.open = Heard(counts_too), []
+    outer, _thread.heard = _thread.heard, Heard(counts_too)
     try:
         yield _thread.heard
     finally:
-        _thread.heard, _thread.open, _thread.wall, _thread.cpu = outer
+        _thread.heard = outer
 
 
 class _Timed:
-    """The time of a stage that somebody listens to."""
+    """The time of a stage that somebody listens to: that of the stages within it makes it begin later."""
 
-    __slots__ = ("_name",)
+    __slots__ = ("_cpu", "_heard", "_name", "_wall")
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, heard: Heard, name: str) -> None:
+        self._heard, self._name = heard, name
 
     def __enter__(self) -> None:
-        heard, names = _thread.heard, _thread.open
-        assert heard is not None
-        heard.entered[self._name] += 1
-        _turn(heard, names)
-        names.append(self._name)
+        heard, name = self._heard, self._name
+        heard.entered[name] += 1
+        heard.wall.setdefault(name, 0.0)
+        heard._open.append(self)
+        self._wall = time.perf_counter()
+        if heard.counts_too:
+            self._cpu = time.process_time()  # it asks the system
 
     def __exit__(self, *_: object) -> None:
-        assert _thread.heard is not None
-        _turn(_thread.heard, _thread.open)
-        _thread.open.pop()
-
-
-def _turn(heard: Heard, names: list[str]) -> None:
-    """Gives the time since the last turn to the stage that is open."""
-    wall = time.perf_counter()
-    cpu = time.process_time() if heard.counts_too else 0.0  # it asks the system
-    if names:
-        heard.wall[names[-1]] = heard.wall.get(names[-1], 0.0) + wall - _thread.wall
+        heard, name = self._heard, self._name
+        heard._open.pop()
+        around = heard._open[-1] if heard._open else None
+        wall = time.perf_counter() - self._wall
+        heard.wall[name] += wall
+        if around is not None:
+            around._wall += wall
         if heard.counts_too:
-            heard.cpu[names[-1]] = heard.cpu.get(names[-1], 0.0) + cpu - _thread.cpu
-    _thread.wall, _thread.cpu = wall, cpu
+            cpu = time.process_time() - self._cpu
+            heard.cpu[name] = heard.cpu.get(name, 0.0) + cpu
+            if around is not None:
+                around._cpu += cpu
