@@ -8,21 +8,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import MISSING, FrozenInstanceError, dataclass, fields
-from typing import Any, NoReturn, TypeVar, dataclass_transform
+from functools import partial
+from typing import Any, NoReturn, TypeVar, dataclass_transform, overload
 
 _Class = TypeVar("_Class")
 
 
+@overload
+def frozen(cls: type[_Class], /) -> type[_Class]: ...
+@overload
+def frozen(*, eq: bool = True, weakref_slot: bool = False) -> Callable[[type[_Class]], type[_Class]]: ...
 @dataclass_transform(frozen_default=True)
-def frozen(cls: type[_Class]) -> type[_Class]:
+def frozen(cls: type | None = None, /, *, eq: bool = True, weakref_slot: bool = False) -> Any:
     """What ``@dataclass(frozen=True, slots=True)`` makes of `cls`: equal and hashed by its fields.
 
-    A field may have a default; what `dataclasses.field` can do beyond that is left to `dataclass`. What the
-    class defines itself stays.
+    Without `eq` it is equal to itself alone; with `weakref_slot` there may be weak references to it. A field
+    may have a default; what `dataclasses.field` can do beyond that is left to `dataclass`. What the class
+    defines itself stays.
     """
-    made = dataclass(init=False, repr=False, eq=False, slots=True)(cls)
+    if cls is None:
+        return partial(frozen, eq=eq, weakref_slot=weakref_slot)
+    made: type = dataclass(init=False, repr=False, eq=False, slots=True, weakref_slot=weakref_slot)(cls)
     own = vars(made)
-    wanted = [method for method in ("__init__", "__eq__", "__hash__") if own.get(method) is None]
+    methods = ("__init__", "__eq__", "__hash__") if eq else ("__init__",)
+    wanted = [method for method in methods if own.get(method) is None]
     for name, method in _write(made, wanted).items():
         method.__qualname__ = f"{made.__qualname__}.{name}"
         setattr(made, name, method)

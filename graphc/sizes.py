@@ -11,7 +11,6 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from operator import index
 from threading import local
 from typing import NamedTuple
@@ -51,7 +50,7 @@ Term = tuple[tuple[Atom, ...], int]  # a product of atoms and its coefficient
 Values = Mapping[Symbol, "Size"] | Mapping[Atom, "Size"]
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@frozen
 class SizeExpr:
     """A polynomial over atoms: ``sum(coefficient * product(atoms))``, terms in canonical order."""
 

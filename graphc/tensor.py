@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import FrozenInstanceError, dataclass
+from dataclasses import FrozenInstanceError
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from graphc.drawing.display import Displayed
 from graphc.errors import GraphError
+from graphc.freezing import frozen
 from graphc.location import Location, made_at
 from graphc.operators import Operators
 from graphc.sizes import Size, is_unknown, sole_symbol
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from graphc.op import Op
 
 
-@dataclass(frozen=True, eq=False, repr=False, slots=True, weakref_slot=True)
+@frozen(eq=False, weakref_slot=True)
 class Tensor(Operators, Displayed):
     """One node, which is also the one value it makes.
 
@@ -88,6 +89,9 @@ class Tensor(Operators, Displayed):
             raise TypeError(f"cannot iterate: {error}; gc.scan or gc.map_fn walk an axis") from None
         return (self[i] for i in range(length))
 
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise FrozenInstanceError(f"{describe(self)} never changes: its {name!r} cannot be set")
+
     def __reduce__(self) -> NoReturn:
         raise TypeError("a tensor cannot be pickled: gc.save_graph writes a graph to a file")
 
@@ -96,14 +100,6 @@ class Tensor(Operators, Displayed):
 
     def __deepcopy__(self, memo: object) -> Tensor:
         return self
-
-
-def _refuse_change(self: Tensor, name: str, value: object) -> NoReturn:
-    raise FrozenInstanceError(f"{describe(self)} never changes: its {name!r} cannot be set")
-
-
-# The one that dataclasses make fails at names that are no fields, where there are slots.
-Tensor.__setattr__ = _refuse_change  # type: ignore[method-assign, assignment]  # a method of the class, replaced once it is made
 
 
 def public_size(size: Size) -> int | str | None:

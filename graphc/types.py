@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Set
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from graphc import sizes
 from graphc.errors import ArgumentError, DTypeError, ShapeError
+from graphc.freezing import frozen
 from graphc.size_text import format_size, parse_size
 from graphc.sizes import Size, SizeExpr, Symbol
 from graphc.suggestion import suggest
@@ -99,7 +99,7 @@ def as_dtype(spelling: object) -> DType:
         raise DTypeError(f"{spelling!r} is not a dtype of graphc ({known}){near}") from None
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@frozen
 class TensorType:
     """A dtype and a shape; `shape` is None where even the rank is unknown."""
 
@@ -124,7 +124,7 @@ class TensorType:
     __repr__ = __str__
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@frozen
 class TupleType:
     """The types of the several results of one op; no results make it an operation."""
 

@@ -1,8 +1,10 @@
 """Frozen classes do what ``@dataclass(frozen=True, slots=True)`` makes."""
 
 import copy
+import gc as garbage
 import inspect
 import pickle
+import weakref
 from dataclasses import FrozenInstanceError, dataclass, field, fields, replace
 from typing import ClassVar
 
@@ -98,6 +100,25 @@ def test_equality_and_hash_are_those_of_the_fields(made):
     assert made[Empty]() == made[Empty]()
     nan = float("nan")
     assert pair(nan) == pair(nan)  # the same object
+
+
+@pytest.mark.parametrize(
+    "how",
+    [frozen(eq=False, weakref_slot=True), dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)],
+    ids=("frozen", "dataclass"),
+)
+def test_without_eq_it_is_equal_to_itself_alone(how):
+    one, other = (make(Pair, how)(1, "x") for _ in range(2))
+    assert one == one
+    assert one != other
+    assert hash(one) == object.__hash__(one)
+    seen = weakref.ref(one)
+    assert seen() is one
+    del one
+    garbage.collect()  # where Python counts no references
+    assert seen() is None
+    with pytest.raises(FrozenInstanceError):
+        other.left = 2
 
 
 def test_what_the_class_says_itself_stays(made):
