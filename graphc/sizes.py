@@ -16,6 +16,7 @@ from threading import local
 from typing import NamedTuple
 
 from graphc.errors import ArgumentError, ShapeError
+from graphc.freezing import frozen
 
 _MOST_ELEMENTS = 2**63 - 1
 
