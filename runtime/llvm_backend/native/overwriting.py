@@ -16,21 +16,24 @@ def find_overwrites(plan: RowPlan) -> dict[int, tuple[int, ...]]:
     Such an operand lies as the result does, with elements as large, and each is read for the last time
     before its place is written: by vectors of the result's own loop over the row, or in an earlier one.
     """
-    body = plan.body
-    uses: dict[Tensor, list[tuple[float, Access]]] = {}
+    lies: dict[Tensor, set[Access]] = {}
+    last: dict[Tensor, float] = {}
     for node, access, time in _uses(plan):
-        uses.setdefault(node, []).append((time, access))
+        lies.setdefault(node, set()).add(access)
+        last[node] = time
     written = {node: i for i, phase in enumerate(plan.phases) for node in phase.vectors}
     found: dict[int, tuple[int, ...]] = {}
-    for part, (output, write) in enumerate(zip(body.outputs, plan.writes, strict=True)):
+    for part, (output, write) in enumerate(zip(plan.body.outputs, plan.writes, strict=True)):
         if output not in written:
             continue
+        only, until = {write}, written[output]
         fitting = tuple(
             i
-            for i, operand in enumerate(body.inputs)
-            if operand.dtype.numpy.itemsize == output.dtype.numpy.itemsize
+            for i, operand in enumerate(plan.body.inputs)
+            if lies.get(operand, only) == only
+            and last.get(operand, until) <= until
+            and operand.dtype.numpy.itemsize == output.dtype.numpy.itemsize
             and operand.result.sizes == output.result.sizes
-            and all(access == write and time <= written[output] for time, access in uses.get(operand, ()))
         )
         if fitting:
             found[part] = fitting
@@ -38,21 +41,13 @@ def find_overwrites(plan: RowPlan) -> dict[int, tuple[int, ...]]:
 
 
 def _uses(plan: RowPlan) -> Iterator[tuple[Tensor, Access, float]]:
-    """Each use of an operand, how it lies there, and when: in a phase, or at its end."""
-    given = set(plan.body.inputs)
+    """Each use of an operand, how it lies there, and when: in a phase, or at its end; in that order."""
     for number, phase in enumerate(plan.phases):
         picked = [each for n in phase.numbers if n.op is PICK for each in needed_for(plan, n.inputs[0])]
         ends = (*phase.reductions, *phase.numbers, *picked)
         for time, nodes in ((number, phase.vectors), (number + 0.5, ends)):
             for user in nodes:
-                for i, operand in enumerate(user.inputs):
-                    if plan.source.get(operand, operand) in given:
-                        yield plan.source.get(operand, operand), _access(plan, user, i), time
-
-
-def _access(plan: RowPlan, user: Tensor, i: int) -> Access:
-    operand = user.inputs[i]
-    while operand in plan.source:
-        user, i = operand, 0
-        operand = user.inputs[i]
-    return plan.reads[user, i]
+                for i in range(len(user.inputs)):
+                    below, access = plan.operands[user, i]
+                    if access is not None:
+                        yield below, access, time

@@ -26,16 +26,15 @@ class RowArrays:
 
     def begin(self, phase: Phase) -> None:
         """Computes where the rows begin that the loop of `phase` walks along."""
-        frame, one = self.frame, self.frame.one
+        frame, one, operands = self.frame, self.frame.one, self.frame.plan.operands
         for user in (*phase.vectors, *phase.reductions):
-            for i, operand in enumerate(user.inputs):
-                below = frame.plan.source.get(operand, operand)
-                if below in frame.inputs:
-                    access = frame.access(user, i)
-                    if access.inner:
-                        self._begin(one, below.dtype, frame.arrays[frame.inputs[below]], access)
-                elif below in frame.written:
-                    self._begin_result(below)
+            for i in range(len(user.inputs)):
+                below, access = operands[user, i]
+                if access is None:
+                    if below in frame.written:
+                        self._begin_result(below)
+                elif access.inner:
+                    self._begin(one, below.dtype, frame.arrays[frame.inputs[below]], access)
         for node in phase.vectors:
             if node in frame.written:
                 self._begin_result(node)

@@ -11,7 +11,7 @@ from runtime.llvm_backend.ir.scalars import emit_op, spelled
 from runtime.llvm_backend.ir.text import Emitter
 from runtime.llvm_backend.rows.row_arrays import RowArrays
 from runtime.llvm_backend.rows.row_labels import put_at
-from runtime.llvm_backend.rows.row_plan import VIEWS
+from runtime.llvm_backend.rows.row_plan import VIEWS, Operand
 
 
 def code_of(node: Tensor, showing: Collection[Tensor]) -> str:
@@ -30,7 +30,7 @@ class RowElements:
         em: Emitter,
         j: str,
         mask: str | None,
-        spread: Mapping[object, str],
+        spread: Mapping[Operand, str],
         values: dict[object, str] | None = None,
     ) -> None:
         self.memory, self.frame = memory, memory.frame
@@ -57,16 +57,13 @@ class RowElements:
     def operand(self, user: Tensor, i: int) -> str:
         """Operand number i of `user`."""
         frame, em, values = self.frame, self.em, self.values
-        operand = user.inputs[i]
-        below = frame.plan.source.get(operand, operand)
-        key = frame.number_key(user, i)
-        if key is not None:
-            return self.spread[key] if em.width > 1 else frame.number(user, i)
-        if below in frame.inputs:
-            access = frame.access(user, i)
-            if (below, access) not in values:
-                values[below, access] = self.memory.load(em, below, access, self.j, self.mask)
-            return values[below, access]
+        below, access = operand = frame.plan.operands[user, i]
+        if frame.is_number(operand):
+            return self.spread[operand] if em.width > 1 else frame.number(user, i)
+        if access is not None:
+            if operand not in values:
+                values[operand] = self.memory.load(em, below, access, self.j, self.mask)
+            return values[operand]
         if below not in values:  # of an earlier phase
             values[below] = self.memory.load_kept(em, below, self.j, self.mask)
         return values[below]

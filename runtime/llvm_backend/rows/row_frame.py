@@ -13,7 +13,7 @@ from runtime.llvm_backend.rows.row_block import SCRATCH_BYTES, Word, share_word
 from runtime.llvm_backend.rows.row_labels import as_index
 from runtime.llvm_backend.rows.row_loop import RowLoop, lanes_of
 from runtime.llvm_backend.rows.row_order import fits_vector
-from runtime.llvm_backend.rows.row_plan import Access, RowPlan, dtypes_of_rows
+from runtime.llvm_backend.rows.row_plan import Access, Operand, RowPlan
 from runtime.llvm_backend.rows.row_streams import claimed_results, is_streamed
 from runtime.llvm_backend.rows.row_wave import spare_rows
 
@@ -34,7 +34,7 @@ class RowFrame:
     def __init__(self, plan: RowPlan, module: Module, looks: Looks, streams: Collection[int] = ()) -> None:
         self.plan, self.streams, self.claimed = plan, streams, claimed_results(plan)
         self.showing, self.noted = looks.showing, looks.noted
-        self.loops = RowLoop(module, lanes_of(module.target, dtypes_of_rows(plan)))
+        self.loops = RowLoop(module, lanes_of(module.target, plan.dtypes))
         self.one, self.wide = self.loops.one, self.loops.wide
         self.inputs = {node: i for i, node in enumerate(plan.body.inputs)}
         self.written = {node: i for i, node in enumerate(plan.body.outputs)}
@@ -93,8 +93,8 @@ class RowFrame:
         """What integers are divided by in `node`, where it is one number that the kernel is given."""
         if node.op.name not in DIVISIONS or not node.dtype.is_integer:
             return None
-        d = self.plan.source.get(node.inputs[1], node.inputs[1])
-        return d if d in self.inputs and self.access(node, 1).is_number else None
+        d, access = self.plan.operands[node, 1]
+        return d if access is not None and access.is_number else None
 
     def index(self, node: Tensor) -> str:
         """The label of `node`, which is one number a row."""
@@ -104,26 +104,13 @@ class RowFrame:
 
     def number(self, user: Tensor, i: int) -> str:
         """Operand number i of `user`, which is one number a row."""
-        operand = user.inputs[i]
-        below = self.plan.source.get(operand, operand)
-        if below in self.inputs and below not in self.numbers:
-            access = self.access(user, i)
+        below, access = self.plan.operands[user, i]
+        if access is not None and below not in self.numbers:
             array = self.arrays[self.inputs[below]]
             return load(self.one, memory_dtype(below.dtype), array, self.offsets[access])
         return self.numbers[below]
 
-    def access(self, user: Tensor, i: int) -> Access:
-        """How operand number i of `user` lies, a view having been looked through."""
-        operand = user.inputs[i]
-        if operand in self.plan.source:
-            return self.access(operand, 0)
-        return self.plan.reads[user, i]
-
-    def number_key(self, user: Tensor, i: int) -> object | None:
-        """What tells the number that is operand i of `user`; None where it is a whole row."""
-        operand = user.inputs[i]
-        below = self.plan.source.get(operand, operand)
-        if below in self.inputs:
-            access = self.access(user, i)
-            return None if access.inner else (below, access)
-        return below if below in self.numbers else None
+    def is_number(self, operand: Operand) -> bool:
+        """Whether `operand` is one number a row."""
+        below, access = operand
+        return below in self.numbers if access is None else not access.inner

@@ -22,7 +22,7 @@ from runtime.llvm_backend.ir.text import Target, target_of
 from runtime.llvm_backend.ir.values import memory_dtype
 from runtime.llvm_backend.rows.row_labels import BY_LABELS
 from runtime.llvm_backend.rows.row_loop import lanes_of
-from runtime.llvm_backend.rows.row_plan import CHEAP, VIEWS, Access, Phase, RowPlan, dtypes_of_rows
+from runtime.llvm_backend.rows.row_plan import CHEAP, VIEWS, Access, Phase, RowPlan
 
 _SHORTEST = 1 << 8  # elements of a row that is no matter of a few vectors
 _MANY = 1 << 14  # elements that are worth better code
@@ -51,7 +51,7 @@ def fits_vector(plan: RowPlan, target: Target) -> bool:
     such rows at once, as they come, unless each ends in numbers that take long. Labels ask for elements of
     a row that is in memory.
     """
-    lanes = lanes_of(target, dtypes_of_rows(plan))
+    lanes = lanes_of(target, plan.dtypes)
     short = target.masks and isinstance(plan.inner, int) and 0 < plan.inner <= lanes and lanes > 1
     if not short or plan.is_flat or plan.phases[-1].reductions or not plan.phases[-1].vectors:
         return False
@@ -125,12 +125,10 @@ def asked_rows(plan: RowPlan) -> tuple[Phase | None, dict[tuple[Tensor, Access],
         return None, {}
     busiest = max(range(early, len(plan.phases)), key=lambda i: _work(plan.phases[i]))
     rows = 2 if busiest >= last else 1
-    given = set(plan.body.inputs)
     asked = {}
     for (user, i), access in plan.reads.items():
-        below = plan.source.get(user.inputs[i], user.inputs[i])
-        if below in given and access.inner and all(access.outer):
-            asked[below, access] = rows
+        if access.inner and all(access.outer):
+            asked[user.inputs[i], access] = rows
     return plan.phases[busiest], asked
 
 

@@ -24,7 +24,7 @@ class PartWriter(RowWriter):
         self.open()
         one, plan = self.one, self.plan
         first, end = self.range(self.inner)
-        self.offsets = {access: str(access.start) for access in (*plan.reads.values(), *plan.writes)}
+        self.offsets = {access: str(access.start) for access in plan.accesses}
         for phase in plan.phases:
             if not phase.vectors and not phase.reductions:
                 self.run_numbers(phase)
@@ -39,7 +39,7 @@ class PartWriter(RowWriter):
         """Adds ``finish`` to the module: the parts of a long row come together, in order."""
         self.open()
         one, plan = self.one, self.plan
-        self.offsets = {access: str(access.start) for access in (*plan.reads.values(), *plan.writes)}
+        self.offsets = {access: str(access.start) for access in plan.accesses}
         up = one.let(f"add i64 {self.inner}, {one.let(f'sub i64 {self.per}, 1')}")
         parts = one.let(f"sdiv i64 {up}, {self.per}")
         for phase in plan.phases:

@@ -9,13 +9,15 @@ number: it is computed by itself, so what is only picked from is in no loop.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import NamedTuple
 
 from graphc.freezing import frozen
 from graphc.function import Function
-from graphc.sizes import Size
+from graphc.laziness import Lazy
+from graphc.sizes import Size, product
 from graphc.tensor import Tensor
 from graphc.types import DType, TupleType
 from passes.failure import may_fail
@@ -30,8 +32,7 @@ CHEAP |= {PUT.name}
 PART = 1 << 16  # elements of a part of a row that is split
 
 
-@frozen
-class Access:
+class Access(NamedTuple):
     """How rows lie in an operand or a result: along which outer sizes it varies, and if along the row.
 
     Where they are parts of longer rows, `pitch` is the length of those; they begin at `start`, and have every
@@ -55,6 +56,9 @@ class Access:
         return self.inner and all(self.outer) and not self.pitch
 
 
+Operand = tuple[Tensor, Access | None]  # a value, and how it lies where the kernel is given it
+
+
 @frozen
 class Phase:
     """One loop over a row (`vectors`, in order), its `reductions`, then what is one `number` a row."""
@@ -64,7 +68,7 @@ class Phase:
     numbers: tuple[Tensor, ...]
 
 
-@frozen
+@dataclass(frozen=True, eq=False)
 class RowPlan:
     """What a kernel reads, computes and writes.
 
@@ -92,18 +96,45 @@ class RowPlan:
     source: Mapping[Tensor, Tensor]
     picked_from: frozenset[Tensor] = frozenset()
 
-    @property
+    @Lazy
+    def operands(self) -> Mapping[tuple[Tensor, int], Operand]:
+        """What operand number i of a node is, once views are looked through."""
+        found: dict[tuple[Tensor, int], Operand] = {}
+        for user in self.body.nodes():
+            for i, operand in enumerate(user.inputs):
+                if operand in self.source:
+                    found[user, i] = found[operand, 0]
+                else:
+                    found[user, i] = operand, self.reads.get((user, i))
+        return found
+
+    @Lazy
+    def accesses(self) -> tuple[Access, ...]:
+        """Each way that an operand or a result lies."""
+        return tuple(dict.fromkeys((*self.reads.values(), *self.writes)))
+
+    @Lazy
+    def dtypes(self) -> frozenset[DType]:
+        """Those of what loops hold in vectors."""
+        found: set[DType] = set()
+        for phase in self.phases:
+            for node in phase.vectors:
+                found.add(node.dtype)
+                found.update(x.dtype for x in (node.inputs[:1] if node.op is PUT else node.inputs))
+            for node in phase.reductions:
+                given = node.inputs[0].dtype
+                found.update((given,) if given.is_floating else (given, node.dtype))
+        return frozenset(found)
+
+    @Lazy
     def is_flat(self) -> bool:
         """Whether nothing tells rows apart, so that all elements are one row."""
-        accesses = (*self.reads.values(), *self.writes)
+        if len(self.phases) != 1 or self.phases[0].reductions or self.phases[0].numbers:
+            return False
         parts = all(size == 1 for size in self.outer)  # of one row
-        return (
-            len(self.phases) == 1
-            and all(a.is_full or a.is_number or (parts and a.pitch) for a in accesses)
-            and (not self.phases[0].reductions and not self.phases[0].numbers)
-        )
+        return all(a.is_full or a.is_number or (parts and a.pitch) for a in self.accesses)
 
-    @property
+    @Lazy
     def is_split(self) -> bool:
         """Whether there is one row, perhaps a long one, that is walked once and reduced: in parts."""
         walked = [phase for phase in self.phases if phase.vectors or phase.reductions]
@@ -138,24 +169,26 @@ def plan_rows(node: Tensor, whole: bool = False) -> RowPlan | None:
     With `whole`, all elements are computed of what is only picked from.
     """
     body = open_reductions(node.attrs["body"])
+    if any(isinstance(each.type, TupleType) for each in body.nodes()):
+        return None
     *outer, inner = node.attrs["rows"]
     frame = _Frame(tuple(outer), inner)
-    given = set(body.inputs)
+    given, results = set(body.inputs), set(body.outputs)
     inside = [each for each in body.nodes() if each not in given]
+    rows = {each for each in body.nodes() if frame.is_row(each)}
     source: dict[Tensor, Tensor] = {}
-    results = set(body.outputs)
     reads: dict[tuple[Tensor, int], Access] = {}
     for each in inside:
-        if isinstance(each.type, TupleType) or (each.op.name not in VIEWS and not frame.walks(each)):
+        if each.op.name in VIEWS:
+            below = each.inputs[0]
+            if below in rows and each not in rows:
+                return None
+            if each not in results:
+                source[each] = source.get(below, below)
+        elif each not in rows and not frame.walks(each):
             return None
         if (each.op in REDUCTIONS or each.op is PICK) and not frame.spans(each.inputs[0]):
             return None
-        if each.op.name in VIEWS:
-            below = each.inputs[0]
-            if frame.is_row(below) and not frame.is_row(each):
-                return None
-        if each.op.name in VIEWS and each not in results:
-            source[each] = source.get(below, below)
         for i, operand in enumerate(each.inputs):
             if operand in given:
                 access = frame.access_by(each, i)
@@ -165,35 +198,42 @@ def plan_rows(node: Tensor, whole: bool = False) -> RowPlan | None:
     writes = tuple(frame.access(output, output) for output in body.outputs)
     if any(access is None for access in writes) or not given.isdisjoint(results):
         return None
-    if any(frame.is_row(view) != frame.is_row(source[view]) for view in source if source[view] not in given):
+    if any((view in rows) != (below in rows) for view, below in source.items() if below not in given):
         return None  # rows of one element, seen without that axis
-    left_out = frozenset() if whole else _only_picked(inside, results, frame)
-    phases = _phases(inside, given, frame, left_out)
-    kept = _kept(phases, source)
+    left_out = frozenset() if whole else _only_picked(inside, results, rows)
+    phases = _phases(inside, given, rows, left_out)
     known = tuple(access for access in writes if access is not None)
-    groups = tuple((i,) for i in range(len(outer)))
-    return _merged(RowPlan(body, tuple(outer), groups, inner, phases, reads, known, kept, source, left_out))
+    return _merged(
+        RowPlan(
+            *(body, tuple(outer), tuple((i,) for i in range(len(outer))), inner, phases),
+            *(reads, known, _kept(phases, source), source, left_out),
+        )
+    )
 
 
-@frozen
 class _Frame:
-    outer: tuple[Size, ...]
-    inner: Size
+    """The rows that are walked, and how what is met in their ops lies in them."""
+
+    def __init__(self, outer: tuple[Size, ...], inner: Size) -> None:
+        self.outer, self.inner, self._whole = outer, inner, (*outer, inner)
+        varies = tuple(size != 1 for size in outer)
+        self._row = Access(varies, inner != 1)
+        self._number = Access(varies, False)  # one number a row
 
     def is_row(self, node: Tensor) -> bool:
         """Whether `node` holds a number for every element of a row."""
-        return node.result.sizes == (*self.outer, self.inner) and (
-            node.op not in REDUCTIONS or node.result.sizes != (*self.outer, 1)
-        )
+        if node.result.sizes != self._whole:
+            return False
+        return node.op not in REDUCTIONS or self._row.inner
 
     def spans(self, operand: Tensor) -> bool:
         """Whether `operand`, along whose rows a node reduces or picks, has as many elements there."""
         return operand.result.sizes[-1:] == (self.inner,)
 
     def walks(self, node: Tensor) -> bool:
-        """Whether `node` is a row of those that are walked, a number for each of them, or one for all."""
+        """Whether `node`, no row of those that are walked, is a number for each of them, or one for all."""
         sizes = node.result.sizes
-        if self.is_row(node) or sizes == self.outer or all(size == 1 for size in sizes):
+        if sizes == self.outer or all(size == 1 for size in sizes):
             return True
         return sizes[len(self.outer) :] == (1,) and all(
             size in (1, walked) for size, walked in zip(sizes, self.outer, strict=False)
@@ -206,26 +246,24 @@ class _Frame:
             return self._number
         if user.op in REDUCTIONS or user.op is PICK:
             return self.access(operand, operand)
-        numbers = (self.outer, (*self.outer, 1))
-        if user.op.name in VIEWS and operand.result.sizes in numbers and user.result.sizes in numbers:
-            return self._number
+        if user.op.name in VIEWS:
+            numbers = (self.outer, (*self.outer, 1))
+            if operand.result.sizes in numbers and user.result.sizes in numbers:
+                return self._number
         return self.access(operand, user)
-
-    @property
-    def _number(self) -> Access:
-        """One number a row."""
-        return Access(tuple(size != 1 for size in self.outer), False)
 
     def access(self, operand: Tensor, user: Tensor) -> Access | None:
         """How `operand` lies in the rows of `user`, to whose last axes its own line up."""
+        sizes, seen = operand.result.sizes, user.result.sizes
         if user.op.name == "strided_slice" and operand is not user:
-            if not takes_part(user) or user.result.sizes != (*self.outer, self.inner):
+            if not takes_part(user) or seen != self._whole:
                 return None
-            pitch = operand.result.sizes[-1]
+            pitch = sizes[-1]
             assert isinstance(pitch, int)  # a part is of known sizes
             start, step = (user.attrs[key][-1] for key in ("starts", "steps"))
             return Access((True,) * len(self.outer), True, start, pitch, step)
-        sizes, seen = operand.result.sizes, user.result.sizes
+        if sizes == seen == self._whole:
+            return self._row
         if len(sizes) > len(seen):
             sizes, seen = _without_ones(sizes), _without_ones(seen)
         if len(sizes) > len(seen):
@@ -236,7 +274,7 @@ class _Frame:
             if a not in (1, b) and not met:  # sizes that meet in an op are equal, or the run is refused
                 return None
             varies.append(a != 1)
-        if seen == self.outer and seen != (*self.outer, self.inner):
+        if seen == self.outer:
             return Access(tuple(varies), False)
         return Access(tuple(varies[:-1]), varies[-1]) if len(varies) == len(self.outer) + 1 else None
 
@@ -246,7 +284,7 @@ def _without_ones(sizes: tuple[Size, ...]) -> tuple[Size, ...]:
 
 
 def _phases(
-    inside: Sequence[Tensor], given: set[Tensor], frame: _Frame, left_out: frozenset[Tensor]
+    inside: Sequence[Tensor], given: set[Tensor], rows: Collection[Tensor], left_out: frozenset[Tensor]
 ) -> tuple[Phase, ...]:
     """The nodes by how many reductions they come after."""
     depth: dict[Tensor, int] = dict.fromkeys(given, 0)
@@ -258,7 +296,7 @@ def _phases(
         if node.op in REDUCTIONS:
             depth[node] = below + 1
             reductions.setdefault(below, []).append(node)
-        elif frame.is_row(node):
+        elif node in rows:
             depth[node] = below
             if node not in left_out:
                 vectors.setdefault(below, []).append(node)
@@ -273,12 +311,14 @@ def _phases(
     )
 
 
-def _only_picked(inside: Sequence[Tensor], results: set[Tensor], frame: _Frame) -> frozenset[Tensor]:
+def _only_picked(
+    inside: Sequence[Tensor], results: set[Tensor], rows: Collection[Tensor]
+) -> frozenset[Tensor]:
     """Rows of which nothing is needed but the elements that labels pick."""
     found: set[Tensor] = set()
     wanted = set(results)
     for node in reversed(inside):
-        if node not in wanted and frame.is_row(node) and not may_fail(node):
+        if node not in wanted and node in rows and not may_fail(node):
             found.add(node)
         else:
             wanted.update(node.inputs[1:] if node.op is PICK else node.inputs)
@@ -300,38 +340,20 @@ def _kept(phases: Sequence[Phase], source: Mapping[Tensor, Tensor]) -> tuple[Ten
 
 def _merged(plan: RowPlan) -> RowPlan:
     """`plan` with neighbouring outer sizes made one where every access varies along both or neither."""
-    accesses = (*plan.reads.values(), *plan.writes)
-    groups: list[list[int]] = [[0]] if plan.outer else []
+    groups: list[tuple[int, ...]] = [(0,)] if plan.outer else []
     for a, b in pairwise(range(len(plan.outer))):
-        if all(access.outer[a] == access.outer[b] for access in accesses):
-            groups[-1].append(b)
+        if all(access.outer[a] == access.outer[b] for access in plan.accesses):
+            groups[-1] += (b,)
         else:
-            groups.append([b])
-
-    def merge(access: Access) -> Access:
-        return replace(access, outer=tuple(access.outer[group[0]] for group in groups))
-
-    outer = []
-    for group in groups:
-        size: Size = 1
-        for i in group:
-            size = size * plan.outer[i]
-        outer.append(size)
+            groups.append((b,))
+    if len(groups) == len(plan.outer):
+        return plan
+    firsts = [group[0] for group in groups]
+    merged = {x: x._replace(outer=tuple(x.outer[i] for i in firsts)) for x in plan.accesses}
     return replace(
         plan,
-        outer=tuple(outer),
-        groups=tuple(map(tuple, groups)),
-        reads={key: merge(access) for key, access in plan.reads.items()},
-        writes=tuple(map(merge, plan.writes)),
+        outer=tuple(product(plan.outer[i] for i in group) for group in groups),
+        groups=tuple(groups),
+        reads={key: merged[access] for key, access in plan.reads.items()},
+        writes=tuple(merged[access] for access in plan.writes),
     )
-
-
-def dtypes_of_rows(plan: RowPlan) -> list[DType]:
-    """Of what loops hold in vectors."""
-    found: list[DType] = []
-    for phase in plan.phases:
-        for node in (*phase.vectors, *phase.reductions):
-            found += [x.dtype for x in (node.inputs[:1] if node.op is PUT else node.inputs)]
-        found += [node.dtype for node in phase.vectors]
-        found += [node.dtype for node in phase.reductions if not node.inputs[0].dtype.is_floating]
-    return found

@@ -5,7 +5,6 @@ from __future__ import annotations
 from graphc import sizes
 from graphc.freezing import frozen
 from graphc.sizes import Size, product
-from passes.fusion import REDUCTIONS
 from runtime.llvm_backend.rows.row_block import SCRATCH_BYTES
 from runtime.llvm_backend.rows.row_plan import CHEAP, PART, VIEWS, RowPlan
 from runtime.llvm_backend.rows.row_wave import spare_rows
@@ -55,10 +54,10 @@ def is_brief(plan: RowPlan, cut: Chunking) -> bool:
 
 def work_of(plan: RowPlan) -> int:
     """What an element costs."""
-    given = set(plan.body.inputs)
     total = 2 * sum(access.inner for access in (*plan.reads.values(), *plan.writes))
-    for node in plan.body.nodes():
-        if node not in given and node.op.name not in VIEWS and plan.is_row(node):
-            total += 1 if node.op.name in CHEAP else 6
-        total += 2 * (node.op in REDUCTIONS)
+    for phase in plan.phases:
+        for node in phase.vectors:
+            if node.op.name not in VIEWS:
+                total += 1 if node.op.name in CHEAP else 6
+        total += 2 * len(phase.reductions)
     return max(total, 1)

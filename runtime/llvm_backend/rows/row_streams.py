@@ -47,13 +47,15 @@ def large_results(plan: RowPlan) -> tuple[int, ...]:
 
 def streamed_results(plan: RowPlan) -> tuple[int, ...]:
     """Which results `plan` may stream: large ones, beside operands for which the caches have no room."""
-    return large_results(plan) if not _is_far(plan) and share_streamed(plan, 1) else ()
+    found = () if _is_far(plan) else large_results(plan)
+    return found if found and share_streamed(plan, 1) else ()
 
 
 def claimed_results(plan: RowPlan) -> tuple[int, ...]:
     """Which results `plan` asks for a row before it stores them: large ones, far more than L2 holds."""
-    beyond = _bytes((*plan.body.inputs, *plan.body.outputs)) > _MANY_CACHES * host().l2
-    return large_results(plan) if beyond and _is_far(plan) else ()
+    found = large_results(plan) if _is_far(plan) else ()
+    moved = _bytes((*plan.body.inputs, *plan.body.outputs)) if found else 0
+    return found if moved > _MANY_CACHES * host().l2 else ()
 
 
 def _is_far(plan: RowPlan) -> bool:

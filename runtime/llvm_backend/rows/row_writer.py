@@ -31,7 +31,7 @@ from runtime.llvm_backend.rows.row_order import (
     looks_wait,
     split_phases,
 )
-from runtime.llvm_backend.rows.row_plan import Phase, RowPlan
+from runtime.llvm_backend.rows.row_plan import Operand, Phase, RowPlan
 from runtime.llvm_backend.rows.row_stagger import Part, write_staggered
 from runtime.llvm_backend.rows.totals import Total, finish, look_of, total_of
 
@@ -61,7 +61,7 @@ class RowWriter(RowFrame):
         plan = self.plan
         first, end = self.range(self.rows)
         if plan.is_flat:
-            self.offsets = {access: str(access.start) for access in (*plan.reads.values(), *plan.writes)}
+            self.offsets = {access: str(access.start) for access in plan.accesses}
             self.loop(plan.phases[0], first, end)
         else:
             self.each_row(first, end)
@@ -173,10 +173,9 @@ class RowWriter(RowFrame):
 
     def run_phases(self, phases: Sequence[Phase], row: str) -> None:
         """The loops of phases over a row, each with its numbers."""
-        accesses = dict.fromkeys((*self.plan.reads.values(), *self.plan.writes))
         self.memory.leave_row()
         self.values = {}
-        self.offsets = row_offsets(self.one, accesses, row, self.inner, self.sizes)
+        self.offsets = row_offsets(self.one, self.plan.accesses, row, self.inner, self.sizes)
         self.labels = {}
         if any(node in phase.vectors for phase in phases for node in self.behind):
             self.place_behind(self.row_before(row))
@@ -274,20 +273,18 @@ class RowWriter(RowFrame):
         """Whether a loop stores what may go past the caches."""
         return any(self.written.get(node) in self.streams for node in phase.vectors)
 
-    def spread_numbers(self, phase: Phase) -> dict[object, str]:
+    def spread_numbers(self, phase: Phase) -> dict[Operand, str]:
         """What is one number and used by the loop's vectors, in all lanes, once before the loop."""
         self.memory.begin(phase)
         if self.wide.width == 1:
             return {}
-        found: dict[object, str] = {}
+        found: dict[Operand, str] = {}
         for user in (*phase.vectors, *phase.reductions):
-            for i, operand in enumerate(user.inputs[:1] if user.op is PUT else user.inputs):
-                below = self.plan.source.get(operand, operand)
-                key = self.number_key(user, i)
-                if key is None or key in found:
-                    continue
-                value = self.number(user, i)
-                found[key] = self.wide.broadcast(register_scalar(below.dtype), value)
+            for i in range(1 if user.op is PUT else len(user.inputs)):
+                operand = self.plan.operands[user, i]
+                if operand not in found and self.is_number(operand):
+                    scalar = register_scalar(operand[0].dtype)
+                    found[operand] = self.wide.broadcast(scalar, self.number(user, i))
         return found
 
     def elements(
@@ -296,7 +293,7 @@ class RowWriter(RowFrame):
         phase: Phase,
         j: str,
         mask: str | None,
-        spread: Mapping[object, str],
+        spread: Mapping[Operand, str],
         past: bool = False,
     ) -> list[str]:
         """Writes the phase at the elements from `j` on; gives what its reductions gather."""

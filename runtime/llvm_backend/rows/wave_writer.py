@@ -115,9 +115,8 @@ class WaveWriter(RowWriter):
             counts = one.compare("sge", "i64", row, ends[0])
             row = one.intrinsic("smax", "i64", row, ends[0])
         row = one.intrinsic("smin", "i64", row, ends[1])
-        accesses = dict.fromkeys((*plan.reads.values(), *plan.writes))
         place = _Place(
-            numbers, row_offsets(one, accesses, row, self.inner, self.sizes), list(results), counts
+            numbers, row_offsets(one, plan.accesses, row, self.inner, self.sizes), list(results), counts
         )
         made = {node for phase in group for node in (*phase.vectors, *phase.reductions, *phase.numbers)}
         for node, number in self.written.items():

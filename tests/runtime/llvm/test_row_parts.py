@@ -166,7 +166,7 @@ def test_a_part_read_from_the_beginning_is_caught(monkeypatch):
 
     def access(self, operand, user):
         found = real(self, operand, user)
-        return found and rows.replace(found, start=0)
+        return found and found._replace(start=0)
 
     monkeypatch.setattr(rows._Frame, "access", access)
     z = gc.placeholder("float64", (7, 11), name="z")  # sizes of no other test: kernels are kept
