@@ -17,18 +17,23 @@ from runtime.llvm_backend.engine.llvm import QUICK, THOROUGH
 _LEAST = 4_000  # characters that are worth a part of their own: each takes LLVM 0.2 to 0.7 ms
 _MOST = 30_000  # of a part that takes effort, if its functions allow
 _HEAD = re.compile(r"define (internal )?([^@{}]*)@([\w.]+)\(([^{}()]*)\)([^{}()]*)\{\n")
-_NAME = re.compile(r"@([\w.]+)")
+_NAME = re.compile(r"@(?!llvm\.)([\w.]+)")
+_NAMED = re.compile(r"^.*@(?!llvm\.).*$", re.MULTILINE)
 _CALL = re.compile(r"\bcall [^@]*@([\w.]+)\([^@]*$")
 _PARTS, _SIZE = b"graphc parts", struct.Struct("<Q")
 
 
 @frozen
 class _Function:
-    """A function by its lines; `named` are those, by number, that name something but intrinsics."""
+    """A function, and those of its lines that name something but intrinsics."""
 
     head: re.Match[str]
-    lines: list[str]
-    named: list[int]
+    named: list[str]
+
+    @property
+    def text(self) -> str:
+        """All of it."""
+        return self.head.string
 
     @property
     def name(self) -> str:
@@ -62,7 +67,7 @@ def split(text: str, key: str) -> list[tuple[str, int]]:
     wanted: list[dict[str, None]] = []
     for i, (group, _) in enumerate(groups):
         needed: dict[str, None] = {}
-        for line in (function.lines[n] for function in group for n in function.named):
+        for line in (line for function in group for line in function.named):
             others = [name for name in _NAME.findall(line) if group_of.get(name, i) != i]
             call = _CALL.search(line)
             if others and (call is None or [call[1]] != others):
@@ -75,12 +80,8 @@ def split(text: str, key: str) -> list[tuple[str, int]]:
         return f"@{match[1]}.{key}" if match[1] in shared else match[0]
 
     def written(function: _Function) -> str:
-        lines = list(function.lines)
-        for n in function.named:
-            lines[n] = _NAME.sub(told, lines[n])
-        if function.name in shared:
-            lines[0] = lines[0].replace("define internal ", "define ", 1)
-        return "\n".join(lines)
+        text = _NAME.sub(told, function.text)
+        return text.replace("define internal ", "define ", 1) if function.name in shared else text
 
     parts = []
     for (group, effort), needed in zip(groups, wanted, strict=True):
@@ -91,11 +92,7 @@ def split(text: str, key: str) -> list[tuple[str, int]]:
 
 def _read(text: str) -> _Function | None:
     head = _HEAD.match(text)
-    if head is None:
-        return None
-    lines = text.split("\n")
-    named = [i for i, line in enumerate(lines) if "@" in line and line.count("@") > line.count("@llvm.")]
-    return _Function(head, lines, named)
+    return None if head is None else _Function(head, _NAMED.findall(text))
 
 
 def _divide(functions: Sequence[_Function]) -> list[tuple[list[_Function], int]]:
@@ -117,7 +114,7 @@ def _divide(functions: Sequence[_Function]) -> list[tuple[list[_Function], int]]
 
 
 def _measure(functions: Sequence[_Function]) -> int:
-    return sum(len(function.head.string) for function in functions)
+    return sum(len(function.text) for function in functions)
 
 
 def join(images: Sequence[bytes]) -> bytes:
