@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from graphc import sizes
-from graphc.alignment import is_aligned
+from graphc.alignment import address_of, is_aligned
 from graphc.sizes import Size, SizeExpr, Symbol, sole_symbol
 from graphc.types import TensorType
 from passes.memory import Cell, phase_of, phases_of
@@ -82,7 +82,7 @@ class _Lowering:
         outputs = self._outputs()
         constants = self._constants()
         for word, value in constants:
-            builder.preset(word, value.ctypes.data)
+            builder.preset(word, address_of(value))
         memory = MemoryWriter(builder, self.sizes, self.scope, collected, self.phases)
         arena, prelude = memory.write()
         memory.write_late()

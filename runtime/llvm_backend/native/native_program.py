@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graphc.alignment import LARGE_PAGE, new_memory
+from graphc.alignment import LARGE_PAGE, address_of, new_memory
 from graphc.laziness import Lazy
 from graphc.sizes import Symbol
 from runtime.backend import Template
@@ -262,7 +262,7 @@ class NativeProgram:
     def _give(self, state: RunWords, needed: int) -> None:
         """An arena of `needed` bytes."""
         memory = new_memory(max(needed, 1))  # what holds nothing begins nowhere in particular
-        address = memory.ctypes.data
+        address = address_of(memory)
         arena, words = self._arena, state.words
         words[arena.base], words[arena.capacity] = address, needed
         for word, offset in arena.fixed:

@@ -18,13 +18,13 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from copy import copy
 from itertools import zip_longest
 from typing import Any
 
 import numpy as np
 
-from graphc.alignment import new_aligned
+from graphc.alignment import address_of, new_aligned
 from graphc.errors import VerificationError
 from graphc.freezing import frozen
 from runtime.counting import Counter, Values
@@ -137,7 +137,8 @@ class Call:
         self.main = 0 if signature.main is None else table.marks[signature.main]
         self.states: list[RunWords] = []
         self._state_list = _words([0] * MOST_STATES)  # how many, then the address of each
-        self._feed_stream = _words(_feed_stream(signature.feeds))
+        self.axes = _axes(signature.feeds)
+        self._feed_stream = _words(_feed_stream(signature.feeds, self.axes))
         self._output_stream = _words(_output_stream(signature))
         self._names = _words([id(name) for name in self.names])
 
@@ -150,9 +151,11 @@ class Call:
         values: Values | None = None,
     ) -> Call:
         """One on the same words that gives its results in another form; see the arguments of the class."""
-        signature = replace(self.signature, form=form)
-        made = Call(self.table, signature, self.handler, None, scalars, count, names, values)
-        made.states, made._state_list = self.states, self._state_list
+        given, made = self.signature, copy(self)
+        made.signature = Signature(given.feeds, given.outputs, given.hold, form, given.prelude, given.main)
+        made.slow, made.scalars, made.count = None, scalars, count
+        made.names, made.values = tuple(names), values
+        made._names = _words([id(name) for name in made.names])
         return made
 
     def add_state(self, prepare: Callable[[RunWords], object] | None = None) -> RunWords | None:
@@ -187,10 +190,10 @@ class Call:
         return builtin.Tables(
             self,
             feeds=len(signature.feeds) - len(self.names),
-            feed_stream=self._feed_stream.ctypes.data,
+            feed_stream=address_of(self._feed_stream),
             outputs=len(signature.outputs),
-            output_stream=self._output_stream.ctypes.data,
-            states=self._state_list.ctypes.data,
+            output_stream=address_of(self._output_stream),
+            states=address_of(self._state_list),
             steps=self.table.address,
             prelude=self.prelude,
             main=self.main,
@@ -203,7 +206,7 @@ class Call:
             memory=builtin.memory_handler(),
             brief=self.table.is_brief,
             named=len(self.names),
-            names=self._names.ctypes.data,
+            names=address_of(self._names),
             values=0 if self.values is None else self.values.address,
             kept=8 * (signature.hold + HELD * len(signature.outputs)),
         )
@@ -218,7 +221,7 @@ class PortableFunction:
         self._call = call
         self._feeds = tuple(
             (feed.dtype, len(feed.sizes), list(feed.pointers), kinds)
-            for feed, kinds in zip(call.signature.feeds, _axes(call.signature.feeds), strict=True)
+            for feed, kinds in zip(call.signature.feeds, call.axes, strict=True)
         )
         outputs = call.signature.outputs
         makers = [np.empty] * (len(outputs) - kept) + [new_aligned] * kept
@@ -283,7 +286,7 @@ class PortableFunction:
         for (dtype, sizes, pointers, make), old in zip_longest(self._outputs, over):
             shape = tuple(s if isinstance(s, int) else int(words[s[0]]) for s in sizes)
             results.append(old if old is not None and old.shape == shape else make(shape, dtype))
-            words[pointers] = results[-1].ctypes.data
+            words[pointers] = address_of(results[-1])
         state.begin(call.main)
         number = call.states.index(state)
         status = call.table.run(state, lambda step, _: call.handler(PYTHON_STEP, number, step))
@@ -299,7 +302,7 @@ def _fits(array: Any, feed: tuple[Any, int, list[int], tuple[_Axis, ...]], words
         return False
     if not (array.flags.c_contiguous and array.flags.aligned):
         return False
-    words[pointers] = array.ctypes.data
+    words[pointers] = address_of(array)
     for size, (kind, value, targets) in zip(array.shape, axes, strict=True):
         if kind == FIXED:
             if size != value:
@@ -334,9 +337,9 @@ def _axes(feeds: Sequence[Feed]) -> list[tuple[_Axis, ...]]:
     return found
 
 
-def _feed_stream(feeds: Sequence[Feed]) -> list[int]:
+def _feed_stream(feeds: Sequence[Feed], axes_of: Sequence[Sequence[_Axis]]) -> list[int]:
     stream = []
-    for feed, axes in zip(feeds, _axes(feeds), strict=True):
+    for feed, axes in zip(feeds, axes_of, strict=True):
         if np.dtype(feed.dtype.str) is not feed.dtype:
             raise VerificationError(f"feeds of dtype {feed.dtype!r} cannot be told by identity")
         stream += [id(feed.dtype), len(axes), len(feed.pointers), *(8 * word for word in feed.pointers)]

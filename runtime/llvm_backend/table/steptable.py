@@ -44,6 +44,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc.alignment import address_of
 from graphc.errors import VerificationError
 from runtime.llvm_backend.table import steploop
 from runtime.llvm_backend.table.polling import DEADLINE
@@ -63,9 +64,8 @@ from runtime.llvm_backend.table.steploop import (
 
 Words = np.ndarray[Any, np.dtype[np.int64]]
 _CODES = {kind: code for code, kind in enumerate(KINDS)}
-_BACKWARD = ("jump", "branch", "unless", "until", "repeat", "count")  # those whose d is a step
 _BRIEF = {_CODES["kernel"], _CODES["end"]}
-_FIELDS = steploop.STEP // 8
+_SPARE = [0] * (steploop.STEP // 8 - 6)
 _LINE = 64
 _FEW = 16
 
@@ -99,9 +99,9 @@ class RunWords:
     def __init__(self, table: StepTable) -> None:
         size = len(table.template)
         self._holder = np.empty(size + _LINE // 8, np.int64)
-        skip = -self._holder.ctypes.data % _LINE // 8
+        skip = -address_of(self._holder) % _LINE // 8
         self.words: Words = self._holder[skip : skip + size]
-        self.address = int(self.words.ctypes.data)
+        self.address = address_of(self.words)
         self.memory: dict[int, np.ndarray[Any, Any]] = {}
         self.words[:] = table.template
         for word, target in table.pointers:
@@ -147,7 +147,7 @@ class StepTable:
     @property
     def address(self) -> int:
         """Where the steps begin."""
-        return int(self.steps.ctypes.data)
+        return address_of(self.steps)
 
     @property
     def is_brief(self) -> bool:
@@ -203,13 +203,15 @@ class TableBuilder:
         self._template = [0] * HEADER
         self._pointers: list[tuple[int, int]] = []
         self._constants: dict[int, int] = {}
+        self._open: set[int] = set()  # jumps that are to be landed
         self._marks: dict[str, int] = {}
 
     # Words.
 
     def word(self, value: int = 0) -> int:
         """A new word, which a run finds as `value` or as the run before it left it."""
-        return self.block((value,))
+        self._template.append(value)
+        return len(self._template) - 1
 
     def block(self, values: Iterable[int]) -> int:
         """New words, one after the other: the first of them."""
@@ -219,9 +221,10 @@ class TableBuilder:
 
     def constant(self, value: int) -> int:
         """A word that holds `value` for ever; one for each value."""
-        if value not in self._constants:
-            self._constants[value] = self.word(value)
-        return self._constants[value]
+        word = self._constants.get(value)
+        if word is None:
+            word = self._constants[value] = self.word(value)
+        return word
 
     def preset(self, word: int, value: int) -> None:
         """Lets a run find `word` as `value`."""
@@ -309,19 +312,20 @@ class TableBuilder:
 
     def jump(self) -> Jump:
         """A jump to a place to be landed."""
-        return self._add("jump")
+        return self._jump("jump")
 
     def leave_unless(self, pointer: int) -> Jump:
         """A jump, to a place to be landed, where the byte that the word `pointer` points to is 0."""
-        return self._add("branch", a=8 * pointer)
+        return self._jump("branch", a=8 * pointer)
 
     def leave_at_zero(self, word: int) -> Jump:
         """A jump, to a place to be landed, where `word` is 0."""
-        return self._add("unless", a=8 * word)
+        return self._jump("unless", a=8 * word)
 
     def land(self, place: Jump) -> None:
         """Lets the jump of `place` end at the next step."""
         self.steps[place.step][5] = self.here()
+        self._open.discard(place.step)
 
     @contextmanager
     def when(self, pointer: int) -> Iterator[Choice]:
@@ -353,7 +357,7 @@ class TableBuilder:
 
     def leave_at_least(self, word: int, limit: int) -> Jump:
         """A jump, to a place to be landed, where `word` is at least what the word `limit` says."""
-        return self._add("until", a=8 * word, b=8 * limit)
+        return self._jump("until", a=8 * word, b=8 * limit)
 
     def again(self, top: int) -> None:
         """A back edge to the step at `top`."""
@@ -362,14 +366,14 @@ class TableBuilder:
     def keep(self, promised: Mapping[int, int]) -> None:
         """Lets steps call the functions at the addresses that the numbers stand for which they were given."""
         for step in self.steps:
-            step[1] = promised.get(step[1], step[1])
+            if step[1] in promised:
+                step[1] = promised[step[1]]
 
     def build(self, keeps: Iterable[Any] = ()) -> StepTable:
         """The table, with an end after the last step."""
         self.end()
-        for number, step in enumerate(self.steps):
-            if KINDS[step[0]] in _BACKWARD and step[5] < 0:
-                raise VerificationError(f"step {number} of the table jumps nowhere")
+        if self._open:
+            raise VerificationError(f"step {min(self._open)} of the table jumps nowhere")
         template = np.array(self._template, np.int64)
         return StepTable(
             np.array(self.steps, np.int64), template, tuple(self._pointers), dict(self._marks), tuple(keeps)
@@ -379,6 +383,12 @@ class TableBuilder:
         """The place of the next step, for `again`."""
         return len(self.steps) * steploop.STEP
 
-    def _add(self, kind: str, function: int = 0, a: int = 0, b: int = 0, c: int = 0, d: int = -1) -> Jump:
-        self.steps.append([_CODES[kind], function, a, b, c, d, *[0] * (_FIELDS - 6)])
-        return Jump(len(self.steps) - 1)
+    def _jump(self, kind: str, a: int = 0, b: int = 0) -> Jump:
+        """Adds a step that jumps to where nobody knows yet."""
+        place = Jump(len(self.steps))
+        self._open.add(place.step)
+        self._add(kind, a=a, b=b)
+        return place
+
+    def _add(self, kind: str, function: int = 0, a: int = 0, b: int = 0, c: int = 0, d: int = -1) -> None:
+        self.steps.append([_CODES[kind], function, a, b, c, d, *_SPARE])
