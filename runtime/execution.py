@@ -53,8 +53,8 @@ class BoundStep:
         self._work, self._output, self._frees = work, step.output, step.frees
         type = step.node.type
         # Arrays of this dtype need no more work; bfloat16 is rounded in any case.
-        ready = isinstance(type, TensorType) and type.dtype is not BFLOAT16
-        self._dtype = type.dtype.numpy if isinstance(type, TensorType) and ready else None
+        ready = type if isinstance(type, TensorType) and type.dtype is not BFLOAT16 else None
+        self._dtype = None if ready is None else ready.dtype.numpy
 
     def __call__(self, values: Values, run: Run) -> Descent[None] | None:
         """Runs it on `values`, the buffers; where it has bodies, gives the call that does (`descend`)."""
@@ -213,7 +213,9 @@ def _bind_step(step: Step, backend: Backend, check_numerics: bool, origin: Origi
     if work is None:
         if node.op.meaning is None:
             raise VerificationError(f"{node.op.name} cannot run: it has no meaning{at_line(node.loc)}")
-        fixed = {key: value for key, value in node.attrs.items() if key not in step.sized}
+        fixed = node.attrs
+        if step.sized:
+            fixed = {key: value for key, value in fixed.items() if key not in step.sized}
         work = partial(node.op.meaning, **fixed) if fixed else node.op.meaning
     if check_numerics:
         work = partial(_run_finite, node.type, work)

@@ -65,6 +65,11 @@ def has_code(name: str) -> bool:
     return name in ("cast", _ORDERED) or name in _TABLE
 
 
+def coded_ops() -> frozenset[str]:
+    """The ops for which `has_code` holds."""
+    return frozenset(("cast", _ORDERED, *_TABLE))
+
+
 def spelled(name: str, attrs: Mapping[str, Any]) -> str:
     """The op with what of its attributes changes its code: ``polygamma 2``. No other but `cast` has any."""
     return f"{name} {attrs['n']}" if name == _ORDERED else name

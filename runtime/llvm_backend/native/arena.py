@@ -36,4 +36,5 @@ class Arena:
 
 def early_offsets(plan: MemoryPlan, known: Mapping[Symbol, int]) -> list[int]:
     """Where the slots of sizes known before the first step begin, and at the end their size."""
-    return replace(plan, slots=tuple(slot for slot in plan.slots if not slot.phase)).offsets(known)
+    early = tuple(slot for slot in plan.slots if not slot.phase)
+    return (plan if len(early) == len(plan.slots) else replace(plan, slots=early)).offsets(known)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping
+from types import MappingProxyType
 
 from graphc.tensor import Tensor
-from graphc.types import BFLOAT16
+from graphc.types import BFLOAT16, TensorType
 from passes.deduplication import call_key
 from passes.memory import Cell, MemoryPlan, Overwrites, Works, needs_nothing, overwrites_nothing, plan_memory
 from passes.program import Program, Step
-from passes.weight import parts_of
 from runtime.llvm_backend.contractions.block_steps import block_of
 from runtime.llvm_backend.contractions.fused_contraction import contract_of
 from runtime.llvm_backend.contractions.strided import is_strided, is_thin
@@ -20,6 +20,7 @@ from runtime.llvm_backend.loops.joins import JOINS
 VIEWS = frozenset(
     ("reshape", "expand_dims", "squeeze", "identity", "after", "stop_gradient", "assign", "ensure_shape")
 )
+_NO_VIEWS: Mapping[int, Cell] = MappingProxyType({})
 _FEW_PARTS = 4  # of a value: queries, keys and values are three
 
 
@@ -61,6 +62,18 @@ def find_unmade(program: Program) -> frozenset[Tensor]:
     return frozenset(unmade)
 
 
+def _find_views(program: Program, unmade: frozenset[Tensor]) -> dict[int, Mapping[int, Cell]]:
+    """The steps whose results are memory of other cells, by their buffer: which result is that of which."""
+    found: dict[int, Mapping[int, Cell]] = {}
+    for step in program.steps:
+        node = step.node
+        if node.op.name == "pick":
+            found[step.output] = {0: (step.inputs[0], node.attrs["index"])}
+        elif node in unmade or (node.op.name in VIEWS and isinstance(node.type, TensorType)):
+            found[step.output] = {0: (step.inputs[0], 0)}
+    return found
+
+
 class Cells:
     """The words that hold addresses, by the cell with memory of its own.
 
@@ -80,6 +93,7 @@ class Cells:
         stacks: bool = True,
     ) -> None:
         self.unmade = find_unmade(program)
+        self._views = _find_views(program, self.unmade)
         self.plan: MemoryPlan = plan_memory(program, self.views, works, overwrites, stacks)
         self.words: dict[Cell, list[int]] = {}
         self.homes: dict[Cell, Callable[[int], object]] = {}
@@ -87,12 +101,7 @@ class Cells:
 
     def views(self, step: Step) -> Mapping[int, Cell]:
         """Which results of `step` are the memory of which cells."""
-        name = step.node.op.name
-        if name == "pick":
-            return {0: (step.inputs[0], step.node.attrs["index"])}
-        if step.node in self.unmade or (name in VIEWS and len(parts_of(step.node.type)) == 1):
-            return {0: (step.inputs[0], 0)}
-        return {}
+        return self._views.get(step.output, _NO_VIEWS)
 
     def root(self, cell: Cell) -> Cell:
         """The cell whose memory `cell` is."""
@@ -100,7 +109,7 @@ class Cells:
 
     def point(self, word: int, cell: Cell) -> None:
         """Lets `word` hold the address of `cell`."""
-        cells, root = self, self.root(cell)
+        cells, root = self, self.plan.roots.get(cell, cell)
         while root in cells.lent:
             cells, around = cells.lent[root]
             root = cells.root(around)

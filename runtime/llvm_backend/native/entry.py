@@ -61,4 +61,5 @@ def _all_nodes(program: Program) -> Iterator[Any]:
         current = pending.pop()
         for step in current.steps:
             yield step.node
-            pending.extend(step.regions)
+            if step.programs:
+                pending.extend(step.regions)

@@ -69,6 +69,8 @@ class JointSteps:
 
     def write(self) -> None:
         """Writes those that wait, and forgets them."""
+        if not self._waiting:
+            return
         waiting, self._waiting, self._written = self._waiting, [], set()
         if len(waiting) > 1:
             nodes = tuple(part.step.node for part in waiting)

@@ -149,7 +149,7 @@ class _Lowering:
         """Makes `cell` an output of the call; gives its number."""
         root, type = self.cells.root(cell), self.writer.type_of(cell)
         number = len(self.outputs) + len(self.late)
-        if any(phase_of(size, self.phases) for size in type.sizes):
+        if self.phases and any(phase_of(size, self.phases) for size in type.sizes):
             self.late.append(number)
             self.given.append(self.writer.place(cell))
             return number
@@ -243,11 +243,11 @@ class _Lowering:
 
 def _bodies(program: Program) -> Iterator[Program]:
     """The programs of all bodies."""
-    pending = [body for step in program.steps for body in step.regions]
+    pending = [body for step in program.steps if step.programs for body in step.regions]
     while pending:
         current = pending.pop()
         yield current
-        pending.extend(body for step in current.steps for body in step.regions)
+        pending.extend(body for step in current.steps if step.programs for body in step.regions)
 
 
 def program_symbols(program: Program) -> dict[Symbol, None]:

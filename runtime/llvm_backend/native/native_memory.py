@@ -179,8 +179,8 @@ class MemoryWriter:
         pending = [(scope, dict(zip(numbers, addresses, strict=True)))]
         while pending:
             current, place = pending.pop()
-            for word, slot in _slot_words(current):
-                if slot in place:
+            for words, slot in _slot_words(current):
+                for word in words if slot in place else ():
                     self.builder.move(word, place[slot])
             for body, slot in _inner_slots(current):
                 if slot in place:
@@ -209,18 +209,19 @@ class MemoryWriter:
         return addresses, last
 
 
-def _slot_words(scope: Scope) -> Iterator[tuple[int, int]]:
-    """The words that hold the address of a slot."""
+def _slot_words(scope: Scope) -> Iterator[tuple[list[int], int]]:
+    """The words that hold the address of a slot, and which."""
+    slot_of = scope.cells.plan.slot_of
     for cell, words in scope.cells.words.items():
-        for word in words:
-            yield word, scope.cells.plan.slot_of[cell]
+        yield words, slot_of[cell]
 
 
 def _inner_slots(scope: Scope) -> Iterator[tuple[Scope, int]]:
     """The bodies of `scope`, each with the slot that is its arena."""
-    for step in scope.program.steps:
-        for body in scope.regions.get(step.output, {}).values():
-            yield body, scope.cells.plan.slot_of[step.output, len(parts_of(step.node.type))]
+    for buffer, bodies in scope.regions.items():
+        own = len(parts_of(scope.program.nodes[buffer].type))
+        for body in bodies.values():
+            yield body, scope.cells.plan.slot_of[buffer, own]
 
 
 def _fixed(root: Scope) -> Iterator[tuple[int, int]]:
@@ -229,8 +230,8 @@ def _fixed(root: Scope) -> Iterator[tuple[int, int]]:
     while pending:
         scope, begin = pending.pop()
         offsets = early_offsets(scope.cells.plan, {})[:-1]
-        for word, slot in _slot_words(scope):
-            if slot < len(offsets):
+        for words, slot in _slot_words(scope):
+            for word in words if slot < len(offsets) else ():
                 yield word, begin + offsets[slot]
         inner = ((body, slot) for body, slot in _inner_slots(scope) if slot < len(offsets))
         pending.extend((body, begin + offsets[slot]) for body, slot in inner)

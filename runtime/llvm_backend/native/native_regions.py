@@ -59,8 +59,11 @@ class Scope:
     def _draft(self) -> Descent[None]:
         for step, bound in zip(self.program.steps, self.bound.steps, strict=True):
             bodies = self.regions.get(step.output)
-            self.drafts.append(Draft(NATIVE) if bodies is not None else self.writer.draft(step, bound))
-            for body in (bodies or {}).values():
+            if bodies is None:
+                self.drafts.append(self.writer.draft(step, bound))
+                continue
+            self.drafts.append(Draft(NATIVE))
+            for body in bodies.values():
                 yield body._draft()
 
 
@@ -93,16 +96,13 @@ def _planned(
             arena = maximum(arena, body.cells.plan.size)
         return (arena, *_WORKS[step.node.op.name](step, bodies))
 
-    kernels = {s.output: b.kernel for s, b in zip(program.steps, bound.steps, strict=True)}
-    known_overwrites: dict[object, Mapping[int, Sequence[int]]] = {}
+    bound_steps = zip(program.steps, bound.steps, strict=True)
+    kernels = {s.output: b.kernel for s, b in bound_steps if isinstance(b.kernel, RowKernel)}
+    found = {kernel: find_overwrites(kernel.plan) for kernel in kernels.values()}
 
     def overwrites(step: Step) -> Mapping[int, Sequence[int]]:
-        kernel = kernels[step.output]
-        found = known_overwrites.get(kernel)
-        if found is None:
-            found = find_overwrites(kernel.plan) if isinstance(kernel, RowKernel) else {}
-            known_overwrites[kernel] = found
-        return found
+        kernel = kernels.get(step.output)
+        return {} if kernel is None else found[kernel]
 
     cells = Cells(program, works, overwrites, not inside)  # the size of an inner arena is spelled out
     return Scope(program, bound, cells, make(program, cells), regions)
@@ -134,8 +134,9 @@ def find_unknown(program: Program, known: frozenset[Symbol]) -> str:
         for type in parts_of(node.type):
             if type.shape is None:
                 return f"the rank of {node.op.name} is known only at the run"
-            if not known.issuperset(symbol for size in type.shape for symbol in symbols(size)):
-                return f"a size of {node.op.name} is known only at the run"
+            for size in type.shape:
+                if not isinstance(size, int) and not known.issuperset(symbols(size)):
+                    return f"a size of {node.op.name} is known only at the run"
     return ""
 
 

@@ -57,6 +57,7 @@ from runtime.llvm_backend.table.steploop import FLAG
 from runtime.llvm_backend.table.steptable import TableBuilder
 
 _ENTRY = "contraction"
+_AS_VIEW, _AS_CONSTANT, _IN_PYTHON = Draft(VIEW), Draft(CONSTANT), Draft(PYTHON)
 _SMALL = 1 << 16  # elements of a range that is computed once, before any run
 
 
@@ -82,7 +83,7 @@ class StepWriter:
         self._looks, self._checks = looks, find_checks(program) if looks else frozenset[int]()
         self._program, self._builder, self._cells, self._threads = program, builder, cells, threads
         self.constants: dict[Cell, np.ndarray[Any, Any]] = {
-            (buffer, 0): np.require(value, requirements=("C", "A")) for buffer, value in program.constants
+            (buffer, 0): _whole(value) for buffer, value in program.constants
         }
         self.loops: tuple[Turn, ...] = ()
         self.modules, self.kernels = collected.modules, collected.kernels
@@ -130,9 +131,10 @@ class StepWriter:
     def checked(self, step: Step, draft: Draft) -> dict[DType, list[int]]:
         """The parts of the result of `step` that are looked at, by dtype."""
         found: dict[DType, list[int]] = {}
+        if step.output not in self._checks:
+            return found
         is_noted = isinstance(draft.kernel, Kernel) and draft.kernel.flag >= 0
-        looked = step.output in self._checks and not is_noted
-        for part, type in enumerate(parts_of(step.node.type) if looked else ()):
+        for part, type in enumerate(parts_of(step.node.type) if not is_noted else ()):
             if type.dtype.is_floating:
                 found.setdefault(type.dtype, []).append(part)
         return found
@@ -146,19 +148,19 @@ class StepWriter:
         if step.bindings:
             return self._looped(loops_of(step.node, gives=True))
         if self._cells.views(step) or node.op.name == "group":
-            return Draft(VIEW)
+            return _AS_VIEW
         if is_constant(step):
             assert node.op.meaning is not None
             value = node.op.meaning(**node.attrs)
-            self.constants[step.output, 0] = np.require(value, node.result.dtype.numpy, ("C", "A"))
-            return Draft(CONSTANT)
+            self.constants[step.output, 0] = _whole(value, node.result.dtype.numpy)
+            return _AS_CONSTANT
         return None
 
     def _draft(self, step: Step, bound: BoundStep) -> Draft:
         node, kernel = step.node, bound.kernel
         if isinstance(kernel, RowKernel):
             if kernel.plan.has_choices and kernel.plan.inner == 0:
-                return Draft(PYTHON)
+                return _IN_PYTHON
             return self._drafted(kernel, kernel)
         is_made = not self._cells.unmade.intersection(node.inputs)
         number = fill_of(node) if is_made else None
@@ -183,7 +185,7 @@ class StepWriter:
 
     def _looped(self, loops: Sequence[LoopKernel]) -> Draft:
         if not loops:
-            return Draft(PYTHON)
+            return _IN_PYTHON
         modules = [self._module(x.text, ("kernel",), NativeKernel(x.name, x.text), x.imports) for x in loops]
         shown = tuple(self.kernels[x.text] for x in loops)
         return Draft(NATIVE, loops=tuple(zip(loops, modules, strict=True)), kernels=shown)
@@ -318,10 +320,10 @@ class StepWriter:
 
     def stamped(self, pattern: Pattern, step: Step) -> int:
         """The block of `pattern` on the cells of `step`."""
-        builder, point, output, phase = self._builder, self._cells.point, step.output, self._phase
-        block = builder.block(pattern.words)
+        builder, point, inputs, output = self._builder, self._cells.point, step.inputs, step.output
+        block, phase = builder.block(pattern.words), self._phase
         for word, number in pattern.operands:
-            point(block + word, (step.inputs[number], 0))
+            point(block + word, (inputs[number], 0))
         for word, number in pattern.results:
             point(block + word, (output, number))
         if pattern.flag >= 0:
@@ -336,8 +338,10 @@ class StepWriter:
             self.scratch.append((block + word, offset, phase))
         if pattern.room != 0:
             self.room[pattern.room, phase] = None
-        self.positive.update(dict.fromkeys(pattern.positive))
-        self.natural.update(dict.fromkeys(pattern.natural))
+        if pattern.positive:
+            self.positive.update(dict.fromkeys(pattern.positive))
+        if pattern.natural:
+            self.natural.update(dict.fromkeys(pattern.natural))
         if pattern.plan:
             self.plans.append((pattern.plan, block, phase))
         return block
@@ -386,6 +390,12 @@ class StepWriter:
         """Lets the table compute what follows from the sizes that the step just written gives."""
         jump = self._builder.jump()
         self.late.append(Late(jump, self._builder.here(), homes))
+
+
+def _whole(value: Any, dtype: np.dtype[Any] | None = None) -> np.ndarray[Any, Any]:
+    """`value` as kernels read it: C-contiguous, and its elements where their size asks for."""
+    array = np.asarray(value, dtype, order="C")
+    return array if array.flags.aligned else array.copy()
 
 
 def is_constant(step: Step) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from graphc.tensor import Tensor
 from passes.fusion import PICK
@@ -18,9 +18,13 @@ def find_overwrites(plan: RowPlan) -> dict[int, tuple[int, ...]]:
     """
     lies: dict[Tensor, set[Access]] = {}
     last: dict[Tensor, float] = {}
-    for node, access, time in _uses(plan):
-        lies.setdefault(node, set()).add(access)
-        last[node] = time
+    for time, users in _times(plan):
+        for user in users:
+            for i in range(len(user.inputs)):
+                operand, access = plan.operands[user, i]
+                if access is not None:
+                    lies.setdefault(operand, set()).add(access)
+                    last[operand] = time
     written = {node: i for i, phase in enumerate(plan.phases) for node in phase.vectors}
     found: dict[int, tuple[int, ...]] = {}
     for part, (output, write) in enumerate(zip(plan.body.outputs, plan.writes, strict=True)):
@@ -40,14 +44,9 @@ def find_overwrites(plan: RowPlan) -> dict[int, tuple[int, ...]]:
     return found
 
 
-def _uses(plan: RowPlan) -> Iterator[tuple[Tensor, Access, float]]:
-    """Each use of an operand, how it lies there, and when: in a phase, or at its end; in that order."""
+def _times(plan: RowPlan) -> Iterator[tuple[float, Iterable[Tensor]]]:
+    """When operands are used, in order: in a phase, or at its end; and what uses them then."""
     for number, phase in enumerate(plan.phases):
+        yield number, phase.vectors
         picked = [each for n in phase.numbers if n.op is PICK for each in needed_for(plan, n.inputs[0])]
-        ends = (*phase.reductions, *phase.numbers, *picked)
-        for time, nodes in ((number, phase.vectors), (number + 0.5, ends)):
-            for user in nodes:
-                for i in range(len(user.inputs)):
-                    below, access = plan.operands[user, i]
-                    if access is not None:
-                        yield below, access, time
+        yield number + 0.5, (*phase.reductions, *phase.numbers, *picked)

@@ -43,7 +43,7 @@ class RowElements:
             value, frame = self.operand(node, 0), self.frame
             self.values[node] = put_at(self.em, frame.one, node.dtype, value, frame.index(node), self.j)
             return
-        d = self.frame.divisor(node)
+        d = self.frame.divisor(node) if self.frame.divisors else None
         if d is not None and d in self.frame.divisors:
             one, wide = self.frame.divisors[d]
             by, x = wide if self.em.width > 1 else one, self.operand(node, 0)

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from graphc.tensor import Tensor
 from passes.fusion import REDUCTIONS
-from runtime.llvm_backend.ir.scalars import has_code
+from runtime.llvm_backend.ir.scalars import coded_ops, has_code
 from runtime.llvm_backend.ir.text import Module, Target
 from runtime.llvm_backend.rows.numerics import NO_LOOKS, Looks
 from runtime.llvm_backend.rows.row_labels import BY_LABELS
@@ -39,7 +39,7 @@ def fusible_ops() -> frozenset[str]:
     """The ops that row kernels can hold."""
     from graphc.op import OPS  # asked once, when a session is made
 
-    code = frozenset(name for name, op in OPS.items() if op.family == "elementwise" and has_code(name))
+    code = coded_ops().intersection(OPS)  # the table has names besides, of what is no op
     return code | VIEWS | BY_LABELS | {op.name for op in REDUCTIONS}
 
 

@@ -305,7 +305,7 @@ class RowWriter(RowFrame):
             if node in self.written or node in self.slots:
                 self.memory.store(em, node, row.values[node], j, mask, past)
         found = [row.operand(node, 0) for node in phase.reductions]
-        for node in phase.vectors:
+        for node in phase.vectors if self.looks else ():
             if node in self.behind and not past:
                 found.append(load(em, node.dtype, self.behind[node], j, mask))
             elif node in self.looks:
