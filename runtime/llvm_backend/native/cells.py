@@ -67,10 +67,11 @@ def _find_views(program: Program, unmade: frozenset[Tensor]) -> dict[int, Mappin
     found: dict[int, Mapping[int, Cell]] = {}
     for step in program.steps:
         node = step.node
-        if node.op.name == "pick":
-            found[step.output] = {0: (step.inputs[0], node.attrs["index"])}
-        elif node in unmade or (node.op.name in VIEWS and isinstance(node.type, TensorType)):
+        name = node.op.name
+        if node in unmade or (name in VIEWS and isinstance(node.type, TensorType)):
             found[step.output] = {0: (step.inputs[0], 0)}
+        elif name == "pick":
+            found[step.output] = {0: (step.inputs[0], node.attrs["index"])}
     return found
 
 

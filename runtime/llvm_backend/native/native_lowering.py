@@ -172,7 +172,8 @@ class _Lowering:
     def _check_assignment(self, buffer: int) -> None:
         """What is assigned has the sizes of its variable, where those are known."""
         node = self.program.nodes[buffer]
-        for given, wanted in zip(node.inputs[0].result.sizes, node.result.sizes, strict=True):
+        known, own = node.inputs[0].result.sizes, node.result.sizes
+        for given, wanted in zip(known, own, strict=True) if known != own else ():
             if given != wanted and self.sizes.symbols.keys() >= set(sizes.symbols(wanted)):
                 self.collected.equal.append((given, wanted))
 
@@ -218,10 +219,9 @@ class _Lowering:
     def _feed(self, type: TensorType, words: tuple[int, ...]) -> Feed:
         found: list[int | tuple[int, ...]] = []
         for size in type.sizes:
-            symbol = sole_symbol(size)
             if not isinstance(size, SizeExpr):
                 found.append(size)
-            elif symbol is not None:
+            elif (symbol := sole_symbol(size)) is not None:
                 found.append((self.sizes.symbols[symbol],))
             else:
                 word = self.builder.word()

@@ -98,7 +98,7 @@ def _planned(
 
     bound_steps = zip(program.steps, bound.steps, strict=True)
     kernels = {s.output: b.kernel for s, b in bound_steps if isinstance(b.kernel, RowKernel)}
-    found = {kernel: find_overwrites(kernel.plan) for kernel in kernels.values()}
+    found = {kernel: find_overwrites(kernel.plan) for kernel in dict.fromkeys(kernels.values())}
 
     def overwrites(step: Step) -> Mapping[int, Sequence[int]]:
         kernel = kernels.get(step.output)

@@ -59,7 +59,7 @@ class RowElements:
         frame, em, values = self.frame, self.em, self.values
         below, access = operand = frame.plan.operands[user, i]
         if frame.is_number(operand):
-            return self.spread[operand] if em.width > 1 else frame.number(user, i)
+            return self.spread[operand] if em.width > 1 else frame.number(operand)
         if access is not None:
             if operand not in values:
                 values[operand] = self.memory.load(em, below, access, self.j, self.mask)

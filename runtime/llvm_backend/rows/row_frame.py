@@ -78,9 +78,10 @@ class RowFrame:
 
     def load_numbers(self) -> None:
         """Operands that are one number for the whole kernel."""
+        whole = {access for access in self.plan.accesses if access.is_number}
         for (user, i), access in self.plan.reads.items():
             operand = user.inputs[i]
-            if access.is_number and operand not in self.numbers:
+            if access in whole and operand not in self.numbers:
                 array = self.arrays[self.inputs[operand]]
                 self.numbers[operand] = load_single(self.one, memory_dtype(operand.dtype), array)
         for node in (node for phase in self.plan.phases for node in phase.vectors):
@@ -99,12 +100,14 @@ class RowFrame:
     def index(self, node: Tensor) -> str:
         """The label of `node`, which is one number a row."""
         if node not in self.labels:
-            self.labels[node] = as_index(self.one, self.number(node, 1), node.inputs[1].dtype)
+            self.labels[node] = as_index(
+                self.one, self.number(self.plan.operands[node, 1]), node.inputs[1].dtype
+            )
         return self.labels[node]
 
-    def number(self, user: Tensor, i: int) -> str:
-        """Operand number i of `user`, which is one number a row."""
-        below, access = self.plan.operands[user, i]
+    def number(self, operand: Operand) -> str:
+        """What is one number a row."""
+        below, access = operand
         if access is not None and below not in self.numbers:
             array = self.arrays[self.inputs[below]]
             return load(self.one, memory_dtype(below.dtype), array, self.offsets[access])

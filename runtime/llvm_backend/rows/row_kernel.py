@@ -21,7 +21,6 @@ joins them, in an order that depends on the length alone.
 
 from __future__ import annotations
 
-from graphc.tensor import Tensor
 from passes.fusion import REDUCTIONS
 from runtime.llvm_backend.ir.scalars import coded_ops, has_code
 from runtime.llvm_backend.ir.text import Module, Target
@@ -34,19 +33,21 @@ from runtime.llvm_backend.rows.row_wave import wave_groups
 from runtime.llvm_backend.rows.row_writer import RowWriter
 from runtime.llvm_backend.rows.wave_writer import WaveWriter
 
+_OF_ROWS = VIEWS | BY_LABELS | {op.name for op in REDUCTIONS}  # which rows alone can hold
+
 
 def fusible_ops() -> frozenset[str]:
     """The ops that row kernels can hold."""
     from graphc.op import OPS  # asked once, when a session is made
 
-    code = coded_ops().intersection(OPS)  # the table has names besides, of what is no op
-    return code | VIEWS | BY_LABELS | {op.name for op in REDUCTIONS}
+    return coded_ops().intersection(OPS) | _OF_ROWS  # the table has names besides, of what is no op
 
 
 def write_rows(plan: RowPlan, target: Target, looks: Looks = NO_LOOKS) -> str | None:
     """The module of `plan`'s kernel, which looks at `looks` (`numerics`); None where an op has no code."""
     given = set(plan.body.inputs)
-    if any(n not in given and n.op.name not in VIEWS and not _has_code(n) for n in plan.body.nodes()):
+    ops = {node.op.name for node in plan.body.nodes() if node not in given}
+    if not all(map(has_code, ops - _OF_ROWS)):
         return None
     module = Module(target)
     if plan.is_split:
@@ -56,7 +57,3 @@ def write_rows(plan: RowPlan, target: Target, looks: Looks = NO_LOOKS) -> str | 
         writer = WaveWriter if wave_groups(plan) else RowWriter
         writer(plan, module, looks, streamed_results(plan)).write_kernel()
     return module.text
-
-
-def _has_code(node: Tensor) -> bool:
-    return node.op in REDUCTIONS or node.op.name in BY_LABELS or has_code(node.op.name)

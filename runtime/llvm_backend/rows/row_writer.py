@@ -206,7 +206,7 @@ class RowWriter(RowFrame):
 
     def computed(self, node: Tensor) -> str:
         """What one number a row comes to."""
-        operands = [self.number(node, i) for i in range(len(node.inputs))]
+        operands = [self.number(self.plan.operands[node, i]) for i in range(len(node.inputs))]
         dtypes = [operand.dtype for operand in node.inputs]
         return emit_op(self.one, code_of(node, self.showing), operands, dtypes, node.dtype)
 
@@ -221,7 +221,8 @@ class RowWriter(RowFrame):
     def write_number(self, node: Tensor) -> None:
         """Looks at a number and stores it, where it is to be."""
         if node in self.looks and node not in self.seen_last:
-            parts = [(self.number(node, i), node.inputs[i].dtype) for i in self.looks[node]]
+            of = self.plan.operands
+            parts = [(self.number(of[node, i]), node.inputs[i].dtype) for i in self.looks[node]]
             seen = left_out(self.one, self.numbers[node], node.dtype, parts)
             self.sight.note(self.one, node.dtype, seen, self.counts)
         place = self.written.get(node)
@@ -284,7 +285,7 @@ class RowWriter(RowFrame):
                 operand = self.plan.operands[user, i]
                 if operand not in found and self.is_number(operand):
                     scalar = register_scalar(operand[0].dtype)
-                    found[operand] = self.wide.broadcast(scalar, self.number(user, i))
+                    found[operand] = self.wide.broadcast(scalar, self.number(operand))
         return found
 
     def elements(
