@@ -35,14 +35,14 @@ def new_memory(size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
     rest = -size % LARGE_PAGE
     if sys.platform != "linux" or 3 * rest >= size:
         memory = np.empty(size + LINE, np.uint8)
-        begin = -address_of(memory) % LINE
+        begin = -data_address(memory) % LINE
     else:  # of 4 MB and more NumPy asks the system for large pages, behind the first small one
         memory = np.empty(size + rest + LARGE_PAGE + _PAGE, np.uint8)
-        begin = _PAGE - (address_of(memory) + _PAGE) % -LARGE_PAGE
+        begin = _PAGE - (data_address(memory) + _PAGE) % -LARGE_PAGE
     return memory[begin : begin + size]
 
 
-def address_of(array: np.ndarray[Any, Any]) -> int:
+def data_address(array: np.ndarray[Any, Any]) -> int:
     """Where the elements of `array` begin; its `ctypes` takes longer to say so."""
     address: int = array.__array_interface__["data"][0]
     return address
@@ -50,7 +50,7 @@ def address_of(array: np.ndarray[Any, Any]) -> int:
 
 def is_aligned(array: np.ndarray[Any, Any]) -> bool:
     """Whether `array` is not small, and begins on a cache line."""
-    return array.nbytes >= _FEWEST and not address_of(array) % LINE
+    return array.nbytes >= _FEWEST and not data_address(array) % LINE
 
 
 def aligned(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

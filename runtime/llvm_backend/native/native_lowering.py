@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from graphc import sizes
-from graphc.alignment import address_of, is_aligned
+from graphc.alignment import data_address, is_aligned
 from graphc.sizes import Size, SizeExpr, Symbol, sole_symbol
 from graphc.types import TensorType
 from passes.memory import Cell, phase_of, phases_of
@@ -82,7 +82,7 @@ class _Lowering:
         outputs = self._outputs()
         constants = self._constants()
         for word, value in constants:
-            builder.preset(word, address_of(value))
+            builder.preset(word, data_address(value))
         memory = MemoryWriter(builder, self.sizes, self.scope, collected, self.phases)
         arena, prelude = memory.write()
         memory.write_late()
@@ -153,8 +153,9 @@ class _Lowering:
             self.late.append(number)
             self.given.append(self.writer.place(cell))
             return number
-        placed = any(root in late.homes for late in self.collected.late)  # by the step that makes it
-        if root in self.taken or placed or root in self.writer.constants or root[0] in self.elsewhere:
+        late = self.collected.late
+        placed = late and any(root in each.homes for each in late)  # by the step that makes it
+        if placed or root in self.taken or root in self.writer.constants or root[0] in self.elsewhere:
             self.outputs.append((type, None, [self.writer.copy(cell)]))
         else:
             self.outputs.append((type, root, []))

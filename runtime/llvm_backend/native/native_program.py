@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graphc.alignment import LARGE_PAGE, address_of, new_memory
+from graphc.alignment import LARGE_PAGE, data_address, new_memory
 from graphc.laziness import Lazy
 from graphc.sizes import Symbol
 from runtime.backend import Template
@@ -262,11 +262,12 @@ class NativeProgram:
     def _give(self, state: RunWords, needed: int) -> None:
         """An arena of `needed` bytes."""
         memory = new_memory(max(needed, 1))  # what holds nothing begins nowhere in particular
-        address = address_of(memory)
+        address = data_address(memory)
         arena, words = self._arena, state.words
         words[arena.base], words[arena.capacity] = address, needed
-        for word, offset in arena.fixed:
-            words[word] = address + offset
+        if arena.fixed:
+            places, offsets = zip(*arena.fixed, strict=True)
+            words[list(places)] = address + np.array(offsets)
         if arena.last is not None:
             words[arena.last] = -1
         self._arenas[state.address] = memory

@@ -110,7 +110,7 @@ class StepWriter:
                 draft = self._drafts[key] = self._draft(step, bound)
         running = self.runs.setdefault(bound, [])
         running.extend(draft.kernels)
-        for dtype in self.checked(step, draft):
+        for dtype in self.checked(step, draft) if self._checks else ():
             text = write_check(dtype, target_of(host()))
             self._module(text, ("kernel",), NativeKernel(f"look at {dtype.name}", text))
             running.append(self.kernels[text])
@@ -131,10 +131,9 @@ class StepWriter:
     def checked(self, step: Step, draft: Draft) -> dict[DType, list[int]]:
         """The parts of the result of `step` that are looked at, by dtype."""
         found: dict[DType, list[int]] = {}
-        if step.output not in self._checks:
-            return found
         is_noted = isinstance(draft.kernel, Kernel) and draft.kernel.flag >= 0
-        for part, type in enumerate(parts_of(step.node.type) if not is_noted else ()):
+        looked = step.output in self._checks and not is_noted
+        for part, type in enumerate(parts_of(step.node.type) if looked else ()):
             if type.dtype.is_floating:
                 found.setdefault(type.dtype, []).append(part)
         return found
@@ -237,7 +236,7 @@ class StepWriter:
                 self._stamp(pattern, step)
         elif draft.kind == PYTHON:
             self._in_python(step, bound)
-        for dtype, parts in self.checked(step, draft).items():
+        for dtype, parts in self.checked(step, draft).items() if self._checks else ():
             name = self.modules[write_check(dtype, target_of(host())), ("kernel",)].name
             for part in parts:
                 self._check((step.output, part), functions.address(name))

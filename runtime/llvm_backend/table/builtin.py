@@ -11,6 +11,7 @@ import ctypes
 import sys
 from collections.abc import Callable
 from functools import cache
+from itertools import repeat
 from typing import Any
 from weakref import ref
 
@@ -42,7 +43,7 @@ class Tables(ctypes.Array[ctypes.c_int64]):
     _type_, _length_ = ctypes.c_int64, len(callcode.FIELDS)
 
     def __init__(self, owner: object, **words: int) -> None:
-        super().__init__(*[words.get(name, 0) for name in callcode.FIELDS])
+        super().__init__(*map(words.get, callcode.FIELDS, repeat(0)))
         self.owner = owner
 
 

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.alignment import address_of, new_aligned
+from graphc.alignment import data_address, new_aligned
 from graphc.errors import VerificationError
 from graphc.freezing import frozen
 from runtime.counting import Counter, Values
@@ -190,10 +190,10 @@ class Call:
         return builtin.Tables(
             self,
             feeds=len(signature.feeds) - len(self.names),
-            feed_stream=address_of(self._feed_stream),
+            feed_stream=data_address(self._feed_stream),
             outputs=len(signature.outputs),
-            output_stream=address_of(self._output_stream),
-            states=address_of(self._state_list),
+            output_stream=data_address(self._output_stream),
+            states=data_address(self._state_list),
             steps=self.table.address,
             prelude=self.prelude,
             main=self.main,
@@ -206,7 +206,7 @@ class Call:
             memory=builtin.memory_handler(),
             brief=self.table.is_brief,
             named=len(self.names),
-            names=address_of(self._names),
+            names=data_address(self._names),
             values=0 if self.values is None else self.values.address,
             kept=8 * (signature.hold + HELD * len(signature.outputs)),
         )
@@ -286,7 +286,7 @@ class PortableFunction:
         for (dtype, sizes, pointers, make), old in zip_longest(self._outputs, over):
             shape = tuple(s if isinstance(s, int) else int(words[s[0]]) for s in sizes)
             results.append(old if old is not None and old.shape == shape else make(shape, dtype))
-            words[pointers] = address_of(results[-1])
+            words[pointers] = data_address(results[-1])
         state.begin(call.main)
         number = call.states.index(state)
         status = call.table.run(state, lambda step, _: call.handler(PYTHON_STEP, number, step))
@@ -302,7 +302,7 @@ def _fits(array: Any, feed: tuple[Any, int, list[int], tuple[_Axis, ...]], words
         return False
     if not (array.flags.c_contiguous and array.flags.aligned):
         return False
-    words[pointers] = address_of(array)
+    words[pointers] = data_address(array)
     for size, (kind, value, targets) in zip(array.shape, axes, strict=True):
         if kind == FIXED:
             if size != value:

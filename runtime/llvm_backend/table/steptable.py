@@ -44,7 +44,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.alignment import address_of
+from graphc.alignment import data_address
 from graphc.errors import VerificationError
 from runtime.llvm_backend.table import steploop
 from runtime.llvm_backend.table.polling import DEADLINE
@@ -99,9 +99,9 @@ class RunWords:
     def __init__(self, table: StepTable) -> None:
         size = len(table.template)
         self._holder = np.empty(size + _LINE // 8, np.int64)
-        skip = -address_of(self._holder) % _LINE // 8
+        skip = -data_address(self._holder) % _LINE // 8
         self.words: Words = self._holder[skip : skip + size]
-        self.address = address_of(self.words)
+        self.address = data_address(self.words)
         self.memory: dict[int, np.ndarray[Any, Any]] = {}
         self.words[:] = table.template
         for word, target in table.pointers:
@@ -147,7 +147,7 @@ class StepTable:
     @property
     def address(self) -> int:
         """Where the steps begin."""
-        return address_of(self.steps)
+        return data_address(self.steps)
 
     @property
     def is_brief(self) -> bool:
@@ -205,6 +205,7 @@ class TableBuilder:
         self._constants: dict[int, int] = {}
         self._open: set[int] = set()  # jumps that are to be landed
         self._marks: dict[str, int] = {}
+        self._promised: dict[int, int] = {}
 
     # Words.
 
@@ -365,19 +366,18 @@ class TableBuilder:
 
     def keep(self, promised: Mapping[int, int]) -> None:
         """Lets steps call the functions at the addresses that the numbers stand for which they were given."""
-        for step in self.steps:
-            if step[1] in promised:
-                step[1] = promised[step[1]]
+        self._promised = dict(promised)
 
     def build(self, keeps: Iterable[Any] = ()) -> StepTable:
         """The table, with an end after the last step."""
         self.end()
         if self._open:
             raise VerificationError(f"step {min(self._open)} of the table jumps nowhere")
-        template = np.array(self._template, np.int64)
-        return StepTable(
-            np.array(self.steps, np.int64), template, tuple(self._pointers), dict(self._marks), tuple(keeps)
-        )
+        steps, template = np.array(self.steps, np.int64), np.array(self._template, np.int64)
+        functions = steps[:, 1]
+        for number, address in self._promised.items():
+            functions[functions == number] = address
+        return StepTable(steps, template, tuple(self._pointers), dict(self._marks), tuple(keeps))
 
     def here(self) -> int:
         """The place of the next step, for `again`."""
