@@ -31,6 +31,12 @@ Array = np.ndarray[Any, Any]
 VIEW, NATIVE, PYTHON, CONSTANT = "view", "llvm", "meaning", "constant"  # what runs a step
 
 
+def whole(value: Any, dtype: np.dtype[Any] | None = None) -> Array:
+    """`value` as kernels read it: C-contiguous, and its elements where their size asks for."""
+    array = np.asarray(value, dtype, order="C")
+    return array if array.flags.aligned else array.copy()
+
+
 @frozen
 class Lowered:
     """A native program before any run has words.

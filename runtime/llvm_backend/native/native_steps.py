@@ -39,7 +39,7 @@ from runtime.llvm_backend.loops.movement_steps import copies_of, zeros_around
 from runtime.llvm_backend.native.cells import Cells
 from runtime.llvm_backend.native.drafts import Collected, Draft, Late, NativeKernel
 from runtime.llvm_backend.native.giving import write_giving
-from runtime.llvm_backend.native.lowered import CONSTANT, NATIVE, PYTHON, VIEW
+from runtime.llvm_backend.native.lowered import CONSTANT, NATIVE, PYTHON, VIEW, whole
 from runtime.llvm_backend.native.patterns import (
     Pattern,
     contraction_pattern,
@@ -83,7 +83,7 @@ class StepWriter:
         self._looks, self._checks = looks, find_checks(program) if looks else frozenset[int]()
         self._program, self._builder, self._cells, self._threads = program, builder, cells, threads
         self.constants: dict[Cell, np.ndarray[Any, Any]] = {
-            (buffer, 0): _whole(value) for buffer, value in program.constants
+            (buffer, 0): whole(value) for buffer, value in program.constants
         }
         self.loops: tuple[Turn, ...] = ()
         self.modules, self.kernels = collected.modules, collected.kernels
@@ -151,7 +151,7 @@ class StepWriter:
         if is_constant(step):
             assert node.op.meaning is not None
             value = node.op.meaning(**node.attrs)
-            self.constants[step.output, 0] = _whole(value, node.result.dtype.numpy)
+            self.constants[step.output, 0] = whole(value, node.result.dtype.numpy)
             return _AS_CONSTANT
         return None
 
@@ -389,12 +389,6 @@ class StepWriter:
         """Lets the table compute what follows from the sizes that the step just written gives."""
         jump = self._builder.jump()
         self.late.append(Late(jump, self._builder.here(), homes))
-
-
-def _whole(value: Any, dtype: np.dtype[Any] | None = None) -> np.ndarray[Any, Any]:
-    """`value` as kernels read it: C-contiguous, and its elements where their size asks for."""
-    array = np.asarray(value, dtype, order="C")
-    return array if array.flags.aligned else array.copy()
 
 
 def is_constant(step: Step) -> bool:

@@ -31,7 +31,7 @@ from runtime.llvm_backend.engine.linking import Code, UnlinkableError
 from runtime.llvm_backend.engine.mapping import MappedCode
 from runtime.llvm_backend.native.arena import Arena
 from runtime.llvm_backend.native.late_memory import Gift, Growth, Lengthening
-from runtime.llvm_backend.native.lowered import Array, Lowered, knows_lines
+from runtime.llvm_backend.native.lowered import Array, Lowered, knows_lines, whole
 from runtime.llvm_backend.native.places import Place
 from runtime.llvm_backend.native.python_steps import Pause
 from runtime.llvm_backend.table.call import Feed, Output, Signature
@@ -174,7 +174,7 @@ def _put_constants(
     own = aligned(np.frombuffer(kept, np.uint8).copy())
     held = []
     for word, number, offset in constants:
-        array = own if number < 0 else np.require(arrays[number], requirements=("C", "A"))
+        array = own if number < 0 else whole(arrays[number])
         if not 0 <= offset <= array.nbytes:
             raise UnreadableError("a constant that is not there")
         template[word] = array.ctypes.data + offset
