@@ -30,6 +30,7 @@ from runtime.llvm_backend.engine.machine import host, open_target_machine
 
 lock = threading.RLock()  # of the thread that is in LLVM beside the workers
 _books = threading.Lock()  # of the three that follow
+_added = threading.Condition(_books)
 _queue: list[tuple[int, int, Job]] = []  # a heap, what takes longest first: so threads end together
 _serial = itertools.count()
 _working: set[_Worker] = set()
@@ -40,6 +41,7 @@ _OBJECT_FILE = 1
 # which is what many a module takes in all, and a worker wants it between the calls of LLVM.
 _HASTE = 5e-5
 _PATIENCE = 1e-3  # seconds between looks whether all is done
+_SOON = 1e-2  # seconds in which what is to be compiled comes, unless the graph is large
 
 # LLVM takes 3 to 4 ms longer for its first text, whatever that is. This has some of all that kernels have.
 _FIRST = """
@@ -205,6 +207,13 @@ def _help() -> bool:
 def _add(job: Job) -> None:
     weight = len(job.text) if job.effort == llvm.THOROUGH else len(job.text) // 8
     heappush(_queue, (-weight, next(_serial), job))
+    _added.notify()
+
+
+def _is_any_wanted(patience: float = 0.0) -> bool:
+    """Whether there are texts, or somebody waits for code; within so many seconds."""
+    with _books:
+        return _added.wait_for(lambda: bool(_queue) or _wanted.is_set(), patience)
 
 
 class _Worker:
@@ -233,10 +242,10 @@ class _Worker:
     def _compile_all(self) -> None:
         with self.gate:
             able = llvm.calls() is not None
-        for effort in (llvm.QUICK, llvm.THOROUGH):
-            if able and not (_wanted.is_set() or _queue):
+        for effort, patience in ((llvm.QUICK, 0.0), (llvm.THOROUGH, _SOON)):
+            if able and not _is_any_wanted(patience):  # the second takes as long as a text that is waited for
                 self._compile(_FIRST, effort)
-            if able and not (_wanted.is_set() or _queue):
+            if able and not _is_any_wanted():
                 with self.gate:
                     _own_machine(effort)  # of whoever is going to wait
         while True:

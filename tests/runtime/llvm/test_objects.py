@@ -396,6 +396,28 @@ def test_machines_are_open_before_whoever_waits_for_code_asks():
     assert done.stdout == "2\n"  # for code that is made quickly, and for other code
 
 
+@pytest.mark.skipif(compiler._count_cores() < 2, reason="nothing is done ahead on one core")
+@pytest.mark.parametrize(("soon", "thorough"), [(60.0, False), (0.0, True)])
+def test_what_comes_soon_does_not_wait_for_what_is_done_ahead(soon, thorough):
+    code = (
+        "import threading, time\n"
+        "from runtime.llvm_backend.engine import compiler, llvm\n"
+        "ahead, made, make = [], threading.Event(), compiler._Worker._compile\n"
+        "def note(worker, text, effort):\n"
+        "    ahead.extend([effort] * (text is compiler._FIRST))\n"
+        "    image = make(worker, text, effort)\n"
+        "    made.set()\n"
+        "    return image\n"
+        f"compiler._Worker._compile, compiler._SOON = note, {soon}\n"
+        "compiler.get_ready(), made.wait(60), time.sleep(0.5)\n"
+        "text = 'define void @f() {\\n  ret void\\n}\\n'\n"
+        "(image,) = compiler.finish(compiler.begin([('f', text, llvm.QUICK)]))\n"
+        "compiler.wait(); print(len(image) > 0, ahead)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == f"True {[llvm.QUICK, llvm.THOROUGH][: 1 + thorough]}\n"
+
+
 def test_workers_at_rest_are_taken_again_and_those_at_work_are_not():
     compiler.wait()
     with compiler._books:
