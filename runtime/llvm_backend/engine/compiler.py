@@ -29,8 +29,8 @@ from runtime.llvm_backend.engine import llvm
 from runtime.llvm_backend.engine.machine import host, open_target_machine
 
 lock = threading.RLock()  # of the thread that is in LLVM beside the workers
-_books = threading.Lock()  # of the three that follow
-_added = threading.Condition(_books)
+_books = threading.Lock()  # of the four that follow
+_added = threading.Condition(_books)  # told of each text
 _queue: list[tuple[int, int, Job]] = []  # a heap, what takes longest first: so threads end together
 _serial = itertools.count()
 _working: set[_Worker] = set()
