@@ -8,6 +8,8 @@ its rows (``op``).
 
 from __future__ import annotations
 
+from collections import Counter
+
 from graphc.function import Function
 from graphc.ops.region import fused
 from graphc.ops.state import pick
@@ -28,7 +30,7 @@ def fuse_blocks(function: Function, target: Target) -> Function:
             picks.setdefault(node.inputs[0], []).append(node)
     if not picks:
         return function  # nothing is made of rows
-    users = count_users(function)
+    users: Counter[Tensor] | None = None  # counted where they are asked for
     contracts = _Contractions(target)
     groups: list[list[Tensor]] = []
     walked: list[tuple[Size, ...]] = []
@@ -39,6 +41,7 @@ def fuse_blocks(function: Function, target: Target) -> Function:
             chain = _chain(operand, contracts)
             if chain is None:
                 continue
+            users = users or count_users(function)
             if any(users[each] > 1 for each in chain):
                 refuse(chain[-1], node, "result")
                 continue

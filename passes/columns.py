@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence, Set
 
 from graphc.function import Function
+from graphc.laziness import Lazy
 from graphc.op import OPS
 from graphc.sizes import Size, product
 from graphc.tensor import Tensor
@@ -25,13 +26,14 @@ MOST_ARRAYS = 2  # of the shape of what is reduced: eight rows of each are read 
 _MOST_NODES = 8  # that make the elements
 _SMALL = 1 << 14  # elements in all of which a contraction takes as long, and takes along what follows
 _REDUCTIONS, _TRUTHS = ("sum", "mean", "max", "min", "prod"), ("any", "all", "max", "min")
+_NAMES = frozenset((*_REDUCTIONS, *_TRUTHS))
 _HELD = (FLOAT32, FLOAT64, BOOL)
 _BROADCAST = OPS["broadcast_to"]
 
 
 def is_of_columns(node: Tensor) -> bool:
     """Whether `node` is a reduction over the first axes that is worth kernels of its own."""
-    if node.op.name not in (*_REDUCTIONS, *_TRUTHS):
+    if node.op.name not in _NAMES:
         return False
     x = node.inputs[0]
     if node.op.name not in (_TRUTHS if BOOL in (x.dtype, node.dtype) else _REDUCTIONS):
@@ -94,7 +96,8 @@ def fuse_columns(function: Function, target: Target) -> Function:
     if not target.has_columns:
         return function
     nodes, given = function.nodes(), set(function.inputs)
-    roots = [n for n in nodes if n not in given and is_of_columns(n) and not target.contracts(n)]
+    reductions = [n for n in nodes if n.op.name in _NAMES and n not in given]
+    roots = [n for n in reductions if is_of_columns(n) and not target.contracts(n)]
     if not roots:
         return function
     made = _Elements(function, nodes, roots, target)
@@ -112,14 +115,22 @@ class _Elements:
     def __init__(
         self, function: Function, nodes: Sequence[Tensor], roots: Iterable[Tensor], target: Target
     ) -> None:
+        self._function, self._nodes = function, nodes
         self._given, self._roots, self._target = set(function.inputs), set(roots), target
-        self._place = {node: i for i, node in enumerate(nodes)}
-        self._users: dict[Tensor, set[Tensor | None]] = {}
-        for node in nodes:
+
+    @Lazy
+    def _place(self) -> dict[Tensor, int]:
+        return {node: i for i, node in enumerate(self._nodes)}
+
+    @Lazy
+    def _users(self) -> dict[Tensor, set[Tensor | None]]:
+        users: dict[Tensor, set[Tensor | None]] = {}
+        for node in self._nodes:
             for operand in node.inputs:
-                self._users.setdefault(operand, set()).add(node)
-        for node in (*function.outputs, *function.effects):
-            self._users.setdefault(node, set()).add(None)
+                users.setdefault(operand, set()).add(node)
+        for node in (*self._function.outputs, *self._function.effects):
+            users.setdefault(node, set()).add(None)
+        return users
 
     def of(self, root: Tensor) -> list[Tensor]:
         """The nodes that the kernel of `root` is to compute before it, in order; none where it reads them."""

@@ -20,6 +20,7 @@ from passes.target import PLAIN, Target
 
 _SMALL = 1024  # bytes of an array that is a key as it is
 _SAMPLES = 61
+_INTS = frozenset((int,))
 _PLAIN = frozenset((int, str, DType, type(None)))  # equal to what they equal
 
 
@@ -76,7 +77,7 @@ def _value_key(value: Any) -> Hashable:
     if kind in _PLAIN:
         return value  # type: ignore[no-any-return]  # by far the most frequent
     if kind is tuple:
-        return tuple([item if item.__class__ is int else _value_key(item) for item in value])
+        return value if _INTS.issuperset(map(type, value)) else tuple([_value_key(item) for item in value])
     if isinstance(value, np.ndarray):
         return _Content(value) if value.nbytes > _SMALL else (value.dtype.str, value.shape, value.tobytes())
     if isinstance(value, Function):

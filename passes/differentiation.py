@@ -57,7 +57,7 @@ def _answered(function: Function, settled: dict[Function, Function], is_body: bo
             if body not in settled:
                 settled[body] = yield _answered(body, settled, is_body=True)
         function = with_bodies(function, settled)
-        if not any(node.op is gradient_request for node in function.nodes()):
+        if gradient_request not in [node.op for node in function.nodes()]:
             break
         function = _answer_body(function) if is_body else _answer_once(function)
     settled[began] = settled[function] = function
@@ -76,7 +76,7 @@ def _answer_once(function: Function) -> Function:
                 new[node] = answers[node.inputs[0]][node.attrs["index"]]
                 follow(node, new[node])
                 continue
-            inputs = tuple(new[i] for i in node.inputs)
+            inputs = tuple([new[i] for i in node.inputs])
             if node.op is gradient_request:
                 answers[node] = _answer(node, inputs)
                 new[node] = node  # only picked from, and every pick is answered

@@ -66,9 +66,9 @@ class _Epilogues:
                 self._group_of[node] = len(self._groups)
                 self._groups.append([node])
                 continue
-            near = {group_of[operand] for operand in node.inputs if operand in group_of}
-            if not near:
+            if group_of.keys().isdisjoint(node.inputs):
                 continue
+            near = {group_of[operand] for operand in node.inputs if operand in group_of}
             reasons: dict[int, str] = {}
             for group in sorted(near, reverse=True):  # the later one: what it reads is there
                 reasons[group] = self._join(node, group)

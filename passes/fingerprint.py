@@ -111,7 +111,9 @@ class _Speller:
             raise _UnknownError
         for node in nodes:
             operands = ",".join(map(number.__getitem__, node.inputs))
-            attrs = "".join([f",{name}={self._value(value)}" for name, value in node.attrs.items()])
+            attrs = ""
+            for name, value in node.attrs.items():
+                attrs += f",{name}={self._value(value)}"
             op = self._ops.get(node.op) or self._op(node.op)
             type = self._types.get(id(node.type)) or self._type(node.type)
             yield f"{op}({operands}{attrs}){type}"

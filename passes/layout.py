@@ -34,6 +34,7 @@ from passes.spelling import Spelling, respelled
 from passes.target import PLAIN, Target
 
 _MOST_ROUNDS = 8  # each moves fewer bytes than the one before
+_DEAR = frozenset((ops.transpose, ops.windows, ops.overlap_add))  # what another order may save
 
 
 def lay_out(function: Function, target: Target = PLAIN) -> Function:
@@ -55,7 +56,7 @@ def _laid_out(function: Function, target: Target) -> Function:
 
 def _round(function: Function, target: Target) -> Function:
     nodes = function.nodes()
-    if not any(node.op is ops.transpose or cells_stand_last(node) for node in nodes):
+    if not any(node.op is ops.transpose or cells_stand_last(node) for node in nodes if node.op in _DEAR):
         return function
     counters().nodes_visited += len(nodes)
     layouts = Layouts(function, nodes)

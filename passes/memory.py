@@ -171,7 +171,7 @@ def _lives(
     overwrites: Overwrites,
 ) -> tuple[list[Life], dict[Cell, Cell], dict[Cell, Cell]]:
     """What is to be packed; the first of those that lie in a cell's place; and which it overwrites."""
-    dies = _last_uses(program, roots)
+    dies = _last_uses(program, roots, outside)
     lives: list[Life] = []
     place: dict[Cell, Cell] = {}
     overwritten: dict[Cell, Cell] = {}
@@ -180,9 +180,10 @@ def _lives(
         ending = dict.fromkeys(dies.get(number, ()))
         over, parts = overwrites(step), parts_of(step.node.type)
         for part, type in enumerate(parts):
-            cell, size = (step.output, part), bytes_of(type)
+            cell = (step.output, part)
             if cell in roots or cell in outside:
                 continue
+            size = bytes_of(type)
             for old in _dying(step, over.get(part, ()), roots, ending):
                 if old in place and begun[place[old]][1] == size and _is_allowed(step):
                     place[cell], overwritten[cell] = place[old], old
@@ -291,14 +292,19 @@ def _late_results(program: Program, roots: Mapping[Cell, Cell]) -> Iterator[Cell
                 yield roots.get((buffer, 0), (buffer, 0))
 
 
-def _last_uses(program: Program, roots: Mapping[Cell, Cell]) -> dict[int, list[Cell]]:
-    """The memory of what steps make, by the number of the last step that touches it."""
-    held: dict[int, list[Cell]] = {}  # of what steps make
+def _last_uses(
+    program: Program, roots: Mapping[Cell, Cell], outside: Collection[Cell]
+) -> dict[int, list[Cell]]:
+    """The memory of what steps make, by the number of the last step that touches it; not that `outside`."""
+    held: dict[int, list[Cell]] = {}
     last: dict[Cell, int] = {}
     for number, step in enumerate(program.steps):
-        parts = [(step.output, part) for part in range(len(parts_of(step.node.type)))]
-        held[step.output] = [roots.get(cell, cell) for cell in parts]
-        for buffer in (step.output, *step.inputs):
+        output = step.output
+        parts = [(output, part) for part in range(len(parts_of(step.node.type)))]
+        own = held[output] = [root for cell in parts if (root := roots.get(cell, cell)) not in outside]
+        for cell in own:
+            last[cell] = number
+        for buffer in step.inputs:
             for cell in held.get(buffer, ()):
                 last[cell] = number
     last.update(dict.fromkeys(_late_results(program, roots), len(program.steps) - 1))

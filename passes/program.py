@@ -343,10 +343,7 @@ def _sized(node: Tensor, own: tuple[Binding, ...]) -> tuple[str, ...]:
 def _last_uses(function: Function, nodes: Sequence[Tensor]) -> dict[Tensor, list[Tensor]]:
     """For each node that is the last to read some others: those. What is kept is in none."""
     kept = {*function.outputs, *function.effects}
-    last: dict[Tensor, Tensor] = {}
-    for node in nodes:
-        for operand in node.inputs:
-            last[operand] = node
+    last = {operand: node for node in nodes for operand in node.inputs}
     dead: dict[Tensor, list[Tensor]] = {}
     for operand, user in last.items():
         if operand not in kept and operand.op.name != _ASSIGN:

@@ -91,6 +91,7 @@ class Index:
 
     def __init__(self, rules: Iterable[Rule]) -> None:
         self._by_op: dict[Op, list[Rule]] = {}
+        self.ops = self._by_op.keys()  # those that a rule begins with
         self._known: dict[Hashable, tuple[Rule, ...]] = {}
         self._of_integers: set[Op] = set()
         for each in rules:
@@ -101,12 +102,12 @@ class Index:
 
     def knows_some(self, nodes: Iterable[Tensor]) -> bool:
         """Whether there is a rule for the op of one of `nodes`."""
-        return not self._by_op.keys().isdisjoint(map(_op, nodes))
+        return not self.ops.isdisjoint(map(_op, nodes))
 
     def rules_for(self, node: Tensor) -> tuple[Rule, ...]:
         """The rules that may hold for `node`, by its op and those of its operands."""
         op, operands = node.op, node.inputs
-        if op not in self._by_op:
+        if op not in self.ops:
             return ()
         key: Hashable
         floats = op in self._of_integers and _are_floats(operands)
@@ -271,7 +272,7 @@ class _Sweep:
         if self.has_changed:
             ready = with_inputs(node, tuple([done[i] for i in node.inputs]))
         if ready not in inert:
-            rules = self.rules.rules_for(ready)
+            rules = self.rules.rules_for(ready) if ready.op in self.rules.ops else ()
             if rules and _have_ranks(ready):
                 made = self.attempt(ready, rules)
             else:
