@@ -33,7 +33,7 @@ class Function(Displayed):
     outputs: tuple[Tensor, ...]
     effects: tuple[Tensor, ...] = ()
     _order: tuple[Tensor, ...] | None = field(default=None, init=False)  # what `nodes` found
-    _regions: bool | None = field(default=None, init=False)  # what `has_regions` found
+    _regions: tuple[Tensor, ...] | None = field(default=None, init=False)  # what `regions` found
 
     def nodes(self) -> tuple[Tensor, ...]:
         """Every node that outputs and effects reach, operands before users; inputs come first."""
@@ -43,11 +43,15 @@ class Function(Displayed):
             return order
         return self._order
 
+    def regions(self) -> tuple[Tensor, ...]:
+        """The nodes of it that have bodies, in order."""
+        if self._regions is None:
+            object.__setattr__(self, "_regions", tuple(filter(_has_bodies, self.nodes())))
+        return self._regions or ()
+
     def has_regions(self) -> bool:
         """Whether a node of it has bodies."""
-        if self._regions is None:
-            object.__setattr__(self, "_regions", any(map(_has_bodies, self.nodes())))
-        return bool(self._regions)
+        return bool(self.regions())
 
     @property
     def owner(self) -> Graph | None:
@@ -127,7 +131,7 @@ def all_functions(function: Function) -> Iterator[Function]:
     while pending:
         current = pending.pop()
         yield current
-        for node in current.nodes() if current.has_regions() else ():
+        for node in current.regions():
             new = [body for _, body in bodies(node) if body not in seen]
             seen.update(new)
             pending += new

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import chain
 
 from graphc.descent import Descent, descend
 from graphc.function import Function, rebuild, topological, with_inputs
@@ -47,12 +48,16 @@ def _dropped(function: Function, settled: dict[Function, Function]) -> Descent[F
 
 def _forward(function: Function) -> Function:
     """`function` with the operands of loops in place of results that they are themselves."""
-    if not function.has_regions() or not any(node.op is loop for node in function.nodes()):
+    if loop not in [region.op for region in function.regions()]:
+        return function
+    picks = [node for node in function.nodes() if node.op is pick and node.inputs[0].op is loop]
+    passed = {node for node in picks if _given(node.inputs[0], node.attrs["index"]) is not None}
+    if not passed:
         return function
 
     def make(node: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
         made = with_inputs(node, inputs)
-        if node.op is not pick or inputs[0].op is not loop:
+        if node not in passed:
             return made
         given = _given(inputs[0], node.attrs["index"])
         if given is None or given.type != node.type:
@@ -85,15 +90,21 @@ def _given(node: Tensor, index: int) -> Tensor | None:
 
 def _drop_once(function: Function) -> Function:
     nodes = function.nodes()
-    if not function.has_regions():
+    regions = [node for node in function.regions() if node.op is cond or node.op is loop]
+    if not regions:
         return function
-    used: dict[Tensor, set[int]] = {}
+    used: dict[Tensor, set[int]] = {node: set() for node in regions}
     for node in nodes:
-        if node.op is pick:
-            used.setdefault(node.inputs[0], set()).add(node.attrs["index"])
-    witnesses = {  # which are asked for the sizes that their results have
-        x for n in nodes if n.op is not pick for x in n.inputs if x.op in (cond, loop) and x.attrs["shape"]
+        if node.op is pick and node.inputs[0] in used:
+            used[node.inputs[0]].add(node.attrs["index"])
+    witnesses = {node for node in regions if node.attrs["shape"]}
+    if witnesses:  # that are asked for the sizes that their results have
+        witnesses &= set(chain.from_iterable([n.inputs for n in nodes if n.op is not pick]))
+    shrinking = {
+        node for node in regions if node not in witnesses and _shrunk(node, used[node])[0] is not node
     }
+    if not shrinking:
+        return function
     kept: dict[Tensor, Sequence[int]] = {}  # of each region that shrank: the results that are left
 
     def make(node: Tensor, inputs: tuple[Tensor, ...]) -> Tensor:
@@ -101,12 +112,9 @@ def _drop_once(function: Function) -> Function:
             index = kept[node.inputs[0]].index(node.attrs["index"])
             return replace(node, inputs=inputs, attrs={"index": index})
         made = with_inputs(node, inputs)
-        if (node.op is not cond and node.op is not loop) or node in witnesses:
+        if node not in shrinking:
             return made
-        alive = used.get(node, set())
-        smaller, left = _shrunk_cond(made, alive) if node.op is cond else _shrunk_loop(made, alive)
-        if smaller is made:
-            return made
+        smaller, left = _shrunk(made, used[node])
         found = Decision("dead", node.op.name, True, "never read", node.loc, {"results": len(left)})
         if not decide(found, made, smaller):
             return made
@@ -114,6 +122,11 @@ def _drop_once(function: Function) -> Function:
         return smaller
 
     return rebuild(function, make)[0]
+
+
+def _shrunk(node: Tensor, used: set[int]) -> tuple[Tensor, Sequence[int]]:
+    """`node` with its `used` results alone, and which of them are left; itself where all are used."""
+    return _shrunk_cond(node, used) if node.op is cond else _shrunk_loop(node, used)
 
 
 def _shrunk_cond(node: Tensor, used: set[int]) -> tuple[Tensor, Sequence[int]]:
@@ -208,11 +221,8 @@ def _left_sizes(node: Tensor, alive: set[int]) -> tuple[Size, ...]:
 
 def _reached(functions: Iterable[Function], outputs: Sequence[int]) -> set[Tensor]:
     """What the given outputs, and the effects, of `functions` depend on."""
-    return {
-        node
-        for function in functions
-        for node in topological((*(function.outputs[i] for i in outputs), *function.effects))
-    }
+    roots = ((*[function.outputs[i] for i in outputs], *function.effects) for function in functions)
+    return set(chain.from_iterable(map(topological, roots)))
 
 
 def _restricted(function: Function, inputs: Sequence[int], outputs: Sequence[int]) -> Function:

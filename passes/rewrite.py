@@ -12,7 +12,7 @@ from threading import local
 
 from graphc.errors import VerificationError
 from graphc.freezing import frozen
-from graphc.function import Function, bodies, follow, in_order, rebuild, with_inputs
+from graphc.function import Function, bodies, follow, in_known_order, in_order, rebuild, with_inputs
 from graphc.graph import graph_frame
 from graphc.laziness import Lazy
 from graphc.location import at_line, on_behalf_of
@@ -379,12 +379,12 @@ def with_bodies(function: Function, made: Mapping[Function, Function]) -> Functi
         changed = {name: made[body] for name, body in bodies(node) if made.get(body, body) is not body}
         return replace(new, attrs={**new.attrs, **changed}) if changed else new
 
-    return rebuild(function, make)[0]
+    result, heirs = rebuild(function, make)
+    return in_known_order(
+        result, map(heirs.__getitem__, function.nodes())
+    )  # each on what its operands became
 
 
 def bodies_of(function: Function) -> Sequence[Function]:
     """The bodies of the regions in `function`, those within them left out."""
-    if not function.has_regions():
-        return ()
-    regions = (node for node in function.nodes() if node.op.has_bodies and node.op is not fused)
-    return [body for node in regions for _, body in bodies(node)]
+    return [body for node in function.regions() if node.op is not fused for _, body in bodies(node)]

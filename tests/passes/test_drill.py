@@ -376,10 +376,10 @@ def test_a_group_is_joined_past_what_stands_between(monkeypatch):
 def test_a_buffer_is_reused_too_early(monkeypatch):
     last_uses = memory._last_uses
 
-    def forgetful(program, roots):
+    def forgetful(program, roots, outside):
         """What is alive dies with the step that makes it."""
         born = {(step.output, 0): number for number, step in enumerate(program.steps)}
-        found = [cell for cells in last_uses(program, roots).values() for cell in cells]
+        found = [cell for cells in last_uses(program, roots, outside).values() for cell in cells]
         dies = {}
         for cell in found:
             dies.setdefault(born.get(cell, 0), []).append(cell)
