@@ -293,7 +293,7 @@ def _late_results(program: Program, roots: Mapping[Cell, Cell]) -> Iterator[Cell
 
 
 def _last_uses(
-    program: Program, roots: Mapping[Cell, Cell], outside: Collection[Cell]
+    program: Program, roots: Mapping[Cell, Cell], outside: Collection[Cell] = ()
 ) -> dict[int, list[Cell]]:
     """The memory of what steps make, by the number of the last step that touches it; not that `outside`."""
     held: dict[int, list[Cell]] = {}
