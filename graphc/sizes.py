@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from operator import index
 from threading import local
 from typing import NamedTuple
@@ -104,9 +104,10 @@ def as_int(given: object) -> int | None:
     """`given` as an int where it is a whole number of Python's, NumPy's or any that counts; else None."""
     if isinstance(given, bool | SizeExpr):
         return None
-    with suppress(TypeError):
+    try:
         return index(given)  # type: ignore[arg-type]  # what has no index is asked for it
-    return None
+    except TypeError:
+        return None
 
 
 _serials = itertools.count()

@@ -19,7 +19,7 @@ from runtime.llvm_backend.rows.row_code import RowKernel
 from runtime.llvm_backend.table.steptable import Jump
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen(eq=False)
 class NativeKernel:
     """Machine code of a contraction or of loops: its name, its LLVM IR, and the contract."""
 
@@ -31,7 +31,7 @@ class NativeKernel:
         return f"<graphc kernel {self.name}>"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen(eq=False)
 class Draft:
     """What runs a step: loops, in order, then its kernel and the module of that, where it has one.
 

@@ -39,13 +39,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from graphc.alignment import data_address
 from graphc.errors import VerificationError
+from graphc.freezing import frozen
 from runtime.llvm_backend.table import steploop
 from runtime.llvm_backend.table.polling import DEADLINE
 from runtime.llvm_backend.table.steploop import (
@@ -126,7 +126,7 @@ class RunWords:
         self.words[POOL], self.words[FORK] = pool, fork  # in this order: a run may be under way
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen(eq=False)
 class StepTable:
     """Steps, ready to be walked; any number of runs may walk them at once, each on words of its own.
 
