@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf
+from typing import NamedTuple
 
-from graphc.freezing import frozen
 from graphc.types import BOOL, FLOAT16, DType
 from runtime.llvm_backend.ir import integers
 from runtime.llvm_backend.ir.text import Emitter
@@ -14,8 +14,7 @@ from runtime.llvm_backend.ir.vecmath.lanes import Lanes
 from runtime.llvm_backend.ir.vecmath.power import power
 
 
-@frozen
-class Call:
+class Call(NamedTuple):
     """One op on its way into text: the emitter, operands of one dtype (`where`: x's), the result's dtype."""
 
     em: Emitter

@@ -16,6 +16,7 @@ from runtime.llvm_backend.ir.casts import cast
 from runtime.llvm_backend.ir.text import (
     float_text,
     halves,
+    lanes_from,
     load_text,
     numbered,
     splat,
@@ -170,9 +171,8 @@ def join(w: Writer, parts: Sequence[str], dtype: DType, width: int) -> str:
     found = list(parts)
     while len(found) > 1:
         type = f"<{width} x {register_scalar(dtype)}>"
-        places = ", ".join(f"i32 {i}" for i in range(2 * width))
         found = [
-            w.value(f"shufflevector {type} {x}, {type} {y}, <{2 * width} x i32> <{places}>")
+            w.value(f"shufflevector {type} {x}, {type} {y}, {lanes_from(0, 2 * width)}")
             for x, y in zip(found[::2], found[1::2], strict=True)
         ]
         width *= 2
