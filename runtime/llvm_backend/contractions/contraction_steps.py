@@ -137,7 +137,8 @@ def _out(kept: Sequence[Label], extents: dict[Label, Size], dtype: DType) -> Acc
 
 def _is_sum(node: Tensor) -> bool:
     """Whether a kernel counts in what it adds up: a sum of bool counts in integers."""
-    return node.inputs[0].dtype is not BFLOAT16 and node.dtype not in (BFLOAT16, BOOL)
+    dtype = node.dtype
+    return node.inputs[0].dtype is not BFLOAT16 and dtype is not BFLOAT16 and dtype is not BOOL
 
 
 def _is_extreme(node: Tensor) -> bool:

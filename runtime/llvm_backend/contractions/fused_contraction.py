@@ -7,7 +7,6 @@ the operand does, seen through the same transposes, or repeat along some of its 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 
 from graphc.function import Function
 from graphc.sizes import Size
@@ -16,7 +15,7 @@ from graphc.types import BFLOAT16, FLOAT32
 from passes.cells import cells_of
 from passes.columns import columns_in, is_of_columns
 from passes.fusion import REDUCTIONS
-from runtime.llvm_backend.contractions.contraction import Access, Contract, Expression, Step
+from runtime.llvm_backend.contractions.contraction import AS_IT_IS, Access, Contract, Expression, Step
 from runtime.llvm_backend.contractions.contraction_steps import has_contract, plain_contract
 from runtime.llvm_backend.contractions.strided import (
     Look,
@@ -46,12 +45,13 @@ def find_root(node: Tensor) -> Tensor | None:
         return None
     body: Function = node.attrs["body"]
     given = set(body.inputs)
-    return next((n for n in body.nodes() if n not in given and is_contraction(n)), None)
+    roots = [n for n in body.nodes() if n.op.name in _ROOTS and n not in given]
+    return next(filter(is_contraction, roots), None)
 
 
 def is_nested(node: Tensor) -> bool:
     """Whether `node` is fused of kernels."""
-    return node.op.name == "fused" and any(n.op.name == "fused" for n in node.attrs["body"].nodes())
+    return node.op.name == "fused" and "fused" in [n.op.name for n in node.attrs["body"].nodes()]
 
 
 def name_of(node: Tensor) -> str:
@@ -115,12 +115,11 @@ class _Fused:
         )
 
     def _result(self, out: Access, node: Tensor, part: int) -> Access:
-        found = replace(out, buffer=f"out{part or ''}", dtype=node.dtype)
-        if node.op.name != "embed":
-            return found
-        seen = see_within(node)
-        strides = dict(zip(out.strides, seen.strides, strict=True))
-        return replace(found, offset=seen.offset, strides=strides)
+        offset, strides = out.offset, out.strides
+        if node.op.name == "embed":
+            seen = see_within(node)
+            offset, strides = seen.offset, dict(zip(out.strides, seen.strides, strict=True))
+        return Access(f"out{part or ''}", offset, strides, node.dtype)
 
     def _read(self, given: Tensor) -> Access:
         """An operand whose axes line up with the last ones of the result; those of one element repeat."""
@@ -161,7 +160,7 @@ class _Fused:
         while base not in self._number and base.op.name == "transpose":
             base = base.inputs[0]
         if base in self._number:
-            return replace(access, buffer=f"x{self._number[base]}"), Expression()
+            return Access(f"x{self._number[base]}", access.offset, access.strides, access.dtype), AS_IT_IS
         inside = self._below(base)
         chain = _Chain([n for n in self._body.nodes() if n in inside], self._number)
         shape = base.result.sizes

@@ -359,7 +359,9 @@ def _written(draft: _Draft, target: Target, linkage: str) -> _Text:
         for number, word in found.items()
         if word in draft.planned
     }
-    counted = bool(later) or any(not draft.free.isdisjoint(symbols(word)) for word in w.words)
+    counted = bool(later) or (
+        len(draft.free) > 0 and any(not draft.free.isdisjoint(symbols(word)) for word in w.words)
+    )
     if counted:
         w.linkage = ""
         made.write_counter(w, later)

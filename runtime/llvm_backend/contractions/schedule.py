@@ -6,7 +6,6 @@ rows > register tile > reduction within the block.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Literal
 
 from graphc.freezing import frozen
@@ -30,7 +29,7 @@ class Loop:
 
     def moving(self, operand: int, stride: Size) -> Loop:
         """The same with another stride in one operand."""
-        return replace(self, strides=(*self.strides[:operand], stride, *self.strides[operand + 1 :]))
+        return Loop(self.size, (*self.strides[:operand], stride, *self.strides[operand + 1 :]))
 
 
 @frozen

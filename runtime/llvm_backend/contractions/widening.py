@@ -29,6 +29,7 @@ class Widening:
 
     def __init__(self) -> None:
         self.values: dict[Symbol, Size] = {}
+        self._numbers: dict[Size, Size] = {}  # the same by word
         self.multiples: dict[SizeExpr, int] = {}
         self.planned: set[Size] = set()
 
@@ -38,7 +39,7 @@ class Widening:
             return number
         made = self._new(number)
         if isinstance(number, int) and number > 0:
-            self.multiples[made] = next((m for m in multiples if number % m == 0), 1)
+            self.multiples[made] = next((m for m in multiples if number % m == 0), 1) if multiples else 1
         return made
 
     def later(self) -> SizeExpr:
@@ -49,8 +50,8 @@ class Widening:
 
     def actual(self, size: Size) -> Size:
         """What an expression of words is."""
-        word = sole_symbol(size)
-        return substitute(size, self.values) if word is None else self.values[word]
+        found = self._numbers.get(size)
+        return substitute(size, self.values) if found is None else found
 
     def schedule(self, schedule: Schedule) -> Schedule:
         """The schedule with words for its numbers."""
@@ -77,7 +78,7 @@ class Widening:
 
     def _reduced(self, loop: Loop, multiples: Sequence[int]) -> Loop:
         made = self._loop(loop, multiples)
-        return replace(made, size=loop.size) if isinstance(loop.size, int) and loop.size <= SHORT else made
+        return Loop(loop.size, made.strides) if isinstance(loop.size, int) and loop.size <= SHORT else made
 
     def _loop(self, loop: Loop, multiples: Sequence[int] = ()) -> Loop:
         return Loop(self.word(loop.size, multiples), tuple(self.word(stride) for stride in loop.strides))
@@ -88,11 +89,12 @@ class Widening:
             full, count = _count_tiles(split.size, split.step, split.rest)
         assert full is not None  # they are missing where it is open alone
         assert count is not None
-        return replace(split, size=size, full=self.word(full), count=self.word(count))
+        kinds = split.open, split.edge, split.single
+        return Split(size, split.step, split.rest, *kinds, self.word(full), self.word(count))
 
     def _new(self, number: Size) -> SizeExpr:
         made, symbol = _name(len(self.values))
-        self.values[symbol] = number
+        self.values[symbol] = self._numbers[made] = number
         return made
 
 
@@ -109,7 +111,7 @@ def _name(number: int) -> tuple[SizeExpr, Symbol]:
 def _count_tiles(size: Size, step: int, rest: int) -> tuple[Size, Size]:
     """Full tiles, and all, of a size that is known only at the run."""
     full = size // step
-    return full, full + (size - full * step + (rest - 1)) // rest
+    return full, full + (size + full * -step + (rest - 1)) // rest
 
 
 def _likely_multiples(schedule: Schedule) -> tuple[int, ...]:
