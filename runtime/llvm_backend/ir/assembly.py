@@ -172,11 +172,12 @@ class Products:
         return len(_names(numbers)) + len(self._given()) + own
 
     def _numbers(self) -> list[Value]:
-        """What the instructions name besides two pointers and a count."""
+        """What the instructions name besides two pointers and a count, each once."""
         moves = (self.count, *self.around[1:]) if self.around else ()
         ahead = [] if self.ahead is None else [self.ahead]
         ending = [] if self.ending is None else self.ending.numbers
-        return [self.a, self.b, *[row.offset for row in self.rows], *moves, *ahead, *ending]
+        found = [self.a, self.b, *[row.offset for row in self.rows], *moves, *ahead, *ending]
+        return list(dict.fromkeys(found))
 
     def _held_masks(self) -> list[str]:
         """What has to be in registers of masks."""
@@ -316,7 +317,7 @@ class Products:
 
 def _names(numbers: Sequence[Value]) -> list[str]:
     """Those of `numbers` that have to be in general registers."""
-    return list(dict.fromkeys([x for x in numbers if isinstance(x, str)]))
+    return [x for x in numbers if isinstance(x, str)]
 
 
 def _clear(target: Target, registers: Sequence[str]) -> list[str]:
