@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from graphc.sizes import product
 from runtime.llvm_backend.contractions.contraction import Access, Contract, Dim
@@ -107,7 +108,8 @@ def _plan_outer(
     most = _SCATTERED_BLOCK if scattered else _OUTER_BLOCK
     outer, block = split_reduction([x.size for x in reduction], contract, most)
     pair, height, vectors = _size_tile(rows, column, machine, width, shared=not batch)
-    schedule = Schedule(
+    made = partial(
+        Schedule,
         form="outer",
         operands=operands,
         inputs=(a, 1 - a),
@@ -124,9 +126,10 @@ def _plan_outer(
         tiles=_split_rows(rows, pair, height),
         panels=split_lanes(column.size, width, vectors),
     )
+    schedule = made()
     pack, transposed, adaptive = place_b(schedule, contract, machine)
     copy = copies_a(schedule) and not scattered
-    return replace(schedule, pack=pack, transposed=transposed, adaptive=adaptive, copy=copy)
+    return made(pack=pack, transposed=transposed, adaptive=adaptive, copy=copy)
 
 
 def _choose_a(contract: Contract, lane: str) -> int:

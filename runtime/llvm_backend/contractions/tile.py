@@ -64,6 +64,9 @@ class Frame:
     inner: tuple[Loop, ...]
     rows: tuple[Loop, ...]
 
+    def __hash__(self) -> int:
+        return hash((self.name, self.contract, self.schedule, self.facts))  # the others follow from these
+
     @property
     def accumulator(self) -> DType:
         """The dtype that is combined in."""
