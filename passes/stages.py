@@ -74,12 +74,13 @@ def listening(counts_too: bool = True) -> Iterator[Heard]:
 
 
 class _Timed:
-    """The time of a stage that somebody listens to: that of the stages within it makes it begin later."""
+    """The time of a stage that somebody listens to, but for that of the stages within it."""
 
-    __slots__ = ("_cpu", "_heard", "_name", "_wall")
+    __slots__ = ("_cpu", "_cpu_within", "_heard", "_name", "_wall", "_wall_within")
 
     def __init__(self, heard: Heard, name: str) -> None:
         self._heard, self._name = heard, name
+        self._wall_within = self._cpu_within = 0.0
 
     def __enter__(self) -> None:
         heard, name = self._heard, self._name
@@ -95,11 +96,11 @@ class _Timed:
         heard._open.pop()
         around = heard._open[-1] if heard._open else None
         wall = time.perf_counter() - self._wall
-        heard.wall[name] += wall
+        heard.wall[name] += wall - self._wall_within
         if around is not None:
-            around._wall += wall
+            around._wall_within += wall
         if heard.counts_too:
             cpu = time.process_time() - self._cpu
-            heard.cpu[name] = heard.cpu.get(name, 0.0) + cpu
+            heard.cpu[name] = heard.cpu.get(name, 0.0) + cpu - self._cpu_within
             if around is not None:
-                around._cpu += cpu
+                around._cpu_within += cpu
