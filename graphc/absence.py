@@ -7,6 +7,7 @@ reads hundreds of thousands of them: see docs/decisions/0028-no-getattr-in-nodes
 
 from __future__ import annotations
 
+from abc import ABCMeta
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
@@ -20,12 +21,11 @@ class Absent:
         self._name, self._tell = name, tell
 
     def __get__(self, instance: object, owner: type) -> NoReturn:
-        held = owner if instance is None else instance
-        raise AttributeError(self._tell(held, self._name), name=self._name, obj=held)
+        raise AttributeError(self._tell(owner if instance is None else instance, self._name))
 
 
-class Hiding(type):
-    """The type of classes that do not list what they lack."""
+class Hiding(ABCMeta):
+    """The type of classes that do not list what they lack. They go with abstract classes."""
 
     def __dir__(cls) -> list[str]:
         return present(cls, super().__dir__())

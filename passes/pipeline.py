@@ -162,8 +162,6 @@ def define(request: Request, target: Target, tell: AfterEach, passes: tuple[Pass
     wanted, fed = outputs[: len(fetches)], outputs[len(fetches) : len(fetches) + len(feeds)]
     binding = outputs[len(fetches) + len(feeds) :]
     rest = Function((), wanted, function.effects)
-    if not binding:  # all else that is reached is fed, and comes first in what follows
-        rest = in_known_order(rest, function.nodes())
     function, new = cut_feeds(rest, fed)
     tell("cut_feeds", function)
     function = bind_sizes(function, tuple(new.get(node, node) for node in binding))

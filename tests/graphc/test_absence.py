@@ -1,7 +1,9 @@
 """What tensors lack is told where it is asked for, listed nowhere, and costs nothing elsewhere."""
 
+import abc
 import inspect
 import pydoc
+from typing import Generic, TypeVar
 
 import pytest
 
@@ -55,10 +57,36 @@ def test_the_error_names_the_attribute():
     assert getattr(x, "tanh", None) is None
 
 
-@pytest.mark.parametrize("name", ["sum", "numpy", "assign"])
-def test_classes_lack_them_too(name):
-    with pytest.raises(AttributeError, match=f"'{name}'"):
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("sum", "a tensor has no attribute 'sum': gc.sum is a function"),
+        ("numpy", "the class Tensor has no 'numpy', nor a value yet"),
+        ("assign", "only variables have 'assign', and this is the class Tensor"),
+    ],
+)
+def test_classes_lack_them_too(name, told):
+    with pytest.raises(AttributeError, match=told):
         getattr(gc.Tensor, name)
+
+
+def test_variables_may_be_abstract_and_generic_too():
+    class Layer(abc.ABC):
+        @abc.abstractmethod
+        def call(self, x): ...
+
+    class Weight(gc.Variable, Layer, Generic[TypeVar("T")]):
+        def call(self, x):
+            return x * self
+
+    with gc.Graph().as_default():
+        weight = Weight(2.0)
+        y = weight.call(gc.constant(3.0))
+        with gc.Session(backend="numpy") as session:
+            session.run(gc.global_variables_initializer())
+            assert session.run(y) == 6
+    assert isinstance(weight, Layer)
+    assert not isinstance(y, gc.Variable)
 
 
 def test_nodes_are_read_without_python():

@@ -207,7 +207,7 @@ def _help() -> bool:
 def _add(job: Job) -> None:
     weight = len(job.text) if job.effort == llvm.THOROUGH else len(job.text) // 8
     heappush(_queue, (-weight, next(_serial), job))
-    _added.notify()
+    _added.notify_all()  # in a forked child the threads of its parent seem to wait, too
 
 
 def _is_any_wanted(patience: float = 0.0) -> bool:

@@ -374,9 +374,8 @@ class TableBuilder:
         if self._open:
             raise VerificationError(f"step {min(self._open)} of the table jumps nowhere")
         steps, template = np.array(self.steps, np.int64), np.array(self._template, np.int64)
-        functions = steps[:, 1]
-        for number, address in self._promised.items():
-            functions[functions == number] = address
+        if self._promised:
+            steps[:, 1] = [self._promised.get(number, number) for number in steps[:, 1].tolist()]
         return StepTable(steps, template, tuple(self._pointers), dict(self._marks), tuple(keeps))
 
     def here(self) -> int:

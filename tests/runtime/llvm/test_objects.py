@@ -414,7 +414,9 @@ def test_what_comes_soon_does_not_wait_for_what_is_done_ahead(soon, thorough):
         "(image,) = compiler.finish(compiler.begin([('f', text, llvm.QUICK)]))\n"
         "compiler.wait(); print(len(image) > 0, ahead)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=40
+    )  # who waits is told of the text, not of the end of its patience
     assert done.stdout == f"True {[llvm.QUICK, llvm.THOROUGH][: 1 + thorough]}\n"
 
 
