@@ -75,7 +75,7 @@ def attributes_key(attrs: Mapping[str, Any]) -> Hashable:
 def _value_key(value: Any) -> Hashable:
     kind = value.__class__
     if kind in _PLAIN:
-        return value  # type: ignore[no-any-return]  # by far the most frequent
+        return value  # type: ignore[no-any-return]  # hashable, as its class says; by far the most frequent
     if kind is tuple:
         return value if _INTS.issuperset(map(type, value)) else tuple([_value_key(item) for item in value])
     if isinstance(value, np.ndarray):
@@ -88,7 +88,7 @@ def _value_key(value: Any) -> Hashable:
         return (kind.__name__, value)  # True is not 1
     if isinstance(value, tuple):
         return tuple([_value_key(item) for item in value])
-    return value  # type: ignore[no-any-return]  # equal to what it equals
+    return value  # type: ignore[no-any-return]  # other attributes are hashable, and equal to what they equal
 
 
 class _Content:

@@ -205,7 +205,6 @@ class TableBuilder:
         self._constants: dict[int, int] = {}
         self._open: set[int] = set()  # jumps that are to be landed
         self._marks: dict[str, int] = {}
-        self._promised: dict[int, int] = {}
 
     # Words.
 
@@ -366,7 +365,8 @@ class TableBuilder:
 
     def keep(self, promised: Mapping[int, int]) -> None:
         """Lets steps call the functions at the addresses that the numbers stand for which they were given."""
-        self._promised = dict(promised)
+        for step in self.steps:
+            step[1] = promised.get(step[1], step[1])
 
     def build(self, keeps: Iterable[Any] = ()) -> StepTable:
         """The table, with an end after the last step."""
@@ -374,8 +374,6 @@ class TableBuilder:
         if self._open:
             raise VerificationError(f"step {min(self._open)} of the table jumps nowhere")
         steps, template = np.array(self.steps, np.int64), np.array(self._template, np.int64)
-        if self._promised:
-            steps[:, 1] = [self._promised.get(number, number) for number in steps[:, 1].tolist()]
         return StepTable(steps, template, tuple(self._pointers), dict(self._marks), tuple(keeps))
 
     def here(self) -> int:
